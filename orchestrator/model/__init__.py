@@ -1,0 +1,1 @@
+"""Words that every layer shares; imports nothing else of ours."""

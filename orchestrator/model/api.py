@@ -1,0 +1,179 @@
+"""What crosses the API: request and response structs, shared by server and clients."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from orchestrator.model.states import RunState, TaskState
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """Base of everything on the wire."""
+
+
+class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/runs`. `input` is the run's first context."""
+
+    workflow: str
+    input: dict[str, Any] = {}
+    key: str | None = None
+    queue: str | None = None
+    priority: int = 0
+    tags: list[str] = []
+
+
+class Started(Wire, frozen=True, kw_only=True):
+    """One accepted run; `known` when the idempotency key had been used before."""
+
+    id: UUID
+    state: RunState
+    known: bool = False
+
+
+class Failure(Wire, frozen=True, kw_only=True):
+    """Why a task or run failed; text and traceback are bounded."""
+
+    type: str
+    message: str
+    task: str | None = None
+    traceback: str | None = None
+
+
+class TaskView(Wire, frozen=True, kw_only=True):
+    """One task of a run; times are the database's."""
+
+    name: str
+    state: TaskState
+    attempt: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    due_at: datetime | None = None
+    output: Any = None
+    error: Failure | None = None
+
+
+class RunSummary(Wire, frozen=True, kw_only=True):
+    """One line of `insula run list`."""
+
+    id: UUID
+    workflow: str
+    version: str
+    state: RunState
+    queue: str
+    priority: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    key: str | None = None
+
+
+class RunView(RunSummary, frozen=True, kw_only=True):
+    """Everything about one run. `context` is the merge of the input and what its tasks set."""
+
+    input: dict[str, Any] = {}
+    output: Any = None
+    context: dict[str, Any] | None = None
+    error: Failure | None = None
+    tags: list[str] = []
+    tasks: list[TaskView] = []
+
+
+class RunPage(Wire, frozen=True, kw_only=True):
+    """A page of runs, newest first; pass `cursor` back for the next one."""
+
+    runs: list[RunSummary]
+    cursor: str | None = None
+
+
+class CreateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants`: a tenant registered at run time."""
+
+    id: str
+    name: str | None = None
+    tier: str | None = None
+    aliases: list[str] = []
+    set: dict[str, Any] = {}
+
+
+class TenantSummary(Wire, frozen=True, kw_only=True):
+    """One line of `insula tenant list`."""
+
+    id: str
+    name: str
+    tier: str | None
+    source: str
+    enabled: bool
+    state: str
+    aliases: list[str] = []
+
+
+class TenantView(TenantSummary, frozen=True, kw_only=True):
+    """Everything about one tenant. `declaration` is its configuration with the tier merged in."""
+
+    schema: str
+    engine_role: str
+    app_role: str
+    epoch: int | None = None
+    engine_version: int = 0
+    app_version: int = 0
+    provisioned_at: datetime | None = None
+    last_active_at: datetime | None = None
+    retry_at: datetime | None = None
+    last_error: str | None = None
+    declaration: dict[str, Any] = {}
+
+
+class TenantList(Wire, frozen=True, kw_only=True):
+    """All tenants, by id."""
+
+    tenants: list[TenantSummary]
+
+
+class ReloadReport(Wire, frozen=True, kw_only=True):
+    """What a reload did; `problems` and an unchanged generation when it was refused."""
+
+    applied: bool
+    generation: int
+    added: list[str] = []
+    removed: list[str] = []
+    changed: dict[str, list[str]] = {}
+    notes: list[str] = []
+    problems: list[str] = []
+
+
+class Status(Wire, frozen=True, kw_only=True):
+    """Answer of `GET /v1/status`: the node at a glance."""
+
+    node: str
+    incarnation: UUID
+    version: str
+    pid: int
+    started_at: datetime
+    generation: int
+    config_digest: str
+    draining: bool
+    tenants: int
+    slots: dict[str, int]
+    running_tasks: int
+    max_concurrent_tasks: int
+    max_awake_tenants: int
+    database: str
+    database_version: str
+    loop_lag_ms: float
+    last_reload: ReloadReport | None = None
+
+
+class Problem(Wire, frozen=True, kw_only=True):
+    """An error as `application/problem+json` (RFC 9457) with our stable `code`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str = ""
+    data: dict[str, Any] = {}

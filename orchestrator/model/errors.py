@@ -1,0 +1,332 @@
+"""Every error a user can meet, drawn once.
+
+    InsulaError
+    ├── ConfigError            edit a file
+    ├── DefinitionError        edit the code of a workflow
+    ├── StartError             the daemon can not start here: PortInUse, StateDirectoryInUse, NodeNameInUse
+    ├── TenantError            about one tenant
+    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
+    │   ├── QuotaExceeded
+    │   ├── RoleConflict, MigrationFailed, MigrationChecksumMismatch, SchemaVersionAhead
+    │   └── LeaseLost, LeaseHeldElsewhere
+    ├── RunError               about one run: RunNotFound, WorkflowNotFound, InvalidInput, RunRefused
+    ├── RequestError           the request itself: InvalidRequest, NotAllowed
+    └── Unavailable            try again: TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined,
+                               TenantRemoved, DeadlineExceeded, ShuttingDown, DatabaseUnavailable,
+                               DatabaseRefused, DaemonUnreachable
+
+`code` is stable and belongs to the contract; the HTTP status and the exit code of each class are tables at the
+edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a process as code, sentence,
+hint and data in JSON, never pickled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class InsulaError(Exception):
+    """The root of the tree. `str()` is the sentence; `hint` says what can be done about it."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, sentence: str, *, hint: str = "", data: dict[str, Any] | None = None) -> None:
+        super().__init__(sentence)
+        self.hint = hint
+        self.data = data or {}
+
+
+class ConfigError(InsulaError):
+    """The configuration is wrong. `problems` holds every one of them, as `file:line: sentence`."""
+
+    code = "config_invalid"
+
+    def __init__(self, problems: list[str], *, hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint=hint, data={"problems": problems})
+        self.problems = problems
+
+
+class DefinitionError(InsulaError):
+    """A workflow is defined wrongly; raised while its module is imported."""
+
+    code = "definition_invalid"
+
+
+class StartError(InsulaError):
+    """The daemon can not start here."""
+
+    code = "start_failed"
+
+
+class PortInUse(StartError):
+    """Another process listens where we should."""
+
+    code = "port_in_use"
+
+
+class StateDirectoryInUse(StartError):
+    """Another daemon runs on this state directory."""
+
+    code = "state_directory_in_use"
+
+
+class NodeNameInUse(StartError):
+    """Another live daemon serves this database under our node name."""
+
+    code = "node_name_in_use"
+
+
+class TenantError(InsulaError):
+    """About one tenant."""
+
+    code = "tenant_error"
+
+    def __init__(
+        self, tenant: str, sentence: str, *, hint: str = "", data: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(sentence, hint=hint, data={"tenant": tenant, **(data or {})})
+        self.tenant = tenant
+
+
+class InvalidTenantId(TenantError):
+    """The text can not be a tenant id; `reasons` holds every reason."""
+
+    code = "tenant_id_invalid"
+
+    def __init__(self, text: str, reasons: list[str]) -> None:
+        super().__init__(
+            text,
+            f"{text!r} can not be a tenant id: {'; '.join(reasons)}",
+            hint="an id matches [a-z][a-z0-9_]*, for example acme_corp",
+            data={"reasons": reasons},
+        )
+        self.reasons = reasons
+
+
+class TenantNotFound(TenantError):
+    """No such tenant is declared."""
+
+    code = "tenant_not_found"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"no tenant {tenant!r} is declared or registered",
+            hint=f"see `insula tenant list`, or create it: insula tenant create {tenant}",
+        )
+
+
+class TenantExists(TenantError):
+    """A tenant of that id or alias is there already."""
+
+    code = "tenant_exists"
+
+
+class TenantSuspended(TenantError):
+    """The tenant is disabled, so it takes no work."""
+
+    code = "tenant_suspended"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} is disabled",
+            hint="set enabled = true in its file and reload",
+        )
+
+
+class QuotaExceeded(TenantError):
+    """The tenant is over a limit it was given."""
+
+    code = "quota_exceeded"
+
+    def __init__(
+        self, tenant: str, *, limit: str, allowed: object, sentence: str = "", retry_after: float = 0.0
+    ) -> None:
+        super().__init__(
+            tenant,
+            sentence or f"tenant {tenant!r} is limited to {limit} = {allowed}",
+            hint=f"try again in {retry_after:.0f} s" if retry_after else f"raise limits.{limit}",
+            data={"limit": limit, "allowed": allowed, "retry_after": retry_after},
+        )
+        self.limit = limit
+
+
+class RoleConflict(TenantError):
+    """A database role of the name we need belongs to something else."""
+
+    code = "role_conflict"
+
+
+class MigrationFailed(TenantError):
+    """A migration was refused by the database."""
+
+    code = "migration_failed"
+
+
+class MigrationChecksumMismatch(TenantError):
+    """A migration that was applied has been edited since."""
+
+    code = "migration_checksum_mismatch"
+
+
+class SchemaVersionAhead(TenantError):
+    """The schema is newer than this daemon knows."""
+
+    code = "schema_version_ahead"
+
+
+class LeaseLost(TenantError):
+    """Another owner has taken the tenant; nothing we write will land."""
+
+    code = "lease_lost"
+
+
+class LeaseHeldElsewhere(TenantError):
+    """Another live node serves the tenant."""
+
+    code = "lease_held_elsewhere"
+
+
+class RunError(InsulaError):
+    """About one run."""
+
+    code = "run_error"
+
+
+class RunNotFound(RunError):
+    """No such run."""
+
+    code = "run_not_found"
+
+
+class WorkflowNotFound(RunError):
+    """No such workflow is served."""
+
+    code = "workflow_not_found"
+
+
+class InvalidInput(RunError):
+    """The input does not fit the workflow; the sentence names every path."""
+
+    code = "input_invalid"
+
+
+class RunRefused(RunError):
+    """The database would not store the run."""
+
+    code = "run_refused"
+
+
+class RequestError(InsulaError):
+    """The request itself is wrong."""
+
+    code = "request_invalid"
+
+
+class InvalidRequest(RequestError):
+    """The request can not be understood; the sentence names every path."""
+
+
+class NotAllowed(RequestError):
+    """The caller may not do that."""
+
+    code = "not_allowed"
+
+
+class Unavailable(InsulaError):
+    """Not now: trying again later may succeed. `retry_after` is in seconds."""
+
+    code = "unavailable"
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        hint: str = "",
+        retry_after: float = 1.0,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(sentence, hint=hint, data={"retry_after": retry_after, **(data or {})})
+        self.retry_after = retry_after
+
+
+class TenantBusy(Unavailable):
+    """The tenant's mailbox is full."""
+
+    code = "tenant_busy"
+
+
+class TenantStarting(Unavailable):
+    """The tenant is not ready yet."""
+
+    code = "tenant_starting"
+
+
+class TenantRestarted(Unavailable):
+    """The tenant's supervisor restarted while it handled the request; the outcome is unknown."""
+
+    code = "tenant_restarted"
+
+
+class TenantQuarantined(Unavailable):
+    """The tenant keeps failing and is left alone until the next probe."""
+
+    code = "tenant_quarantined"
+
+
+class TenantRemoved(Unavailable):
+    """The tenant was taken out of the configuration."""
+
+    code = "tenant_removed"
+
+
+class DeadlineExceeded(Unavailable):
+    """No answer in time; the outcome is unknown."""
+
+    code = "deadline_exceeded"
+
+
+class ShuttingDown(Unavailable):
+    """The daemon drains."""
+
+    code = "shutting_down"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database can not be reached."""
+
+    code = "database_unavailable"
+
+
+class DatabaseRefused(Unavailable):
+    """The database is there but refuses the login or a right we need."""
+
+    code = "database_refused"
+
+
+class DaemonUnreachable(Unavailable):
+    """No daemon answers at the control socket."""
+
+    code = "daemon_unreachable"
+
+
+def every_error() -> dict[str, type[InsulaError]]:
+    """Return every class of the tree by its code; a client raises by it what a server sent."""
+    found: dict[str, type[InsulaError]] = {}
+    pending: list[type[InsulaError]] = [InsulaError]
+    while pending:
+        error = pending.pop()
+        found.setdefault(error.code, error)
+        pending.extend(error.__subclasses__())
+    return found
+
+
+def revive(code: str, sentence: str, hint: str, data: dict[str, Any]) -> InsulaError:
+    """Rebuild an error that crossed a process; an unknown code becomes a plain InsulaError."""
+    error = InsulaError.__new__(every_error().get(code, InsulaError))
+    Exception.__init__(error, sentence)
+    error.hint = hint
+    error.data = data
+    vars(error).update({key: value for key, value in data.items() if key.isidentifier()})
+    return error
