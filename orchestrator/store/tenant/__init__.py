@@ -1,0 +1,1 @@
+"""The engine's tables of one tenant: each module beside its statements."""

@@ -1,0 +1,56 @@
+-- The engine's tables of one tenant. `tenant.` stands for the tenant's own schema.
+-- Few relations on purpose: each one costs catalog space and memory in every backend that touches it.
+
+-- The epoch that may write. Every write of a supervisor locks this row FOR SHARE in the same statement,
+-- so a takeover waits for a write under way and an older owner's write matches no row.
+CREATE TABLE tenant.wf_fence (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    epoch bigint NOT NULL
+);
+INSERT INTO tenant.wf_fence (epoch) VALUES (0);
+
+-- One row a run: what it was asked to do and how it ended. `epoch` is the owner that holds it in memory,
+-- 0 when nobody has taken it yet. JSON is stored as text (json, not jsonb): written often, read rarely.
+CREATE TABLE tenant.wf_run (
+    id uuid PRIMARY KEY,
+    workflow text NOT NULL,
+    version text NOT NULL,
+    state text NOT NULL,
+    queue text NOT NULL,
+    priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    epoch bigint NOT NULL,
+    key text,
+    tags text[] NOT NULL DEFAULT '{}',
+    input json NOT NULL,
+    output json,
+    context json,
+    error json,
+    due_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamptz,
+    finished_at timestamptz
+);
+CREATE UNIQUE INDEX wf_run_by_key ON tenant.wf_run (workflow, key) WHERE key IS NOT NULL;
+CREATE INDEX wf_run_live ON tenant.wf_run (priority DESC, id) WHERE finished_at IS NULL;
+
+-- The journal, and at the same time the run's event log: insert-only, never updated. A row holds what
+-- happened to one run in one flush; `seq` numbers its first entry, so a run's entries have no gaps.
+CREATE TABLE tenant.wf_event (
+    run_id uuid NOT NULL,
+    seq integer NOT NULL,
+    epoch bigint NOT NULL,
+    node text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    entries json NOT NULL,
+    PRIMARY KEY (run_id, seq)
+);
+
+-- What has been applied to this schema: the engine's own files and the application's.
+CREATE TABLE tenant.wf_migration (
+    ledger text NOT NULL CHECK (ledger IN ('engine', 'app')),
+    number integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (ledger, number)
+);
