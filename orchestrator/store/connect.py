@@ -1,0 +1,245 @@
+"""Connections to PostgreSQL: where to, as whom, and what a failure means to the caller."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import asyncpg
+import msgspec
+
+from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+Record: TypeAlias = "asyncpg.Record"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_SCHEMES = ("postgresql", "postgres")
+_SECRETS = ("password", "sslpassword")
+
+# SQLSTATE classes and codes, longest match first. A server that is starting, full or gone may be
+# there later; one that refuses the login, the database or a right waits for a person.
+_REFUSED = ("28", "3D000", "42501")
+_UNAVAILABLE = ("08", "53", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One server and the login to it. `str()` and `repr()` never show a password.
+
+    >>> str(Target.parse("postgresql://app:secret@db.example:5433/main?sslmode=require"))
+    'postgresql://app@db.example:5433/main?sslmode=require'
+    """
+
+    hosts: str
+    database: str
+    user: str
+    password: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read a `postgresql://` URL; what it leaves out comes from PGUSER, PGDATABASE and PGHOST.
+
+        A unix socket is `postgresql:///name?host=/path/of/directory`. Raises ConfigError.
+        """
+        try:
+            parts = urlsplit(url)
+            options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        except ValueError as error:
+            raise ConfigError([f"the database URL can not be read: {error}"]) from None
+        if parts.scheme not in _SCHEMES:
+            raise ConfigError(
+                ["the database URL does not start with postgresql://"],
+                hint="for example postgresql://user:password@host:5432/database",
+            )
+        login, _, hosts = parts.netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        user = options.pop("user", unquote(user)) or os.environ.get("PGUSER") or getpass.getuser()
+        database = options.pop("dbname", options.pop("database", unquote(parts.path[1:])))
+        return cls(
+            hosts=hosts,
+            user=user,
+            password=options.pop("password", unquote(password)) or None,
+            database=database or os.environ.get("PGDATABASE") or user,
+            options=tuple(options.items()),
+        )
+
+    def as_role(self, role: str, password: str) -> Target:
+        """Return the same database under another login."""
+        return msgspec.structs.replace(self, user=role, password=password)
+
+    def with_database(self, database: str) -> Target:
+        """Return another database of the same server under the same login."""
+        return msgspec.structs.replace(self, database=database)
+
+    @property
+    def redacted(self) -> str:
+        """The URL without any secret, for logs and errors."""
+        return self._url(secrets=False)
+
+    @property
+    def url(self) -> str:
+        """The whole URL, password included: hand it to a process, never to a log."""
+        return self._url(secrets=True)
+
+    @property
+    def dsn(self) -> str:
+        """The server and its options alone, for the driver, which takes the login apart from it."""
+        query = urlencode(self.options, quote_via=quote)
+        return f"postgresql://{self.hosts}/" + (f"?{query}" if query else "")
+
+    def _url(self, *, secrets: bool) -> str:
+        shown = [(key, value) for key, value in self.options if secrets or key not in _SECRETS]
+        query = urlencode(shown, quote_via=quote, safe="/")
+        password = f":{quote(self.password, safe='')}" if secrets and self.password else ""
+        login = f"{quote(self.user, safe='')}{password}"
+        database = quote(self.database, safe="")
+        return f"postgresql://{login}@{self.hosts}/{database}" + (f"?{query}" if query else "")
+
+    def __str__(self) -> str:
+        return self.redacted
+
+    def __repr__(self) -> str:
+        return f"Target({self.redacted!r})"
+
+
+async def connect(
+    target: Target,
+    *,
+    application_name: str,
+    timeout: float = 10.0,  # noqa: ASYNC109 - the driver's own: name, TLS and login in one
+    settings: Mapping[str, str] | None = None,
+) -> Connection:
+    """Open one connection of its own; raises DatabaseUnavailable or DatabaseRefused.
+
+    json and jsonb travel as text, undecoded: that is the driver's default, and nobody here may
+    register a codec. Prepared statements stay for the connection's life.
+
+    >>> connection = await connect(target, application_name="insula root", timeout=10)
+    """
+    try:
+        connection: Connection = await asyncpg.connect(
+            **_arguments(target, application_name, settings), timeout=timeout
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise connection_failure(error, target) from error
+    return connection
+
+
+def classify(error: BaseException) -> type[DatabaseUnavailable] | type[DatabaseRefused] | None:
+    """Return which of our errors a driver's error is; None when it is about the statement.
+
+    DatabaseUnavailable: the connection is of no use any more, try again with a new one.
+    DatabaseRefused: trying again changes nothing until somebody grants or corrects something.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return DatabaseRefused
+    if isinstance(error, OSError | TimeoutError):
+        return DatabaseUnavailable
+    state = getattr(error, "sqlstate", None) or ""
+    if state.startswith(_REFUSED):
+        return DatabaseRefused
+    if state.startswith(_UNAVAILABLE):
+        return DatabaseUnavailable
+    # A connection that ended between two statements: the driver has no class or code for it.
+    if isinstance(error, asyncpg.InterfaceError) and "closed" in str(error):
+        return DatabaseUnavailable
+    return None
+
+
+def connection_failure(
+    error: BaseException, target: Target
+) -> DatabaseUnavailable | DatabaseRefused:
+    """Return what to raise when `target` could not be connected to because of `error`."""
+    reason = str(error).strip() or type(error).__name__
+    if isinstance(error, TimeoutError) and not str(error):
+        reason = "no answer in time"
+    if classify(error) is DatabaseUnavailable:
+        return DatabaseUnavailable(
+            f"the database {target.redacted} can not be reached: {reason}",
+            hint="check that the server runs and that [database] url names it",
+        )
+    # Whatever else a server says to a login is a refusal: it answered, and said no.
+    return DatabaseRefused(
+        f"the database {target.redacted} refuses the login: {reason}",
+        hint="check the user, the password, the database and pg_hba.conf",
+    )
+
+
+class ControlPool:
+    """A few connections under the admin login, for work that is not one tenant's own.
+
+    The reset on release is left out: it costs a round trip and a transaction each time, and
+    users of this pool keep to transactions and SET LOCAL. Each connection is replaced after so
+    many statements, because a backend's caches grow with every tenant it touches.
+    """
+
+    SIZE = 4
+    STATEMENTS = 20_000
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], target: Target) -> None:
+        self._pool = pool
+        self.target = target
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        target: Target,
+        *,
+        application_name: str,
+        timeout: float = 10.0,  # noqa: ASYNC109 - as in connect
+    ) -> AsyncIterator[Self]:
+        """Connect at once, so that a wrong login shows here, and close everything at the end."""
+        try:
+            pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
+                **_arguments(target, application_name, None),
+                timeout=timeout,
+                min_size=1,
+                max_size=cls.SIZE,
+                max_queries=cls.STATEMENTS,
+                reset=_keep,
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise connection_failure(error, target) from error
+        try:
+            yield cls(pool, target)
+        finally:
+            await pool.close()
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """Lend a connection; errors of the connection, not of the SQL, become ours."""
+        try:
+            connection = await self._pool.acquire()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise connection_failure(error, self.target) from error
+        try:
+            yield connection  # type: ignore[misc]  # the proxy has the connection's methods
+        finally:
+            await self._pool.release(connection)
+
+
+async def _keep(connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+    """Reset nothing; the driver has already rolled back what was left open."""
+
+
+def _arguments(
+    target: Target, application_name: str, settings: Mapping[str, str] | None
+) -> dict[str, Any]:
+    return {
+        "dsn": target.dsn,
+        "user": target.user,
+        "password": target.password,
+        "database": target.database,
+        "statement_cache_size": 256,
+        "max_cached_statement_lifetime": 0,
+        "server_settings": {"application_name": application_name, **(settings or {})},
+    }

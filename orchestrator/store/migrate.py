@@ -1,0 +1,227 @@
+"""Numbered migrations: read from files, compared with a ledger, applied to the control schema."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import asyncpg
+import msgspec
+
+from orchestrator.model.errors import (
+    ConfigError,
+    MigrationChecksumMismatch,
+    MigrationFailed,
+    SchemaVersionAhead,
+)
+from orchestrator.model.ids import CONTROL_SCHEMA
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+
+_QUERIES = sql.load(__name__)
+LOCK = _QUERIES["lock"]
+HAS_LEDGER = _QUERIES["has_ledger"]
+LEDGER = _QUERIES["ledger"]
+RECORD = _QUERIES["record"]
+
+_FILE = re.compile(r"(\d{4})_([a-z0-9][a-z0-9_]*)\.sql")
+_NOT_CODE = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1""", re.DOTALL
+)
+_ENDS_TRANSACTION = frozenset({"abort", "begin", "commit", "end", "rollback", "start"})
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """One file; `checksum` tells an edited one from the one that was applied."""
+
+    number: int
+    name: str
+    sql: str
+    checksum: str
+    file: str
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """One row of a ledger."""
+
+    number: int
+    name: str
+    checksum: str
+
+
+def read_migrations(directory: Path | Traversable) -> tuple[Migration, ...]:
+    """Return the `NNNN_name.sql` files of `directory`, numbered from 1 without gaps.
+
+    Raises ConfigError with every problem, each named by its file. Files that do not end in
+    .sql are passed over.
+
+    >>> [m.name for m in read_migrations(Path("examples/flights/migrations"))]
+    ['create_flight']
+    """
+    if not directory.is_dir():
+        raise ConfigError([f"{directory}: the migrations directory is not there"])
+    files = sorted(
+        (file for file in directory.iterdir() if file.name.endswith(".sql")),
+        key=lambda file: file.name,
+    )
+    problems: list[str] = []
+    found: list[Migration] = []
+    for file in files:
+        try:
+            found.append(_read(file))
+        except ValueError as error:
+            problems.append(f"{file}: {error}")
+    problems.extend(_gaps(found) if not problems else [])
+    if problems:
+        raise ConfigError(problems)
+    return tuple(found)
+
+
+def pending(
+    ledger: Iterable[Applied], known: Sequence[Migration], *, owner: str
+) -> tuple[Migration, ...]:
+    """Return what of `known` the ledger of `owner`, a tenant or the control schema, lacks.
+
+    Raises SchemaVersionAhead when the ledger knows more than we do, MigrationChecksumMismatch
+    when a file was edited after it had been applied.
+    """
+    applied = {row.number: row for row in ledger}
+    newest = max(applied, default=0)
+    if newest > len(known):
+        row = applied[newest]
+        raise SchemaVersionAhead(
+            owner,
+            f"the schema of {owner!r} has migration {newest:04}_{row.name}, "
+            f"newer than the {len(known)} known here",
+            hint="update this installation, or bring the migration's file back",
+            data={"applied": newest, "known": len(known)},
+        )
+    for migration in known:
+        before = applied.get(migration.number)
+        if before is not None and before.checksum != migration.checksum:
+            raise MigrationChecksumMismatch(
+                owner,
+                f"{migration.file} has been edited since it was applied to {owner!r}",
+                hint="restore the file and put the change into a new migration",
+                data={"file": migration.file},
+            )
+    return tuple(migration for migration in known if migration.number not in applied)
+
+
+def migration_failure(
+    owner: str, migration: Migration, error: asyncpg.PostgresError
+) -> MigrationFailed:
+    """Return what to raise when the database refused `migration`: file, line, SQL error."""
+    line = _line_of(migration.sql, error)
+    where = f"{migration.file}:{line}" if line else migration.file
+    detail = f" ({error.detail})" if getattr(error, "detail", None) else ""
+    return MigrationFailed(
+        owner,
+        f"{where}: {error}{detail}",
+        hint=getattr(error, "hint", None) or "nothing of this file was applied; mend it and retry",
+        data={"file": migration.file, "line": line, "sqlstate": error.sqlstate},
+    )
+
+
+def control_migrations() -> tuple[Migration, ...]:
+    """Return the migrations of the control schema that this version knows."""
+    return read_migrations(resources.files("orchestrator.store.control").joinpath("migrations"))
+
+
+def engine_migrations() -> tuple[Migration, ...]:
+    """Return the migrations of a tenant's engine tables that this version knows.
+
+    They say `tenant.` for the schema; bind them with `sql.bind`.
+    """
+    return read_migrations(resources.files("orchestrator.store.tenant").joinpath("migrations"))
+
+
+async def migrate_control(connection: Connection) -> int:
+    """Bring the control schema up to date and return how many migrations that took.
+
+    One transaction under an advisory lock: nodes that start together wait for each other, and a
+    node that dies in the middle leaves nothing.
+    """
+    known = control_migrations()
+    if not pending(await _ledger(connection), known, owner=CONTROL_SCHEMA):
+        return 0
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        missing = pending(await _ledger(connection), known, owner=CONTROL_SCHEMA)
+        for migration in missing:
+            try:
+                await connection.execute(migration.sql)
+            except asyncpg.PostgresError as error:
+                raise migration_failure(CONTROL_SCHEMA, migration, error) from error
+            await connection.execute(RECORD, migration.number, migration.name, migration.checksum)
+    return len(missing)
+
+
+async def _ledger(connection: Connection) -> list[Applied]:
+    if not await connection.fetchval(HAS_LEDGER):
+        return []
+    return [Applied(*row) for row in await connection.fetch(LEDGER)]
+
+
+def _read(file: Traversable) -> Migration:
+    match = _FILE.fullmatch(file.name)
+    if match is None:
+        raise ValueError("a migration is called NNNN_name.sql, for example 0001_create_flight.sql")
+    try:
+        # One checksum on every system: an editor or git may turn the line ends.
+        text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"it can not be read: {error.strerror}") from None
+    if "\0" in text:
+        raise ValueError("it has a NUL character")
+    for word, line in _transaction_control(text):
+        raise ValueError(
+            f"line {line}: {word.upper()} is not for a migration, "
+            "which always runs in one transaction of its own"
+        )
+    return Migration(
+        number=int(match[1]),
+        name=match[2],
+        sql=text,
+        checksum=hashlib.sha256(text.encode()).hexdigest(),
+        file=str(file),
+    )
+
+
+def _gaps(found: Sequence[Migration]) -> Iterator[str]:
+    for expected, migration in enumerate(found, start=1):
+        if migration.number != expected:
+            yield (
+                f"{migration.file}: the number should be {expected:04}; "
+                "numbers start at 0001 and have neither gap nor double"
+            )
+            return
+
+
+def _transaction_control(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each statement that begins or ends a transaction, with its line."""
+    code = _NOT_CODE.sub(lambda match: "\n" * match[0].count("\n") or " ", text)
+    atomic = False
+    line = 1
+    for statement in code.split(";"):
+        words = statement.lower().split()
+        start = line + statement[: len(statement) - len(statement.lstrip())].count("\n")
+        line += statement.count("\n")
+        # A function with a SQL body, BEGIN ATOMIC …; END, has statements of its own.
+        if atomic and words[:1] == ["end"]:
+            atomic = False
+        elif words and words[0] in _ENDS_TRANSACTION:
+            yield words[0], start
+        if "begin atomic" in " ".join(words):
+            atomic = True
+
+
+def _line_of(text: str, error: asyncpg.PostgresError) -> int | None:
+    position: str | None = getattr(error, "position", None)
+    return text[: int(position) - 1].count("\n") + 1 if position else None
