@@ -1,0 +1,1 @@
+"""Examples: applications of Insula to read, run and copy."""

@@ -1,0 +1,1 @@
+"""Sixteen airlines, sixteen tenants: each reports on its own flights of a month."""
