@@ -11,7 +11,9 @@ import msgspec
 from orchestrator.model.states import RunState, TaskState
 
 
-class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+class Wire(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False
+):
     """Base of everything on the wire."""
 
 

@@ -3,21 +3,26 @@
     InsulaError
     ├── ConfigError            edit a file
     ├── DefinitionError        edit the code of a workflow
-    ├── StartError             the daemon can not start here: PortInUse, StateDirectoryInUse, NodeNameInUse
+    ├── StartError             the daemon can not start here
+    │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
     │   ├── QuotaExceeded
-    │   ├── RoleConflict, MigrationFailed, MigrationChecksumMismatch, SchemaVersionAhead
+    │   ├── RoleConflict, MigrationFailed
+    │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
-    ├── RunError               about one run: RunNotFound, WorkflowNotFound, InvalidInput, RunRefused
-    ├── RequestError           the request itself: InvalidRequest, NotAllowed
-    └── Unavailable            try again: TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined,
-                               TenantRemoved, DeadlineExceeded, ShuttingDown, DatabaseUnavailable,
-                               DatabaseRefused, DaemonUnreachable
+    ├── RunError               about one run
+    │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunRefused
+    ├── RequestError           the request itself
+    │   └── InvalidRequest, NotAllowed
+    └── Unavailable            try again
+        ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
+        ├── DeadlineExceeded, ShuttingDown
+        └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
 
-`code` is stable and belongs to the contract; the HTTP status and the exit code of each class are tables at the
-edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a process as code, sentence,
-hint and data in JSON, never pickled.
+`code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
+tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
+process as code, sentence, hint and data in JSON, never pickled.
 """
 
 from __future__ import annotations
@@ -30,7 +35,9 @@ class InsulaError(Exception):
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, sentence: str, *, hint: str = "", data: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, sentence: str, *, hint: str = "", data: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(sentence)
         self.hint = hint
         self.data = data or {}
@@ -141,7 +148,13 @@ class QuotaExceeded(TenantError):
     code = "quota_exceeded"
 
     def __init__(
-        self, tenant: str, *, limit: str, allowed: object, sentence: str = "", retry_after: float = 0.0
+        self,
+        tenant: str,
+        *,
+        limit: str,
+        allowed: object,
+        sentence: str = "",
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(
             tenant,
@@ -221,11 +234,13 @@ class RunRefused(RunError):
 class RequestError(InsulaError):
     """The request itself is wrong."""
 
-    code = "request_invalid"
+    code = "request_error"
 
 
 class InvalidRequest(RequestError):
     """The request can not be understood; the sentence names every path."""
+
+    code = "request_invalid"
 
 
 class NotAllowed(RequestError):

@@ -43,9 +43,7 @@ class TaskState(StrEnum):
         return self in _SETTLED_TASKS
 
 
-_FINISHED_RUNS = frozenset(
-    {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.DEAD}
-)
+_FINISHED_RUNS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.DEAD})
 _SETTLED_TASKS = frozenset(
     {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED}
 )
