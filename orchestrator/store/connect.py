@@ -7,16 +7,13 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 import msgspec
 
 from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
 
 Record: TypeAlias = "asyncpg.Record"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -216,7 +213,7 @@ class ControlPool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Lend a connection; errors of the connection, not of the SQL, become ours."""
+        """Lend a connection; raises DatabaseUnavailable or DatabaseRefused when there is none."""
         try:
             connection = await self._pool.acquire()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -227,7 +224,7 @@ class ControlPool:
             await self._pool.release(connection)
 
 
-async def _keep(connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+async def _keep(connection: Connection) -> None:
     """Reset nothing; the driver has already rolled back what was left open."""
 
 

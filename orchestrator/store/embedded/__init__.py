@@ -1,0 +1,9 @@
+"""A PostgreSQL server of our own under the state directory, for who configures none."""
+
+from __future__ import annotations
+
+from orchestrator.store.embedded.lock import StateLock
+from orchestrator.store.embedded.server import EmbeddedPostgres
+from orchestrator.store.embedded.tuning import Tuning
+
+__all__ = ["EmbeddedPostgres", "StateLock", "Tuning"]
