@@ -1,0 +1,1 @@
+"""Runs workflows: decides in pure functions, commits in groups, starts what a commit allowed."""

@@ -1,0 +1,66 @@
+"""Builds what an attempt sees, and runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+import msgspec
+import structlog
+
+from orchestrator.engine.execute import execute
+from orchestrator.engine.execution import Execution
+from orchestrator.engine.outcome import Outcome
+from orchestrator.settings.load import TenantConfig
+from orchestrator.workflow.context import Context, Database, TenantInfo
+from orchestrator.workflow.retry import Retry
+
+
+class Attempts:
+    """Runs attempts for one tenant: its configuration, its database access, its worker threads."""
+
+    def __init__(
+        self, config: Callable[[], TenantConfig], database: Database, *, threads: int
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._threads = anyio.CapacityLimiter(threads)
+
+    async def run(self, execution: Execution, name: str) -> Outcome:
+        """Run the current attempt of task `name` and return what came of it."""
+        task = execution.workflow.tasks[name]
+        attempt = execution.tasks[name].attempt
+        structlog.contextvars.bind_contextvars(run=str(execution.id), task=name, attempt=attempt)
+        ctx = Context(
+            input=msgspec.json.decode(execution.input),
+            values=execution.values_before(name),
+            outputs=execution.outputs_before(name),
+            tenant=tenant_info(self._config()),
+            database=self._database,
+            run_id=execution.id,
+            task=name,
+            attempt=attempt,
+        )
+        return await execute(task, ctx, execution.workflow.parameters[name], self._threads)
+
+    def retry(self, execution: Execution, name: str) -> Retry:
+        """Return the task's policy, cut to what the tenant may have."""
+        policy = execution.workflow.tasks[name].retry
+        allowed = self._config().limits.max_retries
+        if allowed is None or policy.attempts <= allowed + 1:
+            return policy
+        return replace(policy, attempts=allowed + 1)
+
+
+def tenant_info(config: TenantConfig) -> TenantInfo:
+    """Return what a task may know of its tenant."""
+    limits = msgspec.to_builtins(config.limits)
+    return TenantInfo(
+        id=config.id,
+        name=config.name,
+        settings=dict(config.settings),
+        features=dict(config.features),
+        limits={name: value for name, value in limits.items() if value is not None},
+        metadata=dict(config.metadata),
+    )

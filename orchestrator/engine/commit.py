@@ -1,0 +1,162 @@
+"""The group commit loop: gathers what happened to all runs of a tenant, flushes it in one statement, and
+only then lets happen what depended on it.
+
+There is no timer: a flush starts as soon as the one before has ended, so an idle tenant waits one round trip
+and a busy one has hundreds of rows in a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+import asyncpg
+import structlog
+
+from orchestrator.engine.execution import Execution
+from orchestrator.store.tenant.journal import (
+    Batch,
+    ChangedRun,
+    Committed,
+    Known,
+    Logged,
+    NewRun,
+)
+
+MAX_ROWS = 500
+"""Beyond this a batch only adds latency: 100 rows take 4 ms, 300 about 10, 1,000 about 25."""
+
+log = structlog.get_logger(__name__)
+
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.exceptions.DataError,
+)
+"""What the database says of rows it will not store: the batch is bisected until the offender is alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What one flush writes of one run, and what may happen afterwards."""
+
+    execution: Execution
+    new: NewRun | None
+    changed: ChangedRun | None
+    logged: Logged | None
+    effects: Sequence[Callable[[], None]]
+
+
+class Writer(Protocol):
+    """Where a batch goes: the tenant's journal over its own connection.
+
+    Both raise LeaseLost when the fence refuses and Unavailable when the connection can not be had back.
+    """
+
+    async def flush(self, batch: Batch) -> Committed: ...
+    async def known(self, runs: Sequence[NewRun]) -> list[Known]: ...
+
+
+class Listener(Protocol):
+    """Who is told about runs that were not stored."""
+
+    def is_known(self, execution: Execution, stored: Known) -> None: ...
+    def is_refused(self, execution: Execution, error: Exception, *, new: bool) -> None: ...
+
+
+class GroupCommit:
+    """Flushes the executions that were touched. One per tenant and incarnation."""
+
+    def __init__(self, writer: Writer, listener: Listener) -> None:
+        self._writer = writer
+        self._listener = listener
+        self._touched: dict[Execution, None] = {}
+        self._wake = anyio.Event()
+        self.flushes = 0
+        self.rows = 0
+
+    def touch(self, execution: Execution) -> None:
+        """Let the next flush carry what `execution` has recorded."""
+        self._touched[execution] = None
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing waits for a flush; a flush under way is not counted as waiting."""
+        return not self._touched
+
+    async def run(self) -> None:
+        """Flush for ever; ends by cancellation or by the writer's errors."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._touched:
+                items = self._gather()
+                # A commit under way is never cancelled: half of the tenant would not know its outcome.
+                with anyio.CancelScope(shield=True):
+                    await self._commit(items)
+
+    def _gather(self) -> list[Item]:
+        touched = list(self._touched)[:MAX_ROWS]
+        items = []
+        for execution in touched:
+            del self._touched[execution]
+            items.append(Item(execution, *execution.drain(), execution.effects()))
+        return items
+
+    async def _commit(self, items: Sequence[Item]) -> None:
+        try:
+            known = await self._write(items)
+        except REFUSED as error:
+            await self._bisect(items, error)
+            return
+        for item in items:
+            if item.new is not None and item.new.id in known:
+                self._listener.is_known(item.execution, known[item.new.id])
+                continue
+            for effect in item.effects:
+                effect()
+
+    async def _write(self, items: Sequence[Item]) -> dict[object, Known]:
+        batch = Batch(
+            added=[item.new for item in items if item.new is not None],
+            changed=[item.changed for item in items if item.changed is not None],
+            logged=[item.logged for item in items if item.logged is not None],
+        )
+        if not (batch.added or batch.changed or batch.logged):
+            return {}
+        committed = await self._writer.flush(batch)
+        self.flushes += 1
+        self.rows += len(batch.added) + len(batch.changed) + len(batch.logged)
+        if committed.added == len(batch.added):
+            return {}
+        return _already_there(batch.added, await self._writer.known(batch.added))
+
+    async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
+        if len(items) > 1:
+            middle = len(items) // 2
+            await self._commit(items[:middle])
+            await self._commit(items[middle:])
+            return
+        (item,) = items
+        log.warning("run.refused", run=str(item.execution.id), error=str(error))
+        if item.new is None:
+            item.execution.refuse(item.logged)
+        self._listener.is_refused(item.execution, error, new=item.new is not None)
+
+
+def _already_there(added: Sequence[NewRun], stored: Sequence[Known]) -> dict[object, Known]:
+    """Return, for each new run that was not stored under its own id, the run that holds its key.
+
+    A run stored under its own id is ours: the batch was sent again after an ambiguous commit.
+    """
+    ours = {run.id for run in stored}
+    by_key = {(run.workflow, run.key): run for run in stored if run.key is not None}
+    return {
+        run.id: by_key[run.workflow, run.key]
+        for run in added
+        if run.id not in ours and run.key is not None
+    }

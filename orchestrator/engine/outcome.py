@@ -1,0 +1,82 @@
+"""What an attempt came to: a result or exception becomes a value, and a failure becomes a decision. Pure."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from orchestrator.engine.entries import TaskFailed, TaskRetrying
+from orchestrator.model.api import Failure
+from orchestrator.workflow.retry import Retry
+
+MESSAGE_CHARACTERS = 2_000
+TRACEBACK_CHARACTERS = 8_000
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The attempt returned; both values are JSON, ready to be stored."""
+
+    output: msgspec.Raw
+    values: msgspec.Raw | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt raised; `retryable` as its policy says of this exception."""
+
+    error: Failure
+    retryable: bool
+
+
+Outcome = Succeeded | Failed
+
+
+def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
+    """Encode what a task returned and set.
+
+    Raises TypeError when a value has no JSON form: that fails the attempt, not the batch it would ride in.
+    """
+    return Succeeded(
+        output=msgspec.Raw(_ENCODER.encode(output)),
+        values=msgspec.Raw(_ENCODER.encode(changes)) if changes else None,
+    )
+
+
+def failed(error: BaseException, task: str, retry: Retry) -> Failed:
+    """Describe the exception of an attempt, bounded."""
+    return Failed(error=describe(error, task), retryable=retry.covers(error))
+
+
+def describe(error: BaseException, task: str | None = None) -> Failure:
+    """Return the error as it is stored: type, message and traceback, each bounded and free of NULs."""
+    message = str(error) or type(error).__name__
+    trace = "".join(traceback.format_exception(error))
+    return Failure(
+        type=type(error).__name__,
+        message=_bounded(message, MESSAGE_CHARACTERS),
+        task=task,
+        traceback=_bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
+    )
+
+
+def after_failure(
+    task: str, attempt: int, failures: int, outcome: Failed, retry: Retry, *, now: datetime, chance: float
+) -> TaskRetrying | TaskFailed:
+    """Decide what follows the `failures`-th failed attempt of `task`."""
+    if outcome.retryable and failures < retry.attempts:
+        due_at = now + retry.delay(failures, chance=chance)
+        return TaskRetrying(task=task, attempt=attempt, error=outcome.error, due_at=due_at)
+    return TaskFailed(task=task, attempt=attempt, error=outcome.error)
+
+
+def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
+    clean = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    if len(clean) <= limit:
+        return clean
+    return "…" + clean[1 - limit :] if keep_end else clean[: limit - 1] + "…"

@@ -1,0 +1,23 @@
+"""Wakes everyone who waits now; whoever checks and then waits without an await between misses nothing."""
+
+from __future__ import annotations
+
+import anyio
+
+
+class Pulse:
+    """A condition that carries no state: waiters look again at whatever they wait for."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def beat(self) -> None:
+        """Wake all who wait."""
+        event, self._event = self._event, anyio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Return at the next beat."""
+        await self._event.wait()

@@ -1,0 +1,100 @@
+"""Who may run a task now: a bound for the node, shared by weight, and a bound for each tenant."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+
+class NodeSlots:
+    """The node's task slots.
+
+    While any tenant waits, a freed slot goes to the tenant that has waited longest, as many slots at a time
+    as its weight, and then that tenant goes to the end of the line: weighted round robin.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.free = total
+        self._line: deque[TenantSlots] = deque()
+
+    @property
+    def used(self) -> int:
+        """How many slots are taken or granted."""
+        return self.total - self.free
+
+    def tenant(self, *, limit: int | None, weight: int, wake: Callable[[], None]) -> TenantSlots:
+        """Return the share of one tenant; `wake` is called when slots were granted to it."""
+        return TenantSlots(self, limit=limit or self.total, weight=weight, wake=wake)
+
+    def _take(self, tenant: TenantSlots) -> bool:
+        if self.free and not self._line:
+            self.free -= 1
+            return True
+        if tenant not in self._line:
+            self._line.append(tenant)
+        return False
+
+    def _give_back(self, count: int) -> None:
+        self.free += count
+        while self.free and self._line:
+            tenant = self._line.popleft()
+            granted = min(self.free, tenant.weight, tenant.room)
+            if granted:
+                self.free -= granted
+                tenant.grant(granted)
+
+    def _leave(self, tenant: TenantSlots) -> None:
+        if tenant in self._line:
+            self._line.remove(tenant)
+
+
+class TenantSlots:
+    """One tenant's share of the node's slots, never more than `limit`."""
+
+    def __init__(
+        self, node: NodeSlots, *, limit: int, weight: int, wake: Callable[[], None]
+    ) -> None:
+        self.limit = limit
+        self.weight = weight
+        self.used = 0
+        self._granted = 0
+        self._node = node
+        self._wake = wake
+
+    @property
+    def room(self) -> int:
+        """How many more slots the tenant's own limit allows."""
+        return self.limit - self.used - self._granted
+
+    def take(self) -> bool:
+        """Take a slot; False when there is none, and then `wake` follows once there is."""
+        if self._granted:
+            self._granted -= 1
+        elif self.room <= 0 or not self._node._take(self):
+            return False
+        self.used += 1
+        return True
+
+    def give_back(self) -> None:
+        """Free a slot that was taken."""
+        self.used -= 1
+        self._node._give_back(1)
+
+    def settle(self) -> None:
+        """Return what was granted and not taken."""
+        granted, self._granted = self._granted, 0
+        if granted:
+            self._node._give_back(granted)
+
+    def leave(self) -> None:
+        """Return everything: the tenant stops."""
+        self._node._leave(self)
+        held, self.used, self._granted = self.used + self._granted, 0, 0
+        if held:
+            self._node._give_back(held)
+
+    def grant(self, count: int) -> None:
+        """Called by the node: `count` slots are ours to take."""
+        self._granted += count
+        self._wake()

@@ -1,0 +1,1 @@
+"""May this tenant do more? Pure."""

@@ -1,0 +1,152 @@
+"""SQL for tasks: a few connections logged in as the tenant's application role, opened when first used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import asyncpg
+
+from orchestrator.store.connect import Connection, Record, Target, connect
+
+POOL_SIZE = 4
+ROLLBACK_SECONDS = 2.0
+CLOSE_SECONDS = 2.0
+
+
+class Transaction:
+    """SQL inside one transaction of the tenant's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, query: str, *args: object) -> list[Record]:
+        """Return all rows."""
+        return await self._connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: object) -> Record | None:
+        """Return the first row, or None."""
+        return await self._connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        """Return the first column of the first row, or None."""
+        return await self._connection.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement and return its status, such as `INSERT 0 1`."""
+        status: str = await self._connection.execute(query, *args)
+        return status
+
+    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each set of arguments."""
+        await self._connection.executemany(query, args)
+
+    async def copy_records(
+        self, table: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
+    ) -> str:
+        """COPY `records` into `table` and return the status."""
+        status: str = await self._connection.copy_records_to_table(
+            table, records=records, columns=list(columns)
+        )
+        return status
+
+
+class TenantDatabase:
+    """`ctx.db`: at most POOL_SIZE connections, each used by one task at a time.
+
+    A statement outside `transaction` is a transaction of its own. A connection that saw a cancellation in
+    flight is thrown away, not handed on.
+    """
+
+    def __init__(self, target: Target, *, application_name: str) -> None:
+        self._target = target
+        self._name = application_name
+        self._idle: list[Connection] = []
+        self._places = anyio.CapacityLimiter(POOL_SIZE)
+
+    async def fetch(self, query: str, *args: object) -> list[Record]:
+        """Return all rows."""
+        async with self.transaction() as tx:
+            return await tx.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: object) -> Record | None:
+        """Return the first row, or None."""
+        async with self.transaction() as tx:
+            return await tx.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        """Return the first column of the first row, or None."""
+        async with self.transaction() as tx:
+            return await tx.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement and return its status, such as `INSERT 0 1`."""
+        async with self.transaction() as tx:
+            return await tx.execute(query, *args)
+
+    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each set of arguments, all or nothing."""
+        async with self.transaction() as tx:
+            await tx.executemany(query, args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Begin a transaction; commits at the end of the body, rolls back when it raises."""
+        async with self._places, self._borrow() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield Transaction(connection)
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            await transaction.commit()
+
+    async def close(self) -> None:
+        """Close the connections that nobody uses."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True) as deadline:
+                await connection.close(timeout=CLOSE_SECONDS)
+            if deadline.cancelled_caught:
+                connection.terminate()
+
+    @asynccontextmanager
+    async def _borrow(self) -> AsyncIterator[Connection]:
+        connection = self._reuse() or await connect(self._target, application_name=self._name)
+        try:
+            yield connection
+        except (asyncpg.PostgresError, ValueError, TypeError, LookupError):
+            self._give_back(connection)
+            raise
+        except BaseException:
+            # The driver may still be waiting for an answer to what was cancelled.
+            connection.terminate()
+            raise
+        self._give_back(connection)
+
+    def _reuse(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.is_closed() or connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
+
+async def _roll_back(connection: Connection, transaction: Any) -> None:
+    """Roll back even while we are being cancelled; a connection that does not answer is cut."""
+    with anyio.move_on_after(ROLLBACK_SECONDS, shield=True) as deadline:
+        try:
+            await transaction.rollback()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection.terminate()
+    if deadline.cancelled_caught:
+        connection.terminate()

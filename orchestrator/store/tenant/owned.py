@@ -1,0 +1,132 @@
+"""The one connection of a supervisor: logged in as the tenant's engine role, fenced by its epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import anyio
+import structlog
+import tenacity
+
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
+from orchestrator.store.connect import Connection, classify
+from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun
+from orchestrator.store.tenant.runs import Claimed, Claims, Entries
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+RECONNECT_SECONDS = 10.0
+"""How long a lost connection is sought again before the supervisor gives up and is restarted."""
+
+CLOSE_SECONDS = 2.0
+
+SESSION = {
+    # One plan for the connection's life, and always through the indexes: the tables are empty when it is
+    # made, so statistics would choose scans that turn wrong as they grow.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+"""Settings of the connection, given when it is opened."""
+
+
+class OwnedConnection:
+    """Runs the fenced statements of one tenant, one at a time.
+
+    A connection that breaks is opened again and the statement sent again: every one of them is safe to
+    repeat. All methods raise LeaseLost when a newer owner has the tenant, and DatabaseUnavailable or
+    DatabaseRefused when no connection can be had.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        journal: Journal,
+        claims: Claims,
+        connect: Callable[[], Awaitable[Connection]],
+    ) -> None:
+        self._tenant = tenant
+        self._journal = journal
+        self._claims = claims
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._lock = anyio.Lock()
+
+    async def open(self) -> datetime:
+        """Connect and raise the fence to our epoch; return the database's time."""
+        self._connection = await self._connect()
+        moment = await self._journal.take_over(self._connection)
+        return self._ours(moment)
+
+    async def close(self) -> None:
+        """Close the connection, by force when it does not answer."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True) as deadline:
+            await connection.close(timeout=CLOSE_SECONDS)
+        if deadline.cancelled_caught:
+            connection.terminate()
+
+    async def flush(self, batch: Batch) -> Committed:
+        """Commit a batch."""
+        return self._ours(await self._run(lambda c: self._journal.flush(c, batch)))
+
+    async def known(self, runs: Sequence[NewRun]) -> list[Known]:
+        """Return the stored runs that hold an id or key of `runs`."""
+        return await self._run(lambda c: self._journal.known(c, runs))
+
+    async def claim(self, limit: int) -> list[Claimed]:
+        """Take at most `limit` runs into memory, after parking those that nobody here can run."""
+        await self._run(self._claims.block)
+        return await self._run(lambda c: self._claims.claim(c, limit))
+
+    async def unclaimed(self) -> int:
+        """Return how many runs wait outside memory."""
+        return await self._run(self._claims.unclaimed)
+
+    async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
+        """Return the journals of `runs`."""
+        return await self._run(lambda c: self._claims.entries(c, runs))
+
+    async def _run(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._lock:
+            try:
+                return await act(self._live())
+            except Exception as error:
+                if classify(error) is not DatabaseUnavailable:
+                    raise
+                log.warning("connection.lost", error=str(error))
+            await self._reconnect()
+            return await act(self._live())
+
+    def _live(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            raise ConnectionResetError("the connection is closed")
+        return self._connection
+
+    async def _reconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
+            sleep=anyio.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                self._connection = await self._connect()
+                self._ours(await self._journal.confirm(self._connection))
+
+    def _ours(self, answer: T | None) -> T:
+        if answer is None:
+            raise LeaseLost(self._tenant, f"another owner has taken tenant {self._tenant!r}")
+        return answer

@@ -1,0 +1,149 @@
+"""Taking runs into memory, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from orchestrator.model.states import RunState
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+
+_QUERIES = sql.load(__name__)
+CLAIM = _QUERIES["claim"]
+BLOCK = _QUERIES["block"]
+UNCLAIMED = _QUERIES["unclaimed"]
+ENTRIES = _QUERIES["entries"]
+PAGE = _QUERIES["page"]
+READ = _QUERIES["read"]
+HISTORY = _QUERIES["history"]
+
+Served = Sequence[tuple[str, str]]
+"""Workflow and version, for each that this daemon has."""
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A run taken into memory; `input` is JSON text."""
+
+    id: UUID
+    workflow: str
+    version: str
+    state: str
+    queue: str
+    priority: int
+    key: str | None
+    input: str
+
+
+class Entries(msgspec.Struct, frozen=True):
+    """The part of a run's journal that one flush wrote; `entries` is JSON text."""
+
+    run_id: UUID
+    seq: int
+    entries: str
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """The same with the database's time of that flush, for reading."""
+
+    seq: int
+    at: datetime
+    entries: str
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One run in a list."""
+
+    id: UUID
+    workflow: str
+    version: str
+    state: str
+    queue: str
+    priority: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    key: str | None
+
+
+class Stored(Listed, frozen=True):
+    """Everything a run's row holds; JSON columns are text."""
+
+    input: str
+    output: str | None
+    context: str | None
+    error: str | None
+    tags: list[str]
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs to list, newest first; `cursor` is the last id of the page before."""
+
+    state: RunState | None = None
+    workflow: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+    cursor: UUID | None = None
+
+
+class Claims:
+    """What the owner of epoch `epoch` takes into memory; every statement checks the fence."""
+
+    def __init__(self, schema: str, *, epoch: int, served: Served) -> None:
+        self._claim = sql.bind(CLAIM, schema)
+        self._block = sql.bind(BLOCK, schema)
+        self._unclaimed = sql.bind(UNCLAIMED, schema)
+        self._entries = sql.bind(ENTRIES, schema)
+        self._epoch = epoch
+        self._workflows = [workflow for workflow, _ in served]
+        self._versions = [version for _, version in served]
+
+    async def claim(self, connection: Connection, limit: int) -> list[Claimed]:
+        """Take at most `limit` runs that no living owner holds, most urgent first."""
+        rows = await connection.fetch(
+            self._claim, self._epoch, limit, self._workflows, self._versions
+        )
+        return [Claimed(*row) for row in rows]
+
+    async def block(self, connection: Connection) -> None:
+        """Park the runs whose workflow or version is not served here, with the reason."""
+        await connection.execute(self._block, self._epoch, self._workflows, self._versions)
+
+    async def unclaimed(self, connection: Connection) -> int:
+        """Return how many runs wait outside memory."""
+        count: int = await connection.fetchval(self._unclaimed, self._epoch)
+        return count
+
+    async def entries(self, connection: Connection, runs: Sequence[UUID]) -> list[Entries]:
+        """Return the journals of `runs`, in order."""
+        rows = await connection.fetch(self._entries, runs)
+        return [Entries(*row) for row in rows]
+
+
+async def page(connection: Connection, schema: str, wanted: RunFilter) -> list[Listed]:
+    """Return one page of runs, newest first."""
+    rows = await connection.fetch(
+        sql.bind(PAGE, schema),
+        wanted.state,
+        wanted.workflow,
+        wanted.since,
+        wanted.cursor,
+        wanted.limit,
+    )
+    return [Listed(*row) for row in rows]
+
+
+async def read(connection: Connection, schema: str, run: UUID) -> Stored | None:
+    """Return one run, or None."""
+    row: Any = await connection.fetchrow(sql.bind(READ, schema), run)
+    return None if row is None else Stored(*row)
+
+
+async def history(connection: Connection, schema: str, run: UUID) -> list[Moment]:
+    """Return the run's journal, in order."""
+    rows = await connection.fetch(sql.bind(HISTORY, schema), run)
+    return [Moment(*row) for row in rows]

@@ -1,0 +1,184 @@
+"""How a workflow is written: `Workflow`, its `task` decorator, and `job` for a single task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from orchestrator.model.errors import DefinitionError
+from orchestrator.settings.duration import Duration
+from orchestrator.workflow import graph
+from orchestrator.workflow.context import Context
+from orchestrator.workflow.parameters import Parameters
+from orchestrator.workflow.retry import Retry
+from orchestrator.workflow.rules import When
+from orchestrator.workflow.task import Task
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+AnyTask = Task[..., Any, Any]
+
+
+class Define:
+    """The decorator that `Workflow.task` returns; it keeps the types of what it decorates."""
+
+    def __init__(self, add: Callable[[Callable[..., Any]], AnyTask]) -> None:
+        self._add = add
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Awaitable[T]]
+    ) -> Task[P, Awaitable[T], T]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], T]) -> Task[P, T, T]: ...
+    def __call__(self, function: Callable[..., Any]) -> AnyTask:
+        """Add `function` to the workflow and return the task it became."""
+        return self._add(function)
+
+
+class Workflow:
+    """A named, versioned DAG of tasks.
+
+    >>> report = Workflow("monthly_report", version="1")
+    >>> @report.task(retry=Retry(attempts=3))
+    ... async def load(ctx: Context) -> int:
+    ...     return 1
+    >>> @report.task(after=[load])
+    ... def summarise(ctx: Context) -> int:
+    ...     return ctx.output(load) + 1
+
+    Raises DefinitionError for a name that can not be used.
+    """
+
+    def __init__(self, name: str, *, version: str = "1", queue: str = "default") -> None:
+        for what, text in (("name", name), ("version", version), ("queue", queue)):
+            if what != "version" and not _NAME.fullmatch(text):
+                raise DefinitionError(
+                    f"{text!r} can not be the {what} of a workflow: letters, digits, '_', '.', '-'"
+                )
+            if not text or "\0" in text or len(text) > 100:
+                raise DefinitionError(f"the {what} of workflow {name!r} has 1 to 100 characters")
+        self.name = name
+        self.version = version
+        self.queue = queue
+        self.tasks: dict[str, AnyTask] = {}
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.name!r}, version={self.version!r})"
+
+    def task(
+        self,
+        *,
+        after: Sequence[AnyTask | str] = (),
+        when: When = When.ALL_SUCCEEDED,
+        retry: Retry | None = None,
+        timeout: str | None = None,
+        name: str | None = None,
+    ) -> Define:
+        """Return a decorator that makes a function a task of this workflow.
+
+        `after` names the tasks it comes after, `timeout` ("5m") bounds one attempt. An async function runs on
+        the event loop, any other in a worker thread. DefinitionError for a duplicate name.
+        """
+
+        def add(function: Callable[..., Any]) -> AnyTask:
+            task: AnyTask = Task(
+                workflow=self.name,
+                name=name or function.__name__,
+                function=function,
+                after=tuple(self._name_of(up) for up in after),
+                when=When(when),
+                retry=retry or Retry(),
+                timeout=_timeout(timeout),
+            )
+            self._add(task)
+            return task
+
+        return Define(add)
+
+    @cached_property
+    def graph(self) -> graph.Graph:
+        """The checked DAG; DefinitionError when it has a cycle or a name it does not know."""
+        return graph.build(self.name, {name: task.after for name, task in self.tasks.items()})
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameters]:
+        """What each task takes from the input."""
+        return {name: task.parameters() for name, task in self.tasks.items()}
+
+    @cached_property
+    def rules(self) -> Mapping[str, When]:
+        """The trigger rule of each task."""
+        return {name: task.when for name, task in self.tasks.items()}
+
+    def check(self) -> None:
+        """Raise DefinitionError for anything wrong that can only be told once all tasks are there."""
+        if not self.tasks:
+            raise DefinitionError(f"workflow {self.name!r} has no task")
+        _ = self.graph, self.parameters
+
+    def input_problems(self, given: Mapping[str, Any]) -> list[str]:
+        """Return every reason, with its path, why `given` does not fit the tasks' parameters."""
+        found = (p for parameters in self.parameters.values() for p in parameters.problems(given))
+        return list(dict.fromkeys(found))
+
+    def _add(self, task: AnyTask) -> None:
+        if not _NAME.fullmatch(task.name):
+            raise DefinitionError(f"{task.where}: {task.name!r} can not be the name of a task")
+        if task.name in self.tasks:
+            raise DefinitionError(
+                f"{task.where}: workflow {self.name!r} has a task {task.name!r} already, "
+                f"from {self.tasks[task.name].where}"
+            )
+        self.tasks[task.name] = task
+
+    def _name_of(self, up: AnyTask | str) -> str:
+        if isinstance(up, str):
+            return up
+        if self.tasks.get(up.name) is not up:
+            raise DefinitionError(f"{up.where}: task {up.name!r} is not of workflow {self.name!r}")
+        return up.name
+
+
+class Job(Workflow):
+    """A workflow of one task. Calling it calls the function."""
+
+    def __call__(self, ctx: Context, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as it was written."""
+        (task,) = self.tasks.values()
+        return task(ctx, *args, **kwargs)
+
+
+def job(
+    name: str,
+    *,
+    version: str = "1",
+    queue: str = "default",
+    retry: Retry | None = None,
+    timeout: str | None = None,
+) -> Callable[[Callable[..., Any]], Job]:
+    """Return a decorator that makes a function a workflow of one task.
+
+    >>> @job("send_email", queue="emails")
+    ... async def send_email(ctx: Context, to: str, subject: str) -> None: ...
+    """
+
+    def make(function: Callable[..., Any]) -> Job:
+        made = Job(name, version=version, queue=queue)
+        made.task(retry=retry, timeout=timeout)(function)
+        return made
+
+    return make
+
+
+def _timeout(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise DefinitionError(f"timeout: {error}") from None

@@ -1,0 +1,66 @@
+"""What a task takes from the run's input, by name, decoded to its annotation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import msgspec
+
+from orchestrator.model.errors import DefinitionError
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters after the context: the type of each, and which have no default."""
+
+    types: Mapping[str, Any]
+    required: frozenset[str]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], where: str) -> Parameters:
+        """Read the signature; DefinitionError, naming `where`, for what can not be filled by name."""
+        try:
+            hints = get_type_hints(function)
+        except Exception as error:
+            raise DefinitionError(f"{where}: an annotation can not be resolved: {error}") from error
+        parameters = list(inspect.signature(function).parameters.values())
+        if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+            raise DefinitionError(f"{where}: the first parameter is the context")
+        for parameter in parameters[1:]:
+            if parameter.kind not in _BY_NAME:
+                raise DefinitionError(
+                    f"{where}: parameter {parameter.name!r} can not be taken from the input by name"
+                )
+        return cls(
+            types={p.name: hints.get(p.name, Any) for p in parameters[1:]},
+            required=frozenset(p.name for p in parameters[1:] if p.default is p.empty),
+        )
+
+    def problems(self, given: Mapping[str, Any]) -> list[str]:
+        """Return one sentence, with its path, for each thing that does not fit."""
+        found = [f"$.{name}: is required" for name in sorted(self.required - given.keys())]
+        for name, kind in self.types.items():
+            if name in given:
+                try:
+                    msgspec.convert(given[name], kind)
+                except msgspec.ValidationError as error:
+                    found.append(_with_path(name, str(error)))
+        return found
+
+    def decode(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments for one call; what is absent is left to its default."""
+        return {
+            name: msgspec.convert(given[name], kind)
+            for name, kind in self.types.items()
+            if name in given
+        }
+
+
+def _with_path(name: str, message: str) -> str:
+    sentence, _, path = message.partition(" - at `$")
+    return f"$.{name}{path.rstrip('`')}: {sentence}"

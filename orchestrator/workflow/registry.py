@@ -1,0 +1,88 @@
+"""The workflows that a process serves, imported from the modules named in the configuration."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from orchestrator.model.errors import DefinitionError, WorkflowNotFound
+from orchestrator.workflow.define import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The workflows by name and version; the last declared version of a name is the one new runs get."""
+
+    workflows: Mapping[tuple[str, str], Workflow] = field(default_factory=dict)
+    latest: Mapping[str, Workflow] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, workflows: Iterable[Workflow]) -> Registry:
+        """Check every workflow and index it; DefinitionError for two of one name and version."""
+        indexed: dict[tuple[str, str], Workflow] = {}
+        for workflow in workflows:
+            workflow.check()
+            key = (workflow.name, workflow.version)
+            if indexed.setdefault(key, workflow) is not workflow:
+                raise DefinitionError(
+                    f"two workflows are called {workflow.name!r} version {workflow.version!r}"
+                )
+        return cls(indexed, {workflow.name: workflow for workflow in indexed.values()})
+
+    def find(self, name: str) -> Workflow:
+        """Return the workflow that new runs of `name` get; WorkflowNotFound names what there is."""
+        try:
+            return self.latest[name]
+        except KeyError:
+            served = ", ".join(sorted(self.latest)) or "none"
+            raise WorkflowNotFound(
+                f"no workflow {name!r} is served here",
+                hint=f"served: {served}; modules are named under [workflows] in the configuration",
+            ) from None
+
+
+def load(modules: Iterable[str]) -> Registry:
+    """Import each module (`package.module`, or `package.module:name` for one workflow) and collect them.
+
+    Raises DefinitionError with the file and line where an import failed.
+    """
+    found: list[Workflow] = []
+    for reference in modules:
+        name, _, attribute = reference.partition(":")
+        module = _import(name)
+        if attribute:
+            found.append(_member(module, attribute))
+        else:
+            found.extend(_members(module))
+    return Registry.of(dict.fromkeys(found))
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except DefinitionError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise DefinitionError(
+            f"module {name!r} can not be imported: {type(error).__name__}: {error} "
+            f"({frame.filename}:{frame.lineno})",
+            hint="the module must be importable by the daemon's Python, for example installed beside it",
+        ) from error
+
+
+def _member(module: ModuleType, attribute: str) -> Workflow:
+    value = getattr(module, attribute, None)
+    if not isinstance(value, Workflow):
+        raise DefinitionError(f"{module.__name__}:{attribute} is not a workflow")
+    return value
+
+
+def _members(module: ModuleType) -> list[Workflow]:
+    found = [value for value in vars(module).values() if isinstance(value, Workflow)]
+    if not found:
+        raise DefinitionError(f"module {module.__name__!r} defines no workflow")
+    return found
