@@ -1,0 +1,48 @@
+"""Builds the ASGI application from what it is given."""
+
+from __future__ import annotations
+
+import anyio
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from orchestrator.http import errors, guard
+from orchestrator.http.routes import health, node, runs, tenants
+from orchestrator.http.services import Services
+from orchestrator.model.errors import InsulaError
+
+API_VERSION = "1"
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
+
+
+def build_app(services: Services) -> Litestar:
+    """Return the API over `services`, for any ASGI server; `serve` is ours.
+
+    >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
+    """
+    return Litestar(
+        [*health.ROUTES, *node.ROUTES, *tenants.ROUTES, *runs.ROUTES],
+        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        guards=[guard.refuse_strangers, guard.require_json, guard.refuse_unknown_parameters],
+        exception_handlers={
+            InsulaError: errors.on_insula_error,
+            HTTPException: errors.on_http_error,
+            Exception: errors.on_any_error,
+        },
+        openapi_config=OpenAPIConfig(
+            title="Insula",
+            version=API_VERSION,
+            description="Tenants, and their durable runs. Errors are application/problem+json.",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin()],
+        ),
+        request_max_body_size=MAX_BODY,
+        state=State({"closing": anyio.Event()}),
+        logging_config=None,
+        debug=False,
+    )

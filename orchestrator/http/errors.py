@@ -1,0 +1,146 @@
+"""Errors at the HTTP edge: the status of each class, and the problem body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.exceptions import ValidationException as ParameterError
+
+from orchestrator.model import errors
+from orchestrator.model.api import Problem
+from orchestrator.model.errors import InsulaError, InvalidRequest
+
+log = structlog.get_logger(__name__)
+
+PROBLEM = "application/problem+json"
+
+STATUS: Mapping[type[InsulaError], int] = {
+    errors.InsulaError: 500,
+    errors.ConfigError: 422,
+    errors.DefinitionError: 422,
+    errors.StartError: 500,
+    errors.PortInUse: 500,
+    errors.StateDirectoryInUse: 500,
+    errors.NodeNameInUse: 500,
+    errors.TenantError: 409,
+    errors.InvalidTenantId: 422,
+    errors.TenantNotFound: 404,
+    errors.TenantExists: 409,
+    errors.TenantSuspended: 403,
+    errors.QuotaExceeded: 429,
+    errors.RoleConflict: 409,
+    errors.MigrationFailed: 409,
+    errors.MigrationChecksumMismatch: 409,
+    errors.SchemaConflict: 409,
+    errors.SchemaVersionAhead: 409,
+    errors.LeaseLost: 503,
+    errors.LeaseHeldElsewhere: 503,
+    errors.RunError: 409,
+    errors.RunNotFound: 404,
+    errors.WorkflowNotFound: 404,
+    errors.InvalidInput: 422,
+    errors.RunRefused: 422,
+    errors.RequestError: 422,
+    errors.InvalidRequest: 422,
+    errors.NotAllowed: 403,
+    errors.Unavailable: 503,
+    errors.TenantBusy: 429,
+    errors.TenantStarting: 503,
+    errors.TenantRestarted: 503,
+    errors.TenantQuarantined: 503,
+    errors.TenantRemoved: 503,
+    errors.DeadlineExceeded: 503,
+    errors.ShuttingDown: 503,
+    errors.DatabaseUnavailable: 503,
+    errors.DatabaseRefused: 503,
+    errors.DaemonUnreachable: 503,
+}
+
+QUOTA_PAUSE = 60.0
+"""Seconds to wait at a quota that does not know when it frees (a queue length, a payload size)."""
+
+
+def status_of(error: InsulaError) -> int:
+    """Return the HTTP status of an error; a class that the table lacks has its parent's."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Response[bytes]:
+    """Answer an error of ours."""
+    status = status_of(error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("http.failed", method=request.method, path=request.url.path, exc_info=error)
+    problem = Problem(
+        title=_title(status),
+        status=status,
+        code=error.code,
+        detail=str(error),
+        hint=error.hint,
+        data=error.data,
+    )
+    return _answer(problem, headers=_retry_after(error, status))
+
+
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refused: no such route, a wrong method, a body too long."""
+    if isinstance(error, ParameterError):
+        return on_insula_error(request, _parameter_error(error))
+    status = error.status_code
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return on_any_error(request, error)
+    detail, hint = error.detail, ""
+    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        detail = f"there is no {request.method} {request.url.path}"
+        hint = "the routes are listed at /schema/openapi.json"
+    problem = Problem(
+        title=_title(status), status=status, code=InvalidRequest.code, detail=detail, hint=hint
+    )
+    return _answer(problem, headers=dict(error.headers or {}))
+
+
+def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer an error nobody expected: the log has it all, the caller only that it is there."""
+    log.error("http.failed", method=request.method, path=request.url.path, exc_info=error)
+    problem = Problem(
+        title=_title(HTTPStatus.INTERNAL_SERVER_ERROR),
+        status=HTTPStatus.INTERNAL_SERVER_ERROR,
+        code=InsulaError.code,
+        detail="the daemon met an error that it did not expect",
+        hint="the daemon's log has the details",
+    )
+    return _answer(problem)
+
+
+def _parameter_error(error: ParameterError) -> InvalidRequest:
+    extra = error.extra if isinstance(error.extra, list) else []
+    problems = [f"`{each.get('key', '?')}`: {each.get('message', '')}" for each in extra]
+    return InvalidRequest("; ".join(problems) or error.detail, data={"problems": problems})
+
+
+def _retry_after(error: InsulaError, status: int) -> dict[str, str]:
+    if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return {}
+    otherwise = QUOTA_PAUSE if isinstance(error, errors.QuotaExceeded) else 1.0
+    seconds = float(error.data.get("retry_after") or otherwise)
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase
+
+
+def _answer(problem: Problem, *, headers: dict[str, str] | None = None) -> Response[bytes]:
+    # `data` may hold whatever an error was given; what JSON has no word for becomes its text.
+    return Response(
+        msgspec.json.encode(problem, enc_hook=str),
+        status_code=problem.status,
+        headers=headers or {},
+        media_type=PROBLEM,
+    )

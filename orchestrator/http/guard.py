@@ -1,0 +1,88 @@
+"""What every request must satisfy before a route sees it.
+
+The control socket is guarded by its file's mode. A TCP port on a loopback address is reachable by
+any web page that the user's browser shows, so it refuses what only a page would send: an `Origin`
+that is not ours, a `Host` that is not this machine (a name rebound to 127.0.0.1), a POST that is
+not JSON (the only kind a page may send elsewhere without asking first).
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+from litestar.params import QueryParameter
+
+from orchestrator.model.errors import InvalidRequest, NotAllowed
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def refuse_strangers(connection: Connection, _: BaseRouteHandler) -> None:
+    """Refuse what a page of another site would send; NotAllowed says which header told."""
+    if not _over_tcp(connection):
+        return
+    host = connection.headers.get("host", "")
+    if not _names_this_machine(host):
+        raise NotAllowed(
+            f"the Host header {host!r} does not name this machine",
+            hint="use the address of `http.listen`, for example 127.0.0.1",
+        )
+    origin = connection.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        raise NotAllowed(f"a page of {origin!r} may not use this API")
+
+
+def require_json(connection: Connection, _: BaseRouteHandler) -> None:
+    """Refuse a POST that is not declared as JSON."""
+    if connection.scope.get("method") != "POST":
+        return
+    kind = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidRequest(
+            f"the Content-Type is {kind or 'missing'}",
+            hint="send the header `Content-Type: application/json`, also without a body",
+        )
+
+
+def refuse_unknown_parameters(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Refuse parameters that the route does not have: a misspelt filter would list everything."""
+    if not connection.scope.get("query_string"):
+        return
+    fields = handler.parsed_fn_signature.parameters.values()
+    known = [
+        field.kwarg_definition.name or field.name
+        for field in fields
+        if isinstance(field.kwarg_definition, QueryParameter)
+    ]
+    problems = []
+    for name in dict.fromkeys(connection.query_params):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"; did you mean `{near[0]}`?" if near else ""
+            problems.append(f"`{name}`: there is no such parameter{advice}")
+    if problems:
+        raise InvalidRequest("; ".join(problems), data={"problems": problems})
+
+
+def _over_tcp(connection: Connection) -> bool:
+    # For a unix socket the server's address is its path without a port, or unknown.
+    server = connection.scope.get("server")
+    return server is not None and server[1] is not None
+
+
+def _names_this_machine(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

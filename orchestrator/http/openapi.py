@@ -1,0 +1,69 @@
+"""How routes describe themselves in OpenAPI: their bodies, and the errors they may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+
+from orchestrator.http.errors import PROBLEM
+from orchestrator.http.wire import StartRuns
+from orchestrator.model.api import CreateTenant, Problem, StartRun
+
+_MEANING = {
+    403: "Not allowed, or the tenant is disabled",
+    404: "No such tenant, run or workflow",
+    409: "The present state forbids it",
+    422: "Bad input; `data.problems` has every error with its path",
+    429: "A quota or a full mailbox; see Retry-After",
+    503: "Not now; see Retry-After",
+}
+
+
+def problems(*statuses: int) -> Mapping[int, ResponseSpec]:
+    """Return the error answers of a route, for its `responses`."""
+    return {
+        status: ResponseSpec(
+            Problem, generate_examples=False, description=_MEANING[status], media_type=PROBLEM
+        )
+        for status in statuses
+    }
+
+
+def _schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    _, components = msgspec.json.schema_components([shape])
+    schema: dict[str, Any] = components[shape.__name__]
+    return schema
+
+
+def _body(schema: dict[str, Any]) -> RequestBody:
+    # The routes read their bodies themselves (`http.body`), so the schema is told here; Litestar
+    # renders a plain mapping as it is.
+    media = OpenAPIMediaType(schema=cast("Schema", schema))
+    return RequestBody(content={"application/json": media}, required=True)
+
+
+def _start_body() -> RequestBody:
+    one, several = _schema(StartRun), _schema(StartRuns)
+    several["properties"]["runs"]["items"] = one
+    return _body({"oneOf": [one, several]})
+
+
+@dataclass
+class StartOperation(Operation):
+    """`POST …/runs`: one run, or several."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _start_body()
+
+
+@dataclass
+class CreateOperation(Operation):
+    """`POST /v1/tenants`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(CreateTenant))

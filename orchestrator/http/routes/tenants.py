@@ -1,0 +1,48 @@
+"""Tenants."""
+
+from __future__ import annotations
+
+from litestar import get, post
+from litestar.params import FromPath, RawBody
+
+from orchestrator.http import body as bodies
+from orchestrator.http.injected import Injected
+from orchestrator.http.openapi import CreateOperation, problems
+from orchestrator.model.api import CreateTenant, TenantList, TenantView
+
+
+@get("/v1/tenants", sync_to_thread=False, tags=["tenants"])
+def list_tenants(services: Injected) -> TenantList:
+    """List all tenants, by id."""
+    return TenantList(tenants=services.root.tenants())
+
+
+@post(
+    "/v1/tenants",
+    tags=["tenants"],
+    operation_class=CreateOperation,
+    responses=problems(403, 409, 422, 503),
+)
+async def create_tenant(services: Injected, body: RawBody) -> TenantView:
+    """Register a tenant; its schema and roles are made at first use."""
+    return await services.root.create_tenant(bodies.fit(bodies.read(body), CreateTenant))
+
+
+@get("/v1/tenants/{tenant:str}", tags=["tenants"], responses=problems(404, 422, 503))
+async def show_tenant(services: Injected, tenant: FromPath[str]) -> TenantView:
+    """Show everything about one tenant, by id or alias."""
+    return await services.root.read_tenant(services.root.resolve(tenant))
+
+
+@post(
+    "/v1/tenants/{tenant:str}/provision",
+    status_code=200,
+    tags=["tenants"],
+    responses=problems(403, 404, 409, 422, 503),
+)
+async def provision_tenant(services: Injected, tenant: FromPath[str]) -> TenantView:
+    """Make the tenant's schema, roles and tables now; doing it again changes nothing."""
+    return await services.root.provision(services.root.resolve(tenant))
+
+
+ROUTES = (list_tenants, create_tenant, show_tenant, provision_tenant)

@@ -1,0 +1,72 @@
+"""The API over real sockets: the server of the daemon, in a thread beside the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from orchestrator.http.app import build_app
+from orchestrator.http.serve import bind_tcp, bind_unix, serve
+from tests.http.platform import HandMadePlatform
+
+
+@dataclass
+class Served:
+    """Where a served platform answers."""
+
+    platform: HandMadePlatform
+    path: Path
+    port: int
+
+    @property
+    def unix(self) -> str:
+        return f"unix://{self.path}"
+
+    @property
+    def tcp(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def serving(platform: HandMadePlatform, path: Path) -> Iterator[Served]:
+    """Serve `platform` on a unix socket at `path` and on a free TCP port."""
+    with start_blocking_portal(backend_options={"use_uvloop": True}) as portal:
+        control, tcp = bind_unix(path), bind_tcp("127.0.0.1:0")
+        port = tcp.getsockname()[1]
+        future, _ = portal.start_task(serve, build_app(platform.services()), [control, tcp])
+        try:
+            yield Served(platform, path, port)
+        finally:
+            future.cancel()
+
+
+@pytest.fixture
+def platform() -> HandMadePlatform:
+    return HandMadePlatform()
+
+
+@pytest.fixture
+def served(platform: HandMadePlatform, tmp_path: Path) -> Iterator[Served]:
+    with serving(platform, tmp_path / "insula.sock") as answering:
+        yield answering
+
+
+@pytest.fixture
+def api(served: Served) -> Iterator[httpx.Client]:
+    """Return a plain HTTP client on the control socket."""
+    transport = httpx.HTTPTransport(uds=str(served.path))
+    with httpx.Client(transport=transport, base_url="http://localhost", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def web(served: Served) -> Iterator[httpx.Client]:
+    """Return a plain HTTP client on the TCP port."""
+    with httpx.Client(base_url=served.tcp, timeout=30, trust_env=False) as client:
+        yield client
