@@ -61,8 +61,9 @@ class Writer(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told about runs that were not stored."""
+    """Who is told that a flush has ended, and about runs that were not stored."""
 
+    def flushed(self) -> None: ...
     def is_known(self, execution: Execution, stored: Known) -> None: ...
     def is_refused(self, execution: Execution, error: Exception, *, new: bool) -> None: ...
 
@@ -75,6 +76,7 @@ class GroupCommit:
         self._listener = listener
         self._touched: dict[Execution, None] = {}
         self._wake = anyio.Event()
+        self._flushing = False
         self.flushes = 0
         self.rows = 0
 
@@ -85,8 +87,8 @@ class GroupCommit:
 
     @property
     def idle(self) -> bool:
-        """True when nothing waits for a flush; a flush under way is not counted as waiting."""
-        return not self._touched
+        """True when nothing waits for a flush and none is under way."""
+        return not self._touched and not self._flushing
 
     async def run(self) -> None:
         """Flush for ever; ends by cancellation or by the writer's errors."""
@@ -94,10 +96,13 @@ class GroupCommit:
             await self._wake.wait()
             self._wake = anyio.Event()
             while self._touched:
+                self._flushing = True
                 items = self._gather()
                 # A commit under way is never cancelled: half of the tenant would not know its outcome.
                 with anyio.CancelScope(shield=True):
                     await self._commit(items)
+                self._flushing = False
+                self._listener.flushed()
 
     def _gather(self) -> list[Item]:
         touched = list(self._touched)[:MAX_ROWS]

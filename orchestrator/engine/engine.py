@@ -193,6 +193,10 @@ class Engine:
 
     # -- told by the commit loop -------------------------------------------------------------------------
 
+    def flushed(self) -> None:
+        """A flush has ended: whoever waits for quiet looks again."""
+        self.changed.beat()
+
     def is_known(self, execution: Execution, stored: Known) -> None:
         """The key of a new run was used before: answer with the run that has it."""
         self._forget(execution)

@@ -1,0 +1,78 @@
+"""What people read of a run: its row and its journal, folded without the workflow's code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.engine import entries
+from orchestrator.model.api import Failure, RunPage, RunSummary, RunView, TaskView
+from orchestrator.model.states import RunState, TaskState
+from orchestrator.store.tenant.runs import Listed, Moment, Stored
+from orchestrator.workflow.registry import Registry
+
+
+def page_of(listed: Sequence[Listed], limit: int) -> RunPage:
+    """Return a page; a full one may have another after it."""
+    runs = [_summary(run) for run in listed]
+    return RunPage(runs=runs, cursor=str(runs[-1].id) if len(runs) == limit else None)
+
+
+def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunView:
+    """Return everything about one run; tasks in the order of the workflow where it is served here."""
+    workflow = registry.workflows.get((run.workflow, run.version))
+    tasks = {name: TaskView(name=name, state=TaskState.WAITING) for name in _order(workflow)}
+    for moment in history:
+        for entry in entries.decode(moment.entries):
+            _apply(tasks, entry, moment)
+    summary = _summary(run)
+    return RunView(
+        **{name: getattr(summary, name) for name in RunSummary.__struct_fields__},
+        input=msgspec.json.decode(run.input),
+        output=_json(run.output),
+        context=_json(run.context),
+        error=None if run.error is None else msgspec.json.decode(run.error, type=Failure),
+        tags=run.tags,
+        tasks=list(tasks.values()),
+    )
+
+
+def _order(workflow: Any) -> Sequence[str]:
+    return () if workflow is None else workflow.graph.order
+
+
+def _apply(tasks: dict[str, TaskView], entry: entries.AnyEntry, moment: Moment) -> None:
+    match entry:
+        case entries.RunRecovered(lost=lost):
+            for name in lost:
+                _change(tasks, name, state=TaskState.READY)
+        case entries.TaskStarted(task=name, attempt=attempt):
+            state = TaskState.RUNNING
+            _change(tasks, name, state=state, attempt=attempt, started_at=moment.at, due_at=None)
+        case entries.TaskSucceeded(task=name, output=output):
+            value = msgspec.json.decode(output)
+            _change(tasks, name, state=TaskState.SUCCEEDED, finished_at=moment.at, output=value)
+        case entries.TaskRetrying(task=name, error=error, due_at=due_at):
+            _change(tasks, name, state=TaskState.RETRYING, error=error, due_at=due_at)
+        case entries.TaskFailed(task=name, error=error):
+            _change(tasks, name, state=TaskState.FAILED, finished_at=moment.at, error=error)
+        case entries.TaskSkipped(task=name):
+            _change(tasks, name, state=TaskState.SKIPPED, finished_at=moment.at)
+        case _:
+            pass
+
+
+def _change(tasks: dict[str, TaskView], name: str, **fields: Any) -> None:
+    before = tasks.get(name) or TaskView(name=name, state=TaskState.WAITING)
+    tasks[name] = msgspec.structs.replace(before, **fields)
+
+
+def _summary(run: Listed) -> RunSummary:
+    fields = {name: getattr(run, name) for name in Listed.__struct_fields__}
+    return RunSummary(**{**fields, "state": RunState(run.state)})
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)

@@ -1,0 +1,56 @@
+"""Who serves which tenant: one row each, a new epoch at every change of owner."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from orchestrator.model.errors import LeaseHeldElsewhere
+from orchestrator.model.ids import TenantId
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+
+_QUERIES = sql.load(__name__)
+CLAIM = _QUERIES["claim"]
+HOLDER = _QUERIES["holder"]
+RELEASE = _QUERIES["release"]
+ORPHANS = _QUERIES["orphans"]
+EPOCH = _QUERIES["epoch"]
+
+
+async def claim(connection: Connection, tenant: TenantId, node: UUID) -> int:
+    """Take the tenant and return the new epoch; raises LeaseHeldElsewhere."""
+    epoch: int | None = await connection.fetchval(CLAIM, tenant, node)
+    if epoch is None:
+        holder = await connection.fetchval(HOLDER, tenant)
+        raise LeaseHeldElsewhere(
+            tenant,
+            f"tenant {tenant!r} is served by node {holder!r}"
+            if holder
+            else f"this node's row has expired, so it may not take tenant {tenant!r}",
+        )
+    return epoch
+
+
+async def release(
+    connection: Connection,
+    tenant: TenantId,
+    node: UUID,
+    epoch: int,
+    *,
+    wake_at: datetime | None,
+    reason: str = "",
+) -> None:
+    """Let go of the tenant, if it is ours under `epoch` still, and leave word when to wake it."""
+    await connection.execute(RELEASE, tenant, node, epoch, wake_at, reason)
+
+
+async def orphans(connection: Connection, node: UUID) -> list[TenantId]:
+    """Return the tenants whose owner is dead."""
+    return [row[0] for row in await connection.fetch(ORPHANS, node)]
+
+
+async def epoch_of(connection: Connection, tenant: TenantId) -> int | None:
+    """Return the tenant's last epoch, or None when it was never served."""
+    epoch: int | None = await connection.fetchval(EPOCH, tenant)
+    return epoch

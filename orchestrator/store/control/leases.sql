@@ -1,0 +1,44 @@
+-- name: claim
+-- Take a tenant that nobody alive serves, under the next epoch, and consume its wake row: whatever becomes
+-- due after this statement writes a new one. The node must be alive itself.
+WITH claimed AS (
+    INSERT INTO insula.lease AS lease (tenant, node, epoch)
+    SELECT $1, node.id, 1 FROM insula.node AS node
+    WHERE node.id = $2 AND node.expires_at > clock_timestamp()
+    ON CONFLICT (tenant) DO UPDATE SET node = excluded.node, epoch = lease.epoch + 1,
+                                       changed_at = clock_timestamp()
+    WHERE lease.node IS NULL OR lease.node = excluded.node OR NOT EXISTS (
+        SELECT FROM insula.node AS owner
+        WHERE owner.id = lease.node AND owner.expires_at > clock_timestamp())
+    RETURNING lease.epoch
+), consumed AS (
+    DELETE FROM insula.wake WHERE tenant = $1 AND EXISTS (SELECT FROM claimed)
+)
+SELECT epoch FROM claimed;
+
+-- name: holder
+SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
+WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp();
+
+-- name: release
+-- Let go of a tenant that is still ours, and leave word when it has to be woken.
+WITH released AS (
+    UPDATE insula.lease SET node = NULL, changed_at = clock_timestamp()
+    WHERE tenant = $1 AND node = $2 AND epoch = $3
+    RETURNING tenant
+)
+INSERT INTO insula.wake AS wake (tenant, due_at, reason)
+SELECT tenant, $4::timestamptz, $5 FROM released WHERE $4::timestamptz IS NOT NULL
+ON CONFLICT (tenant) DO UPDATE SET reason = CASE WHEN excluded.due_at < wake.due_at
+                                                 THEN excluded.reason ELSE wake.reason END,
+                                   due_at = least(wake.due_at, excluded.due_at);
+
+-- name: orphans
+-- Tenants that were awake under a node that is dead now: each has runs to recover.
+SELECT lease.tenant FROM insula.lease AS lease
+WHERE lease.node IS NOT NULL AND lease.node <> $1 AND NOT EXISTS (
+    SELECT FROM insula.node AS owner
+    WHERE owner.id = lease.node AND owner.expires_at > clock_timestamp());
+
+-- name: epoch
+SELECT epoch FROM insula.lease WHERE tenant = $1;

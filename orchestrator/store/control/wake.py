@@ -1,0 +1,25 @@
+"""The wake index: the next moment at which a dormant tenant has anything to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.model.ids import TenantId
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+
+_QUERIES = sql.load(__name__)
+DUE = _QUERIES["due"]
+CONSUME = _QUERIES["consume"]
+
+BATCH = 256
+
+
+async def due(connection: Connection) -> list[TenantId]:
+    """Return at most BATCH tenants that are due, longest overdue first."""
+    return [row[0] for row in await connection.fetch(DUE, BATCH)]
+
+
+async def consume(connection: Connection, tenants: Sequence[TenantId]) -> None:
+    """Take the due rows of tenants that are awake and have been told."""
+    await connection.execute(CONSUME, tenants)
