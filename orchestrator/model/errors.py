@@ -171,6 +171,12 @@ class RoleConflict(TenantError):
     code = "role_conflict"
 
 
+class SchemaConflict(TenantError):
+    """A schema of the name we need belongs to something else."""
+
+    code = "schema_conflict"
+
+
 class MigrationFailed(TenantError):
     """A migration was refused by the database."""
 

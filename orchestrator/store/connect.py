@@ -5,8 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -17,6 +17,15 @@ from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnav
 
 Record: TypeAlias = "asyncpg.Record"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+DRIVER_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""All that the driver raises on its own account; `classify` tells what one of them means."""
 
 _SCHEMES = ("postgresql", "postgres")
 _SECRETS = ("password", "sslpassword")
@@ -125,7 +134,7 @@ async def connect(
         connection: Connection = await asyncpg.connect(
             **_arguments(target, application_name, settings), timeout=timeout
         )
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise connection_failure(error, target) from error
     return connection
 
@@ -145,7 +154,10 @@ def classify(error: BaseException) -> type[DatabaseUnavailable] | type[DatabaseR
         return DatabaseRefused
     if state.startswith(_UNAVAILABLE):
         return DatabaseUnavailable
-    # A connection that ended between two statements: the driver has no class or code for it.
+    # A connection that ended between two statements has neither class nor code of its own: the
+    # driver finds it closed or, when the server's farewell came first, in a state it can not leave.
+    if isinstance(error, asyncpg.InternalClientError):
+        return DatabaseUnavailable
     if isinstance(error, asyncpg.InterfaceError) and "closed" in str(error):
         return DatabaseUnavailable
     return None
@@ -168,6 +180,22 @@ def connection_failure(
         f"the database {target.redacted} refuses the login: {reason}",
         hint="check the user, the password, the database and pg_hba.conf",
     )
+
+
+@contextmanager
+def translated(what: str, *, hint: str = "") -> Iterator[None]:
+    """Raise the driver's errors about the connection or a right as ours; let the others through.
+
+    >>> with translated("the registry can not be read"):
+    ...     await connection.fetch(query)
+    """
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        kind = classify(error)
+        if kind is None:
+            raise
+        raise kind(f"{what}: {str(error) or type(error).__name__}", hint=hint) from error
 
 
 class ControlPool:
@@ -204,7 +232,7 @@ class ControlPool:
                 max_queries=cls.STATEMENTS,
                 reset=_keep,
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise connection_failure(error, target) from error
         try:
             yield cls(pool, target)
@@ -216,7 +244,7 @@ class ControlPool:
         """Lend a connection; raises DatabaseUnavailable or DatabaseRefused when there is none."""
         try:
             connection = await self._pool.acquire()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise connection_failure(error, self.target) from error
         try:
             yield connection  # type: ignore[misc]  # the proxy has the connection's methods

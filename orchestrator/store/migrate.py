@@ -14,13 +14,14 @@ import msgspec
 
 from orchestrator.model.errors import (
     ConfigError,
+    DatabaseUnavailable,
     MigrationChecksumMismatch,
     MigrationFailed,
     SchemaVersionAhead,
 )
 from orchestrator.model.ids import CONTROL_SCHEMA
 from orchestrator.store import sql
-from orchestrator.store.connect import Connection
+from orchestrator.store.connect import Connection, classify, translated
 
 _QUERIES = sql.load(__name__)
 LOCK = _QUERIES["lock"]
@@ -114,8 +115,13 @@ def pending(
 
 def migration_failure(
     owner: str, migration: Migration, error: asyncpg.PostgresError
-) -> MigrationFailed:
-    """Return what to raise when the database refused `migration`: file, line, SQL error."""
+) -> MigrationFailed | DatabaseUnavailable:
+    """Return what to raise when `migration` failed: file, line and SQL error.
+
+    A lost connection is not the migration's fault.
+    """
+    if classify(error) is DatabaseUnavailable:
+        return DatabaseUnavailable(f"the database went away during {migration.file}: {error}")
     line = _line_of(migration.sql, error)
     where = f"{migration.file}:{line}" if line else migration.file
     detail = f" ({error.detail})" if getattr(error, "detail", None) else ""
@@ -147,6 +153,14 @@ async def migrate_control(connection: Connection) -> int:
     node that dies in the middle leaves nothing.
     """
     known = control_migrations()
+    with translated(
+        "the control schema can not be made",
+        hint="the login of [database] url needs CREATE on its database",
+    ):
+        return await _migrate_control(connection, known)
+
+
+async def _migrate_control(connection: Connection, known: Sequence[Migration]) -> int:
     if not pending(await _ledger(connection), known, owner=CONTROL_SCHEMA):
         return 0
     async with connection.transaction():

@@ -5,7 +5,12 @@
 SELECT pg_advisory_xact_lock(hashtextextended('insula control schema', 0))
 
 -- name: has_ledger
-SELECT to_regclass('insula.migration') IS NOT NULL
+-- Not to_regclass: within a transaction that has waited for the lock, it may still answer from
+-- what this backend remembered before, and a query of the catalog does not.
+SELECT EXISTS (
+    SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'insula' AND relname = 'migration'
+)
 
 -- name: ledger
 SELECT number, name, checksum FROM insula.migration ORDER BY number

@@ -12,7 +12,7 @@ CREATE UNIQUE INDEX installation_is_one_row ON insula.installation ((true));
 INSERT INTO insula.installation DEFAULT VALUES;
 
 -- Every tenant ever declared; a row stays when a file no longer names it.
--- `credential` tells which key, prefix and rotation its passwords were last derived from.
+-- `fingerprint` tells from which key, names and files it was last provisioned; see lifecycle/provision.py.
 CREATE TABLE insula.tenant (
     id text PRIMARY KEY,
     source text NOT NULL CHECK (source IN ('file', 'api')),
@@ -23,7 +23,7 @@ CREATE TABLE insula.tenant (
     engine_version int NOT NULL DEFAULT 0,
     app_version int NOT NULL DEFAULT 0,
     rotation int NOT NULL DEFAULT 0,
-    credential text,
+    fingerprint text,
     created_at timestamptz NOT NULL DEFAULT now(),
     provisioned_at timestamptz,
     last_active_at timestamptz

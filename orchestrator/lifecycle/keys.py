@@ -1,0 +1,125 @@
+"""The installation key, from which every tenant's passwords are derived."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.model.errors import StartError
+
+_NAME = "installation.key"
+_BYTES = 32
+# RFC 7677 asks for 4096 at least; the passwords are 256 random bits, so more would buy nothing.
+_SCRAM_ITERATIONS = 4096
+
+
+class InstallationKey:
+    """A secret of this installation: no password is stored, so none can leak from a backup.
+
+    >>> key = InstallationKey.load_or_create(Path("/var/lib/insula"))
+    >>> key.password("insula_e_acme")
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != _BYTES:
+            raise ValueError(f"an installation key has {_BYTES} bytes")
+        self._secret = secret
+
+    @classmethod
+    def load_or_create(
+        cls, state_dir: Path, *, environ: Mapping[str, str] | None = None
+    ) -> InstallationKey:
+        """Read the key: the systemd credential `installation.key` first, else the state directory.
+
+        Without either, a new key is written to the state directory, complete or not at all.
+        Raises StartError for a file that is no key, rather than locking every tenant out.
+        """
+        credentials = (os.environ if environ is None else environ).get("CREDENTIALS_DIRECTORY")
+        if credentials and (found := Path(credentials) / _NAME).exists():
+            return cls(_read(found))
+        path = state_dir / _NAME
+        if not path.exists():
+            _create(path)
+        return cls(_read(path))
+
+    def password(self, role: str, rotation: int = 0) -> str:
+        """Return the password of a login role; a new rotation gives a new one."""
+        return base64.urlsafe_b64encode(self._derive("password", role, rotation)).decode()
+
+    def verifier(self, role: str, rotation: int = 0) -> str:
+        """Return what the server keeps of that password (SCRAM-SHA-256, RFC 5803).
+
+        DDL carries this in place of the password, so no statement log ever has one. The salt
+        is derived too, so the same password always gives the same verifier.
+        """
+        salt = self._derive("salt", role, rotation)[:16]
+        password = self.password(role, rotation).encode()
+        salted = hashlib.pbkdf2_hmac("sha256", password, salt, _SCRAM_ITERATIONS)
+        client = hmac.digest(salted, b"Client Key", "sha256")
+        stored = base64.b64encode(hashlib.sha256(client).digest()).decode()
+        server = base64.b64encode(hmac.digest(salted, b"Server Key", "sha256")).decode()
+        salt_text = base64.b64encode(salt).decode()
+        return f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{salt_text}${stored}:{server}"
+
+    def fingerprint(self, *parts: str, rotation: int = 0) -> str:
+        """Return what tells two keys apart without saying anything about them."""
+        return self._derive("fingerprint", "\0".join(parts), rotation).hex()[:32]
+
+    def _derive(self, purpose: str, subject: str, rotation: int) -> bytes:
+        message = f"insula {purpose}\0{subject}\0{rotation}".encode()
+        return hmac.digest(self._secret, message, "sha256")
+
+    def __repr__(self) -> str:
+        return "InstallationKey(…)"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+        secret = bytes.fromhex(text)
+    except OSError as error:
+        raise StartError(
+            f"the installation key {path} can not be read: {error.strerror}",
+            hint="it belongs to the user that runs the daemon, mode 0600",
+        ) from error
+    except ValueError:
+        secret = b""
+    if len(secret) != _BYTES:
+        raise StartError(
+            f"{path} is not an installation key: it should be {2 * _BYTES} hexadecimal digits",
+            hint="bring it back from a backup; without it, delete the file and every tenant gets "
+            "new passwords when it is next used",
+        )
+    return secret
+
+
+def _create(path: Path) -> None:
+    """Write a new key so that a crash leaves a whole one or none, and a race leaves one."""
+    building = path.with_name(f"{_NAME}.{os.getpid()}.new")
+    building.unlink(missing_ok=True)
+    descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, os.urandom(_BYTES).hex().encode() + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        # link fails where rename would replace: whoever comes second takes the first one's key.
+        path.hardlink_to(building)
+    except FileExistsError:
+        return
+    finally:
+        building.unlink()
+        _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

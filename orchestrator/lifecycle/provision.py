@@ -1,0 +1,300 @@
+"""Makes a tenant: its schema, its two logins, the engine's tables and the application's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from orchestrator.lifecycle.keys import InstallationKey
+from orchestrator.model.errors import DatabaseUnavailable, RoleConflict, SchemaConflict
+from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection, Target, translated
+from orchestrator.store.control import tenants
+from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.migrate import (
+    Applied,
+    Migration,
+    engine_migrations,
+    migration_failure,
+    pending,
+)
+
+_QUERIES = sql.load(__name__)
+BEGIN = _QUERIES["begin"]
+LOOK_AT_SCHEMA = _QUERIES["look_at_schema"]
+LOOK_AT_ROLES = _QUERIES["look_at_roles"]
+CREATE_ROLE = _QUERIES["create_role"]
+SET_UP_ENGINE_ROLE = _QUERIES["set_up_engine_role"]
+SET_UP_APP_ROLE = _QUERIES["set_up_app_role"]
+MAY_CONNECT = _QUERIES["may_connect"]
+GRANT_CONNECT = _QUERIES["grant_connect"]
+CREATE_SCHEMA = _QUERIES["create_schema"]
+GRANT_SCHEMA = _QUERIES["grant_schema"]
+GRANT_ENGINE = _QUERIES["grant_engine"]
+LEDGER = _QUERIES["ledger"]
+RECORD = _QUERIES["record"]
+BEGIN_APPLICATION = _QUERIES["begin_application"]
+END_APPLICATION = _QUERIES["end_application"]
+FORGET_SETTINGS = _QUERIES["forget_settings"]
+
+# Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
+_RIGHTS = "1"
+_LOCK_NOT_HAD = ("55P03", "57014")
+_NAME_TAKEN = ("42710", "23505")
+
+
+class ProvisionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant is made from; the same for all tenants of an installation."""
+
+    role_prefix: str
+    installation: UUID
+    key: InstallationKey
+    engine_migrations: tuple[Migration, ...] = msgspec.field(default_factory=engine_migrations)
+    app_migrations: tuple[Migration, ...] = ()
+
+    @property
+    def mark(self) -> str:
+        """The comment that says whose a role is."""
+        return f"insula:{self.installation}"
+
+    def logins(self, tenant: TenantId, rotation: int = 0) -> Logins:
+        """Return the logins of `tenant`."""
+        engine = engine_role(tenant, prefix=self.role_prefix)
+        app = app_role(tenant, prefix=self.role_prefix)
+        return Logins(engine=engine, app=app, key=self.key, rotation=rotation)
+
+    def fingerprint(self, tenant: TenantId, rotation: int = 0) -> str:
+        """Return a text that differs when anything differs that `tenant` would be made from."""
+        logins = self.logins(tenant, rotation)
+        checksums = [m.checksum for m in (*self.engine_migrations, *self.app_migrations)]
+        split = str(len(self.engine_migrations))
+        return self.key.fingerprint(
+            _RIGHTS, self.mark, logins.engine, logins.app, split, *checksums, rotation=rotation
+        )
+
+
+class Logins(msgspec.Struct, frozen=True, kw_only=True):
+    """The two roles of one tenant: the supervisor's and the application's."""
+
+    engine: str
+    app: str
+    key: InstallationKey
+    rotation: int = 0
+
+    def as_engine(self, target: Target) -> Target:
+        """Return `target` under the login of the supervisor."""
+        return target.as_role(self.engine, self.key.password(self.engine, self.rotation))
+
+    def as_app(self, target: Target) -> Target:
+        """Return `target` under the login of tasks and application code."""
+        return target.as_role(self.app, self.key.password(self.app, self.rotation))
+
+
+class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
+    """What is there now; `created` when the schema is new."""
+
+    engine_version: int
+    app_version: int
+    created: bool
+    fingerprint: str
+
+
+def needs_provisioning(row: TenantRow, spec: ProvisionSpec) -> bool:
+    """Tell whether `provision` would find anything to do, by the registry's row alone."""
+    return row.state != "provisioned" or row.fingerprint != spec.fingerprint(row.id, row.rotation)
+
+
+async def ensure_provisioned(
+    control: Connection, server: Connection, tenant: TenantId, spec: ProvisionSpec
+) -> TenantRow:
+    """Provision a registered tenant if its row says so, and return the row as it is then.
+
+    `control` leads to the control schema and `server` to the database that holds the tenant;
+    they may be one connection. Costs one query when everything is there.
+    """
+    row = await tenants.fetch(control, tenant)
+    if not needs_provisioning(row, spec):
+        return row
+    done = await provision(server, tenant, spec, rotation=row.rotation)
+    await tenants.mark_provisioned(
+        control,
+        tenant,
+        engine_version=done.engine_version,
+        app_version=done.app_version,
+        fingerprint=done.fingerprint,
+    )
+    return await tenants.fetch(control, tenant)
+
+
+async def provision(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int = 0
+) -> Provisioned:
+    """Make or complete `tenant` under the admin login; safe to repeat and to run side by side.
+
+    Roles, schema, the engine's tables and all rights come in one transaction, each migration of
+    the application in one of its own, so an end at any moment leaves nothing half-done and the
+    next call goes on from there.
+
+    >>> await provision(connection, TenantId("acme"), spec)
+    Provisioned(engine_version=1, app_version=0, created=True, fingerprint='…')
+    """
+    work = _Work(connection, tenant, spec, rotation)
+    with _errors(tenant):
+        created = await work.make()
+        while await work.apply_next():
+            pass
+    return Provisioned(
+        engine_version=len(spec.engine_migrations),
+        app_version=len(spec.app_migrations),
+        created=created,
+        fingerprint=spec.fingerprint(tenant, rotation),
+    )
+
+
+class _Work:
+    """One call of `provision`: the names it fills in and the statements in their order."""
+
+    def __init__(
+        self, connection: Connection, tenant: TenantId, spec: ProvisionSpec, rotation: int
+    ) -> None:
+        self._connection = connection
+        self._tenant = tenant
+        self._spec = spec
+        self._schema = schema_of(tenant)
+        self._logins = spec.logins(tenant, rotation)
+
+    async def make(self) -> bool:
+        """Make everything but the application's tables; tell whether the schema is new."""
+        async with self._connection.transaction():
+            await self._run(BEGIN)
+            exists, ours = await self._look_at_schema()
+            await self._make_roles()
+            if not exists:
+                await self._run(CREATE_SCHEMA)
+            await self._run(GRANT_SCHEMA)
+            ledger = await self._ledger("engine") if ours else []
+            for migration in pending(ledger, self._spec.engine_migrations, owner=self._tenant):
+                await self._apply("engine", migration, sql.bind(migration.sql, self._schema))
+            await self._run(GRANT_ENGINE)
+        return not exists
+
+    async def apply_next(self) -> bool:
+        """Apply one migration of the application; False when there is none left."""
+        known = self._spec.app_migrations
+        async with self._connection.transaction():
+            await self._run(BEGIN)
+            missing = pending(await self._ledger("app"), known, owner=self._tenant)
+            if not missing:
+                return False
+            await self._run(BEGIN_APPLICATION)
+            await self._apply("app", missing[0], missing[0].sql)
+            await self._run(END_APPLICATION)
+        await self._run(FORGET_SETTINGS)
+        return len(missing) > 1
+
+    async def _look_at_schema(self) -> tuple[bool, bool]:
+        row = await self._connection.fetchrow(LOOK_AT_SCHEMA, self._schema)
+        exists, ours, occupied = row or (False, False, False)
+        if occupied and not ours:
+            raise SchemaConflict(
+                self._tenant,
+                f"the schema {self._schema!r} exists and is not one of Insula's",
+                hint="choose another tenant id, or rename that schema",
+            )
+        return exists, ours
+
+    async def _make_roles(self) -> None:
+        roles = (self._logins.engine, self._logins.app)
+        found = await self._connection.fetch(LOOK_AT_ROLES, roles)
+        for name, mark, powerful in found:
+            self._check_role(name, mark, powerful=powerful)
+        there = {name for name, _, _ in found}
+        for role in roles:
+            if role not in there:
+                await self._create_role(role)
+        await self._run(SET_UP_ENGINE_ROLE, role=roles[0], verifier=self._verifier(roles[0]))
+        await self._run(SET_UP_APP_ROLE, role=roles[1], verifier=self._verifier(roles[1]))
+        if not await self._connection.fetchval(MAY_CONNECT, *roles):
+            await self._run(GRANT_CONNECT)
+
+    def _check_role(self, role: str, mark: str | None, *, powerful: bool) -> None:
+        if mark != self._spec.mark:
+            raise RoleConflict(
+                self._tenant,
+                f"the role {role!r} exists and belongs to "
+                + ("another installation" if (mark or "").startswith("insula:") else "others"),
+                hint="roles are shared by all databases of a server: "
+                "set another [database] role_prefix",
+                data={"role": role},
+            )
+        if powerful:
+            raise RoleConflict(
+                self._tenant,
+                f"the role {role!r} has been given rights that no tenant's login may have",
+                hint=f"take them away, with its memberships: see \\du {role} in psql",
+                data={"role": role},
+            )
+
+    async def _create_role(self, role: str) -> None:
+        try:
+            await self._run(CREATE_ROLE, role=role, mark=self._spec.mark)
+        except asyncpg.PostgresError as error:
+            # Another database of this server made it since we looked.
+            if error.sqlstate in _NAME_TAKEN:
+                self._check_role(role, None, powerful=False)
+            raise
+
+    def _verifier(self, role: str) -> str:
+        return self._spec.key.verifier(role, self._logins.rotation)
+
+    async def _ledger(self, ledger: str) -> list[Applied]:
+        rows = await self._connection.fetch(sql.bind(LEDGER, self._schema), ledger)
+        return [Applied(*row) for row in rows]
+
+    async def _apply(self, ledger: str, migration: Migration, text: str) -> None:
+        try:
+            await self._connection.execute(text)
+        except asyncpg.PostgresError as error:
+            raise migration_failure(self._tenant, migration, error) from error
+        await self._connection.execute(
+            sql.bind(RECORD, self._schema),
+            ledger,
+            migration.number,
+            migration.name,
+            migration.checksum,
+        )
+
+    async def _run(self, statements: str, **values: str) -> None:
+        """Send a block of DDL in one message, with the names of this tenant filled in."""
+        names = {
+            "tenant": self._tenant,
+            "schema": self._schema,
+            "engine": self._logins.engine,
+            "app": self._logins.app,
+        }
+        if "database" in statements:
+            values["database"] = await self._connection.fetchval("SELECT current_database()")
+        text = sql.fill(sql.bind(statements, self._schema), **names, **values)
+        await self._connection.execute(text)
+
+
+@contextmanager
+def _errors(tenant: TenantId) -> Iterator[None]:
+    with translated(
+        f"tenant {tenant!r} can not be provisioned",
+        hint="the admin login needs CREATEROLE and, on the database, CREATE",
+    ):
+        try:
+            yield
+        except asyncpg.PostgresError as error:
+            if error.sqlstate in _LOCK_NOT_HAD:
+                raise DatabaseUnavailable(
+                    f"tenant {tenant!r} can not be provisioned now: {error}",
+                    hint="somebody else holds its tables, or provisions it",
+                ) from error
+            raise

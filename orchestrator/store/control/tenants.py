@@ -1,0 +1,104 @@
+"""The registry of tenants in the control schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from orchestrator.model.errors import TenantExists, TenantNotFound
+from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+
+_QUERIES = sql.load(__name__)
+INSTALLATION = _QUERIES["installation"]
+DECLARE = _QUERIES["declare"]
+REGISTER = _QUERIES["register"]
+FETCH = _QUERIES["fetch"]
+FETCH_ALL = _QUERIES["fetch_all"]
+MARK_PROVISIONED = _QUERIES["mark_provisioned"]
+TOUCH = _QUERIES["touch"]
+
+
+class TenantRow(msgspec.Struct, frozen=True):
+    """One tenant of the registry; `declaration` is JSON text. The order is the query's."""
+
+    id: TenantId
+    source: str
+    declaration: str
+    schema_name: str
+    state: str
+    engine_version: int
+    app_version: int
+    rotation: int
+    fingerprint: str | None
+    created_at: datetime
+    provisioned_at: datetime | None
+    last_active_at: datetime | None
+
+
+async def installation_id(connection: Connection) -> UUID:
+    """Return the id of this installation, which marks the roles that belong to it."""
+    found: UUID = await connection.fetchval(INSTALLATION)
+    return found
+
+
+async def declare(connection: Connection, declarations: Iterable[tuple[TenantId, str]]) -> None:
+    """Note the tenants that the configuration files declare, each with its JSON.
+
+    One statement for all of them; a tenant that the files no longer name keeps its row.
+    """
+    pairs = sorted(declarations)
+    await connection.execute(
+        DECLARE,
+        [tenant for tenant, _ in pairs],
+        [declaration for _, declaration in pairs],
+        [schema_of(tenant) for tenant, _ in pairs],
+    )
+
+
+async def register(connection: Connection, tenant: TenantId, declaration: str) -> TenantRow:
+    """Add a tenant at run time; raises TenantExists."""
+    row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
+    if row is None:
+        raise TenantExists(
+            tenant,
+            f"tenant {tenant!r} exists already",
+            hint=f"see `insula tenant show {tenant}`",
+        )
+    return TenantRow(*row)
+
+
+async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
+    """Return one tenant; raises TenantNotFound."""
+    row = await connection.fetchrow(FETCH, tenant)
+    if row is None:
+        raise TenantNotFound(tenant)
+    return TenantRow(*row)
+
+
+async def fetch_all(connection: Connection) -> list[TenantRow]:
+    """Return every tenant by id, the removed ones too."""
+    return [TenantRow(*row) for row in await connection.fetch(FETCH_ALL)]
+
+
+async def mark_provisioned(
+    connection: Connection,
+    tenant: TenantId,
+    *,
+    engine_version: int,
+    app_version: int,
+    fingerprint: str,
+) -> None:
+    """Note what has been made for a tenant; raises TenantNotFound."""
+    arguments = (tenant, engine_version, app_version, fingerprint)
+    if await connection.fetchval(MARK_PROVISIONED, *arguments) is None:
+        raise TenantNotFound(tenant)
+
+
+async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:
+    """Note that these tenants were awake just now."""
+    await connection.execute(TOUCH, list(tenants))

@@ -1,0 +1,76 @@
+"""What every test may ask for: a server for the session, a database for itself."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store import connect
+from orchestrator.store.connect import Target
+from tests.support.database import Database, drop_template, fresh_database, make_template
+from tests.support.server import reachable_directory, running_server
+
+_COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Target]:
+    """Yield the superuser's way to the server of this session."""
+    with running_server() as target:
+        yield target
+
+
+@pytest.fixture(scope="session")
+def template(server: Target) -> Iterator[str]:
+    """Yield the name of a database with an up-to-date control schema."""
+    name = f"insula_template_{secrets.token_hex(3)}"
+    asyncio.run(make_template(server, name))
+    yield name
+    asyncio.run(drop_template(server, name))
+
+
+@pytest.fixture(scope="session")
+def server_version(server: Target) -> int:
+    """Return the major version of the server."""
+
+    async def ask() -> int:
+        connection = await connect.connect(server, application_name="insula test")
+        try:
+            return connection.get_server_version().major
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+async def database(
+    request: pytest.FixtureRequest, server: Target, template: str, server_version: int
+) -> AsyncIterator[Database]:
+    """Yield a database with a control schema; @pytest.mark.pg(">=16") limits where it runs."""
+    for mark in request.node.iter_markers("pg"):
+        wanted = re.fullmatch(r"([<>=]+)(\d+)", mark.args[0])
+        assert wanted is not None, f"not a comparison: {mark.args[0]}"
+        if not _COMPARISONS[wanted[1]](server_version, int(wanted[2])):
+            pytest.skip(f"needs PostgreSQL {mark.args[0]}, this is {server_version}")
+    async with fresh_database(server, template) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    """Yield a directory that the server's user can reach, which tmp_path is not for root."""
+    with reachable_directory() as directory:
+        yield directory

