@@ -1,0 +1,142 @@
+"""Where a daemon answers, and what to make of it when none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from tenacity import (
+    RetryCallState,
+    retry_base,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+    wait_random,
+)
+
+from orchestrator.client.calls import Call
+from orchestrator.model.errors import (
+    DaemonUnreachable,
+    DeadlineExceeded,
+    InsulaError,
+    InvalidRequest,
+    NotAllowed,
+)
+
+TIMEOUT = 30.0
+"""Seconds for an answer, beyond what a long poll waits."""
+
+RETRIES = 3
+"""How often a request is sent again that is safe to repeat."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two attempts to connect."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """One daemon: `base` for HTTP, and the socket's path when it is a unix socket."""
+
+    url: str
+    base: str
+    socket: str | None
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read `unix:///path`, `http://host:port` or `https://host`; InvalidRequest for others."""
+        parts = urlsplit(url)
+        if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
+            # Not parts.path: a path may have ? and #, which mean nothing in a socket's name.
+            return cls(url, "http://localhost", url.removeprefix("unix://"))
+        if parts.scheme in {"http", "https"} and parts.netloc:
+            return cls(url, url.rstrip("/"), None)
+        raise InvalidRequest(
+            f"{url!r} is no address of a daemon",
+            hint="for example unix:///run/insula/insula.sock or http://127.0.0.1:8088",
+        )
+
+    def explain(self, call: Call[Any], error: httpx.HTTPError) -> InsulaError:
+        """Return what a failed attempt means to the caller."""
+        where = self.socket or self.url
+        if any(isinstance(cause, PermissionError) for cause in _causes(error)):
+            return NotAllowed(
+                f"the socket {where} does not let you in",
+                hint="be the daemon's user, or in the group that the socket belongs to",
+            )
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return DaemonUnreachable(
+                f"no daemon answers at {where}", hint="is the daemon running? insula serve"
+            )
+        outcome = "" if call.repeatable else "; whether the request was carried out is unknown"
+        hint = "" if call.repeatable else "a run with a key can be sent again safely"
+        if isinstance(error, httpx.TimeoutException):
+            return DeadlineExceeded(f"{where} did not answer in time{outcome}", hint=hint)
+        return DaemonUnreachable(f"the connection to {where} was lost{outcome}", hint=hint)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both clients are opened with."""
+
+    address: Address
+    timeout: float
+    retries: int
+    headers: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, url: str, token: str | None, timeout: float, retries: int) -> Options:
+        """Return the options of a client, with its token as the header that carries it."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return cls(Address.parse(url), timeout, retries, headers)
+
+
+def request(call: Call[Any], *, timeout: float) -> dict[str, Any]:
+    """Return the call as the arguments of httpx's `request`."""
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": dict(call.query),
+        "content": None if call.body is None else msgspec.json.encode(call.body),
+        # Also without a body: the server takes a POST from nobody who does not say that it is JSON.
+        "headers": {"Content-Type": "application/json"} if call.method == "POST" else {},
+        "timeout": httpx.Timeout(timeout, read=timeout + call.wait),
+    }
+
+
+def policy(call: Call[Any], *, retries: int) -> dict[str, Any]:
+    """Return when to send `call` again, as the arguments of tenacity's `Retrying`.
+
+    A long poll waits for a daemon that restarts as long as it would have waited for the run.
+    """
+    stop = stop_after_attempt(retries + 1)
+    return {
+        "stop": stop & stop_after_delay(call.wait) if call.wait else stop,
+        "wait": wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)
+        + wait_random(0, FIRST_PAUSE),
+        "retry": _Resendable(call),
+        "reraise": True,
+    }
+
+
+class _Resendable(retry_base):
+    """A call that never left may be sent again; one that was lost on its way only if repeatable."""
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+
+    def __call__(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return not any(isinstance(cause, PermissionError) for cause in _causes(error))
+        lost = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+        return lost and self._call.repeatable
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

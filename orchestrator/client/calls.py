@@ -1,0 +1,184 @@
+"""The requests of the API as values, and their answers: what both clients share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+
+from orchestrator.model.api import (
+    CreateTenant,
+    Problem,
+    ReloadReport,
+    RunPage,
+    RunView,
+    Started,
+    StartRun,
+    Status,
+    TenantList,
+    TenantView,
+)
+from orchestrator.model.errors import DeadlineExceeded, InsulaError, revive
+from orchestrator.model.states import RunState
+
+T = TypeVar("T")
+
+LONGEST_POLL = 30.0
+"""Seconds of one long poll; the server allows twice that, proxies often not much more."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. `repeatable`: sent twice it does what it does sent once."""
+
+    method: str
+    path: str
+    answer: type[T]
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = False
+    wait: float = 0.0
+
+    def decode(self, status: int, content: bytes) -> T:
+        """Return the answer; raises the error of ours that the server sent."""
+        if not 200 <= status < 300:
+            raise _error(status, content)
+        try:
+            return msgspec.json.decode(content, type=self.answer)
+        except msgspec.DecodeError as error:
+            raise InsulaError(
+                f"the answer of {self.method} {self.path} can not be understood: {error}",
+                hint="client and daemon should be of one version",
+            ) from error
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Which runs to list."""
+
+    state: RunState | str | None = None
+    workflow: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+def new_run(workflow: str, input: Mapping[str, Any] | None, **options: Any) -> StartRun:
+    """Return the body of a start from what a caller said of it."""
+    tags = [*options.pop("tags")]
+    return StartRun(workflow=workflow, input={**(input or {})}, tags=tags, **options)
+
+
+def status() -> Call[Status]:
+    """Ask for the node at a glance."""
+    return Call("GET", "/v1/status", Status, repeatable=True)
+
+
+def reload() -> Call[ReloadReport]:
+    """Ask the daemon to read its configuration again, and wait for what that did."""
+    return Call("POST", "/v1/reload", ReloadReport, repeatable=True)
+
+
+def reload_unattended() -> Call[dict[str, str]]:
+    """Ask the daemon to read its configuration again, without waiting."""
+    query = {"wait": "false"}
+    return Call("POST", "/v1/reload", dict[str, str], query=query, repeatable=True)
+
+
+def tenants() -> Call[TenantList]:
+    """Ask for all tenants."""
+    return Call("GET", "/v1/tenants", TenantList, repeatable=True)
+
+
+def create_tenant(request: CreateTenant) -> Call[TenantView]:
+    """Register a tenant."""
+    return Call("POST", "/v1/tenants", TenantView, body=request)
+
+
+def show_tenant(tenant: str) -> Call[TenantView]:
+    """Ask for everything about one tenant."""
+    return Call("GET", _path(tenant), TenantView, repeatable=True)
+
+
+def provision(tenant: str) -> Call[TenantView]:
+    """Have the tenant's schema and roles made now."""
+    return Call("POST", _path(tenant, "provision"), TenantView, repeatable=True)
+
+
+def start(tenant: str, run: StartRun) -> Call[Started]:
+    """Start a run; one with a key is the same run however often it is sent."""
+    return Call("POST", _path(tenant, "runs"), Started, body=run, repeatable=run.key is not None)
+
+
+def start_many(tenant: str, runs: list[StartRun]) -> Call[dict[str, list[Started]]]:
+    """Start several runs, all or none."""
+    return Call(
+        "POST",
+        _path(tenant, "runs"),
+        dict[str, list[Started]],
+        body={"runs": runs},
+        repeatable=all(run.key is not None for run in runs),
+    )
+
+
+def list_runs(tenant: str, wanted: Runs) -> Call[RunPage]:
+    """Ask for a page of runs."""
+    query = {"limit": str(wanted.limit)}
+    if wanted.state is not None:
+        query["state"] = str(wanted.state)
+    if wanted.workflow is not None:
+        query["workflow"] = wanted.workflow
+    if wanted.since is not None:
+        query["since"] = wanted.since.astimezone().isoformat()
+    if wanted.cursor is not None:
+        query["cursor"] = wanted.cursor
+    return Call("GET", _path(tenant, "runs"), RunPage, query=query, repeatable=True)
+
+
+def show_run(tenant: str, run: UUID | str, *, wait: float = 0.0) -> Call[RunView]:
+    """Ask for everything about one run, after at most `wait` seconds in which it may finish."""
+    query = {"wait": f"{wait:.3f}"} if wait else {}
+    return Call(
+        "GET", _path(tenant, "runs", str(run)), RunView, query=query, repeatable=True, wait=wait
+    )
+
+
+def polls(timeout: float | None) -> Iterator[float]:
+    """Yield the seconds of each long poll until `timeout` is over: at least one, or for ever."""
+    end = None if timeout is None else time.monotonic() + timeout
+    left = LONGEST_POLL if timeout is None else max(0.0, timeout)
+    while True:
+        yield min(left, LONGEST_POLL)
+        if end is not None:
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+
+
+def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
+    """Return the error of a wait that is over before its run."""
+    return DeadlineExceeded(
+        f"run {run} has not finished within {timeout} s",
+        hint="it goes on; ask again for its result",
+    )
+
+
+def _path(tenant: str, *rest: str) -> str:
+    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in (tenant, *rest))])
+
+
+def _error(status: int, content: bytes) -> InsulaError:
+    try:
+        problem = msgspec.json.decode(content, type=Problem)
+    except msgspec.DecodeError:
+        return InsulaError(
+            f"the answer has status {status} and is not one of Insula's",
+            hint="does something else answer at this address?",
+        )
+    return revive(problem.code, problem.detail, problem.hint, problem.data)

@@ -1,0 +1,379 @@
+"""Both clients against the API over real sockets."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import to_thread
+
+from orchestrator.client import calls
+from orchestrator.client import client as async_module
+from orchestrator.client import sync as sync_module
+from orchestrator.client.client import Client, SyncClient
+from orchestrator.model import errors
+from orchestrator.model.api import StartRun
+from orchestrator.model.states import RunState
+from tests.http.platform import HandMadePlatform
+from tests.http.serving import Served, serving
+
+# httpcore's sync backend leaves a socket that could not connect to the garbage collector.
+LEAVES_A_SOCKET = pytest.mark.filterwarnings(
+    "ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed <socket:ResourceWarning",
+)
+
+
+class InThread:
+    """A sync client that can be awaited, so that one test serves both twins."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self._wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._wrapped, name)
+        if not inspect.ismethod(value):
+            return value
+        if name == "tenant":
+            return lambda *args: InThread(value(*args))
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            answer = await to_thread.run_sync(lambda: value(*args, **kwargs))
+            if isinstance(answer, list):
+                return [_awaitable(each) for each in answer]
+            return _awaitable(answer)
+
+        return call
+
+
+def _awaitable(answer: Any) -> Any:
+    return InThread(answer) if isinstance(answer, sync_module.SyncRunHandle) else answer
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(params=["async", "sync"])
+async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    """Return a function that opens the one twin or the other."""
+    clients: list[Any] = []
+
+    def opener(url: str, **options: Any) -> Any:
+        client = Client(url, **options) if request.param == "async" else SyncClient(url, **options)
+        clients.append(client)
+        return client if request.param == "async" else InThread(client)
+
+    yield opener
+    for client in clients:
+        if isinstance(client, Client):
+            await client.aclose()
+        else:
+            client.close()
+
+
+def finish_soon(platform: HandMadePlatform, run: Any, **changes: Any) -> None:
+    threading.Timer(0.1, platform.finish, ["acme_corp", run], changes).start()
+
+
+@pytest.mark.parametrize("way", ["unix", "tcp"])
+async def test_a_run_is_started_and_awaited(
+    opened: Open, served: Served, platform: HandMadePlatform, way: str
+) -> None:
+    client = opened(getattr(served, way))
+
+    run = await client.tenant("acme-corp").start("slow", {"month": 1}, key="2013-01", tags=["a"])
+    finish_soon(platform, run.id, output=7, context={"month": 1, "flights": 3})
+    result = await run.result(timeout=30)
+
+    assert (result.state, result.output) == (RunState.SUCCEEDED, 7)
+    assert result.context == {"month": 1, "flights": 3}
+    assert (result.input, result.tags, result.key) == ({"month": 1}, ["a"], "2013-01")
+
+
+async def test_a_failed_run_is_a_result_like_any_other(opened: Open, served: Served) -> None:
+    run = await opened(served.unix).tenant("acme_corp").start("broken")
+
+    result = await run.result(timeout=30)
+
+    assert result.state is RunState.FAILED
+    assert (result.error.task, result.error.message) == ("load", "no such file")
+
+
+async def test_a_result_that_is_not_there_in_time_is_told(opened: Open, served: Served) -> None:
+    run = await opened(served.unix).tenant("acme_corp").start("slow")
+
+    with pytest.raises(errors.DeadlineExceeded, match=r"not finished within 0\.1 s"):
+        await run.result(timeout=0.1)
+
+    assert (await run.view()).state is RunState.RUNNING
+
+
+async def test_a_known_key_gives_the_same_run(opened: Open, served: Served) -> None:
+    tenant = opened(served.unix).tenant("acme_corp")
+
+    first, second = await tenant.start("slow", key="k"), await tenant.start("slow", key="k")
+
+    assert first.id == second.id
+    assert (first.known, second.known) == (False, True)
+
+
+async def test_several_runs_are_started_at_once(opened: Open, served: Served) -> None:
+    tenant = opened(served.unix).tenant("acme_corp")
+
+    runs = await tenant.start_many(StartRun(workflow="quick", key=key) for key in "abc")
+
+    assert [(await run.view()).key for run in runs] == ["a", "b", "c"]
+
+
+async def test_runs_are_listed_by_state_time_and_page(opened: Open, served: Served) -> None:
+    tenant = opened(served.unix).tenant("acme_corp")
+    for _ in range(3):
+        await tenant.start("quick")
+    await tenant.start("slow")
+    now = datetime.now(UTC)
+
+    first = await tenant.runs(state="succeeded", workflow="quick", limit=2)
+    second = await tenant.runs(state=RunState.SUCCEEDED, limit=2, cursor=first.cursor)
+
+    assert [len(first.runs), len(second.runs), second.cursor] == [2, 1, None]
+    assert len((await tenant.runs(since=now - timedelta(hours=1))).runs) == 4
+    assert (await tenant.runs(since=now + timedelta(hours=1))).runs == []
+
+
+async def test_tenants_are_created_listed_shown_and_provisioned(
+    opened: Open, served: Served
+) -> None:
+    client = opened(served.unix)
+
+    created = await client.create_tenant("globex", aliases=["Globex"], set={"weight": 2})
+
+    assert [tenant.id for tenant in await client.tenants()] == ["acme_corp", "globex"]
+    assert await client.tenant("globex").show() == created
+    assert (await client.tenant("globex").provision()).engine_version == 1
+
+
+async def test_the_node_is_shown_and_reloaded(opened: Open, served: Served) -> None:
+    client = opened(served.unix)
+
+    assert (await client.status()).node == "a"
+    assert (await client.reload()).added == ["globex"]
+
+
+async def test_an_error_arrives_as_it_was_raised(
+    opened: Open, served: Served, platform: HandMadePlatform
+) -> None:
+    platform.refuse = errors.QuotaExceeded(
+        "acme_corp", limit="max_runs_per_hour", allowed=9, retry_after=1800.0
+    )
+
+    with pytest.raises(errors.QuotaExceeded) as caught:
+        await opened(served.unix).tenant("acme_corp").start("slow")
+
+    assert str(caught.value) == str(platform.refuse)
+    assert caught.value.hint == platform.refuse.hint
+    assert (caught.value.limit, caught.value.data["retry_after"]) == ("max_runs_per_hour", 1800.0)
+
+
+@pytest.mark.parametrize("name", ["no/such", "a?b#c", "..", "Ä"])
+async def test_a_strange_name_reaches_no_other_route(
+    opened: Open, served: Served, name: str
+) -> None:
+    with pytest.raises(errors.InsulaError) as caught:
+        await opened(served.unix).tenant(name).show()
+
+    assert caught.value.code in {"tenant_id_invalid", "tenant_not_found", "request_invalid"}
+
+
+@LEAVES_A_SOCKET
+async def test_nobody_at_the_socket_is_said_with_what_to_do(opened: Open, tmp_path: Path) -> None:
+    client = opened(f"unix://{tmp_path / 'insula.sock'}", retries=0)
+
+    with pytest.raises(errors.DaemonUnreachable, match="no daemon answers at") as caught:
+        await client.status()
+
+    assert "insula serve" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
+async def test_a_closed_door_is_not_a_missing_daemon(opened: Open, served: Served) -> None:
+    served.path.chmod(0)
+
+    with pytest.raises(errors.NotAllowed, match="does not let you in"):
+        await opened(served.unix).status()
+
+
+@LEAVES_A_SOCKET
+async def test_a_daemon_that_comes_back_soon_is_found(
+    opened: Open, platform: HandMadePlatform, tmp_path: Path
+) -> None:
+    path = tmp_path / "insula.sock"
+    client = opened(f"unix://{path}", retries=20)
+    over = threading.Event()
+
+    def later() -> None:
+        with serving(platform, path):
+            over.wait(30)
+
+    timer = threading.Timer(0.2, later)
+    timer.start()
+    try:
+        run = await client.tenant("acme_corp").start("quick", key="k")
+    finally:
+        over.set()
+        timer.join()
+
+    assert not run.known
+
+
+@LEAVES_A_SOCKET
+async def test_a_result_outlives_a_restart_of_the_daemon(
+    opened: Open, platform: HandMadePlatform, tmp_path: Path
+) -> None:
+    path = tmp_path / "insula.sock"
+    with serving(platform, path):
+        run = await opened(f"unix://{path}", retries=0).tenant("acme_corp").start("slow")
+    over = threading.Event()
+
+    def later() -> None:
+        with serving(platform, path):
+            platform.finish("acme_corp", run.id)
+            over.wait(30)
+
+    timer = threading.Timer(0.2, later)
+    timer.start()
+    try:
+        result = await run.result(timeout=30)
+    finally:
+        over.set()
+        timer.join()
+
+    assert result.state is RunState.SUCCEEDED
+
+
+@pytest.fixture
+def hangs_up() -> Iterator[tuple[str, list[bytes]]]:
+    """Return the URL of a server that reads each request and hangs up, and what it read."""
+    seen: list[bytes] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def answer() -> None:
+            while True:
+                try:
+                    caller, _ = listener.accept()
+                except OSError:
+                    return
+                with caller:
+                    seen.append(caller.recv(65536))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+async def test_a_submit_with_a_key_is_sent_again_when_its_answer_is_lost(
+    opened: Open, hangs_up: tuple[str, list[bytes]]
+) -> None:
+    url, seen = hangs_up
+
+    with pytest.raises(errors.DaemonUnreachable, match="was lost"):
+        await opened(url, retries=2).tenant("acme_corp").start("slow", key="k")
+
+    assert len(seen) == 3
+
+
+async def test_a_submit_without_a_key_is_sent_once_and_its_fate_is_unknown(
+    opened: Open, hangs_up: tuple[str, list[bytes]]
+) -> None:
+    url, seen = hangs_up
+
+    with pytest.raises(errors.DaemonUnreachable, match="unknown") as caught:
+        await opened(url, retries=2).tenant("acme_corp").start("slow")
+
+    assert len(seen) == 1
+    assert "key" in caught.value.hint
+
+
+async def test_no_answer_in_time_is_said_so(opened: Open) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        client = opened(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
+
+        with pytest.raises(errors.DeadlineExceeded, match="did not answer in time"):
+            await client.status()
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(
+    opened: Open, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+
+    assert (await opened(served.tcp).status()).node == "a"
+
+
+async def test_something_else_at_the_address_is_noticed(opened: Open, served: Served) -> None:
+    # The same server, asked below a path that it does not have.
+    client = opened(f"{served.tcp}/schema")
+
+    with pytest.raises(errors.InsulaError, match="there is no GET /schema/v1/status"):
+        await client.status()
+
+
+@pytest.mark.parametrize("url", ["", "insula.sock", "unix://insula.sock", "ftp://x", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match="no address of a daemon"):
+        Client(url)
+    with pytest.raises(errors.InvalidRequest, match="no address of a daemon"):
+        SyncClient(url)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Client, SyncClient),
+        (async_module.TenantClient, sync_module.SyncTenantClient),
+        (async_module.RunHandle, sync_module.SyncRunHandle),
+    ],
+)
+def test_the_twins_have_the_same_methods(one: type, other: type) -> None:
+    def public(cls: type) -> dict[str, list[tuple[str, Any]]]:
+        return {
+            name.removeprefix("a") if name == "aclose" else name: [
+                (each.name, each.default) for each in inspect.signature(value).parameters.values()
+            ]
+            for name, value in vars(cls).items()
+            if inspect.isfunction(value) and (name == "__init__" or name[0] != "_")
+        }
+
+    assert public(one) == public(other)
+
+
+def test_polls_cover_the_whole_time_and_no_more() -> None:
+    begin = time.monotonic()
+
+    assert list(calls.polls(0)) == [0]
+    assert next(calls.polls(None)) == calls.LONGEST_POLL
+    assert next(calls.polls(12)) == 12
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"", b'{"detail": "no"}'])
+def test_an_answer_that_is_no_problem_of_ours_says_so(content: bytes) -> None:
+    with pytest.raises(errors.InsulaError, match="status 502 and is not one of Insula's"):
+        calls.status().decode(502, content)
+
+
+def test_an_answer_of_another_version_says_so() -> None:
+    with pytest.raises(errors.InsulaError, match="can not be understood") as caught:
+        calls.status().decode(200, b'{"node": "a"}')
+
+    assert "one version" in caught.value.hint
