@@ -1,0 +1,1 @@
+"""The process: reads the configuration, builds everything, serves, reloads and drains."""

@@ -1,0 +1,130 @@
+"""What the API can ask of tenants and runs: the root supervisor for work, the control connections for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from orchestrator.engine import views
+from orchestrator.model.api import (
+    CreateTenant,
+    RunPage,
+    RunView,
+    Started,
+    StartRun,
+    TenantSummary,
+    TenantView,
+)
+from orchestrator.model.errors import RunNotFound
+from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
+from orchestrator.settings.duration import enc_hook
+from orchestrator.store.connect import ControlPool
+from orchestrator.store.control import tenants as registry_rows
+from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.tenant import runs as stored_runs
+from orchestrator.store.tenant.runs import RunFilter
+from orchestrator.workflow.registry import Registry
+from supervisors.root import RootSupervisor
+from supervisors.slot import Slot
+
+
+@dataclass(frozen=True)
+class TenantPlatform:
+    """Implements what the HTTP layer needs; `register` and `prepare` are the daemon's own procedures."""
+
+    root: RootSupervisor
+    control: ControlPool
+    registry: Registry
+    role_prefix: str
+    register: Callable[[CreateTenant], Awaitable[TenantId]]
+    prepare: Callable[[TenantId], Awaitable[object]]
+
+    def resolve(self, name: str) -> TenantId:
+        """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
+        return self.root.resolve(name)
+
+    async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
+        """Accept all of the runs, or none; they are durable when this returns."""
+        return await self.root.submit(tenant, runs)
+
+    async def read_runs(self, tenant: TenantId, wanted: RunFilter) -> RunPage:
+        """Return a page of runs, newest first."""
+        async with self.control.acquire() as connection:
+            if not await self._exists(connection, tenant):
+                return RunPage(runs=[])
+            listed = await stored_runs.page(connection, schema_of(tenant), wanted)
+        return views.page_of(listed, wanted.limit)
+
+    async def read_run(self, tenant: TenantId, run: UUID) -> RunView:
+        """Return everything about one run; RunNotFound when there is none."""
+        async with self.control.acquire() as connection:
+            schema = schema_of(tenant)
+            exists = await self._exists(connection, tenant)
+            found = await stored_runs.read(connection, schema, run) if exists else None
+            if found is None:
+                raise RunNotFound(
+                    f"tenant {tenant!r} has no run {run}", hint=f"see `insula run list {tenant}`"
+                )
+            history = await stored_runs.history(connection, schema, run)
+        return views.view_of(found, history, self.registry)
+
+    def tenants(self) -> list[TenantSummary]:
+        """Return every tenant, by id."""
+        return [summary_of(slot) for _, slot in sorted(self.root.slots.items())]
+
+    async def read_tenant(self, tenant: TenantId) -> TenantView:
+        """Return everything about one tenant."""
+        slot = self.root.slot(tenant)
+        async with self.control.acquire() as connection:
+            row = await registry_rows.fetch(connection, tenant)
+        return self._view(slot, row)
+
+    async def create_tenant(self, request: CreateTenant) -> TenantView:
+        """Register a tenant; TenantExists when its id or an alias is taken."""
+        return await self.read_tenant(await self.register(request))
+
+    async def provision(self, tenant: TenantId) -> TenantView:
+        """Make the tenant's schema and roles now instead of at first use."""
+        await self.prepare(self.root.slot(tenant).config.id)
+        return await self.read_tenant(tenant)
+
+    async def _exists(self, connection: Any, tenant: TenantId) -> bool:
+        """Return whether the tenant's tables were ever made; a declared tenant may never have been used."""
+        self.root.slot(tenant)
+        row = await registry_rows.fetch(connection, tenant)
+        return row.provisioned_at is not None
+
+    def _view(self, slot: Slot, row: TenantRow) -> TenantView:
+        summary = summary_of(slot)
+        return TenantView(
+            **{name: getattr(summary, name) for name in TenantSummary.__struct_fields__},
+            schema=row.schema_name,
+            engine_role=engine_role(row.id, prefix=self.role_prefix),
+            app_role=app_role(row.id, prefix=self.role_prefix),
+            epoch=slot.epoch,
+            engine_version=row.engine_version,
+            app_version=row.app_version,
+            provisioned_at=row.provisioned_at,
+            last_active_at=row.last_active_at,
+            retry_at=slot.retry_at,
+            last_error=slot.last_error,
+            declaration=msgspec.to_builtins(slot.config, enc_hook=enc_hook),
+        )
+
+
+def summary_of(slot: Slot) -> TenantSummary:
+    """Return one line about a tenant."""
+    config = slot.config
+    return TenantSummary(
+        id=config.id,
+        name=config.name,
+        tier=config.tier,
+        source=config.source,
+        enabled=config.enabled,
+        state="removing" if slot.removed else str(slot.state),
+        aliases=list(config.aliases),
+    )

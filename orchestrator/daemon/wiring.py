@@ -1,0 +1,133 @@
+"""The composition root: the one place that builds the parts and hands each what it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import anyio
+import structlog
+
+from orchestrator.daemon.tenants import Tenants
+from orchestrator.engine.slots import NodeSlots
+from orchestrator.lifecycle.keys import InstallationKey
+from orchestrator.lifecycle.provision import ProvisionSpec
+from orchestrator.model.clock import Clock
+from orchestrator.settings.load import Snapshot
+from orchestrator.store.connect import ControlPool, Target, connect
+from orchestrator.store.control.tenants import installation_id
+from orchestrator.store.embedded import EmbeddedPostgres, Tuning
+from orchestrator.store.migrate import migrate_control, read_migrations
+from orchestrator.workflow.registry import Registry
+from supervisors.ground import Ground
+from supervisors.keeper import Node, NodeKeeper
+from supervisors.root import RootSupervisor
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a running daemon is made of."""
+
+    node: UUID
+    target: Target
+    server_version: str
+    control: ControlPool
+    registry: Registry
+    tenants: Tenants
+    root: RootSupervisor
+    slots: NodeSlots
+
+
+@asynccontextmanager
+async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIterator[Parts]:
+    """Bring up the database, the node's row and the supervisors' ground; take them down in reverse.
+
+    Raises StartError, DatabaseUnavailable, DatabaseRefused, MigrationFailed or ConfigError.
+    """
+    settings = snapshot.settings
+    key = InstallationKey.load_or_create(snapshot.state_dir)
+    app_migrations = read_migrations(snapshot.migrations_path) if snapshot.migrations_path else ()
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(_database(snapshot))
+        timeout = settings.database.connect_timeout.total_seconds()
+        installation, version = await _prepare(target, timeout)
+        spec = ProvisionSpec(
+            role_prefix=settings.database.role_prefix,
+            installation=installation,
+            key=key,
+            app_migrations=app_migrations,
+        )
+        node = uuid4()
+        await stack.enter_async_context(_alive(snapshot, node, target))
+        control = await stack.enter_async_context(
+            ControlPool.open(target, application_name=f"insula {settings.node.name}", timeout=timeout)
+        )
+        slots = NodeSlots(settings.node.max_concurrent_tasks)
+        tenants = Tenants(control, target, spec, snapshot)
+        ground = Ground(
+            node=node,
+            name=settings.node.name,
+            control=control,
+            prepare=tenants.prepare,
+            registry=registry,
+            slots=slots,
+            clock=clock,
+            connect_timeout=timeout,
+        )
+        root = RootSupervisor(
+            ground, settings.supervision, max_awake=settings.node.max_awake_tenants
+        )
+        tenants.root = root
+        await tenants.publish(snapshot)
+        yield Parts(node, target, version, control, registry, tenants, root, slots)
+
+
+@asynccontextmanager
+async def _database(snapshot: Snapshot) -> AsyncIterator[Target]:
+    """Yield the configured server, or our own for as long as the body runs."""
+    if snapshot.database_url is not None:
+        yield Target.parse(snapshot.database_url)
+        return
+    awake = snapshot.settings.node.max_awake_tenants
+    async with EmbeddedPostgres(snapshot.state_dir, tuning=Tuning.for_tenants(awake)) as server:
+        log.info("postgresql.started", state_dir=str(snapshot.state_dir), pid=server.pid)
+        yield Target.parse(server.url)
+
+
+async def _prepare(target: Target, timeout: float) -> tuple[UUID, str]:
+    """Bring the control schema up to date; return the installation's id and the server's version."""
+    connection = await connect(target, application_name="insula setup", timeout=timeout)
+    try:
+        await migrate_control(connection)
+        version = await connection.fetchval("SHOW server_version")
+        return await installation_id(connection), str(version)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.close(timeout=timeout)
+
+
+@asynccontextmanager
+async def _alive(snapshot: Snapshot, node: UUID, target: Target) -> AsyncIterator[None]:
+    """Keep the node's row while the body runs."""
+    supervision = snapshot.settings.supervision
+    keeper = NodeKeeper(
+        Node(
+            id=node,
+            name=snapshot.settings.node.name,
+            expiry=supervision.node_expiry.total_seconds(),
+            renewal=supervision.node_renewal.total_seconds(),
+        ),
+        target,
+    )
+    await keeper.start()
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await keeper.stop()

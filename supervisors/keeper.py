@@ -1,0 +1,134 @@
+"""Keeps the node alive in the database, from a thread of its own: a busy event loop must not cost the leases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import asyncpg
+import structlog
+
+from orchestrator.model.errors import InsulaError, NodeNameInUse, Unavailable
+from orchestrator.store.connect import Connection, Target, connect
+from orchestrator.store.control import nodes
+
+LOCK_SECONDS = 5.0
+"""How long PostgreSQL may take to notice that the process before us is gone."""
+
+LOCK_PAUSE = 0.05
+CONNECT_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One incarnation of this daemon; the times are in seconds."""
+
+    id: UUID
+    name: str
+    expiry: float
+    renewal: float
+
+
+class NodeKeeper:
+    """Registers the node, holds the lock of its name, renews its row, and says good-bye at the end."""
+
+    def __init__(self, node: Node, target: Target) -> None:
+        self._node = node
+        self._target = target
+        self._registered: Future[int] = Future()
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="insula-keeper", daemon=True)
+        self._poke: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Return when the node is registered; raises NodeNameInUse, or why the database can not be had."""
+        self._thread.start()
+        await anyio.to_thread.run_sync(self._registered.result)
+
+    async def stop(self) -> None:
+        """Remove the node's row and return."""
+        self._stop.set()
+        self._poke()
+        await anyio.to_thread.run_sync(self._ended.wait)
+
+    def _main(self) -> None:
+        try:
+            anyio.run(self._keep, backend_options={"use_uvloop": False})
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the start
+            if not self._registered.done():
+                self._registered.set_exception(error)
+            else:
+                log.error("keeper.failed", exc_info=error)
+        finally:
+            self._ended.set()
+
+    async def _keep(self) -> None:
+        stopping = anyio.Event()
+        async with anyio.from_thread.BlockingPortal() as portal:
+            self._poke = lambda: portal.start_task_soon(stopping.set)  # type: ignore[assignment,return-value]
+            connection = await self._enter()
+            self._registered.set_result(1)
+            while not self._stop.is_set():
+                with anyio.move_on_after(self._node.renewal):
+                    await stopping.wait()
+                if not self._stop.is_set():
+                    connection = await self._renew(connection)
+            await self._leave(connection)
+
+    async def _enter(self) -> Connection:
+        connection = await self._connect()
+        with anyio.move_on_after(LOCK_SECONDS):
+            while not await nodes.lock(connection, self._node.name):
+                await anyio.sleep(LOCK_PAUSE)
+            await nodes.register(connection, self._node.id, self._node.name, self._lifetime)
+            await nodes.bury(connection, self._node.id, self._node.name)
+            return connection
+        await connection.close()
+        raise NodeNameInUse(
+            f"another daemon serves this database as node {self._node.name!r}",
+            hint="give each daemon its own [node] name",
+        )
+
+    async def _renew(self, connection: Connection) -> Connection:
+        """Renew the row; without an answer, connect anew and try again at the next turn."""
+        try:
+            if connection.is_closed():
+                connection = await self._connect()
+                await nodes.lock(connection, self._node.name)
+            with anyio.fail_after(self._node.renewal):
+                await nodes.register(connection, self._node.id, self._node.name, self._lifetime)
+        except (Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            log.warning("node.renewal_failed", error=str(error))
+            connection.terminate()
+        return connection
+
+    async def _leave(self, connection: Connection) -> None:
+        """Best effort: a row that stays expires by itself."""
+        try:
+            with anyio.fail_after(CONNECT_SECONDS):
+                if not connection.is_closed():
+                    await nodes.leave(connection, self._node.id)
+                    await connection.close()
+        except (InsulaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            log.warning("node.leave_failed", error=str(error))
+
+    async def _connect(self) -> Connection:
+        return await connect(
+            self._target,
+            application_name=f"insula {self._node.name} keeper",
+            timeout=CONNECT_SECONDS,
+        )
+
+    @property
+    def _lifetime(self) -> timedelta:
+        return timedelta(seconds=self._node.expiry)

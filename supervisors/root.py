@@ -1,0 +1,322 @@
+"""The root supervisor: one slot for each tenant, a runner for each that is not at rest.
+
+Invariants: a slot has exactly one runner unless its state is in AT_REST; only the runner changes the state of
+its slot, except the step out of AT_REST, which whoever wakes it takes in the same synchronous piece of code
+that starts the runner.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+import anyio
+import anyio.abc
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from orchestrator.engine.pulse import Pulse
+from orchestrator.engine.reply import Reply
+from orchestrator.model.api import Started, StartRun
+from orchestrator.model.errors import (
+    DeadlineExceeded,
+    InsulaError,
+    LeaseHeldElsewhere,
+    ShuttingDown,
+    TenantNotFound,
+    TenantQuarantined,
+    TenantRemoved,
+    TenantSuspended,
+)
+from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.settings.tenants import TenantConfig
+from orchestrator.settings.model import SupervisionSection
+from supervisors.decide import Ended, Failure, Policy, Quarantine, Rest, Restart, decide
+from supervisors.ground import Ground
+from supervisors.guard import guard
+from supervisors.idle import victim
+from supervisors.messages import Stop, Submit
+from supervisors.slot import AT_REST, Slot, SlotState
+from supervisors.tenant import TenantSupervisor
+from supervisors.wake import Waker
+
+REPLY_SECONDS = 15.0
+"""How long a caller waits for an answer before it is told that the outcome is unknown."""
+
+STARTS_AT_ONCE = 8
+CROWD_SECONDS = 0.25
+"""How soon the full house is looked at again when nobody could be put to sleep."""
+
+log = structlog.get_logger(__name__)
+
+
+class RootSupervisor:
+    """Starts, finds, drains and evicts tenant supervisors. `run` must be under way."""
+
+    def __init__(
+        self, ground: Ground, supervision: SupervisionSection, *, max_awake: int
+    ) -> None:
+        self._ground = ground
+        self._supervision = supervision
+        self._max_awake = max_awake
+        self._slots: dict[TenantId, Slot] = {}
+        self._aliases: Mapping[str, TenantId] = {}
+        self._awake = 0
+        self._moved = Pulse()
+        self._starts = anyio.CapacityLimiter(STARTS_AT_ONCE)
+        self._sealed = False
+        self._drain_seconds = supervision.drain_timeout.total_seconds()
+        self._policy = Policy(
+            intensity=supervision.restart_intensity,
+            period=supervision.restart_period.total_seconds(),
+        )
+        self._group: anyio.abc.TaskGroup | None = None
+
+    # -- what is declared --------------------------------------------------------------------------------
+
+    def declare(self, configs: Iterable[TenantConfig], aliases: Mapping[str, TenantId]) -> None:
+        """Take over a whole set of tenants: new ones get a slot, changed ones their new configuration, and
+        those that are gone drain and lose their slot. Data is never dropped.
+        """
+        wanted = {config.id: config for config in configs}
+        self._aliases = aliases
+        for tenant, config in wanted.items():
+            slot = self._slots.get(tenant)
+            if slot is None:
+                self._slots[tenant] = self._new_slot(config)
+            else:
+                self._reconfigure(slot, config)
+        for tenant in self._slots.keys() - wanted.keys():
+            self._remove(self._slots[tenant])
+
+    def _new_slot(self, config: TenantConfig) -> Slot:
+        return Slot(config, mailbox=self._supervision.mailbox)
+
+    def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
+        before, slot.config = slot.config, config
+        if slot.removed:
+            # It drains because it was removed; the slot lives on when that is done.
+            slot.removed = False
+        if not config.enabled:
+            self._suspend(slot)
+        elif slot.state is SlotState.SUSPENDED:
+            slot.state = SlotState.DORMANT
+        elif slot.state is SlotState.QUARANTINED and config != before:
+            self._start(slot)
+
+    def _suspend(self, slot: Slot) -> None:
+        if slot.state in AT_REST:
+            slot.state = SlotState.SUSPENDED
+            slot.refuse_mail(TenantSuspended(slot.config.id))
+        else:
+            slot.ask_to_stop(Stop.SUSPEND)
+
+    def _remove(self, slot: Slot) -> None:
+        slot.removed = True
+        if slot.state in AT_REST:
+            self._bury(slot)
+        else:
+            slot.ask_to_stop(Stop.REMOVE)
+
+    def _bury(self, slot: Slot) -> None:
+        slot.state = SlotState.GONE
+        slot.refuse_mail(TenantRemoved(f"tenant {slot.config.id!r} was removed"))
+        slot.close()
+        del self._slots[slot.config.id]
+
+    # -- finding a tenant --------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> Mapping[TenantId, Slot]:
+        """The slots by tenant, to look at."""
+        return self._slots
+
+    def resolve(self, name: str) -> TenantId:
+        """Return the tenant whose id or alias `name` is; InvalidTenantId or TenantNotFound else."""
+        found = self._aliases.get(name.casefold())
+        if found is not None and found in self._slots:
+            return found
+        if name in self._slots:
+            return TenantId(name)
+        raise TenantNotFound(parse_tenant_id(name))
+
+    def slot(self, tenant: TenantId) -> Slot:
+        """Return the tenant's slot; TenantNotFound when it is not declared."""
+        try:
+            return self._slots[tenant]
+        except KeyError:
+            raise TenantNotFound(tenant) from None
+
+    # -- work --------------------------------------------------------------------------------------------
+
+    async def submit(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
+        """Hand `runs` to the tenant's supervisor, waking it if need be; durable when this returns."""
+        slot = self.slot(tenant)
+        reply: Reply[list[Started]] = Reply()
+        deadline = self._ground.clock.monotonic() + REPLY_SECONDS
+        slot.post(Submit(runs, reply, deadline))
+        self._wake(slot)
+        with anyio.move_on_after(REPLY_SECONDS):
+            return await reply.wait()
+        because = f": {slot.last_error}" if slot.last_error else ""
+        raise DeadlineExceeded(
+            f"tenant {tenant!r} is {slot.state} and did not answer in {REPLY_SECONDS:g} s{because}",
+            hint="the outcome is unknown: send it again with the same idempotency key",
+        )
+
+    def wake(self, tenant: TenantId) -> bool:
+        """Let the tenant look for work in its tables; True when it was awake already."""
+        slot = self._slots.get(tenant)
+        if slot is None or slot.state in (SlotState.QUARANTINED, SlotState.SUSPENDED):
+            return False
+        awake = slot.state is SlotState.RUNNING
+        slot.poke()
+        self._wake(slot)
+        return awake
+
+    @property
+    def unwakeable(self) -> list[TenantId]:
+        """The tenants that wait for somebody, not for work."""
+        states = (SlotState.QUARANTINED, SlotState.SUSPENDED)
+        return [t for t, slot in self._slots.items() if slot.state in states or slot.removed]
+
+    def knows(self, tenant: TenantId) -> bool:
+        """Return whether the tenant is declared."""
+        return tenant in self._slots
+
+    def _wake(self, slot: Slot) -> None:
+        if slot.state is SlotState.DORMANT and not self._sealed:
+            self._start(slot)
+
+    def _start(self, slot: Slot) -> None:
+        if self._group is not None:
+            slot.state = SlotState.STARTING
+            self._group.start_soon(self._runner, slot, name=f"tenant {slot.config.id}")
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; tenants that a dead node left are woken first."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            await group.start(Waker(self, self._ground).run)
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def drain(self) -> None:
+        """Take no more work, let what runs end within its time, and return when every tenant is at rest."""
+        self._sealed = True
+        for slot in self._slots.values():
+            slot.sealed = True
+            if slot.state not in AT_REST:
+                slot.ask_to_stop(Stop.DRAIN)
+        while any(slot.state not in AT_REST for slot in self._slots.values()):
+            await self._moved.wait()
+
+    async def _runner(self, slot: Slot) -> None:
+        """Run one incarnation after the other until the tenant is at rest."""
+        with bound_contextvars(tenant=slot.config.id):
+            while True:
+                slot.incarnation += 1
+                ended = await guard(lambda: self._incarnation(slot), self._ground.clock)
+                pause = self._after(slot, ended)
+                if pause is None:
+                    self._moved.beat()
+                    return
+                self._moved.beat()
+                with anyio.move_on_after(pause):
+                    await self._wanted(slot)
+                slot.state = SlotState.STARTING
+
+    async def _incarnation(self, slot: Slot) -> None:
+        if not await self._find_place(slot):
+            return
+        try:
+            supervisor = TenantSupervisor(slot, self._ground, drain_seconds=self._drain_seconds)
+            await supervisor.run()
+        finally:
+            self._awake -= 1
+            self._moved.beat()
+
+    async def _find_place(self, slot: Slot) -> bool:
+        """Wait until one more tenant may be awake, putting the least recently used idle one to sleep.
+
+        False when the tenant was asked to stop meanwhile.
+        """
+        while slot.stop_wanted is None and self._awake >= self._max_awake:
+            residency = self._supervision.min_residency.total_seconds()
+            now = self._ground.clock.monotonic()
+            evicted = victim(self._slots.values(), now=now, residency=residency)
+            if evicted is not None:
+                evicted.ask_to_stop(Stop.EVICT)
+            with anyio.move_on_after(CROWD_SECONDS):
+                await self._moved.wait()
+        if slot.stop_wanted is not None:
+            return False
+        self._awake += 1
+        return True
+
+    async def _wanted(self, slot: Slot) -> None:
+        """Return when a resting supervisor is wanted to stop; mail alone does not cut a backoff short."""
+        while slot.stop_wanted is None:
+            await slot.attention()
+
+    def _after(self, slot: Slot, ended: Ended) -> float | None:
+        """Set the state that follows; return the seconds to wait, or None to end the runner. No await."""
+        now = self._ground.clock.monotonic()
+        chance = random.random()  # noqa: S311 - jitter, not a secret
+        decision, slot.record = decide(ended, slot.record, self._policy, now=now, chance=chance)
+        slot.last_error = ended.error or slot.last_error
+        wish, slot.stop_wanted = slot.stop_wanted, None
+        if wish is not None and wish is not Stop.EVICT:
+            return self._obey(slot, wish)
+        match decision:
+            case Rest():
+                if ended.failure is Failure.LEASE:
+                    slot.refuse_mail(LeaseHeldElsewhere(slot.config.id, ended.error or ""))
+                if slot.has_mail:
+                    return 0.0
+                slot.state = SlotState.DORMANT
+            case Restart(delay=delay):
+                slot.state = SlotState.BACKOFF
+                slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
+                return delay
+            case Quarantine(delay=delay):
+                self._quarantine(slot, delay)
+        return None
+
+    def _obey(self, slot: Slot, wish: Stop) -> None:
+        """Come to rest as it was asked for. What was asked may have been taken back meanwhile."""
+        if slot.removed:
+            self._bury(slot)
+        elif not slot.config.enabled:
+            slot.state = SlotState.SUSPENDED
+            slot.refuse_mail(TenantSuspended(slot.config.id))
+        elif self._sealed:
+            slot.state = SlotState.DORMANT
+            slot.refuse_mail(ShuttingDown("the daemon is shutting down", retry_after=5.0))
+        else:
+            slot.state = SlotState.DORMANT
+            log.info("tenant.stop_taken_back", was=str(wish))
+            slot.poke()
+            self._wake(slot)
+
+    def _quarantine(self, slot: Slot, delay: float) -> None:
+        slot.state = SlotState.QUARANTINED
+        slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
+        log.error("tenant.quarantined", error=slot.last_error, probe_in=delay)
+        error: InsulaError = TenantQuarantined(
+            f"tenant {slot.config.id!r} is quarantined: {slot.last_error}",
+            hint="mend the cause; the next probe or a reload that touches the tenant tries again",
+            retry_after=delay,
+        )
+        slot.refuse_mail(error)
+
+    def probe(self) -> None:
+        """Start the quarantined tenants whose probe is due."""
+        now = self._ground.clock.now()
+        for slot in list(self._slots.values()):
+            due = slot.retry_at is not None and slot.retry_at <= now
+            if slot.state is SlotState.QUARANTINED and due and not self._sealed:
+                self._start(slot)

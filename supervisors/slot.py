@@ -1,0 +1,137 @@
+"""What the root keeps of a tenant at all times: a dormant tenant is nothing else."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from enum import StrEnum
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.pulse import Pulse
+from orchestrator.model.errors import (
+    InsulaError,
+    ShuttingDown,
+    TenantBusy,
+    TenantQuarantined,
+    TenantRemoved,
+    TenantSuspended,
+)
+from orchestrator.settings.tenants import TenantConfig
+from supervisors.decide import Record
+from supervisors.messages import Message, Stop
+
+
+class SlotState(StrEnum):
+    """Where a tenant stands. All but the first, and QUARANTINED, SUSPENDED and GONE, have one runner task."""
+
+    DORMANT = "dormant"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    QUARANTINED = "quarantined"
+    SUSPENDED = "suspended"
+    GONE = "gone"
+
+
+AT_REST = frozenset(
+    {SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPENDED, SlotState.GONE}
+)
+
+
+class Slot:
+    """One tenant's place. The mailbox belongs to the slot, so mail outlives the supervisor that crashed."""
+
+    def __init__(self, config: TenantConfig, *, mailbox: int) -> None:
+        send: MemoryObjectSendStream[Message]
+        receive: MemoryObjectReceiveStream[Message]
+        send, receive = anyio.create_memory_object_stream[Message](mailbox)
+        self.config = config
+        self.state = SlotState.DORMANT if config.enabled else SlotState.SUSPENDED
+        self.receive = receive
+        self.record = Record()
+        self.incarnation = 0
+        self.epoch: int | None = None
+        self.engine: Engine | None = None
+        self.stop_wanted: Stop | None = None
+        self.poked = False
+        self.sealed = False
+        self.removed = False
+        self.last_error: str | None = None
+        self.retry_at: datetime | None = None
+        self.awake_since = -math.inf
+        self.last_active = -math.inf
+        self._send = send
+        self._attention = Pulse()
+
+    def post(self, message: Message) -> None:
+        """Put mail into the box, or raise why not. Never waits: one full tenant must not hold up the rest."""
+        self.check_open()
+        try:
+            self._send.send_nowait(message)
+        except anyio.WouldBlock:
+            raise TenantBusy(
+                f"the mailbox of tenant {self.config.id!r} is full",
+                hint="try again in a moment",
+                retry_after=1.0,
+            ) from None
+        self._attention.beat()
+
+    def check_open(self) -> None:
+        """Raise why the tenant takes no work, if it takes none."""
+        if self.sealed:
+            raise ShuttingDown("the daemon is shutting down", retry_after=5.0)
+        match self.state:
+            case _ if self.removed:
+                raise TenantRemoved(f"tenant {self.config.id!r} is being removed")
+            case SlotState.SUSPENDED:
+                raise TenantSuspended(self.config.id)
+            case SlotState.QUARANTINED:
+                raise TenantQuarantined(
+                    f"tenant {self.config.id!r} is quarantined: {self.last_error}",
+                    hint="mend the cause; the next probe or a reload that touches the tenant tries again",
+                    retry_after=60.0,
+                )
+            case _:
+                if not self.config.enabled:
+                    raise TenantSuspended(self.config.id)
+
+    @property
+    def has_mail(self) -> bool:
+        """True while anything waits to be handled."""
+        return self.poked or self._send.statistics().current_buffer_used > 0
+
+    def refuse_mail(self, error: InsulaError) -> None:
+        """Answer everything in the box with `error`."""
+        while True:
+            try:
+                message = self.receive.receive_nowait()
+            except anyio.WouldBlock:
+                return
+            message.reply.fail(error)
+
+    def ask_to_stop(self, why: Stop) -> None:
+        """Ask the supervisor to end; a stronger reason replaces a weaker one."""
+        if self.stop_wanted is None or _STRENGTH[why] > _STRENGTH[self.stop_wanted]:
+            self.stop_wanted = why
+        self._attention.beat()
+
+    def poke(self) -> None:
+        """Tell the supervisor that work came from outside; many pokes are one."""
+        self.poked = True
+        self._attention.beat()
+
+    async def attention(self) -> None:
+        """Return when something is wanted."""
+        await self._attention.wait()
+
+    def close(self) -> None:
+        """Close the mailbox for good."""
+        self._send.close()
+        self.receive.close()
+
+
+_STRENGTH = {Stop.EVICT: 0, Stop.DRAIN: 1, Stop.SUSPEND: 2, Stop.REMOVE: 3}

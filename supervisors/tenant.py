@@ -1,0 +1,203 @@
+"""One supervisor's life: take the lease, take over what was left, serve, and let go without losing anything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import assert_never
+
+import anyio
+import structlog
+
+from orchestrator.engine.attempts import Attempts
+from orchestrator.engine.engine import Engine
+from orchestrator.model.clock import AnchoredClock
+from orchestrator.model.errors import DeadlineExceeded
+from orchestrator.model.ids import schema_of
+from orchestrator.store.connect import Target, connect
+from orchestrator.store.control import leases
+from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.journal import Journal
+from orchestrator.store.tenant.owned import SESSION, OwnedConnection
+from orchestrator.store.tenant.runs import Claims
+from supervisors.ground import Ground
+from supervisors.messages import Message, Submit
+from supervisors.slot import Slot, SlotState
+
+RELEASE_SECONDS = 5.0
+TTL_JITTER = 0.1
+MAIL_AT_ONCE = 64
+"""How much mail is handled before others get the event loop."""
+
+log = structlog.get_logger(__name__)
+
+
+class TenantSupervisor:
+    """One incarnation. `run` returns when the tenant is idle or was asked to stop, and raises otherwise."""
+
+    def __init__(self, slot: Slot, ground: Ground, *, drain_seconds: float) -> None:
+        self._slot = slot
+        self._ground = ground
+        self._tenant = slot.config.id
+        self._drain_seconds = drain_seconds
+        self._jitter = 1 + TTL_JITTER * (2 * random.random() - 1)  # noqa: S311 - not a secret
+        self._wake_at: datetime | None = None
+        self._asked = False
+
+    async def run(self) -> None:
+        """Live once: activate, serve until idle or stopped, let go."""
+        access = await self._ground.prepare(self._tenant)
+        async with self._lease() as epoch, self._connection(access.engine, epoch) as owned:
+            clock = AnchoredClock(await owned.open(), self._ground.clock)
+            async with self._database(access.app) as database:
+                engine = self._engine(owned, database, epoch)
+                recovered = await engine.recover(clock)
+                log.info("tenant.awake", epoch=epoch, recovered=recovered)
+                async with engine.running():
+                    await self._live(engine)
+            if not self._asked:
+                raise RuntimeError("the supervisor ended without having been asked to")
+
+    async def _live(self, engine: Engine) -> None:
+        slot = self._slot
+        slot.engine = engine
+        slot.state = SlotState.RUNNING
+        slot.awake_since = slot.last_active = self._ground.clock.monotonic()
+        slot.last_error = slot.retry_at = None
+        try:
+            await self._serve(engine)
+            slot.state = SlotState.DRAINING
+            if slot.stop_wanted is not None:
+                await self._drain(engine)
+            self._wake_at = engine.now if engine.busy else engine.next_due
+            self._asked = True
+        finally:
+            slot.engine = None
+
+    # -- serving -----------------------------------------------------------------------------------------
+
+    async def _serve(self, engine: Engine) -> None:
+        """Handle mail until there has been nothing to do for the idle time, or a stop is wanted."""
+        slot = self._slot
+        while slot.stop_wanted is None:
+            self._handle_mail(engine)
+            if slot.poked:
+                slot.poked = False
+                engine.poke()
+            if self._may_rest(engine):
+                return
+            # Nothing awaits between the looks above and this wait, so no mail or wish is missed.
+            with anyio.move_on_after(self._patience(engine)):
+                await slot.attention()
+
+    def _handle_mail(self, engine: Engine) -> None:
+        for _ in range(MAIL_AT_ONCE):
+            try:
+                message = self._slot.receive.receive_nowait()
+            except anyio.WouldBlock:
+                return
+            self._slot.last_active = self._ground.clock.monotonic()
+            self._handle(engine, message)
+
+    def _handle(self, engine: Engine, message: Message) -> None:
+        match message:
+            case Submit(runs=runs, reply=reply, deadline=deadline):
+                if self._ground.clock.monotonic() > deadline:
+                    reply.fail(DeadlineExceeded("the request waited too long; nothing was stored"))
+                else:
+                    engine.submit(runs, reply)
+            case _:
+                assert_never(message)
+
+    def _may_rest(self, engine: Engine) -> bool:
+        """Decide that nothing is left to do; no await follows until the state says so."""
+        now = self._ground.clock.monotonic()
+        if engine.busy:
+            self._slot.last_active = now
+        due = engine.next_due
+        soon = due is not None and due - engine.now <= timedelta(seconds=self._ttl)
+        idle = now - self._slot.last_active >= self._ttl
+        return idle and not (engine.busy or soon or self._slot.has_mail)
+
+    def _patience(self, engine: Engine) -> float:
+        if self._slot.has_mail:
+            return 0.0
+        idle = self._ground.clock.monotonic() - self._slot.last_active
+        return self._ttl if engine.busy or idle >= self._ttl else self._ttl - idle
+
+    @property
+    def _ttl(self) -> float:
+        return self._slot.config.idle_ttl.total_seconds() * self._jitter
+
+    async def _drain(self, engine: Engine) -> None:
+        with anyio.move_on_after(self._drain_seconds) as deadline:
+            await engine.drain()
+        if deadline.cancelled_caught:
+            log.warning("tenant.drain_cut_short", running=engine.running_tasks)
+
+    # -- what an incarnation holds -------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncIterator[int]:
+        """Hold the tenant; let go of it only after a good end, so that any other end is recovered from."""
+        async with self._ground.control.acquire() as control:
+            epoch = await leases.claim(control, self._tenant, self._ground.node)
+        self._slot.epoch = epoch
+        yield epoch
+        with anyio.fail_after(RELEASE_SECONDS, shield=True):
+            async with self._ground.control.acquire() as control:
+                await leases.release(
+                    control,
+                    self._tenant,
+                    self._ground.node,
+                    epoch,
+                    wake_at=self._wake_at,
+                    reason="timer",
+                )
+        log.info("tenant.dormant", epoch=epoch, wake_at=self._wake_at)
+
+    @asynccontextmanager
+    async def _connection(self, target: Target, epoch: int) -> AsyncIterator[OwnedConnection]:
+        schema = schema_of(self._tenant)
+        served = list(self._ground.registry.workflows)
+        owned = OwnedConnection(
+            self._tenant,
+            Journal(schema, epoch=epoch, node=self._ground.name),
+            Claims(schema, epoch=epoch, served=served),
+            partial(
+                connect,
+                target,
+                application_name=f"insula {self._ground.name} {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=SESSION,
+            ),
+        )
+        try:
+            yield owned
+        finally:
+            await owned.close()
+
+    @asynccontextmanager
+    async def _database(self, target: Target) -> AsyncIterator[TenantDatabase]:
+        database = TenantDatabase(target, application_name=f"insula app {self._tenant}"[:63])
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
+        slot = self._slot
+        limit = slot.config.limits.max_concurrent_tasks or self._ground.slots.total
+        threads = min(limit, self._ground.slots.total)
+        attempts = Attempts(lambda: slot.config, database, threads=threads)
+        return Engine(
+            lambda: slot.config,
+            self._ground.registry,
+            owned,
+            attempts,
+            self._ground.slots,
+            epoch=epoch,
+        )

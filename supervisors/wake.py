@@ -1,0 +1,74 @@
+"""Wakes dormant tenants that have something to do: by the wake index, and those that a dead node left."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import anyio
+import anyio.abc
+import structlog
+
+from orchestrator.model.errors import Unavailable
+from orchestrator.model.ids import TenantId
+from orchestrator.store.connect import classify
+from orchestrator.store.control import leases, wake
+from supervisors.ground import Ground
+
+POLL_SECONDS = 0.25
+ORPHAN_TURNS = 8
+"""Every so many polls, leases of dead nodes are looked for."""
+
+OUTAGE_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Wakeable(Protocol):
+    """The root, as the waker sees it."""
+
+    @property
+    def unwakeable(self) -> list[TenantId]: ...
+    def knows(self, tenant: TenantId) -> bool: ...
+    def wake(self, tenant: TenantId) -> bool: ...
+    def probe(self) -> None: ...
+
+
+class Waker:
+    """Polls one indexed query for all tenants together. Level-triggered: what one turn misses the next sees."""
+
+    def __init__(self, root: Wakeable, ground: Ground) -> None:
+        self._root = root
+        self._ground = ground
+        self._strangers: set[TenantId] = set()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look for due tenants for ever; the first look, which includes orphans, ends before this is ready."""
+        turn = 0
+        while True:
+            pause = POLL_SECONDS
+            try:
+                await self._look(orphans=turn % ORPHAN_TURNS == 0)
+            except Exception as error:
+                if not isinstance(error, Unavailable) and classify(error) is None:
+                    raise
+                log.warning("wake.database_unavailable", error=str(error))
+                pause = OUTAGE_SECONDS
+            if turn == 0:
+                task_status.started()
+            turn += 1
+            await anyio.sleep(pause)
+
+    async def _look(self, *, orphans: bool) -> None:
+        self._root.probe()
+        async with self._ground.control.acquire() as control:
+            left = await leases.orphans(control, self._ground.node) if orphans else []
+            asleep = [*self._root.unwakeable, *self._strangers]
+            due = await wake.due(control, asleep=asleep)
+            # Tenants that no file declares any more keep their rows, which must not fill the batch.
+            known = self._root.knows
+            self._strangers = {t for t in (*self._strangers, *due) if not known(t)}
+            for tenant in left:
+                self._root.wake(tenant)
+            awake = [tenant for tenant in due if self._root.wake(tenant)]
+            if awake:
+                await wake.consume(control, awake)
