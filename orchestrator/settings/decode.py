@@ -1,0 +1,214 @@
+"""Decodes a section field by field, so that every problem is found and not only the first."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, time, timedelta
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from orchestrator.settings.duration import Duration, dec_hook, parse_size
+from orchestrator.settings.lines import Path
+from orchestrator.settings.model import NOT_SERVED_YET, Section
+
+S = TypeVar("S", bound=Section)
+
+_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+_MESSAGE = re.compile(r"Expected `(\w+)`(?:, got `\w+`| (?P<rule>.*))")
+_LENGTH = re.compile(r"of length (>=|<=) (\d+)")
+_JSON_INTEGERS = range(-(2**63), 2**63)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong, and where."""
+
+    path: Path
+    sentence: str
+
+    def __str__(self) -> str:
+        """Return the sentence with the path before it."""
+        return f"{spell(self.path)}: {self.sentence}" if self.path else self.sentence
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A field's type taken apart: what it is, whether it may be left out, and its description."""
+
+    kind: Any
+    exact: Any
+    optional: bool
+    description: str
+    extra: dict[str, Any]
+
+
+def decode(kind: type[S], raw: object, path: Path, faults: list[Fault]) -> S:
+    """Return `raw` as a section; what is wrong goes to `faults`, with the default in its place."""
+    if not isinstance(raw, Mapping):
+        faults.append(Fault(path, f"must be a table, not {shown(raw)}"))
+        return kind()
+    fields = {each.name: each for each in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for key, item in raw.items():
+        if key not in fields:
+            faults.append(Fault((*path, key), _unknown(kind, key, fields)))
+            continue
+        value = _value(fields[key].type, item, (*path, key), faults)
+        if value is not msgspec.UNSET:
+            values[key] = value
+    return kind(**values)
+
+
+def describe(annotation: Any) -> Described:
+    """Take the type of a field apart."""
+    exact, metas = _bare(annotation)
+    optional = False
+    if get_origin(exact) in {Union, UnionType} and NoneType in get_args(exact):
+        optional = True
+        (exact,) = (each for each in get_args(exact) if each is not NoneType)
+    kind, inner = _bare(exact)
+    extra: dict[str, Any] = {}
+    description = ""
+    for meta in (*inner, *metas):
+        extra |= meta.extra or {}
+        description = meta.description or description
+    if metas and not optional:
+        exact = annotation
+    return Described(kind, exact, optional, description, extra)
+
+
+def spell(path: Path) -> str:
+    """Return `path` as a person writes it: `tenants.acme.aliases[1]`."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            quoted = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
+            text += f".{quoted}" if text else quoted
+    return text
+
+
+def shown(value: object) -> str:
+    """Return `value` as the file would spell it, cut when it is long."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def suggest(word: str, known: Iterable[str], *, what: str) -> str:
+    """Return `; did you mean …?`, else the list of what is known, else nothing."""
+    names = sorted(known)
+    near = get_close_matches(word, names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; {what}: {', '.join(names)}" if names else ""
+
+
+def _value(annotation: Any, raw: object, path: Path, faults: list[Fault]) -> Any:
+    field = describe(annotation)
+    if raw is None and field.optional:
+        return None
+    if isinstance(field.kind, type) and issubclass(field.kind, Section):
+        return decode(field.kind, raw, path, faults)
+    read = {dict: _table, list: _list}.get(get_origin(field.kind))
+    if read is not None:
+        return read(field.kind, raw, path, faults)
+    return _json(raw, path, faults) if field.kind is Any else _leaf(field, raw, path, faults)
+
+
+def _leaf(field: Described, raw: object, path: Path, faults: list[Fault]) -> Any:
+    try:
+        written = parse_size(raw) if "size" in field.extra and isinstance(raw, str) else raw
+        value = msgspec.convert(written, field.exact, dec_hook=dec_hook)
+    except ValueError as error:  # msgspec's ValidationError is one
+        faults.append(Fault(path, _sentence(str(error), field.kind, raw)))
+        return msgspec.UNSET
+    if outside := _outside(value, field.extra):
+        faults.append(Fault(path, f"{outside}, not {shown(raw)}"))
+    return value
+
+
+def _table(kind: Any, raw: object, path: Path, faults: list[Fault]) -> Any:
+    if not isinstance(raw, Mapping):
+        faults.append(Fault(path, f"must be a table, not {shown(raw)}"))
+        return msgspec.UNSET
+    inner = get_args(kind)[1]
+    values = {key: _value(inner, item, (*path, key), faults) for key, item in raw.items()}
+    return {key: value for key, value in values.items() if value is not msgspec.UNSET}
+
+
+def _list(kind: Any, raw: object, path: Path, faults: list[Fault]) -> Any:
+    if not isinstance(raw, list):
+        faults.append(Fault(path, f"must be a list, not {shown(raw)}"))
+        return msgspec.UNSET
+    (inner,) = get_args(kind)
+    values = [_value(inner, item, (*path, index), faults) for index, item in enumerate(raw)]
+    return [value for value in values if value is not msgspec.UNSET]
+
+
+def _json(raw: object, path: Path, faults: list[Fault]) -> object:
+    """Check free JSON: TOML has dates, infinities and longer numbers, which JSON could not hold."""
+    if isinstance(raw, Mapping):
+        for key, item in raw.items():
+            _json(item, (*path, key), faults)
+    elif isinstance(raw, list):
+        for index, item in enumerate(raw):
+            _json(item, (*path, index), faults)
+    elif isinstance(raw, date | time):
+        faults.append(Fault(path, f"is a date or time, which JSON has not; write '{raw}' as text"))
+    elif isinstance(raw, float) and not math.isfinite(raw):
+        faults.append(Fault(path, f"must be a finite number, not {raw}"))
+    elif isinstance(raw, int) and raw not in _JSON_INTEGERS:
+        faults.append(Fault(path, "must fit in 64 bits; write a longer number as text"))
+    return raw
+
+
+def _unknown(kind: type[Section], key: str, known: Iterable[str]) -> str:
+    if key in NOT_SERVED_YET.get(kind.__name__, ()):
+        return "is not served yet, and nothing is ignored silently; take it out"
+    return f"unknown key{suggest(key, known, what='known here')}"
+
+
+def _outside(value: Any, extra: Mapping[str, Any]) -> str:
+    if isinstance(value, timedelta):
+        if "least" in extra and value < Duration.parse(extra["least"]):
+            return f"must be at least {extra['least']}"
+        if "most" in extra and value > Duration.parse(extra["most"]):
+            return f"must be at most {extra['most']}"
+    return ""
+
+
+def _sentence(message: str, kind: Any, raw: object) -> str:
+    """Say what msgspec says in the words of the file."""
+    if get_origin(kind) is Literal:
+        choices = ", ".join(f'"{each}"' for each in get_args(kind))
+        return f"must be one of {choices}, not {shown(raw)}"
+    match = _MESSAGE.fullmatch(message)
+    if match is None:
+        return message
+    rule = match["rule"] or ""
+    if bound := _LENGTH.fullmatch(rule):
+        empty = bound[1] == ">=" and bound[2] == "1"
+        return "must not be empty" if empty else f"must have at most {bound[2]} characters"
+    if rule.startswith(("<=", ">=")):
+        which = "at least" if rule.startswith(">=") else "at most"
+        return f"must be {which} {rule[3:]}, not {shown(raw)}"
+    if rule.startswith("matching regex"):
+        return f"must match {rule.removeprefix('matching regex ')}, not {shown(raw)}"
+    return f"must be {_WORDS.get(match[1], match[1])}, not {shown(raw)}"
+
+
+def _bare(annotation: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
+    if get_origin(annotation) is Annotated:
+        kind, *metas = get_args(annotation)
+        return kind, tuple(metas)
+    return annotation, ()

@@ -1,0 +1,245 @@
+"""Reads the whole configuration into one snapshot, or says everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from orchestrator.model.errors import ConfigError
+from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
+from orchestrator.settings.decode import Fault, decode, shown
+from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
+from orchestrator.settings.duration import enc_hook
+from orchestrator.settings.files import Source, read_included, read_source, resolve_secret
+from orchestrator.settings.model import Section, Settings, Tenant, Tier
+from orchestrator.settings.tenants import TenantConfig, declare, tenant_config, unknown_tier
+
+__all__ = ["Snapshot", "TenantConfig", "declare", "find_config", "load", "tenant_config"]
+
+DATABASE_VARIABLES = ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL")
+"""The environment goes before the file; the first of these that is set wins."""
+
+S = TypeVar("S", bound=Section)
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation of the configuration: complete, valid and never changed."""
+
+    settings: Settings
+    tenants: Mapping[TenantId, TenantConfig]
+    aliases: Mapping[str, TenantId]
+    digest: str
+    files: tuple[Path, ...]
+    state_dir: Path
+    runtime_dir: Path
+    database_url: str | None
+    database_source: str
+    migrations_path: Path | None
+    source: Path | None
+
+    def __repr__(self) -> str:
+        """Leave the database URL out: it may hold a password."""
+        return f"Snapshot(source={self.source}, tenants={len(self.tenants)}, digest={self.digest})"
+
+
+def find_config(given: Path | None, directory: Path) -> Path | None:
+    """Return the file to load: the one given, else `config/insula.toml` below `directory`."""
+    usual = directory / "config" / "insula.toml"
+    return given or (usual if usual.is_file() else None)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Snapshot:
+    """Read `path` and what it includes; None is the built-in default, without tenants.
+
+    Raises ConfigError with every problem, each as `file:line: sentence`.
+    """
+    return _Loader(read_source(path) if path else None, environ).snapshot()
+
+
+class _Loader:
+    """The steps of one load and the problems met on the way."""
+
+    def __init__(self, main: Source | None, environ: Mapping[str, str]) -> None:
+        self._main = main
+        self._environ = environ
+        self._problems: list[str] = []
+        self._sources = [main] if main else []
+        self._origin: dict[tuple[str | int, ...], Source] = {}
+        self._base = main.directory if main else Path.cwd()
+
+    def snapshot(self) -> Snapshot:
+        settings = self._read_settings()
+        if self._main:
+            self._sources += read_included(self._main, settings.include, self._problems)
+        tiers = self._collect("tiers", Tier)
+        declarations = self._collect("tenants", Tenant)
+        settings = msgspec.structs.replace(settings, tiers=tiers, tenants=declarations)
+        self._check_supervision(settings)
+        self._check_listen(settings)
+        aliases = self._check_tenants(settings)
+        state = self._directory("INSULA_STATE_DIR", settings.node.state_dir, state_dir)
+        runtime = self._directory("INSULA_RUNTIME_DIR", settings.node.runtime_dir, runtime_dir)
+        self._check_socket(runtime)
+        url, url_source = self._database(settings)
+        migrations = self._migrations(settings)
+        problems = [each for source in self._sources for each in source.problems()]
+        if problems or self._problems:
+            raise ConfigError(problems + self._problems, hint="`insula check` reads it again")
+        tenants = {
+            TenantId(name): tenant_config(TenantId(name), each, tiers, settings.supervision)
+            for name, each in sorted(declarations.items())
+        }
+        return Snapshot(
+            settings=settings,
+            tenants=tenants,
+            aliases=aliases,
+            digest=_digest(settings),
+            files=tuple(source.path for source in self._sources),
+            state_dir=state,
+            runtime_dir=runtime,
+            database_url=url,
+            database_source=url_source,
+            migrations_path=migrations,
+            source=self._main.path if self._main else None,
+        )
+
+    def _read_settings(self) -> Settings:
+        if self._main is None:
+            return Settings()
+        raw = {key: each for key, each in self._main.raw.items() if key not in {"tiers", "tenants"}}
+        return decode(Settings, raw, (), self._main.faults)
+
+    def _collect(self, table: str, kind: type[S]) -> dict[str, S]:
+        """Gather `[table.*]` from all files; a name may be declared once."""
+        found: dict[str, S] = {}
+        for source in self._sources:
+            raw = source.raw.get(table, {})
+            if not isinstance(raw, dict):
+                source.faults.append(Fault((table,), f"must be a table, not {shown(raw)}"))
+                continue
+            for name, each in raw.items():
+                path = (table, name)
+                if path in self._origin:
+                    first = self._origin[path].where(path)
+                    source.faults.append(Fault(path, f"is declared already at {first}"))
+                    continue
+                self._origin[path] = source
+                found[name] = decode(kind, each, path, source.faults)
+        return found
+
+    def _check_supervision(self, settings: Settings) -> None:
+        supervision = settings.supervision
+        if supervision.node_renewal * 2 > supervision.node_expiry:
+            sentence = f"must be at most half of node_expiry ({supervision.node_expiry})"
+            self._fault(("supervision", "node_renewal"), sentence)
+
+    def _check_listen(self, settings: Settings) -> None:
+        if settings.http.listen is not None and (problem := _listen_problem(settings.http.listen)):
+            self._fault(("http", "listen"), problem)
+
+    def _check_tenants(self, settings: Settings) -> dict[str, TenantId]:
+        for name, declaration in settings.tenants.items():
+            reasons = tenant_id_problems(name, role_prefix=settings.database.role_prefix)
+            if reasons:
+                sentence = f"{name!r} can not be a tenant id: {'; '.join(reasons)}"
+                self._fault(("tenants", name), sentence)
+            if declaration.tier is not None and declaration.tier not in settings.tiers:
+                sentence = unknown_tier(declaration.tier, settings.tiers)
+                self._fault(("tenants", name, "tier"), sentence)
+        return self._check_aliases(settings)
+
+    def _check_aliases(self, settings: Settings) -> dict[str, TenantId]:
+        taken: dict[str, str] = {}
+        for name, declaration in settings.tenants.items():
+            for index, alias in enumerate(declaration.aliases):
+                path = ("tenants", name, "aliases", index)
+                for reason in alias_problems(alias):
+                    self._fault(path, f"{alias!r} can not be an alias: {reason}")
+                folded = alias.casefold()
+                owner = taken.setdefault(folded, name)
+                if owner != name:
+                    self._fault(path, f"alias {alias!r} belongs to tenant {owner!r} already")
+                if folded in settings.tenants and folded != name:
+                    self._fault(path, f"alias {alias!r} is the id of another tenant")
+        return {alias: TenantId(name) for alias, name in taken.items()}
+
+    def _directory(self, variable: str, given: str | None, default: Any) -> Path:
+        if from_environment := self._environ.get(variable):
+            return Path(from_environment).expanduser().absolute()
+        if given is not None:
+            return self._base / Path(given).expanduser()
+        fallback: Path = default(self._environ, is_root=os.geteuid() == 0)
+        return fallback.absolute()
+
+    def _check_socket(self, runtime: Path) -> None:
+        try:
+            control_socket(runtime)
+        except ConfigError as error:
+            for problem in error.problems:
+                self._fault(("node", "runtime_dir"), problem)
+
+    def _database(self, settings: Settings) -> tuple[str | None, str]:
+        variable = next((name for name in DATABASE_VARIABLES if self._environ.get(name)), None)
+        if variable is not None:
+            url = self._environ[variable]
+            if not _is_postgresql(url):
+                self._problems.append(f"environment: {variable} does not start with postgresql://")
+            return url, variable
+        if settings.database.url is None:
+            return None, "embedded"
+        try:
+            url = resolve_secret(settings.database.url, self._environ, self._base)
+        except ValueError as error:
+            self._fault(("database", "url"), str(error))
+            return None, "file"
+        if not _is_postgresql(url):
+            self._fault(("database", "url"), "does not start with postgresql://")
+        return url, "file"
+
+    def _migrations(self, settings: Settings) -> Path | None:
+        if settings.migrations.path is None:
+            return None
+        path = self._base / Path(settings.migrations.path).expanduser()
+        if not path.is_dir():
+            self._fault(("migrations", "path"), f"there is no directory {path}")
+        return path
+
+    def _fault(self, path: tuple[str | int, ...], sentence: str) -> None:
+        source = self._origin.get(path[:2], self._main)
+        if source is None:
+            self._problems.append(str(Fault(path, sentence)))
+        else:
+            source.faults.append(Fault(path, sentence))
+
+
+def _listen_problem(text: str) -> str:
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port
+        host = parts.hostname or ""
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return f'must be an address and a port such as "127.0.0.1:8088", not {shown(text)}'
+    if port is None or parts.netloc != text:
+        return f'needs a port, for example "{text}:8088"'
+    if not address.is_loopback:
+        return (
+            f"must be a loopback address such as 127.0.0.1, as there are no tokens yet, not {text}"
+        )
+    return ""
+
+
+def _is_postgresql(url: str) -> bool:
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def _digest(settings: Settings) -> str:
+    encoded = msgspec.json.encode(settings, enc_hook=enc_hook, order="sorted")
+    return hashlib.sha256(encoded).hexdigest()

@@ -1,0 +1,346 @@
+"""The configuration file as types: each key with its default, its bounds, what a reload does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from orchestrator.settings.duration import Duration
+
+Reload: TypeAlias = Literal["live", "restart", "immutable", "daemon", "lifecycle"]
+"""What a changed key needs: nothing, the tenant's supervisor anew, a new installation, a restart of
+the daemon, or a step in the tenant's life."""
+
+RELOADS: dict[Reload, str] = {
+    "live": "applies at once",
+    "restart": "restarts the tenant's supervisor",
+    "lifecycle": "starts, drains or stops the tenant",
+    "daemon": "needs a restart of the daemon",
+    "immutable": "can not change once there are tenants",
+}
+
+
+def about(description: str, reload: Reload, **more: Any) -> Meta:
+    """Describe a key: what it is for, and what a reload does when it changed."""
+    return Meta(description=description, extra={"reload": reload, **more})
+
+
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Size: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1, extra={"size": True})]
+"""Bytes; the file may give them a unit."""
+
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Module: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; an unknown key in it is an error."""
+
+
+class NodeSection(Section, frozen=True, kw_only=True):
+    """This daemon process."""
+
+    name: Annotated[
+        Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,31}$")],
+        about("name of this node, different on each node of an installation", "daemon"),
+    ] = "a"
+    max_awake_tenants: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)],
+        about(
+            "tenants awake at a time; each holds two connections, the longest idle one makes room",
+            "daemon",
+        ),
+    ] = 100
+    max_concurrent_tasks: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)],
+        about("tasks running at a time, over all tenants", "daemon"),
+    ] = 64
+    state_dir: Annotated[
+        Text | None,
+        about(
+            "what must survive a restart: the installation key, the embedded PostgreSQL",
+            "daemon",
+            absent="$STATE_DIRECTORY, else /var/lib/insula for root, else $XDG_STATE_HOME/insula",
+            example="/var/lib/insula",
+        ),
+    ] = None
+    runtime_dir: Annotated[
+        Text | None,
+        about(
+            "where the control socket is",
+            "daemon",
+            absent="$RUNTIME_DIRECTORY, else /run/insula for root, else $XDG_RUNTIME_DIR/insula",
+            example="/run/insula",
+        ),
+    ] = None
+
+
+class DatabaseSection(Section, frozen=True, kw_only=True):
+    """The PostgreSQL server that holds the control schema and the tenants."""
+
+    url: Annotated[
+        Text | None,
+        about(
+            "postgresql:// URL of a login that may create schemas and roles;"
+            " ${NAME} is an environment variable, file:PATH the contents of a file",
+            "daemon",
+            absent="an embedded PostgreSQL below state_dir",
+            example="postgresql:///app",
+        ),
+    ] = None
+    role_prefix: Annotated[
+        Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,19}$")],
+        about("begins the name of every role that Insula makes on the server", "immutable"),
+    ] = "insula"
+    connect_timeout: Annotated[
+        Duration,
+        about("how long one attempt to connect may take", "daemon", least="100ms", most="5m"),
+    ] = Duration(seconds=10)
+
+    def __repr__(self) -> str:
+        """Leave the URL out: it may hold a password."""
+        return f"DatabaseSection(role_prefix={self.role_prefix!r})"
+
+
+class HttpSection(Section, frozen=True, kw_only=True):
+    """The HTTP API over TCP; the control socket speaks the same and is always there."""
+
+    listen: Annotated[
+        Text | None,
+        about(
+            "address and port; loopback only, as there are no tokens yet",
+            "daemon",
+            absent="only the control socket",
+            example="127.0.0.1:8088",
+        ),
+    ] = None
+
+
+class SupervisionSection(Section, frozen=True, kw_only=True):
+    """How tenants fall asleep, restart and are taken over."""
+
+    idle_ttl: Annotated[
+        Duration,
+        about(
+            "a tenant with nothing to do for so long falls asleep", "live", least="0s", most="7d"
+        ),
+    ] = Duration(seconds=60)
+    restart_intensity: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)],
+        about("so many crashes within restart_period quarantine a tenant", "daemon"),
+    ] = 5
+    restart_period: Annotated[
+        Duration, about("see restart_intensity", "daemon", least="1s", most="1d")
+    ] = Duration(seconds=60)
+    mailbox: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)],
+        about("messages that may wait for a tenant's supervisor; more are refused", "daemon"),
+    ] = 256
+    min_residency: Annotated[
+        Duration,
+        about(
+            "a tenant that woke is not sent to sleep earlier to make room",
+            "daemon",
+            least="0s",
+            most="1h",
+        ),
+    ] = Duration(seconds=5)
+    drain_timeout: Annotated[
+        Duration,
+        about("how long running tasks may go on after SIGTERM", "daemon", least="0s", most="1d"),
+    ] = Duration(seconds=30)
+    node_expiry: Annotated[
+        Duration,
+        about(
+            "a node silent for so long is dead, and other nodes take its tenants",
+            "daemon",
+            least="1s",
+            most="1h",
+        ),
+    ] = Duration(seconds=12)
+    node_renewal: Annotated[
+        Duration,
+        about(
+            "how often a node says that it is alive; at most half of node_expiry",
+            "daemon",
+            least="100ms",
+            most="10m",
+        ),
+    ] = Duration(seconds=3)
+
+
+class WorkflowsSection(Section, frozen=True, kw_only=True):
+    """The workflows this daemon serves."""
+
+    modules: Annotated[
+        list[Module],
+        about(
+            "Python modules that define workflows",
+            "daemon",
+            example=["examples.flights.workflows"],
+        ),
+    ] = []
+
+
+class MigrationsSection(Section, frozen=True, kw_only=True):
+    """The application's own tables in each tenant's schema."""
+
+    path: Annotated[
+        Text | None,
+        about(
+            "directory of NNNN_name.sql files, applied in order to every tenant;"
+            " relative to this file",
+            "daemon",
+            absent="no tables but the engine's",
+            example="migrations",
+        ),
+    ] = None
+
+
+class LogSection(Section, frozen=True, kw_only=True):
+    """The log, on stderr."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        about("the least important event that is written", "daemon"),
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "json", "console"],
+        about("auto: for people on a terminal, else JSON", "daemon"),
+    ] = "auto"
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """Quotas of a tenant; a limit that is not set does not limit."""
+
+    max_runs_per_hour: Annotated[
+        Count | None, about("runs accepted within an hour; more are refused", "live", example=1000)
+    ] = None
+    max_runs_per_day: Annotated[
+        Count | None, about("runs accepted within a day; more are refused", "live", example=10_000)
+    ] = None
+    max_concurrent_runs: Annotated[
+        Count | None, about("runs under way at a time; more wait", "live", example=10)
+    ] = None
+    max_concurrent_tasks: Annotated[
+        Count | None, about("tasks running at a time; more wait", "live", example=4)
+    ] = None
+    max_queue_length: Annotated[
+        Count | None, about("runs that may wait; more are refused", "live", example=500)
+    ] = None
+    max_payload_bytes: Annotated[
+        Size | None,
+        about("size of a run's input; a larger one is refused", "live", example="1MiB"),
+    ] = None
+    max_result_bytes: Annotated[
+        Size | None,
+        about("size of a run's result; a larger one is not stored", "live", example="1MiB"),
+    ] = None
+    allowed_queues: Annotated[
+        list[Name] | None,
+        about("queues the tenant may use; others are refused", "live", example=["default"]),
+    ] = None
+    max_retries: Annotated[
+        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+        about("retries of a task, whatever its policy says", "live", example=5),
+    ] = None
+
+
+class Tier(Section, frozen=True, kw_only=True):
+    """Named defaults for tenants."""
+
+    settings: Annotated[
+        dict[str, Any],
+        about("free JSON for the workflows: ctx.tenant.settings", "live", example={"region": "eu"}),
+    ] = {}
+    features: Annotated[
+        dict[str, bool],
+        about("switches for the workflows: ctx.tenant.features", "live", example={"beta": True}),
+    ] = {}
+    metadata: Annotated[
+        dict[str, Any],
+        about("the application's own notes: ctx.tenant.metadata", "live", example={"plan": "pro"}),
+    ] = {}
+    limits: Annotated[Limits, about("quotas, see below", "live")] = field(default_factory=Limits)
+    workflows: Annotated[
+        list[Name] | None,
+        about(
+            "names of the workflows a tenant may run",
+            "live",
+            absent="all that are served",
+            example=["monthly_report"],
+        ),
+    ] = None
+    idle_ttl: Annotated[
+        Duration | None,
+        about(
+            "a tenant with nothing to do for so long falls asleep",
+            "live",
+            absent="supervision.idle_ttl",
+            least="0s",
+            most="7d",
+            example="10m",
+        ),
+    ] = None
+    weight: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | None,
+        about(
+            "share of the task slots when tenants compete for them",
+            "live",
+            absent="1",
+            example=2,
+        ),
+    ] = None
+
+
+class Tenant(Tier, frozen=True, kw_only=True):
+    """One tenant. What it says goes before its tier; maps are merged key by key."""
+
+    name: Annotated[
+        Text | None,
+        about("name for people", "live", absent="the id", example="ACME Corporation"),
+    ] = None
+    enabled: Annotated[bool, about("false: the tenant takes no work", "lifecycle")] = True
+    tier: Annotated[
+        Text | None,
+        about("the tier whose defaults it inherits", "live", absent="none", example="basic"),
+    ] = None
+    aliases: Annotated[
+        list[str],
+        about("other names for it, without regard to case", "live", example=["acme-corp"]),
+    ] = []
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole file. A relative path in it starts from the directory of the file."""
+
+    node: NodeSection = field(default_factory=NodeSection)
+    database: DatabaseSection = field(default_factory=DatabaseSection)
+    http: HttpSection = field(default_factory=HttpSection)
+    supervision: SupervisionSection = field(default_factory=SupervisionSection)
+    workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
+    migrations: MigrationsSection = field(default_factory=MigrationsSection)
+    log: LogSection = field(default_factory=LogSection)
+    tiers: dict[str, Tier] = {}
+    tenants: dict[str, Tenant] = {}
+    include: Annotated[
+        list[Text],
+        about(
+            "patterns of further files with [tenants.*] and [tiers.*], relative to this file;"
+            " file names that begin with a dot are passed over",
+            "live",
+            example=["tenants.d/*.toml"],
+        ),
+    ] = []
+
+
+NOT_SERVED_YET: dict[str, frozenset[str]] = {
+    "Settings": frozenset({"shards"}),
+    "Limits": frozenset({"max_items_per_run", "rate", "retention_days"}),
+    "Tier": frozenset({"retention_days", "shard"}),
+    "Tenant": frozenset({"retention_days", "schedules", "shard"}),
+}
+"""Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
+believes in a limit or a schedule that is not there."""

@@ -1,0 +1,153 @@
+"""What a tenant is given: its declaration with the tier's defaults merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from datetime import timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from orchestrator.model.api import CreateTenant
+from orchestrator.model.errors import ConfigError, InvalidRequest
+from orchestrator.model.ids import TenantId, alias_problems
+from orchestrator.settings.decode import Fault, decode, suggest
+from orchestrator.settings.duration import Duration, enc_hook
+from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
+
+
+class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant as the daemon serves it: the tier is merged in, so every value is final."""
+
+    id: TenantId
+    name: str
+    enabled: bool = True
+    tier: str | None = None
+    aliases: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
+    features: dict[str, bool] = {}
+    limits: Limits = msgspec.field(default_factory=Limits)
+    metadata: dict[str, Any] = {}
+    workflows: tuple[str, ...] | None = None
+    idle_ttl: timedelta = Duration(seconds=60)
+    weight: int = 1
+    source: Literal["file", "api"] = "file"
+
+
+def tenant_config(
+    tenant: TenantId,
+    declaration: Tenant,
+    tiers: Mapping[str, Tier],
+    supervision: SupervisionSection,
+    *,
+    source: Literal["file", "api"] = "file",
+) -> TenantConfig:
+    """Merge the tenant's tier into its declaration.
+
+    Maps and limits are merged key by key. Raises InvalidRequest when the tier is not declared.
+    """
+    if declaration.tier is not None and declaration.tier not in tiers:
+        sentence = unknown_tier(declaration.tier, tiers)
+        raise InvalidRequest(f"tier: {sentence}", data={"tenant": tenant})
+    tier = tiers[declaration.tier] if declaration.tier is not None else Tier()
+    workflows = _first(declaration.workflows, tier.workflows)
+    return TenantConfig(
+        id=tenant,
+        name=declaration.name or tenant,
+        enabled=declaration.enabled,
+        tier=declaration.tier,
+        aliases=tuple(declaration.aliases),
+        settings={**tier.settings, **declaration.settings},
+        features={**tier.features, **declaration.features},
+        limits=_merge_limits(tier.limits, declaration.limits),
+        metadata={**tier.metadata, **declaration.metadata},
+        workflows=None if workflows is None else tuple(workflows),
+        idle_ttl=_first(declaration.idle_ttl, tier.idle_ttl, supervision.idle_ttl),
+        weight=_first(declaration.weight, tier.weight, 1),
+        source=source,
+    )
+
+
+def declare(request: CreateTenant) -> Tenant:
+    """Return the declaration that a request to create a tenant asks for.
+
+    `request.set` maps dotted paths to values: `{"limits.max_queue_length": 500}`. The id is not
+    looked at. Raises InvalidRequest with every problem.
+    """
+    raw: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for path, value in request.set.items():
+        if not _put(raw, path.split("."), value):
+            faults.append(
+                Fault(tuple(path.split(".")), "is set twice, or below something that is no table")
+            )
+    given = {"name": request.name, "tier": request.tier, "aliases": request.aliases or None}
+    for key, value in given.items():
+        if value is not None and key in raw:
+            faults.append(Fault((key,), "is given twice"))
+        elif value is not None:
+            raw[key] = value
+    declaration = decode(Tenant, raw, (), faults)
+    for alias in declaration.aliases:
+        faults.extend(
+            Fault(("aliases",), f"{alias!r} can not be an alias: {reason}")
+            for reason in alias_problems(alias)
+        )
+    _refuse(faults)
+    return declaration
+
+
+def dump_declaration(declaration: Tenant) -> str:
+    """Return a declaration as JSON, for the registry."""
+    return msgspec.json.encode(declaration, enc_hook=enc_hook).decode()
+
+
+def load_declaration(text: str) -> Tenant:
+    """Read what `dump_declaration` wrote; raises ConfigError when this version can not."""
+    faults: list[Fault] = []
+    try:
+        raw = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError([f"a stored declaration is no JSON: {error}"]) from None
+    declaration = decode(Tenant, raw, (), faults)
+    if faults:
+        raise ConfigError([f"a stored declaration is not valid here: {each}" for each in faults])
+    return declaration
+
+
+def unknown_tier(name: str, tiers: Mapping[str, Tier]) -> str:
+    """Return the sentence for a tier that is not declared."""
+    what = "declared tiers"
+    hint = suggest(name, tiers, what=what) or "; none is declared, write [tiers.NAME]"
+    return f"no tier {name!r} is declared{hint}"
+
+
+def _merge_limits(tier: Limits, own: Limits) -> Limits:
+    changed = {
+        name: value for name, value in msgspec.structs.asdict(own).items() if value is not None
+    }
+    return msgspec.structs.replace(tier, **changed)
+
+
+def _first(*choices: Any) -> Any:
+    return next((each for each in choices if each is not None), None)
+
+
+def _put(raw: dict[str, Any], path: list[str], value: object) -> bool:
+    *tables, last = path
+    for key in tables:
+        inner = raw.setdefault(key, {})
+        if not isinstance(inner, dict):
+            return False
+        raw = inner
+    if last in raw:
+        return False
+    raw[last] = deepcopy(value)  # another path may add to it
+    return True
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        problems = [str(each) for each in faults]
+        raise InvalidRequest("; ".join(problems), data={"problems": problems})
