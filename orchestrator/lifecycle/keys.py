@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import os
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.model.errors import StartError
@@ -99,22 +101,24 @@ def _read(path: Path) -> bytes:
 
 def _create(path: Path) -> None:
     """Write a new key so that a crash leaves a whole one or none, and a race leaves one."""
-    building = path.with_name(f"{_NAME}.{os.getpid()}.new")
-    building.unlink(missing_ok=True)
-    descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, os.urandom(_BYTES).hex().encode() + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor, building = tempfile.mkstemp(prefix=f"{_NAME}.", suffix=".new", dir=path.parent)
+    except OSError as error:
+        raise StartError(
+            f"the installation key {path} can not be written: {error.strerror}",
+            hint="choose another state directory: [node] state_dir, or INSULA_STATE_DIR",
+        ) from error
     try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(_BYTES).hex().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
         # link fails where rename would replace: whoever comes second takes the first one's key.
-        path.hardlink_to(building)
-    except FileExistsError:
-        return
+        with suppress(FileExistsError):
+            path.hardlink_to(building)
     finally:
-        building.unlink()
-        _sync(path.parent)
+        Path(building).unlink()
+    _sync(path.parent)
 
 
 def _sync(directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -27,6 +28,7 @@ DRIVER_ERRORS = (
 )
 """All that the driver raises on its own account; `classify` tells what one of them means."""
 
+_GONE = re.compile("closed|released back to the pool")
 _SCHEMES = ("postgresql", "postgres")
 _SECRETS = ("password", "sslpassword")
 
@@ -145,20 +147,15 @@ def classify(error: BaseException) -> type[DatabaseUnavailable] | type[DatabaseR
     DatabaseUnavailable: the connection is of no use any more, try again with a new one.
     DatabaseRefused: trying again changes nothing until somebody grants or corrects something.
     """
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return DatabaseRefused
-    if isinstance(error, OSError | TimeoutError):
-        return DatabaseUnavailable
     state = getattr(error, "sqlstate", None) or ""
-    if state.startswith(_REFUSED):
+    if isinstance(error, ssl.SSLCertVerificationError) or state.startswith(_REFUSED):
         return DatabaseRefused
-    if state.startswith(_UNAVAILABLE):
+    if isinstance(error, OSError | TimeoutError) or state.startswith(_UNAVAILABLE):
         return DatabaseUnavailable
     # A connection that ended between two statements has neither class nor code of its own: the
     # driver finds it closed or, when the server's farewell came first, in a state it can not leave.
-    if isinstance(error, asyncpg.InternalClientError):
-        return DatabaseUnavailable
-    if isinstance(error, asyncpg.InterfaceError) and "closed" in str(error):
+    stuck = isinstance(error, asyncpg.InternalClientError)
+    if stuck or (isinstance(error, asyncpg.InterfaceError) and _GONE.search(str(error))):
         return DatabaseUnavailable
     return None
 

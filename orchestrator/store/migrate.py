@@ -33,6 +33,7 @@ _FILE = re.compile(r"(\d{4})_([a-z0-9][a-z0-9_]*)\.sql")
 _NOT_CODE = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1""", re.DOTALL
 )
+_NOT_ITS_FAULT = ("55P03", "40P01")
 _ENDS_TRANSACTION = frozenset({"abort", "begin", "commit", "end", "rollback", "start"})
 
 
@@ -118,10 +119,13 @@ def migration_failure(
 ) -> MigrationFailed | DatabaseUnavailable:
     """Return what to raise when `migration` failed: file, line and SQL error.
 
-    A lost connection is not the migration's fault.
+    A lost connection, a lock not had and a deadlock are not the migration's fault: try again.
     """
-    if classify(error) is DatabaseUnavailable:
-        return DatabaseUnavailable(f"the database went away during {migration.file}: {error}")
+    if classify(error) is DatabaseUnavailable or error.sqlstate in _NOT_ITS_FAULT:
+        return DatabaseUnavailable(
+            f"{migration.file} can not be applied to {owner!r} now: {error}",
+            hint="somebody may hold its tables for long; nothing of this file was applied",
+        )
     line = _line_of(migration.sql, error)
     where = f"{migration.file}:{line}" if line else migration.file
     detail = f" ({error.detail})" if getattr(error, "detail", None) else ""

@@ -6,6 +6,7 @@ import getpass
 import socket
 from pathlib import Path
 
+import anyio
 import asyncpg
 import pytest
 
@@ -212,13 +213,13 @@ async def test_a_borrower_gets_a_new_connection_after_the_server_ended_one(
     admin = await database.connect()
     async with ControlPool.open(database.target, application_name="insula root") as pool:
         async with pool.acquire() as connection:
-            ended = connection.get_server_pid()
-        await admin.execute("SELECT pg_terminate_backend($1)", ended)
-        await until(
-            lambda: admin.fetchval(
-                "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", ended
-            )
-        )
+            ended, closed = connection.get_server_pid(), anyio.Event()
+            connection.add_termination_listener(lambda _: closed.set())
+            await admin.execute("SELECT pg_terminate_backend($1)", ended)
+            await closed.wait()
+            with pytest.raises(connect.DRIVER_ERRORS) as caught:
+                await connection.fetchval("SELECT 1")
+            assert connect.classify(caught.value) is DatabaseUnavailable
 
         async with pool.acquire() as connection:
             assert connection.get_server_pid() != ended

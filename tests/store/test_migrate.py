@@ -87,7 +87,7 @@ def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
     [
         "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN; RETURN 1; END; $$",
         "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $x$ BEGIN; COMMIT; END $x$;",
-        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN x THEN 1 END; END;",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN x THEN 1 END; END",
         "SELECT '; COMMIT'; -- ; COMMIT\n/* ; COMMIT; */ SELECT 1",
         "CREATE TABLE commits (begin_at date);",
     ],
