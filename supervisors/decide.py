@@ -104,7 +104,7 @@ def decide(
         case Failure.PERMANENT:
             return _quarantine(record, policy)
         case Failure.CRASH:
-            recent = tuple(t for t in record.crashes if t > now - policy.period) + (now,)
+            recent = (*(t for t in record.crashes if t > now - policy.period), now)
             record = replace(record, crashes=recent)
             if len(recent) > policy.intensity:
                 return _quarantine(replace(record, crashes=()), policy)
@@ -135,7 +135,7 @@ def _quarantine(record: Record, policy: Policy) -> tuple[Decision, Record]:
 
 def _backoff(initial: float, cap: float, failures: int, chance: float) -> float:
     """Full jitter (Brooker, "Exponential Backoff And Jitter"), but never less than a tenth of the bound."""
-    bound = min(cap, initial * 2 ** min(failures, 62))
+    bound = min(cap, initial * 2.0 ** min(failures, 62))
     return bound * (0.1 + 0.9 * chance)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+import anyio
+
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
@@ -25,7 +27,8 @@ class Access:
 class Ground:
     """The node's identity, its control connections and what it serves.
 
-    `prepare` provisions a tenant if that is needed and returns its logins.
+    `prepare` provisions a tenant if that is needed and returns its logins; `app_connections` bounds
+    the connections that tasks use at a time, over all tenants.
     """
 
     node: UUID
@@ -36,3 +39,4 @@ class Ground:
     slots: NodeSlots
     clock: Clock
     connect_timeout: float
+    app_connections: anyio.Semaphore

@@ -48,7 +48,7 @@ class NodeKeeper:
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._main, name="insula-keeper", daemon=True)
-        self._poke: Callable[[], None] = lambda: None
+        self._poke: Callable[[], object] = lambda: None
 
     async def start(self) -> None:
         """Return when the node is registered; raises NodeNameInUse, or why the database can not be had."""
@@ -64,7 +64,7 @@ class NodeKeeper:
     def _main(self) -> None:
         try:
             anyio.run(self._keep, backend_options={"use_uvloop": False})
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the start
+        except BaseException as error:
             if not self._registered.done():
                 self._registered.set_exception(error)
             else:
@@ -75,7 +75,7 @@ class NodeKeeper:
     async def _keep(self) -> None:
         stopping = anyio.Event()
         async with anyio.from_thread.BlockingPortal() as portal:
-            self._poke = lambda: portal.start_task_soon(stopping.set)  # type: ignore[assignment,return-value]
+            self._poke = lambda: portal.start_task_soon(stopping.set)
             connection = await self._enter()
             self._registered.set_result(1)
             while not self._stop.is_set():

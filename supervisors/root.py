@@ -30,8 +30,8 @@ from orchestrator.model.errors import (
     TenantSuspended,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
-from orchestrator.settings.tenants import TenantConfig
 from orchestrator.settings.model import SupervisionSection
+from orchestrator.settings.tenants import TenantConfig
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Rest, Restart, decide
 from supervisors.ground import Ground
 from supervisors.guard import guard
@@ -54,9 +54,7 @@ log = structlog.get_logger(__name__)
 class RootSupervisor:
     """Starts, finds, drains and evicts tenant supervisors. `run` must be under way."""
 
-    def __init__(
-        self, ground: Ground, supervision: SupervisionSection, *, max_awake: int
-    ) -> None:
+    def __init__(self, ground: Ground, supervision: SupervisionSection, *, max_awake: int) -> None:
         self._ground = ground
         self._supervision = supervision
         self._max_awake = max_awake
@@ -196,7 +194,9 @@ class RootSupervisor:
 
     # -- life --------------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         """Serve until cancelled; tenants that a dead node left are woken first."""
         async with anyio.create_task_group() as group:
             self._group = group
@@ -270,7 +270,8 @@ class RootSupervisor:
         slot.last_error = ended.error or slot.last_error
         wish, slot.stop_wanted = slot.stop_wanted, None
         if wish is not None and wish is not Stop.EVICT:
-            return self._obey(slot, wish)
+            self._obey(slot, wish)
+            return None
         match decision:
             case Rest():
                 if ended.failure is Failure.LEASE:

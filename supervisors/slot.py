@@ -37,9 +37,7 @@ class SlotState(StrEnum):
     GONE = "gone"
 
 
-AT_REST = frozenset(
-    {SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPENDED, SlotState.GONE}
-)
+AT_REST = frozenset({SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPENDED, SlotState.GONE})
 
 
 class Slot:

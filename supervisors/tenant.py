@@ -182,7 +182,9 @@ class TenantSupervisor:
 
     @asynccontextmanager
     async def _database(self, target: Target) -> AsyncIterator[TenantDatabase]:
-        database = TenantDatabase(target, application_name=f"insula app {self._tenant}"[:63])
+        name = f"insula {self._ground.name} app {self._tenant}"[:63]
+        places = self._ground.app_connections
+        database = TenantDatabase(target, application_name=name, places=places)
         try:
             yield database
         finally:

@@ -41,7 +41,9 @@ class Waker:
         self._ground = ground
         self._strangers: set[TenantId] = set()
 
-    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         """Look for due tenants for ever; the first look, which includes orphans, ends before this is ready."""
         turn = 0
         while True:

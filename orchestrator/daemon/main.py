@@ -20,12 +20,14 @@ from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
-from orchestrator.http.serve import bind_tcp, bind_unix, serve as serve_http
+from orchestrator.http.serve import bind_tcp, bind_unix
+from orchestrator.http.serve import serve as serve_http
 from orchestrator.http.services import Services
 from orchestrator.model.api import Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.observability.logging import set_up
-from orchestrator.settings.load import Snapshot, control_socket, load
+from orchestrator.settings.directories import control_socket
+from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.registry import Registry
@@ -51,7 +53,11 @@ class Daemon:
     """One process: the life between the first configuration and the last log line."""
 
     def __init__(
-        self, snapshot: Snapshot, registry: Registry, sockets: list[socket.socket], config: Path | None
+        self,
+        snapshot: Snapshot,
+        registry: Registry,
+        sockets: list[socket.socket],
+        config: Path | None,
     ) -> None:
         self._snapshot = snapshot
         self._registry = registry

@@ -64,7 +64,9 @@ class Reloader:
         new = await anyio.to_thread.run_sync(self._read)
         plan = diff(self.snapshot, new)
         if plan.violations:
-            return self._refused([f"{path} can not change while there are tenants" for path in plan.violations])
+            return self._refused(
+                [f"{path} can not change while there are tenants" for path in plan.violations]
+            )
         await self._apply(new)
         self.snapshot = new
         self.generation += 1
@@ -85,7 +87,9 @@ class Reloader:
 
 
 def _report(plan: Plan, generation: int) -> ReloadReport:
-    notes = [f"{path} takes effect at the next start of the daemon" for path in plan.needs_daemon_restart]
+    notes = [
+        f"{path} takes effect at the next start of the daemon" for path in plan.needs_daemon_restart
+    ]
     return ReloadReport(
         applied=True,
         generation=generation,

@@ -20,20 +20,20 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def ready(self, status: str) -> None:
-        """The service serves (again)."""
+        """Say that the service serves (again)."""
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """A reload begins; systemd needs the time to tell it from an older one."""
+        """Say that a reload begins; the time tells it from an older one."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={microseconds}")
 
     def stopping(self, status: str) -> None:
-        """The service drains."""
+        """Say that the service drains."""
         self._send("STOPPING=1", f"STATUS={status}")
 
     def watchdog(self) -> None:
-        """The event loop turns."""
+        """Say that the event loop turns."""
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:

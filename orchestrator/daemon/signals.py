@@ -12,8 +12,12 @@ log = structlog.get_logger(__name__)
 
 
 async def obey(
-    *, reload: Callable[[], None], drain: Callable[[], None], stop: Callable[[], None],
-    dump: Callable[[], None], task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    *,
+    reload: Callable[[], None],
+    drain: Callable[[], None],
+    stop: Callable[[], None],
+    dump: Callable[[], None],
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Call what each signal stands for, until cancelled. None of the calls may wait."""
     draining = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,6 +12,7 @@ from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest, TenantExists
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.settings.load import Snapshot
+from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
     TenantConfig,
     declare,
@@ -60,7 +61,7 @@ class Tenants:
         """Add a tenant at run time; TenantExists when its id or an alias is taken."""
         tenant = parse_tenant_id(request.id, role_prefix=self.spec.role_prefix)
         declaration = declare(request)
-        config = self._config(tenant, declaration, source="api")
+        config = self._config(tenant, declaration)
         for name in (tenant, *config.aliases):
             holder = self._names().get(name.casefold())
             if holder is not None:
@@ -98,11 +99,13 @@ class Tenants:
     def _revive(self, tenant: TenantId, declaration: str) -> TenantConfig | None:
         """Return a registered tenant's configuration; a bad one must not keep the others from starting."""
         try:
-            return self._config(tenant, load_declaration(declaration), source="api")
+            return self._config(tenant, load_declaration(declaration))
         except (ConfigError, InvalidRequest) as error:
             log.error("tenant.declaration_unusable", tenant=tenant, error=str(error))
             return None
 
-    def _config(self, tenant: TenantId, declaration: object, *, source: str) -> TenantConfig:
+    def _config(self, tenant: TenantId, declaration: Tenant) -> TenantConfig:
         settings = self.snapshot.settings
-        return tenant_config(tenant, declaration, settings.tiers, settings.supervision, source=source)
+        return tenant_config(
+            tenant, declaration, settings.tiers, settings.supervision, source="api"
+        )

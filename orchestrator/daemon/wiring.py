@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import anyio
@@ -66,7 +64,9 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
         node = uuid4()
         await stack.enter_async_context(_alive(snapshot, node, target))
         control = await stack.enter_async_context(
-            ControlPool.open(target, application_name=f"insula {settings.node.name}", timeout=timeout)
+            ControlPool.open(
+                target, application_name=f"insula {settings.node.name}", timeout=timeout
+            )
         )
         slots = NodeSlots(settings.node.max_concurrent_tasks)
         tenants = Tenants(control, target, spec, snapshot)
@@ -79,6 +79,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
             slots=slots,
             clock=clock,
             connect_timeout=timeout,
+            app_connections=anyio.Semaphore(settings.node.max_awake_tenants),
         )
         root = RootSupervisor(
             ground, settings.supervision, max_awake=settings.node.max_awake_tenants

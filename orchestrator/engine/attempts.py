@@ -12,8 +12,8 @@ import structlog
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Outcome
-from orchestrator.settings.load import TenantConfig
-from orchestrator.workflow.context import Context, Database, TenantInfo
+from orchestrator.settings.tenants import TenantConfig
+from orchestrator.workflow.context import Context, Current, Database, TenantInfo
 from orchestrator.workflow.retry import Retry
 
 
@@ -38,9 +38,7 @@ class Attempts:
             outputs=execution.outputs_before(name),
             tenant=tenant_info(self._config()),
             database=self._database,
-            run_id=execution.id,
-            task=name,
-            attempt=attempt,
+            current=Current(run_id=execution.id, task=name, attempt=attempt),
         )
         return await execute(task, ctx, execution.workflow.parameters[name], self._threads)
 

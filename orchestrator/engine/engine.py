@@ -32,7 +32,8 @@ from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import RunRefused, TenantRestarted
 from orchestrator.model.states import RunState, TaskState
-from orchestrator.settings.load import TenantConfig
+from orchestrator.quota.limits import Usage
+from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Known
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Claimed
@@ -94,6 +95,7 @@ class Engine:
         self._priorities: dict[UUID, int] = {}
         self._order = itertools.count()
         self._outside = 0
+        self._usage = Usage()
         self._unstarted: set[UUID] = set()
         self._active: set[UUID] = set()
         self._claim_wanted = anyio.Event()
@@ -107,10 +109,13 @@ class Engine:
     def submit(self, runs: Sequence[StartRun], reply: Reply[list[Started]]) -> None:
         """Accept `runs` and answer once all are durable; a refusal is answered at once."""
         try:
-            accepted = accept(runs, self._config(), self._registry, queued=self._waiting)
+            self._usage.queued = self._outside + len(self._unstarted)
+            now = self._clock.now()
+            accepted = accept(runs, self._config(), self._registry, self._usage, now=now)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
             reply.fail(error)
             return
+        self._usage.accepted(len(accepted), now)
         submission = Submission(reply, accepted)
         if not accepted:
             reply.answer([])
@@ -154,6 +159,8 @@ class Engine:
     async def recover(self, clock: AnchoredClock) -> int:
         """Take over the runs that a dead owner left; return how many."""
         self._clock = clock
+        for minute, count in await self._owned.accepted_lately():
+            self._usage.accepted(count, minute)
         found = await self._claim()
         self._outside = await self._owned.unclaimed()
         return found
@@ -194,16 +201,16 @@ class Engine:
     # -- told by the commit loop -------------------------------------------------------------------------
 
     def flushed(self) -> None:
-        """A flush has ended: whoever waits for quiet looks again."""
+        """Let whoever waits for quiet look again."""
         self.changed.beat()
 
     def is_known(self, execution: Execution, stored: Known) -> None:
-        """The key of a new run was used before: answer with the run that has it."""
+        """Answer with the run that has the new one's key."""
         self._forget(execution)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
 
     def is_refused(self, execution: Execution, error: Exception, *, new: bool) -> None:
-        """The database would not store what happened to a run: that run fails, the others go on."""
+        """Fail the one run that the database would not store; the others go on."""
         if new:
             submission = self._submissions.pop(execution.id, None)
             self._forget(execution)
@@ -215,10 +222,6 @@ class Engine:
         self._commit.touch(execution)
 
     # -- inside ------------------------------------------------------------------------------------------
-
-    @property
-    def _waiting(self) -> int:
-        return self._outside + len(self._unstarted)
 
     def _add(self, run: Accepted) -> None:
         held = len(self._runs) < RESIDENT_RUNS and not self._outside
@@ -330,9 +333,7 @@ class Engine:
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
         task = execution.tasks[name]
         entry = outcome.after_failure(
-            name,
-            task.attempt,
-            task.failures + 1,
+            outcome.Attempt(name, task.attempt, task.failures + 1),
             result,
             self._attempts.retry(execution, name),
             now=self._clock.now(),

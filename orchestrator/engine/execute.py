@@ -34,21 +34,19 @@ async def execute(
     A sync task runs in a worker thread. At its timeout the thread is left to itself: Python can not stop it,
     but its context no longer reaches the database.
     """
+    seconds = task.timeout.total_seconds() if task.timeout else math.inf
+    deadline = anyio.CancelScope(deadline=anyio.current_time() + seconds)
     try:
-        with anyio.fail_after(task.timeout.total_seconds() if task.timeout else None) as deadline:
+        with deadline:
             returned = await _call(task, ctx, parameters.decode(ctx.input), limiter)
-        return outcome.succeeded(returned, ctx.changes)
+            return outcome.succeeded(returned, ctx.changes)
+        return _failure(AttemptTimeout(f"the attempt took longer than {seconds:g} s"), task)
     except asyncio.CancelledError as error:
         if anyio.current_effective_deadline() == -math.inf:
             raise
         return _failure(TaskExited(f"the task was cancelled from inside: {error!r}"), task)
     except GeneratorExit:
         raise
-    except TimeoutError as error:
-        if deadline.cancelled_caught:
-            seconds = task.timeout.total_seconds() if task.timeout else 0
-            return _failure(AttemptTimeout(f"the attempt took longer than {seconds:g} s"), task)
-        return _failure(error, task)
     except (SystemExit, KeyboardInterrupt) as error:
         return _failure(TaskExited(f"the task ended the program: {error!r}"), task)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything; it fails this attempt only
@@ -68,5 +66,3 @@ async def _call(
 
 def _failure(error: BaseException, task: AnyTask) -> Outcome:
     return outcome.failed(error, task.name, task.retry)
-
-

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.engine import entries
-from orchestrator.engine.entries import AnyEntry
+from orchestrator.engine.entries import AnyEntry, AnyTaskEntry
 from orchestrator.engine.plan import Plan, plan
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
@@ -30,9 +30,15 @@ class TaskProgress:
         self.attempt = 0
         self.failures = 0
         self.output: msgspec.Raw = NULL
-        self.values: msgspec.Raw | None = None
+        self.values = entries.NOTHING
         self.error: Failure | None = None
         self.due_at: datetime | None = None
+
+    def fail(self, error: Failure, state: TaskState) -> None:
+        """Count a failed attempt; `state` says whether another follows."""
+        self.state = state
+        self.error = error
+        self.failures += 1
 
 
 class Outputs(Mapping[str, Any]):
@@ -126,28 +132,34 @@ class Execution:
                 self.state = RunState.RUNNING
                 for name in lost:
                     self.tasks[name].state = TaskState.READY
-            case entries.TaskStarted(task=name, attempt=attempt):
-                self.state = RunState.RUNNING
-                self.tasks[name].state = TaskState.RUNNING
-                self.tasks[name].attempt = attempt
-                self.tasks[name].due_at = None
-            case entries.TaskSucceeded(task=name, output=output, values=values):
-                self.tasks[name].state = TaskState.SUCCEEDED
-                self.tasks[name].output = output
-                self.tasks[name].values = values
-            case entries.TaskRetrying(task=name, error=error, due_at=due_at):
-                self._fail(name, error, TaskState.RETRYING)
-                self.tasks[name].due_at = due_at
-                self.state = RunState.RUNNING if self.busy else RunState.WAITING
-            case entries.TaskFailed(task=name, error=error):
-                self._fail(name, error, TaskState.FAILED)
-            case entries.TaskSkipped(task=name):
-                self.tasks[name].state = TaskState.SKIPPED
             case entries.RunSucceeded():
                 self.state = RunState.SUCCEEDED
             case entries.RunFailed(error=error):
                 self.state = RunState.FAILED
                 self.error = error
+            case _:
+                self._apply_to_task(entry)
+
+    def _apply_to_task(self, entry: AnyTaskEntry) -> None:
+        task = self.tasks[entry.task]
+        match entry:
+            case entries.TaskStarted(attempt=attempt):
+                self.state = RunState.RUNNING
+                task.state = TaskState.RUNNING
+                task.attempt = attempt
+                task.due_at = None
+            case entries.TaskSucceeded(output=output, values=values):
+                task.state = TaskState.SUCCEEDED
+                task.output = output
+                task.values = values
+            case entries.TaskRetrying(error=error, due_at=due_at):
+                task.fail(error, TaskState.RETRYING)
+                task.due_at = due_at
+                self.state = RunState.RUNNING if self.busy else RunState.WAITING
+            case entries.TaskFailed(error=error):
+                task.fail(error, TaskState.FAILED)
+            case entries.TaskSkipped():
+                task.state = TaskState.SKIPPED
             case _:
                 assert_never(entry)
 
@@ -251,7 +263,7 @@ class Execution:
         )
 
     def _final_context(self) -> str:
-        if all(task.values is None for task in self.tasks.values()):
+        if all(task.values is entries.NOTHING for task in self.tasks.values()):
             return self.input
         return msgspec.json.encode(self._merge(self.workflow.graph.order)).decode()
 
@@ -259,15 +271,9 @@ class Execution:
         merged: dict[str, Any] = msgspec.json.decode(self.input)
         for name in names:
             values = self.tasks[name].values
-            if values is not None:
+            if values is not entries.NOTHING:
                 merged.update(msgspec.json.decode(values))
         return merged
-
-    def _fail(self, name: str, error: Failure, state: TaskState) -> None:
-        task = self.tasks[name]
-        task.state = state
-        task.error = error
-        task.failures += 1
 
 
 _WITH_ROW = (entries.RunRecovered, entries.TaskRetrying)

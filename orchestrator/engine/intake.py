@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
-from orchestrator.quota.limits import Wanted, check_submit
-from orchestrator.settings.load import TenantConfig
+from orchestrator.quota.limits import Usage, Wanted, check_submit
+from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
@@ -48,7 +49,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 def accept(
-    runs: Sequence[StartRun], config: TenantConfig, registry: Registry, *, queued: int
+    runs: Sequence[StartRun],
+    config: TenantConfig,
+    registry: Registry,
+    usage: Usage,
+    *,
+    now: datetime,
 ) -> list[Accepted]:
     """Return `runs` ready to be stored.
 
@@ -66,7 +72,7 @@ def accept(
         )
     accepted = [_accepted(run, flow) for run, flow in zip(runs, workflows, strict=True)]
     wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
-    check_submit(config.id, config.limits, queued=queued, wanted=wanted)
+    check_submit(config.id, config.limits, usage, wanted, now=now)
     return accepted
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.entries import TaskFailed, TaskRetrying
+from orchestrator.engine.entries import NOTHING, TaskFailed, TaskRetrying
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Retry
 
@@ -23,7 +23,7 @@ class Succeeded:
     """The attempt returned; both values are JSON, ready to be stored."""
 
     output: msgspec.Raw
-    values: msgspec.Raw | None
+    values: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     """
     return Succeeded(
         output=msgspec.Raw(_ENCODER.encode(output)),
-        values=msgspec.Raw(_ENCODER.encode(changes)) if changes else None,
+        values=msgspec.Raw(_ENCODER.encode(changes)) if changes else NOTHING,
     )
 
 
@@ -65,14 +65,25 @@ def describe(error: BaseException, task: str | None = None) -> Failure:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt at which task; `failures` counts the failed ones, this one included."""
+
+    task: str
+    number: int
+    failures: int
+
+
 def after_failure(
-    task: str, attempt: int, failures: int, outcome: Failed, retry: Retry, *, now: datetime, chance: float
+    attempt: Attempt, outcome: Failed, retry: Retry, *, now: datetime, chance: float
 ) -> TaskRetrying | TaskFailed:
-    """Decide what follows the `failures`-th failed attempt of `task`."""
-    if outcome.retryable and failures < retry.attempts:
-        due_at = now + retry.delay(failures, chance=chance)
-        return TaskRetrying(task=task, attempt=attempt, error=outcome.error, due_at=due_at)
-    return TaskFailed(task=task, attempt=attempt, error=outcome.error)
+    """Decide what follows a failed attempt; `now` is the database's time, `chance` in [0, 1)."""
+    if outcome.retryable and attempt.failures < retry.attempts:
+        due_at = now + retry.delay(attempt.failures, chance=chance)
+        return TaskRetrying(
+            task=attempt.task, attempt=attempt.number, error=outcome.error, due_at=due_at
+        )
+    return TaskFailed(task=attempt.task, attempt=attempt.number, error=outcome.error)
 
 
 def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:

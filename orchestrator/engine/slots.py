@@ -27,7 +27,8 @@ class NodeSlots:
         """Return the share of one tenant; `wake` is called when slots were granted to it."""
         return TenantSlots(self, limit=limit or self.total, weight=weight, wake=wake)
 
-    def _take(self, tenant: TenantSlots) -> bool:
+    def claim(self, tenant: TenantSlots) -> bool:
+        """Take a slot for `tenant`, or put it at the end of the line."""
         if self.free and not self._line:
             self.free -= 1
             return True
@@ -35,7 +36,8 @@ class NodeSlots:
             self._line.append(tenant)
         return False
 
-    def _give_back(self, count: int) -> None:
+    def release(self, count: int) -> None:
+        """Free slots and offer them along the line."""
         self.free += count
         while self.free and self._line:
             tenant = self._line.popleft()
@@ -44,7 +46,8 @@ class NodeSlots:
                 self.free -= granted
                 tenant.grant(granted)
 
-    def _leave(self, tenant: TenantSlots) -> None:
+    def forget(self, tenant: TenantSlots) -> None:
+        """Take `tenant` out of the line."""
         if tenant in self._line:
             self._line.remove(tenant)
 
@@ -71,7 +74,7 @@ class TenantSlots:
         """Take a slot; False when there is none, and then `wake` follows once there is."""
         if self._granted:
             self._granted -= 1
-        elif self.room <= 0 or not self._node._take(self):
+        elif self.room <= 0 or not self._node.claim(self):
             return False
         self.used += 1
         return True
@@ -79,22 +82,22 @@ class TenantSlots:
     def give_back(self) -> None:
         """Free a slot that was taken."""
         self.used -= 1
-        self._node._give_back(1)
+        self._node.release(1)
 
     def settle(self) -> None:
         """Return what was granted and not taken."""
         granted, self._granted = self._granted, 0
         if granted:
-            self._node._give_back(granted)
+            self._node.release(granted)
 
     def leave(self) -> None:
         """Return everything: the tenant stops."""
-        self._node._leave(self)
+        self._node.forget(self)
         held, self.used, self._granted = self.used + self._granted, 0, 0
         if held:
-            self._node._give_back(held)
+            self._node.release(held)
 
     def grant(self, count: int) -> None:
-        """Called by the node: `count` slots are ours to take."""
+        """Let the tenant take `count` slots; the node calls this."""
         self._granted += count
         self._wake()

@@ -115,3 +115,8 @@ def new_run_id() -> UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
+
+
+def run_id_at(seconds: float) -> UUID:
+    """Return the least run id of a moment, in seconds since 1970: where a range of ids begins."""
+    return UUID(int=(int(seconds * 1000) & (1 << 48) - 1) << 80)

@@ -27,6 +27,14 @@ class TenantInfo(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
 
 
+class Current(msgspec.Struct, frozen=True, kw_only=True):
+    """Which attempt at which task of which run."""
+
+    run_id: UUID = UUID(int=0)
+    task: str = "task"
+    attempt: int = 1
+
+
 class Row(Protocol):
     """One row of an answer: by column name or position."""
 
@@ -76,20 +84,19 @@ class Context:
     def __init__(
         self,
         *,
-        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word users know
+        input: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
         outputs: Mapping[str, Any] | None = None,
         tenant: TenantInfo | None = None,
         database: Database | None = None,
-        run_id: UUID = UUID(int=0),
-        task: str = "task",
-        attempt: int = 1,
+        current: Current | None = None,
     ) -> None:
         self.input: dict[str, Any] = dict(input or {})
         self.tenant = tenant or TenantInfo()
-        self.run_id = run_id
-        self.attempt = attempt
-        self.task = task
+        current = current or Current()
+        self.run_id = current.run_id
+        self.task = current.task
+        self.attempt = current.attempt
         self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger("task")
         self.changes: dict[str, Any] = {}
         self._values = {**self.input, **(values or {})}
@@ -128,6 +135,8 @@ class Context:
         """Return what `task`, an ancestor of this one, returned; None when it was skipped or failed."""
         name = task.name
         if name not in self._outputs:
-            raise KeyError(f"task {self.task!r} does not come after {name!r}, so it can not see its output")
+            raise KeyError(
+                f"task {self.task!r} does not come after {name!r}, so it can not see its output"
+            )
         value: T = self._outputs[name]
         return value

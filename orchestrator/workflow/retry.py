@@ -44,7 +44,9 @@ class Retry:
         if self.backoff not in _BACKOFFS:
             raise DefinitionError(f"backoff is one of {', '.join(_BACKOFFS)}; got {self.backoff!r}")
         if self.attempts < 1:
-            raise DefinitionError(f"attempts counts the first try, so it is at least 1; got {self.attempts}")
+            raise DefinitionError(
+                f"attempts counts the first try, so it is at least 1; got {self.attempts}"
+            )
         if not 0 <= self.jitter <= 1:
             raise DefinitionError(f"jitter is a share between 0 and 1; got {self.jitter}")
         for name in ("initial", "cap"):

@@ -20,8 +20,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def for_tenants(cls, awake: int) -> Tuning:
-        """Return what serves `awake` tenants at a time: two logins each, and the node's own."""
-        return cls(max_connections=max(_LEAST_CONNECTIONS, 2 * awake + 20))
+        """Return what serves `awake` tenants at a time, and the node's own connections.
+
+        Each has its supervisor's connection, one that its tasks use, and one kept for the next.
+        """
+        return cls(max_connections=max(_LEAST_CONNECTIONS, 3 * awake + 20))
 
 
 def configuration(tuning: Tuning, *, home: Path, socket_dir: Path) -> str:

@@ -11,7 +11,6 @@ import asyncpg
 
 from orchestrator.store.connect import Connection, Record, Target, connect
 
-POOL_SIZE = 4
 ROLLBACK_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 
@@ -54,17 +53,20 @@ class Transaction:
 
 
 class TenantDatabase:
-    """`ctx.db`: at most POOL_SIZE connections, each used by one task at a time.
+    """`ctx.db`: a connection for each task that uses it, and one kept for the next.
 
-    A statement outside `transaction` is a transaction of its own. A connection that saw a cancellation in
-    flight is thrown away, not handed on.
+    `places` bounds the connections in use over all tenants of the node. A statement outside
+    `transaction` is a transaction of its own. A connection that saw a cancellation in flight is
+    thrown away, not handed on.
     """
 
-    def __init__(self, target: Target, *, application_name: str) -> None:
+    def __init__(
+        self, target: Target, *, application_name: str, places: anyio.Semaphore
+    ) -> None:
         self._target = target
         self._name = application_name
+        self._places = places
         self._idle: list[Connection] = []
-        self._places = anyio.CapacityLimiter(POOL_SIZE)
 
     async def fetch(self, query: str, *args: object) -> list[Record]:
         """Return all rows."""
@@ -135,7 +137,7 @@ class TenantDatabase:
         return None
 
     def _give_back(self, connection: Connection) -> None:
-        if connection.is_closed() or connection.is_in_transaction():
+        if self._idle or connection.is_closed() or connection.is_in_transaction():
             connection.terminate()
         else:
             self._idle.append(connection)

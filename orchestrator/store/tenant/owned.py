@@ -91,6 +91,10 @@ class OwnedConnection:
         """Return how many runs wait outside memory."""
         return await self._run(self._claims.unclaimed)
 
+    async def accepted_lately(self) -> list[tuple[datetime, int]]:
+        """Return how many runs were accepted in each minute of the last day."""
+        return await self._run(self._claims.accepted_lately)
+
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""
         return await self._run(lambda c: self._claims.entries(c, runs))

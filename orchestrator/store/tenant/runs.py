@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.model.ids import run_id_at
 from orchestrator.model.states import RunState
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -17,11 +19,13 @@ _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
 BLOCK = _QUERIES["block"]
 UNCLAIMED = _QUERIES["unclaimed"]
+ACCEPTED_LATELY = _QUERIES["accepted_lately"]
 ENTRIES = _QUERIES["entries"]
 PAGE = _QUERIES["page"]
 READ = _QUERIES["read"]
 HISTORY = _QUERIES["history"]
 
+DAY_SECONDS = 86_400
 Served = Sequence[tuple[str, str]]
 """Workflow and version, for each that this daemon has."""
 
@@ -97,6 +101,7 @@ class Claims:
         self._claim = sql.bind(CLAIM, schema)
         self._block = sql.bind(BLOCK, schema)
         self._unclaimed = sql.bind(UNCLAIMED, schema)
+        self._accepted_lately = sql.bind(ACCEPTED_LATELY, schema)
         self._entries = sql.bind(ENTRIES, schema)
         self._epoch = epoch
         self._workflows = [workflow for workflow, _ in served]
@@ -117,6 +122,11 @@ class Claims:
         """Return how many runs wait outside memory."""
         count: int = await connection.fetchval(self._unclaimed, self._epoch)
         return count
+
+    async def accepted_lately(self, connection: Connection) -> list[tuple[datetime, int]]:
+        """Return how many runs were accepted in each minute of the last day."""
+        rows = await connection.fetch(self._accepted_lately, run_id_at(time.time() - DAY_SECONDS))
+        return [(minute, count) for minute, count in rows]
 
     async def entries(self, connection: Connection, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`, in order."""

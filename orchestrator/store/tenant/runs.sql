@@ -31,6 +31,16 @@ WHERE run.finished_at IS NULL AND run.epoch < $1 AND run.state <> 'blocked'
 SELECT count(*) FROM tenant.wf_run AS run
 WHERE run.finished_at IS NULL AND run.epoch < $1 AND run.state <> 'blocked';
 
+-- name: accepted_lately
+-- Runs accepted within a day, by minute. Ids of version 7 begin with the time in milliseconds, so `$1`, the
+-- id of that moment, makes it a range of the primary key, and the rows themselves are not read.
+SELECT date_trunc('minute', to_timestamp(
+           ('x' || substr(replace(run.id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)) AS minute,
+       count(*)
+FROM tenant.wf_run AS run
+WHERE run.id >= $1
+GROUP BY minute ORDER BY minute;
+
 -- name: entries
 -- The journals of some runs, in order.
 SELECT event.run_id, event.seq, event.entries FROM tenant.wf_event AS event
