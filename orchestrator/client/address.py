@@ -108,13 +108,10 @@ def request(call: Call[Any], *, timeout: float) -> dict[str, Any]:
 
 
 def policy(call: Call[Any], *, retries: int) -> dict[str, Any]:
-    """Return when to send `call` again, as the arguments of tenacity's `Retrying`.
-
-    A long poll waits for a daemon that restarts as long as it would have waited for the run.
-    """
+    """Return when to send `call` again, as the arguments of tenacity's `Retrying`."""
     stop = stop_after_attempt(retries + 1)
     return {
-        "stop": stop & stop_after_delay(call.wait) if call.wait else stop,
+        "stop": stop & stop_after_delay(call.patience) if call.patience else stop,
         "wait": wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)
         + wait_random(0, FIRST_PAUSE),
         "retry": _Resendable(call),

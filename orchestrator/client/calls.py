@@ -35,7 +35,10 @@ LONGEST_POLL = 30.0
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request. `repeatable`: sent twice it does what it does sent once."""
+    """One request. `repeatable`: sent twice it does what it does sent once.
+
+    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all.
+    """
 
     method: str
     path: str
@@ -44,6 +47,7 @@ class Call(Generic[T]):
     query: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False
     wait: float = 0.0
+    patience: float = 0.0
 
     def decode(self, status: int, content: bytes) -> T:
         """Return the answer; raises the error of ours that the server sent."""
@@ -141,11 +145,21 @@ def list_runs(tenant: str, wanted: Runs) -> Call[RunPage]:
     return Call("GET", _path(tenant, "runs"), RunPage, query=query, repeatable=True)
 
 
-def show_run(tenant: str, run: UUID | str, *, wait: float = 0.0) -> Call[RunView]:
-    """Ask for everything about one run, after at most `wait` seconds in which it may finish."""
-    query = {"wait": f"{wait:.3f}"} if wait else {}
+def show_run(
+    tenant: str, run: UUID | str, *, wait: float = 0.0, patience: float | None = None
+) -> Call[RunView]:
+    """Ask for everything about one run, after at most `wait` seconds in which it may finish.
+
+    A daemon that restarts is waited for as long as the run would have been, or for `patience`.
+    """
     return Call(
-        "GET", _path(tenant, "runs", str(run)), RunView, query=query, repeatable=True, wait=wait
+        "GET",
+        _path(tenant, "runs", str(run)),
+        RunView,
+        query={"wait": f"{wait:.3f}"} if wait else {},
+        repeatable=True,
+        wait=wait,
+        patience=wait if patience is None else patience,
     )
 
 

@@ -24,13 +24,7 @@ from orchestrator.model import errors
 from orchestrator.model.api import StartRun
 from orchestrator.model.states import RunState
 from tests.http.platform import HandMadePlatform
-from tests.http.serving import Served, serving
-
-# httpcore's sync backend leaves a socket that could not connect to the garbage collector.
-LEAVES_A_SOCKET = pytest.mark.filterwarnings(
-    "ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning",
-    "ignore:unclosed <socket:ResourceWarning",
-)
+from tests.http.serving import LEAVES_A_SOCKET, Served, serving
 
 
 class InThread:
@@ -194,6 +188,7 @@ async def test_a_strange_name_reaches_no_other_route(
 
 
 @LEAVES_A_SOCKET
+@pytest.mark.usefixtures("left_sockets")
 async def test_nobody_at_the_socket_is_said_with_what_to_do(opened: Open, tmp_path: Path) -> None:
     client = opened(f"unix://{tmp_path / 'insula.sock'}", retries=0)
 
@@ -212,6 +207,7 @@ async def test_a_closed_door_is_not_a_missing_daemon(opened: Open, served: Serve
 
 
 @LEAVES_A_SOCKET
+@pytest.mark.usefixtures("left_sockets")
 async def test_a_daemon_that_comes_back_soon_is_found(
     opened: Open, platform: HandMadePlatform, tmp_path: Path
 ) -> None:
@@ -235,6 +231,7 @@ async def test_a_daemon_that_comes_back_soon_is_found(
 
 
 @LEAVES_A_SOCKET
+@pytest.mark.usefixtures("left_sockets")
 async def test_a_result_outlives_a_restart_of_the_daemon(
     opened: Open, platform: HandMadePlatform, tmp_path: Path
 ) -> None:

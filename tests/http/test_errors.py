@@ -9,21 +9,22 @@ import pytest
 
 from orchestrator.http.errors import STATUS
 from orchestrator.model import errors
-from orchestrator.model.errors import InsulaError, every_error
+from orchestrator.model.errors import InsulaError
 from tests.http.platform import SECRET, HandMadePlatform
 
 RUNS = "/v1/tenants/acme_corp/runs"
 
 
 def every_class(root: type[InsulaError] = InsulaError) -> Iterator[type[InsulaError]]:
-    yield root
+    """Yield the classes of the tree; one drawn elsewhere is treated as its parent."""
+    if root.__module__ == errors.__name__:
+        yield root
     for child in root.__subclasses__():
         yield from every_class(child)
 
 
 def test_every_error_has_a_status() -> None:
     assert set(every_class()) == STATUS.keys()
-    assert set(every_error().values()) <= STATUS.keys()
 
 
 def test_an_error_of_ours_keeps_code_sentence_hint_and_data(

@@ -1,0 +1,8 @@
+"""`python -m orchestrator` is the command `insula`."""
+
+from __future__ import annotations
+
+from orchestrator.cli.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,3 @@
+"""The command `insula`."""
+
+from __future__ import annotations

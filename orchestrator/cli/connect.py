@@ -1,0 +1,112 @@
+"""How a command finds the daemon: the options that all of them share."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from orchestrator.cli import output
+from orchestrator.client.client import SyncClient
+from orchestrator.model.errors import InsulaError
+from orchestrator.settings.directories import control_socket
+from orchestrator.settings.load import find_config, load
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="The daemon's configuration file. [default: ./config/insula.toml if it is there]",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Socket = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="The control socket, instead of the configuration's."),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The daemon's address, such as http://127.0.0.1:8088."),
+]
+
+Command = TypeVar("Command", bound=Callable[..., int | None])
+
+
+@dataclass(frozen=True)
+class Door:
+    """The way to the daemon that the command line chose, and the form of the answer."""
+
+    config: Path | None = None
+    socket: Path | None = None
+    url: str | None = None
+    json: bool = False
+
+    def open(self) -> SyncClient:
+        """Return a client of the daemon; ConfigError when the configuration does not say where."""
+        # No retries: who types a command rather hears at once that nobody answers.
+        return SyncClient(self._address(), retries=0)
+
+    def _address(self) -> str:
+        if self.url is not None:
+            return self.url
+        path = self.socket
+        if path is None:
+            snapshot = load(find_config(self.config, Path.cwd()), os.environ)
+            path = control_socket(snapshot.runtime_dir)
+        return f"unix://{path.absolute()}"
+
+
+def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
+    """Register a function as a command that talks to the daemon.
+
+    Its parameter `door` is made from `--config`, `--socket`, `--url` and `--json`, which every such
+    command has; the other parameters are its own.
+    """
+
+    def register(function: Command) -> Command:
+        own = inspect.signature(function, eval_str=True).parameters
+        parameters = [each for each in own.values() if each.name != "door"] + _SHARED
+
+        def command(
+            *, config: Path | None, socket: Path | None, url: str | None, as_json: bool, **own: Any
+        ) -> int | None:
+            if url is not None and socket is not None:
+                raise typer.BadParameter("give one of --url and --socket", param_hint="--url")
+            door = Door(config, socket, url, as_json)
+            try:
+                return function(door=door, **own)
+            except InsulaError as error:
+                if as_json:
+                    output.document({"error": describe(error)})
+                raise
+
+        # Typer reads both; the wrapper itself has neither the command's options nor its help.
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        command.__doc__ = function.__doc__
+        app.command(name)(command)
+        return function
+
+    return register
+
+
+def describe(error: InsulaError) -> dict[str, Any]:
+    """Return an error as the JSON that `--json` prints of it."""
+    return {"code": error.code, "detail": str(error), "hint": error.hint, "data": error.data}
+
+
+_SHARED = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+    for name, kind, default in (
+        ("config", Config, None),
+        ("socket", Socket, None),
+        ("url", Url, None),
+        ("as_json", AsJson, False),
+    )
+]

@@ -1,0 +1,84 @@
+"""The command table, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+from typer.main import get_command
+
+from orchestrator.cli import node, output, runs, serve, tenants
+from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
+from orchestrator.model.errors import InsulaError
+
+
+def build() -> typer.Typer:
+    """Return the application with all its commands."""
+    app = _group("Insula: durable workflows for many tenants on PostgreSQL.")
+    serve.register(app)
+    node.register(app)
+    for name, module, purpose in (
+        ("tenant", tenants, "Create, list and show tenants."),
+        ("run", runs, "Start, list and show runs."),
+    ):
+        group = _group(purpose)
+        module.register(group)
+        app.add_typer(group, name=name)
+    return app
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code.
+
+    >>> main(["run", "start"])
+    2
+    """
+    command = get_command(build())
+    try:
+        # Not command.main(): it would end the process by itself when a pipe breaks.
+        with command.make_context("insula", list(arguments)) as context:
+            code = command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as end:
+        return end.exit_code
+    except InsulaError as error:
+        output.complain(error)
+        return exit_code(error)
+    except typer.TyperException as error:
+        _complain_of_usage(error)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end; there it must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return int(code or DONE)
+
+
+def run() -> NoReturn:
+    """Run the command line of this process; the entry point of `insula`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _group(purpose: str) -> typer.Typer:
+    group = typer.Typer(
+        help=purpose, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
+    )
+    group.callback(invoke_without_command=True)(_help_without_command)
+    return group
+
+
+def _help_without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _complain_of_usage(error: typer.TyperException) -> None:
+    output.say(f"error[usage]: {output.line(error.format_message())}")
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        output.say(f"hint: {context.command_path} --help")

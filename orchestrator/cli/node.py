@@ -1,0 +1,88 @@
+"""`status` and `reload`: the node itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import output
+from orchestrator.cli.connect import Door, daemon_command
+from orchestrator.cli.exit import DONE, FAILED
+from orchestrator.client import calls
+from orchestrator.model.api import ReloadReport, Status
+from orchestrator.model.errors import ConfigError
+
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait until it is done and print what has changed.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    daemon_command(app, "status")(status)
+    daemon_command(app, "reload")(reload)
+
+
+def status(door: Door) -> None:
+    """Show the daemon at a glance."""
+    with door.open() as client:
+        found = client.status()
+    if door.json:
+        output.document(found)
+        return
+    output.fields(_status_fields(found))
+
+
+def reload(door: Door, wait: Wait = False) -> int:
+    """Have the daemon read its configuration again. All of it is applied, or nothing."""
+    with door.open() as client:
+        if not wait:
+            accepted = client.send(calls.reload_unattended())
+            if door.json:
+                output.document(accepted)
+            else:
+                output.say("the daemon was told; `insula status` shows its last reload")
+            return DONE
+        report = client.reload()
+    if door.json:
+        output.document(report)
+    else:
+        _print_report(report)
+    if not report.applied:
+        output.complain(ConfigError(report.problems, hint="the old configuration stays in force"))
+        return FAILED
+    return DONE
+
+
+def _status_fields(found: Status) -> list[tuple[str, object]]:
+    last = found.last_reload
+    return [
+        ("node", f"{found.node} (process {found.pid}, version {found.version})"),
+        ("incarnation", found.incarnation),
+        ("started", found.started_at),
+        ("configuration", f"generation {found.generation}, digest {found.config_digest[:12]}"),
+        ("last reload", last and ("applied" if last.applied else "refused")),
+        ("problems", last and last.problems),
+        ("draining", "yes" if found.draining else None),
+        ("tenants", found.tenants),
+        ("slots", found.slots),
+        ("awake at most", found.max_awake_tenants),
+        ("tasks", f"{found.running_tasks} of {found.max_concurrent_tasks}"),
+        ("database", f"{found.database} (PostgreSQL {found.database_version})"),
+        ("loop lag", f"{found.loop_lag_ms:.1f} ms"),
+    ]
+
+
+def _print_report(report: ReloadReport) -> None:
+    for tenant in report.added:
+        typer.echo(f"+ {output.line(tenant)}")
+    for tenant, changed in report.changed.items():
+        typer.echo(f"~ {output.line(tenant)}: {output.line(changed)}")
+    for tenant in report.removed:
+        typer.echo(f"- {output.line(tenant)}")
+    for note in report.notes:
+        output.say(f"note: {output.line(note)}")
+    if report.applied:
+        changes = len(report.added) + len(report.changed) + len(report.removed)
+        output.say(f"generation {report.generation}: tenants changed {changes}")

@@ -1,0 +1,123 @@
+"""What the commands print: results on stdout, everything for people on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.model.errors import ConfigError, InsulaError
+
+_STYLES = {
+    "succeeded": "green",
+    "awake": "green",
+    "running": "cyan",
+    "failed": "red",
+    "dead": "red",
+    "quarantined": "red",
+    "blocked": "yellow",
+    "retrying": "yellow",
+}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_IN_LINE = {ord("\n"): " ", ord("\t"): " "}
+_IN_BLOCK = {ord("\n"): "\n", ord("\t"): "\t"}
+
+
+def document(value: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows: drawn on a terminal, plain aligned columns elsewhere."""
+    cells = [[line(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in headings:
+            drawn.add_column(heading, overflow="fold")
+        for row in cells:
+            drawn.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+        Console().print(drawn)
+        return
+    # Whole cells, however long: a script would not know that one was cut.
+    everything = [list(headings), *cells]
+    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
+    for row in everything:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(padded).rstrip())
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one a line, leaving out what has no value."""
+    shown = [(name, line(value)) for name, value in pairs]
+    kept = [(name, value) for name, value in shown if value]
+    width = max((len(name) for name, _ in kept), default=0)
+    for name, value in kept:
+        typer.echo(f"{name.ljust(width)}  {value}")
+
+
+def say(text: str) -> None:
+    """Tell people something, on stderr."""
+    typer.echo(text, err=True)
+
+
+def complain(error: InsulaError) -> None:
+    """Print an error of ours on stderr: a line for each of its problems, and the hint."""
+    problems = error.data.get("problems") if isinstance(error, ConfigError) else None
+    for sentence in problems or [str(error)]:
+        say(_error_line(error.code, sentence))
+    if error.hint:
+        say(f"hint: {line(error.hint)}")
+
+
+def error(code: str, sentence: str, *, hint: str) -> None:
+    """Print an error that only the command line has."""
+    say(_error_line(code, sentence))
+    say(f"hint: {line(hint)}")
+
+
+def line(value: object) -> str:
+    """Return a value as one line of text; control characters are spelled, not obeyed."""
+    match value:
+        case None:
+            text = ""
+        case bool():
+            text = "yes" if value else "no"
+        case datetime():
+            text = value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        case timedelta():
+            text = _length(value)
+        case list() | tuple():
+            text = ", ".join(line(item) for item in value)
+        case dict():
+            text = ", ".join(f"{key} {line(item)}" for key, item in value.items())
+        case _:
+            text = str(value)
+    return text.translate(_CONTROL | _IN_LINE)
+
+
+def block(text: str) -> str:
+    """Return text of several lines; other control characters are spelled, not obeyed."""
+    return text.translate(_CONTROL | _IN_BLOCK)
+
+
+def _error_line(code: str, sentence: str) -> str:
+    return f"error[{code}]: {line(sentence)}"
+
+
+def _length(time: timedelta) -> str:
+    seconds = time.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -1,0 +1,202 @@
+"""`run`: start, show and list runs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from orchestrator.cli import output, values
+from orchestrator.cli.connect import Door, daemon_command
+from orchestrator.cli.exit import DONE, FAILED
+from orchestrator.cli.follow import follow
+from orchestrator.cli.tenants import TenantArgument
+from orchestrator.client.sync import SyncTenantClient
+from orchestrator.model.api import Failure, RunSummary, RunView, TaskView
+from orchestrator.model.states import RunState
+
+PAGE = 1000
+TRACEBACK_LINES = 30
+
+WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Its name.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The id that `start` printed.")]
+Input = Annotated[
+    str, typer.Option(metavar="JSON|@FILE|-", help="The run's input; `-` reads it from stdin.")
+]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY", help="The same key gives the same run again.")
+]
+Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="The queue to wait in.")]
+Priority = Annotated[int, typer.Option(metavar="N", help="0 to 9; higher goes first.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")]
+State = Annotated[RunState | None, typer.Option(help="Only runs in that state.")]
+WorkflowOption = Annotated[
+    str | None, typer.Option(metavar="WORKFLOW", help="Only runs of that workflow.")
+]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only runs created since: 2h, or a time.")
+]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="At most so many, newest first.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    daemon_command(app, "start")(start)
+    daemon_command(app, "list")(list_runs)
+    daemon_command(app, "show")(show)
+
+
+def start(  # noqa: PLR0913 - one parameter for each option
+    door: Door,
+    tenant: TenantArgument,
+    workflow: WorkflowArgument,
+    input: Input = "{}",
+    key: Key = None,
+    queue: Queue = None,
+    priority: Priority = 0,
+    wait: Wait = False,
+) -> int:
+    """Start a run and print its id. With --wait the result too, and exit 1 if it failed."""
+    content = values.read_input(input)
+    with door.open() as client:
+        place = client.tenant(tenant)
+        run = place.start(workflow, content, key=key, queue=queue, priority=priority)
+        if not wait:
+            _print_started(door, {"id": run.id, "state": run.state, "known": run.known})
+            return DONE
+        if not door.json:
+            typer.echo(str(run.id))
+        view = follow(client, tenant, run.id)
+    return _print_result(door, tenant, view)
+
+
+def list_runs(
+    door: Door,
+    tenant: TenantArgument,
+    state: State = None,
+    workflow: WorkflowOption = None,
+    since: Since = None,
+    limit: Limit = 50,
+) -> None:
+    """List a tenant's runs, newest first."""
+    filters: dict[str, Any] = {"state": state, "workflow": workflow}
+    filters["since"] = values.read_since(since) if since else None
+    with door.open() as client:
+        runs, more = _read(client.tenant(tenant), limit, filters)
+    if door.json:
+        output.document({"runs": runs, "more": more})
+        return
+    if runs:
+        headings = ["run", "workflow", "state", "queue", "created", "took", "key"]
+        output.table(headings, [_row(run) for run in runs])
+    else:
+        output.say("no runs")
+    if more:
+        output.say(f"there are more than {limit}; raise --limit")
+
+
+def show(door: Door, tenant: TenantArgument, run: RunArgument) -> None:
+    """Show everything about one run: its tasks, times, result and error."""
+    with door.open() as client:
+        view = client.tenant(tenant).run(run)
+    if door.json:
+        output.document(view)
+        return
+    output.fields(_run_fields(view))
+    if view.tasks:
+        typer.echo()
+        headings = ["task", "state", "attempt", "started", "took", "error"]
+        output.table(headings, [_task_row(task) for task in view.tasks])
+    for name, value in (("input", view.input), ("output", view.output), ("context", view.context)):
+        if value not in (None, {}):
+            typer.echo(f"\n{name}\n{_json(value)}")
+    if view.error is not None:
+        typer.echo(f"\nerror\n{_traceback(view.error)}")
+
+
+def _read(
+    tenant: SyncTenantClient, limit: int, filters: dict[str, Any]
+) -> tuple[list[RunSummary], bool]:
+    page = tenant.runs(limit=min(limit, PAGE), **filters)
+    runs = page.runs
+    while page.cursor is not None and len(runs) < limit:
+        page = tenant.runs(limit=min(limit - len(runs), PAGE), cursor=page.cursor, **filters)
+        runs = runs + page.runs
+    return runs, page.cursor is not None
+
+
+def _print_started(door: Door, started: dict[str, Any]) -> None:
+    if door.json:
+        output.document(started)
+        return
+    typer.echo(str(started["id"]))
+    if started["known"]:
+        output.say(f"the key was known: this is the run it gave before, {started['state']}")
+
+
+def _print_result(door: Door, tenant: str, view: RunView) -> int:
+    if door.json:
+        output.document(view)
+    else:
+        typer.echo(_json({"output": view.output, "context": view.context}))
+    took = _took(view.created_at, view.finished_at)
+    if view.state is RunState.SUCCEEDED:
+        output.say(f"succeeded in {output.line(took)}")
+        return DONE
+    output.error("run_failed", _failure(view), hint=f"insula run show {tenant} {view.id}")
+    return FAILED
+
+
+def _failure(view: RunView) -> str:
+    if view.error is None:
+        return f"the run ended {view.state}"
+    task = f"task {view.error.task}: " if view.error.task else ""
+    return f"{task}{view.error.type}: {view.error.message}"
+
+
+def _run_fields(view: RunView) -> list[tuple[str, object]]:
+    return [
+        ("run", view.id),
+        ("workflow", f"{view.workflow} (version {view.version})"),
+        ("state", view.state),
+        ("queue", view.queue),
+        ("priority", view.priority or None),
+        ("key", view.key),
+        ("tags", view.tags),
+        ("created", view.created_at),
+        ("started", view.started_at),
+        ("finished", view.finished_at),
+        ("took", _took(view.started_at, view.finished_at)),
+    ]
+
+
+def _row(run: RunSummary) -> tuple[object, ...]:
+    took = _took(run.started_at, run.finished_at)
+    return (run.id, run.workflow, run.state, run.queue, run.created_at, took, run.key)
+
+
+def _task_row(task: TaskView) -> tuple[object, ...]:
+    error = f"{task.error.type}: {task.error.message}" if task.error else None
+    took = _took(task.started_at, task.finished_at)
+    return (task.name, task.state, task.attempt, task.started_at, took, error)
+
+
+def _took(start: datetime | None, end: datetime | None) -> timedelta | None:
+    return end - start if start and end else None
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def _traceback(error: Failure) -> str:
+    lines = output.block(error.traceback or f"{error.type}: {error.message}").rstrip().split("\n")
+    if len(lines) > TRACEBACK_LINES:
+        # The end tells what happened; the beginning, who called.
+        left_out = len(lines) - TRACEBACK_LINES
+        lines = [f"({left_out} lines before)", *lines[-TRACEBACK_LINES:]]
+    if error.task:
+        lines.insert(0, f"in task {output.line(error.task)}")
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""`tenant`: create, list and show tenants."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from orchestrator.cli import output, values
+from orchestrator.cli.connect import Door, daemon_command
+from orchestrator.model.api import TenantView
+
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="An id or alias.")]
+NewTenant = Annotated[
+    str, typer.Argument(metavar="ID", help="Lower case, digits and underscores: acme_corp.")
+]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="The name for people.")]
+Tier = Annotated[str | None, typer.Option(metavar="TIER", help="The tier to inherit from.")]
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option("--alias", metavar="ALIAS", help="Another name; may be given again."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="limits.max_queue_length=500; may be given again."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    daemon_command(app, "create")(create)
+    daemon_command(app, "list")(list_tenants)
+    daemon_command(app, "show")(show)
+
+
+def create(
+    door: Door,
+    id: NewTenant,
+    name: Name = None,
+    tier: Tier = None,
+    alias: Aliases = None,
+    set: Settings = None,
+) -> None:
+    """Register a tenant. Its schema and roles are made at first use."""
+    settings = values.read_settings(set or [])
+    with door.open() as client:
+        view = client.create_tenant(id, name=name, tier=tier, aliases=alias or [], set=settings)
+    if door.json:
+        output.document(view)
+    else:
+        typer.echo(view.id)
+
+
+def list_tenants(door: Door) -> None:
+    """List all tenants."""
+    with door.open() as client:
+        found = client.tenants()
+    if door.json:
+        output.document({"tenants": found})
+    elif found:
+        output.table(
+            ["tenant", "name", "tier", "state", "enabled", "source", "aliases"],
+            [(t.id, t.name, t.tier, t.state, t.enabled, t.source, t.aliases) for t in found],
+        )
+    else:
+        output.say("no tenants; declare one in a file or use `insula tenant create`")
+
+
+def show(door: Door, tenant: TenantArgument) -> None:
+    """Show everything about one tenant."""
+    with door.open() as client:
+        view = client.tenant(tenant).show()
+    if door.json:
+        output.document(view)
+        return
+    output.fields(_tenant_fields(view))
+    if view.declaration:
+        typer.echo("declaration")
+        typer.echo(msgspec.json.format(msgspec.json.encode(view.declaration), indent=2))
+
+
+def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
+    made = view.provisioned_at is not None
+    versions = f"engine {view.engine_version}, application {view.app_version}"
+    return [
+        ("tenant", view.id),
+        ("name", view.name),
+        ("aliases", view.aliases),
+        ("tier", view.tier),
+        ("source", view.source),
+        ("enabled", view.enabled),
+        ("state", view.state),
+        ("epoch", view.epoch),
+        ("retry at", view.retry_at),
+        ("last error", view.last_error),
+        ("last active", view.last_active_at),
+        ("schema", view.schema if made else f"{view.schema} (made at first use)"),
+        ("versions", versions if made else None),
+        ("provisioned", view.provisioned_at),
+        ("engine role", view.engine_role),
+        ("application role", view.app_role),
+    ]

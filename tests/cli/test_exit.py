@@ -1,0 +1,141 @@
+"""Exit codes, and the lines that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.exit import EXIT, MEANING, exit_code
+from orchestrator.model import errors
+from orchestrator.model.errors import InsulaError
+from tests.cli.conftest import Insula
+from tests.http.platform import SECRET, HandMadePlatform
+from tests.http.serving import LEAVES_A_SOCKET, Served
+
+
+def every_class(root: type[InsulaError] = InsulaError) -> Iterator[type[InsulaError]]:
+    """Yield the classes of the tree; one drawn elsewhere is treated as its parent."""
+    if root.__module__ == errors.__name__:
+        yield root
+    for child in root.__subclasses__():
+        yield from every_class(child)
+
+
+def test_every_error_has_an_exit_code() -> None:
+    assert set(every_class()) == EXIT.keys()
+    assert set(EXIT.values()) <= MEANING.keys()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TenantSuspended("acme_corp"), 4),
+        (errors.NotAllowed("no"), 4),
+        (errors.QuotaExceeded("acme_corp", limit="max_queue_length", allowed=1), 6),
+        (errors.WorkflowNotFound("no workflow"), 3),
+        (errors.InvalidInput("`$.month`: it is required"), 1),
+        (errors.DatabaseUnavailable("the database does not answer"), 5),
+        (errors.TenantQuarantined("sick"), 1),
+    ],
+)
+def test_an_error_of_the_daemon_is_a_line_a_hint_and_a_code(
+    insula: Insula, platform: HandMadePlatform, error: InsulaError, code: int
+) -> None:
+    platform.refuse = error
+
+    done = insula("run", "start", "acme_corp", "slow")
+
+    assert (done.code, done.out) == (code, "")
+    assert exit_code(error) == code
+    lines = [f"error[{error.code}]: {error}"] + [f"hint: {error.hint}"] * bool(error.hint)
+    assert done.err.splitlines() == lines
+
+
+def test_an_unexpected_error_of_the_daemon_shows_no_traceback(
+    insula: Insula, platform: HandMadePlatform, capfd: pytest.CaptureFixture[str]
+) -> None:
+    platform.refuse = RuntimeError(SECRET)
+
+    done = insula("run", "start", "acme_corp", "slow")
+
+    assert done.code == 1
+    assert done.err.startswith("error[internal]: the daemon met an error")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "strat"], "No such command 'strat'. Did you mean 'start'?"),
+        (["status", "--jason"], "No such option: --jason"),
+        (["run", "start", "acme_corp"], "Missing argument 'WORKFLOW'."),
+        (["run", "start", "a", "b", "--input", "{"], "it is not JSON"),
+        (["run", "start", "a", "b", "--input", "[1]"], "it is not a JSON object"),
+        (["run", "start", "a", "b", "--input", "@none.json"], "No such file"),
+        (["run", "start", "a", "b", "--priority", "high"], "--priority"),
+        (["run", "list", "a", "--limit", "0"], "--limit"),
+        (["run", "list", "a", "--state", "done"], "--state"),
+        (["run", "list", "a", "--since", "yesterday"], "neither a time"),
+        (["tenant", "create", "a", "--set", "weight"], "not KEY=VALUE"),
+        (["status", "--url", "http://a", "--socket", "b"], "one of --url and --socket"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_where_to_look(
+    local: Insula, arguments: list[str], says: str
+) -> None:
+    done = local(*arguments)
+
+    error, hint = done.err.splitlines()
+    assert (done.code, done.out) == (2, "")
+    assert error.startswith("error[usage]: ")
+    assert says in error
+    assert hint.startswith("hint: insula")
+
+
+def test_a_wrong_address_is_usage(local: Insula) -> None:
+    done = local("status", "--url", "ftp://nowhere")
+
+    assert done.code == 2
+    assert "no address of a daemon" in done.err
+
+
+@LEAVES_A_SOCKET
+@pytest.mark.usefixtures("left_sockets")
+def test_nobody_at_the_socket_says_what_to_do(local: Insula) -> None:
+    done = local("status")
+
+    assert done.code == 5
+    assert done.err.splitlines()[1] == "hint: is the daemon running? insula serve"
+
+
+def test_a_broken_configuration_hides_the_socket_but_a_given_one_is_used(
+    local: Insula, tmp_path: Path, served: Served
+) -> None:
+    (tmp_path / "broken.toml").write_text("[node]\nnme = 1\n[htp]\n")
+
+    by_config = local("status", "--config", "broken.toml")
+    by_socket = local("status", "--config", "broken.toml", "--socket", str(served.path))
+    by_url = local("status", "--config", "broken.toml", "--url", served.tcp)
+
+    assert by_config.code == 78
+    assert by_config.err.count("error[config_invalid]: ") == 2
+    assert (by_socket.code, by_url.code) == (0, 0)
+
+
+def test_an_error_with_json_is_one_document_too(insula: Insula) -> None:
+    done = insula("tenant", "show", "nobody", "--json")
+
+    assert done.code == 3
+    assert done.json["error"]["code"] == "tenant_not_found"
+    assert "error[tenant_not_found]" in done.err
+
+
+def test_control_characters_are_spelled_not_obeyed(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    platform.refuse = errors.RunRefused("bad\x1b[2J\nfake line\x9b")
+
+    done = insula("run", "start", "acme_corp", "slow")
+
+    assert done.err == "error[run_refused]: bad\\x1b[2J fake line\\x9b\n"

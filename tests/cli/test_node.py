@@ -1,0 +1,142 @@
+"""`insula status`, `reload`, `tenant` and `check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from orchestrator.model.api import ReloadReport
+from tests.cli.conftest import Insula
+from tests.http.platform import HandMadePlatform
+from tests.support.wait import until
+
+
+def test_status_is_for_people_and_for_programs(insula: Insula) -> None:
+    shown, document = insula("status"), insula("status", "--json")
+
+    assert "slots          dormant 1\n" in shown.out
+    assert document.json["slots"] == {"dormant": 1}
+
+
+def test_reload_tells_the_daemon_and_goes(insula: Insula, platform: HandMadePlatform) -> None:
+    done = insula("reload")
+
+    assert (done.code, done.out) == (0, "")
+    anyio.run(until, lambda: platform.reloads == 1)
+
+
+def test_reload_and_wait_prints_what_has_changed(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    platform.report = ReloadReport(
+        applied=True,
+        generation=2,
+        added=["globex"],
+        changed={"acme_corp": ["limits.max_queue_length", "weight"]},
+        removed=["initech"],
+        notes=["http.listen needs a restart of the daemon"],
+    )
+
+    done = insula("reload", "--wait")
+
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "+ globex",
+        "~ acme_corp: limits.max_queue_length, weight",
+        "- initech",
+    ]
+    assert "note: http.listen needs a restart" in done.err
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_refused_reload_fails_with_every_problem(
+    insula: Insula, platform: HandMadePlatform, form: list[str]
+) -> None:
+    platform.report = ReloadReport(applied=False, generation=1, problems=["a.toml:1: x", "b:2: y"])
+
+    done = insula("reload", "--wait", *form)
+
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "error[config_invalid]: a.toml:1: x",
+        "error[config_invalid]: b:2: y",
+        "hint: the old configuration stays in force",
+    ]
+    assert not form or done.json["applied"] is False
+
+
+def test_a_tenant_is_created_listed_and_shown(insula: Insula) -> None:
+    options = ["--name", "Globex", "--tier", "basic", "--alias", "Globex-1", "--alias", "G2"]
+
+    created = insula("tenant", "create", "globex", *options, "--set", "limits.max_queue_length=500")
+
+    assert (created.code, created.out) == (0, "globex\n")
+    listed = insula("tenant", "list").out.splitlines()
+    assert [row.split()[0] for row in listed] == ["tenant", "acme_corp", "globex"]
+    shown = insula("tenant", "show", "globex")
+    assert "aliases           Globex-1, G2\n" in shown.out
+    assert '"limits.max_queue_length": 500' in shown.out
+    document = insula("tenant", "show", "globex", "--json").json
+    assert document["schema"] == "tenant_globex"
+
+
+def test_a_tenant_of_an_impossible_id_is_usage(insula: Insula) -> None:
+    done = insula("tenant", "create", "Acme Corp")
+
+    assert done.code == 2
+    assert "upper-case" in done.err
+    assert "characters other than" in done.err
+
+
+def test_no_tenants_say_how_to_get_one(insula: Insula, platform: HandMadePlatform) -> None:
+    platform.views.clear()
+
+    done = insula("tenant", "list")
+
+    assert (done.out, "insula tenant create" in done.err) == ("", True)
+
+
+def test_check_without_a_file_finds_the_defaults_valid(local: Insula) -> None:
+    done = local("check")
+
+    assert (done.code, done.out) == (0, "")
+    assert "no problems" in done.err
+
+
+def test_check_finds_the_usual_file_and_names_every_problem_with_its_line(
+    local: Insula, tmp_path: Path
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "insula.toml").write_text("[node]\nnme = 1\n\n[htp]\n")
+
+    done = local("check")
+
+    assert done.code == 78
+    first, second = (each for each in done.err.splitlines() if each.startswith("error"))
+    assert "insula.toml:2: " in first
+    assert "insula.toml:4: " in second
+
+
+def test_check_imports_the_workflows_too(
+    local: Insula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_flow.py").write_text("import a_module_that_is_not_there\n")
+    (tmp_path / "empty_flow.py").write_text("")
+    modules = '["broken_flow", "empty_flow"]'
+    (tmp_path / "c.toml").write_text(f"[workflows]\nmodules = {modules}\n")
+
+    done = local("check", "--config", "c.toml", "--json")
+
+    assert done.code == 78
+    broken, empty = done.json["problems"]
+    assert "a_module_that_is_not_there" in broken
+    assert "empty_flow" in empty
+
+
+def test_check_of_a_file_that_is_not_there_is_a_configuration_error(local: Insula) -> None:
+    done = local("check", "--config", "nowhere.toml")
+
+    assert (done.code, done.err.startswith("error[config_invalid]: ")) == (78, True)
