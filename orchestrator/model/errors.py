@@ -8,7 +8,7 @@
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
     │   ├── QuotaExceeded
-    │   ├── RoleConflict, MigrationFailed
+    │   ├── RoleConflict, SchemaConflict, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── RunError               about one run
@@ -349,5 +349,8 @@ def revive(code: str, sentence: str, hint: str, data: dict[str, Any]) -> InsulaE
     Exception.__init__(error, sentence)
     error.hint = hint
     error.data = data
-    vars(error).update({key: value for key, value in data.items() if key.isidentifier()})
+    if isinstance(error, Unavailable):
+        error.retry_after = 1.0
+    own = {"hint", "data"}  # and nothing of Exception: data is what a server sent
+    vars(error).update({key: each for key, each in data.items() if key not in own})
     return error

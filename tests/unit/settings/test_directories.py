@@ -1,0 +1,50 @@
+"""Where state and control socket go when nothing says it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model.errors import ConfigError
+from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
+
+HOME = {"HOME": "/home/ann"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_root", "expected"),
+    [
+        (HOME, False, "/home/ann/.local/state/insula"),
+        (HOME, True, "/var/lib/insula"),
+        ({**HOME, "XDG_STATE_HOME": "/x"}, False, "/x/insula"),
+        ({**HOME, "XDG_STATE_HOME": "relative"}, False, "/home/ann/.local/state/insula"),
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, True, "/var/lib/a"),
+        ({"STATE_DIRECTORY": "/s", "XDG_STATE_HOME": "/x"}, False, "/s"),
+    ],
+)
+def test_the_state_directory(environ: dict[str, str], is_root: bool, expected: str) -> None:
+    assert state_dir(environ, is_root=is_root) == Path(expected)
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_root", "expected"),
+    [
+        (HOME, True, "/run/insula"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, False, "/run/user/7/insula"),
+        ({"XDG_RUNTIME_DIR": "relative"}, False, f"/tmp/insula-{os.geteuid()}"),
+        (HOME, False, f"/tmp/insula-{os.geteuid()}"),
+        ({"RUNTIME_DIRECTORY": "/run/a:/run/b"}, False, "/run/a"),
+    ],
+)
+def test_the_runtime_directory(environ: dict[str, str], is_root: bool, expected: str) -> None:
+    assert runtime_dir(environ, is_root=is_root) == Path(expected)
+
+
+def test_a_socket_path_may_be_as_long_as_the_system_allows_and_no_longer() -> None:
+    longest = Path("/" + "x" * (107 - len("//insula.sock")))
+
+    assert len(os.fsencode(control_socket(longest))) == 107
+    with pytest.raises(ConfigError, match="has 108 bytes; a socket may have 107"):
+        control_socket(Path(f"{longest}x"))
