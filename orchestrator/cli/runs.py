@@ -29,7 +29,9 @@ Key = Annotated[
     str | None, typer.Option(metavar="KEY", help="The same key gives the same run again.")
 ]
 Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="The queue to wait in.")]
-Priority = Annotated[int, typer.Option(metavar="N", help="0 to 9; higher goes first.")]
+Priority = Annotated[
+    int, typer.Option(metavar="N", min=0, max=9, help="0 to 9; higher goes first.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")]
 State = Annotated[RunState | None, typer.Option(help="Only runs in that state.")]
 WorkflowOption = Annotated[
