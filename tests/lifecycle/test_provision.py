@@ -435,7 +435,7 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
     files = migrations(
         tmp_path,
         create_flight=FLIGHT,
-        broken="CREATE TABLE half ();\nCREATE INDEX ON flight (id);\nSELECT\n  nothing FROM flight;",
+        broken="CREATE TABLE half ();\nCREATE INDEX ON flight (id);\nSELECT\n  nothing FROM flight",
     )
 
     with pytest.raises(MigrationFailed) as caught:
