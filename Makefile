@@ -70,6 +70,8 @@ fix: $(INSTALLED) ## format, and mend what ruff can mend
 .PHONY: docs
 docs: $(INSTALLED) ## write the reference pages that are made from the code
 	$(BIN)/python -m orchestrator.settings.reference > docs/reference/configuration.md
+	$(BIN)/python -m orchestrator.cli.reference cli > docs/reference/cli.md
+	$(BIN)/python -m orchestrator.cli.reference errors > docs/reference/errors.md
 
 .PHONY: bench
 bench: $(INSTALLED) ## run the benchmarks

@@ -16,7 +16,7 @@ FORBIDDEN = [
     "/" + "work/",
     "/" + "root/",
     "/" + r"opt/(?!insula/|insula$)",
-    "/" + r"home/(?!ann/|alice/)\w",
+    "/" + r"home/(?!ann\b|alice\b)\w",
     "file:" + "///",
     "pypi" + r"\.org",
     "python" + r"hosted\.org",
