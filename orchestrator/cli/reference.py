@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from orchestrator.cli.exit import EXIT, MEANING
 from orchestrator.cli.main import build
-from orchestrator.http.errors import STATUS
+from orchestrator.http.status import STATUS
 from orchestrator.model.errors import InsulaError
 
 _CLI = """\
@@ -45,7 +45,7 @@ daemon's user and group, mode 0660: who may open it may do everything. All these
 _ERRORS = """\
 # Errors
 
-<!-- Written by `make docs` from orchestrator/model/errors.py, orchestrator/http/errors.py and
+<!-- Written by `make docs` from orchestrator/model/errors.py, orchestrator/http/status.py and
      orchestrator/cli/exit.py; edits here are lost. -->
 
 Every error has a code that stays the same, a sentence, often a hint, and data. Over HTTP it is a
@@ -58,9 +58,9 @@ did. Statuses 429 and 503 come with `Retry-After`.
 """
 
 _MORE = """
-Two codes have no class: `usage` (exit code 2: the command line is wrong) and `run_failed` (exit code
-1: the run that `insula run start --wait` waited for has failed). Over HTTP `request_invalid` also
-stands for a route that does not exist (404, 405) and for a body that is too long (413).
+Two codes have no class: `usage` (exit code 2: the command line is wrong) and `run_failed` (exit
+code 1: the run that `insula run start --wait` waited for has failed). Over HTTP `request_invalid`
+also stands for a route that does not exist (404, 405) and for a body that is too long (413).
 """
 
 

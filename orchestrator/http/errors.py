@@ -1,9 +1,8 @@
-"""Errors at the HTTP edge: the status of each class, and the problem body."""
+"""Errors at the HTTP edge: each becomes a problem body with the status of its class."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.exceptions import ValidationException as ParameterError
 
+from orchestrator.http.status import status_of
 from orchestrator.model import errors
 from orchestrator.model.api import Problem
 from orchestrator.model.errors import InsulaError, InvalidRequest
@@ -21,55 +21,8 @@ log = structlog.get_logger(__name__)
 
 PROBLEM = "application/problem+json"
 
-STATUS: Mapping[type[InsulaError], int] = {
-    errors.InsulaError: 500,
-    errors.ConfigError: 422,
-    errors.DefinitionError: 422,
-    errors.StartError: 500,
-    errors.PortInUse: 500,
-    errors.StateDirectoryInUse: 500,
-    errors.NodeNameInUse: 500,
-    errors.TenantError: 409,
-    errors.InvalidTenantId: 422,
-    errors.TenantNotFound: 404,
-    errors.TenantExists: 409,
-    errors.TenantSuspended: 403,
-    errors.QuotaExceeded: 429,
-    errors.RoleConflict: 409,
-    errors.MigrationFailed: 409,
-    errors.MigrationChecksumMismatch: 409,
-    errors.SchemaConflict: 409,
-    errors.SchemaVersionAhead: 409,
-    errors.LeaseLost: 503,
-    errors.LeaseHeldElsewhere: 503,
-    errors.RunError: 409,
-    errors.RunNotFound: 404,
-    errors.WorkflowNotFound: 404,
-    errors.InvalidInput: 422,
-    errors.RunRefused: 422,
-    errors.RequestError: 422,
-    errors.InvalidRequest: 422,
-    errors.NotAllowed: 403,
-    errors.Unavailable: 503,
-    errors.TenantBusy: 429,
-    errors.TenantStarting: 503,
-    errors.TenantRestarted: 503,
-    errors.TenantQuarantined: 503,
-    errors.TenantRemoved: 503,
-    errors.DeadlineExceeded: 503,
-    errors.ShuttingDown: 503,
-    errors.DatabaseUnavailable: 503,
-    errors.DatabaseRefused: 503,
-    errors.DaemonUnreachable: 503,
-}
-
 QUOTA_PAUSE = 60.0
 """Seconds to wait at a quota that does not know when it frees (a queue length, a payload size)."""
-
-
-def status_of(error: InsulaError) -> int:
-    """Return the HTTP status of an error; a class that the table lacks has its parent's."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Response[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from orchestrator.http.errors import STATUS
+from orchestrator.http.status import STATUS
 from orchestrator.model import errors
 from orchestrator.model.errors import InsulaError
 from tests.http.platform import SECRET, HandMadePlatform
