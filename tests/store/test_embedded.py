@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,11 +20,33 @@ from orchestrator.model.errors import DatabaseRefused, StartError, StateDirector
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.embedded import EmbeddedPostgres, StateLock, Tuning, binaries, processes
+from tests.support.server import reachable_directory
 from tests.support.server import test_binaries as server_binaries
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """Yield a state directory whose server was started once and stopped: initdb costs the most."""
+    with reachable_directory() as directory:
+        server = embedded(directory)
+        asyncio.run(server.start())
+        asyncio.run(server.stop())
+        yield directory
+
+
+@pytest.fixture
+def home(made: Path, state_dir: Path) -> Path:
+    """Return a copy of it."""
+    return copy_of(made, state_dir)
+
+
+def copy_of(made: Path, directory: Path) -> Path:
+    subprocess.run(["cp", "-a", made / "postgresql", directory], check=True)
+    return directory
 
 
 def embedded(state_dir: Path, tuning: Tuning | None = None) -> EmbeddedPostgres:
@@ -96,19 +118,19 @@ async def note(url: str, text: str) -> list[str]:
         return [line for (line,) in await connection.fetch("SELECT line FROM noted ORDER BY 1")]
 
 
-async def test_what_was_committed_is_there_after_a_restart(state_dir: Path) -> None:
-    async with embedded(state_dir) as server:
+async def test_what_was_committed_is_there_after_a_restart(home: Path) -> None:
+    async with embedded(home) as server:
         first = server.pid
         assert await note(server.url, "one") == ["one"]
-    async with embedded(state_dir) as server:
+    async with embedded(home) as server:
         assert await note(server.url, "two") == ["one", "two"]
         assert server.pid != first
 
-    assert list(processes.servers_of(state_dir / "postgresql" / "data")) == []
+    assert list(processes.servers_of(home / "postgresql" / "data")) == []
 
 
-async def test_the_settings_keep_data_and_let_nobody_in(state_dir: Path) -> None:
-    async with embedded(state_dir, Tuning.for_tenants(200)) as server, login(server.url) as admin:
+async def test_the_settings_keep_data_and_let_nobody_in(home: Path) -> None:
+    async with embedded(home, Tuning.for_tenants(200)) as server, login(server.url) as admin:
         wanted = {
             "fsync": "on",
             "synchronous_commit": "on",
@@ -128,21 +150,21 @@ async def test_the_settings_keep_data_and_let_nobody_in(state_dir: Path) -> None
         assert mode(run) == 0o700
 
 
-async def test_a_terminal_s_interrupt_does_not_reach_it(state_dir: Path) -> None:
-    async with embedded(state_dir) as server:
+async def test_a_terminal_s_interrupt_does_not_reach_it(home: Path) -> None:
+    async with embedded(home) as server:
         assert server.pid is not None
         assert os.getsid(server.pid) == server.pid != os.getsid(0)
 
 
-async def test_an_operator_can_tune_it(state_dir: Path) -> None:
-    async with embedded(state_dir) as server, login(server.url) as admin:
+async def test_an_operator_can_tune_it(home: Path) -> None:
+    async with embedded(home) as server, login(server.url) as admin:
         await admin.execute("ALTER SYSTEM SET work_mem = '7MB'")
-    async with embedded(state_dir) as server, login(server.url) as admin:
+    async with embedded(home) as server, login(server.url) as admin:
         assert await admin.fetchval("SHOW work_mem") == "7MB"
 
 
-async def test_a_killed_server_recovers_though_its_backends_still_work(state_dir: Path) -> None:
-    server = embedded(state_dir)
+async def test_a_killed_server_recovers_though_its_backends_still_work(home: Path) -> None:
+    server = embedded(home)
     url = await server.start()
     await note(url, "one")
     async with login(url) as busy, anyio.create_task_group() as group:
@@ -161,54 +183,54 @@ async def test_a_killed_server_recovers_though_its_backends_still_work(state_dir
         os.kill(server.pid, signal.SIGKILL)
         await server.stop()
 
-        async with embedded(state_dir) as again:
+        async with embedded(home) as again:
             assert await note(again.url, "two") == ["one", "two"]
 
 
-async def test_a_server_that_outlived_its_owner_is_adopted(state_dir: Path) -> None:
-    async with owner(state_dir) as (process, pid):
+async def test_a_server_that_outlived_its_owner_is_adopted(home: Path) -> None:
+    async with owner(home) as (process, pid):
         process.kill()
         await process.wait()
-    assert processes.is_server_of(pid, state_dir / "postgresql" / "data")
+    assert processes.is_server_of(pid, home / "postgresql" / "data")
 
-    async with embedded(state_dir) as server:
+    async with embedded(home) as server:
         assert server.pid == pid
         assert await note(server.url, "one") == ["one"]
 
-    assert not processes.is_server_of(pid, state_dir / "postgresql" / "data")
+    assert not processes.is_server_of(pid, home / "postgresql" / "data")
 
 
-async def test_one_with_other_settings_is_started_anew(state_dir: Path) -> None:
-    async with owner(state_dir) as (process, pid):
+async def test_one_with_other_settings_is_started_anew(home: Path) -> None:
+    async with owner(home) as (process, pid):
         process.kill()
         await process.wait()
 
     async with (
-        embedded(state_dir, Tuning(max_connections=123)) as server,
+        embedded(home, Tuning(max_connections=123)) as server,
         login(server.url) as admin,
     ):
         assert server.pid != pid
         assert await admin.fetchval("SHOW max_connections") == "123"
 
 
-async def test_an_owner_that_ends_stops_its_server(state_dir: Path) -> None:
-    async with owner(state_dir) as (process, pid):
+async def test_an_owner_that_ends_stops_its_server(home: Path) -> None:
+    async with owner(home) as (process, pid):
         assert process.stdin is not None
         process.stdin.close()
         assert await process.wait() == 0
 
-    assert not processes.is_server_of(pid, state_dir / "postgresql" / "data")
+    assert not processes.is_server_of(pid, home / "postgresql" / "data")
 
 
-async def test_a_second_owner_is_refused_until_the_first_is_gone(state_dir: Path) -> None:
-    async with owner(state_dir) as (process, _):
+async def test_a_second_owner_is_refused_until_the_first_is_gone(home: Path) -> None:
+    async with owner(home) as (process, _):
         with pytest.raises(StateDirectoryInUse, match=rf"process {process.pid}\) runs on"):
-            StateLock(state_dir).acquire()
+            StateLock(home).acquire()
         process.kill()
         await process.wait()
 
-    with StateLock(state_dir):
-        async with embedded(state_dir):
+    with StateLock(home):
+        async with embedded(home):
             pass  # stops what the first left
 
 
@@ -231,9 +253,10 @@ def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["with space", 'it\'s "quoted"', "comma,equals=&?%20", "ünï", "back\\slash", "d" * 120]
 )
-async def test_any_path_will_do(state_dir: Path, name: str) -> None:
+async def test_any_path_will_do(state_dir: Path, made: Path, name: str) -> None:
     directory = state_dir / name / "state"
     directory.mkdir(parents=True)
+    copy_of(made, directory)
 
     async with embedded(directory) as server:
         assert await note(server.url, "a") == ["a"]
@@ -243,9 +266,11 @@ async def test_any_path_will_do(state_dir: Path, name: str) -> None:
 
 async def test_the_socket_of_a_long_path_is_private_and_goes_with_the_server(
     state_dir: Path,
+    made: Path,
 ) -> None:
     directory = state_dir / ("d" * 120)
     directory.mkdir()
+    copy_of(made, directory)
 
     async with embedded(directory) as server:
         short = socket_dir(server)
@@ -255,9 +280,10 @@ async def test_the_socket_of_a_long_path_is_private_and_goes_with_the_server(
     assert not there(short)
 
 
-async def test_a_server_with_a_long_path_is_adopted_too(state_dir: Path) -> None:
+async def test_a_server_with_a_long_path_is_adopted_too(state_dir: Path, made: Path) -> None:
     directory = state_dir / ("d" * 120)
     directory.mkdir()
+    copy_of(made, directory)
     async with owner(directory) as (process, pid):
         process.kill()
         await process.wait()
@@ -269,9 +295,11 @@ async def test_a_server_with_a_long_path_is_adopted_too(state_dir: Path) -> None
 
 async def test_a_socket_directory_that_a_stranger_made_first_is_not_used(
     state_dir: Path,
+    made: Path,
 ) -> None:
     directory = state_dir / ("d" * 120)
     directory.mkdir()
+    copy_of(made, directory)
     async with embedded(directory) as server:
         short = socket_dir(server)
     (state_dir / "theirs").mkdir()
@@ -295,19 +323,19 @@ async def test_half_made_data_does_not_count(state_dir: Path) -> None:
     assert not left.exists()
 
 
-async def test_a_process_id_that_a_stranger_has_now_is_no_obstacle(state_dir: Path) -> None:
-    server = embedded(state_dir)
+async def test_a_process_id_that_a_stranger_has_now_is_no_obstacle(home: Path) -> None:
+    server = embedded(home)
     await server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     await server.stop()
-    user = binaries.server_user(state_dir) if os.geteuid() == 0 else None
+    user = binaries.server_user(home) if os.geteuid() == 0 else None
     stranger = await asyncio.create_subprocess_exec("sleep", "60", **binaries.identity(user))
-    pid_file = state_dir / "postgresql" / "data" / "postmaster.pid"
+    pid_file = home / "postgresql" / "data" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
     try:
-        async with embedded(state_dir) as again:
+        async with embedded(home) as again:
             assert await note(again.url, "one") == ["one"]
         assert stranger.returncode is None
     finally:
@@ -315,24 +343,24 @@ async def test_a_process_id_that_a_stranger_has_now_is_no_obstacle(state_dir: Pa
         await stranger.wait()
 
 
-async def test_why_it_does_not_start_is_in_the_error(state_dir: Path) -> None:
-    server = embedded(state_dir, Tuning(settings={"shared_buffers": "nonsense"}))
+async def test_why_it_does_not_start_is_in_the_error(home: Path) -> None:
+    server = embedded(home, Tuning(settings={"shared_buffers": "nonsense"}))
 
     with pytest.raises(StartError, match=r'invalid value for parameter "shared_buffers"'):
         await server.start()
 
     assert server.pid is None
-    async with embedded(state_dir):
+    async with embedded(home):
         pass
 
 
-async def test_data_of_another_version_is_not_touched(state_dir: Path) -> None:
-    async with embedded(state_dir):
+async def test_data_of_another_version_is_not_touched(home: Path) -> None:
+    async with embedded(home):
         pass
-    (state_dir / "postgresql" / "data" / "PG_VERSION").write_text("12\n")
+    (home / "postgresql" / "data" / "PG_VERSION").write_text("12\n")
 
     with pytest.raises(StartError, match="was made by PostgreSQL 12"):
-        await embedded(state_dir).start()
+        await embedded(home).start()
 
 
 async def test_without_programs_the_error_says_so(state_dir: Path) -> None:
@@ -340,20 +368,20 @@ async def test_without_programs_the_error_says_so(state_dir: Path) -> None:
         await EmbeddedPostgres(state_dir, bin_dir=state_dir / "nowhere").start()
 
 
-async def test_a_start_that_is_cancelled_leaves_no_server(state_dir: Path) -> None:
-    data = state_dir / "postgresql" / "data"
-    async with embedded(state_dir):
+async def test_a_start_that_is_cancelled_leaves_no_server(home: Path) -> None:
+    data = home / "postgresql" / "data"
+    async with embedded(home):
         pass
     async with anyio.create_task_group() as group:
-        group.start_soon(embedded(state_dir).start)
+        group.start_soon(embedded(home).start)
         await until(lambda: list(processes.servers_of(data)))
         group.cancel_scope.cancel()
 
     assert list(processes.servers_of(data)) == []
 
 
-async def test_clients_do_not_hold_up_the_stop(state_dir: Path) -> None:
-    server = embedded(state_dir)
+async def test_clients_do_not_hold_up_the_stop(home: Path) -> None:
+    server = embedded(home)
     url = await server.start()
     async with login(url) as client:
         transaction = client.transaction()
@@ -365,8 +393,8 @@ async def test_clients_do_not_hold_up_the_stop(state_dir: Path) -> None:
     assert server.pid is None
 
 
-async def test_other_databases_are_the_superuser_s_alone(state_dir: Path) -> None:
-    async with embedded(state_dir) as server, login(server.url) as admin:
+async def test_other_databases_are_the_superuser_s_alone(home: Path) -> None:
+    async with embedded(home) as server, login(server.url) as admin:
         await admin.execute("CREATE ROLE tenant LOGIN")
         target = Target.parse(server.url).as_role("tenant", "")
 

@@ -31,11 +31,11 @@ def read_postmaster(data_dir: Path) -> Postmaster | None:
 def is_server_of(pid: int, data_dir: Path) -> bool:
     """Tell whether process `pid` is a PostgreSQL process of `data_dir`.
 
-    Every one of them works in its data directory, which tells it from a stranger that was given
-    the number of a dead one.
+    Every one of them works in its data directory, given here without symbolic links, which tells
+    it from a stranger that was given the number of a dead one.
     """
     try:
-        return Path(f"/proc/{pid}/cwd").readlink() == data_dir.resolve()
+        return Path(f"/proc/{pid}/cwd").readlink() == data_dir
     except FileNotFoundError:
         # No such process, or a system without /proc, where the number has to do.
         return not can_list() and _exists(pid)
