@@ -1,4 +1,7 @@
-"""What follows when a supervisor has ended: a pure function of how it ended and what happened before."""
+"""What follows when a supervisor has ended.
+
+A pure function of how it ended and what happened before.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +92,9 @@ def decide(
 ) -> tuple[Decision, Record]:
     """Return what to do and what to remember.
 
-    `now` is monotonic seconds, `chance` in [0, 1) spreads the delays (full jitter). An outage is retried for
-    ever and never counts as a crash; crashes beyond the intensity, and what trying again can not mend, end
-    in quarantine; the record is clean again only after a healthy time.
+    `now` is monotonic seconds, `chance` in [0, 1) spreads the delays (full jitter). An outage is
+    retried for ever and never counts as a crash; crashes beyond the intensity, and what trying
+    again can not mend, end in quarantine; the record is clean again only after a healthy time.
     """
     if ended.healthy_seconds >= max(policy.period, 2 * record.last_delay):
         record = Record()
@@ -113,7 +116,7 @@ def decide(
 
 
 def classify(error: BaseException) -> Failure:
-    """Return what kind of failure an exception, or a group of them, is; the worst of a group counts."""
+    """Return what kind of failure an exception or a group is; the worst of a group counts."""
     if isinstance(error, BaseExceptionGroup):
         kinds = {classify(inner) for inner in error.exceptions}
         return next(kind for kind in _WORST_FIRST if kind in kinds)
@@ -134,7 +137,10 @@ def _quarantine(record: Record, policy: Policy) -> tuple[Decision, Record]:
 
 
 def _backoff(initial: float, cap: float, failures: int, chance: float) -> float:
-    """Full jitter (Brooker, "Exponential Backoff And Jitter"), but never less than a tenth of the bound."""
+    """Return a delay with full jitter, but never less than a tenth of the bound.
+
+    Brooker, "Exponential Backoff And Jitter".
+    """
     bound = min(cap, initial * 2.0 ** min(failures, 62))
     return bound * (0.1 + 0.9 * chance)
 

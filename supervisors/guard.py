@@ -16,10 +16,12 @@ log = structlog.get_logger(__name__)
 
 
 async def guard(live: Callable[[], Awaitable[None]], clock: Clock) -> Ended:
-    """Run one incarnation and return how it ended; only our own cancellation and the end of the process pass.
+    """Run one incarnation and return how it ended.
 
-    A CancelledError that none of our scopes asked for (a foreign future or task was cancelled) would end the
-    root's task group silently; here it is a crash like any other.
+    Only our own cancellation and the end of the process pass.
+
+    A CancelledError that none of our scopes asked for (a foreign future or task was cancelled)
+    would end the root's task group silently; here it is a crash like any other.
     """
     began = clock.monotonic()
     try:

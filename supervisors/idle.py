@@ -10,8 +10,8 @@ from supervisors.slot import Slot, SlotState
 def victim(slots: Iterable[Slot], *, now: float, residency: float) -> Slot | None:
     """Return the idle tenant that was used longest ago, or None when none may be put to sleep.
 
-    A tenant is left alone for its first `residency` seconds, so that two tenants do not push each other out
-    in turns. `now` is monotonic seconds.
+    A tenant is left alone for its first `residency` seconds, so that two tenants do not push each
+    other out in turns. `now` is monotonic seconds.
     """
     idle = [
         slot

@@ -1,4 +1,7 @@
-"""Keeps the node alive in the database, from a thread of its own: a busy event loop must not cost the leases."""
+"""Keeps the node alive in the database, from a thread of its own.
+
+A busy event loop must not cost the leases.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Node:
 
 
 class NodeKeeper:
-    """Registers the node, holds the lock of its name, renews its row, and says good-bye at the end."""
+    """Registers the node, holds the lock of its name, renews its row, says good-bye at the end."""
 
     def __init__(self, node: Node, target: Target) -> None:
         self._node = node
@@ -51,7 +54,10 @@ class NodeKeeper:
         self._poke: Callable[[], object] = lambda: None
 
     async def start(self) -> None:
-        """Return when the node is registered; raises NodeNameInUse, or why the database can not be had."""
+        """Return when the node is registered.
+
+        Raises NodeNameInUse, or why the database can not be had.
+        """
         self._thread.start()
         await anyio.to_thread.run_sync(self._registered.result)
 
@@ -68,7 +74,7 @@ class NodeKeeper:
             if not self._registered.done():
                 self._registered.set_exception(error)
             else:
-                log.error("keeper.failed", exc_info=error)
+                log.exception("keeper.failed")
         finally:
             self._ended.set()
 
@@ -88,7 +94,8 @@ class NodeKeeper:
     async def _enter(self) -> Connection:
         connection = await self._connect()
         with anyio.move_on_after(LOCK_SECONDS):
-            while not await nodes.lock(connection, self._node.name):
+            # The database tells nobody that the lock is free.
+            while not await nodes.lock(connection, self._node.name):  # noqa: ASYNC110 - see above
                 await anyio.sleep(LOCK_PAUSE)
             await nodes.register(connection, self._node.id, self._node.name, self._lifetime)
             await nodes.bury(connection, self._node.id, self._node.name)

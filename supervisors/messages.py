@@ -12,7 +12,10 @@ from orchestrator.model.api import Started, StartRun
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Store these runs and answer when they are durable. After `deadline` (monotonic) nobody waits."""
+    """Store these runs and answer when they are durable.
+
+    After `deadline` (monotonic) nobody waits.
+    """
 
     runs: Sequence[StartRun]
     reply: Reply[list[Started]]

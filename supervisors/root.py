@@ -1,8 +1,8 @@
 """The root supervisor: one slot for each tenant, a runner for each that is not at rest.
 
-Invariants: a slot has exactly one runner unless its state is in AT_REST; only the runner changes the state of
-its slot, except the step out of AT_REST, which whoever wakes it takes in the same synchronous piece of code
-that starts the runner.
+Invariants: a slot has exactly one runner unless its state is in AT_REST; only the runner changes
+the state of its slot, except the step out of AT_REST, which whoever wakes it takes in the same
+synchronous piece of code that starts the runner.
 """
 
 from __future__ import annotations
@@ -71,11 +71,13 @@ class RootSupervisor:
         )
         self._group: anyio.abc.TaskGroup | None = None
 
-    # -- what is declared --------------------------------------------------------------------------------
+    # -- what is declared --------------------------------------------------------------
 
     def declare(self, configs: Iterable[TenantConfig], aliases: Mapping[str, TenantId]) -> None:
-        """Take over a whole set of tenants: new ones get a slot, changed ones their new configuration, and
-        those that are gone drain and lose their slot. Data is never dropped.
+        """Take over a whole set of tenants.
+
+        New ones get a slot, changed ones their new configuration, and those that are gone drain and
+        lose their slot. Data is never dropped.
         """
         wanted = {config.id: config for config in configs}
         self._aliases = aliases
@@ -123,7 +125,7 @@ class RootSupervisor:
         slot.close()
         del self._slots[slot.config.id]
 
-    # -- finding a tenant --------------------------------------------------------------------------------
+    # -- finding a tenant --------------------------------------------------------------
 
     @property
     def slots(self) -> Mapping[TenantId, Slot]:
@@ -146,10 +148,13 @@ class RootSupervisor:
         except KeyError:
             raise TenantNotFound(tenant) from None
 
-    # -- work --------------------------------------------------------------------------------------------
+    # -- work --------------------------------------------------------------------------
 
     async def submit(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
-        """Hand `runs` to the tenant's supervisor, waking it if need be; durable when this returns."""
+        """Hand `runs` to the tenant's supervisor, waking it if need be.
+
+        They are durable when this returns.
+        """
         slot = self.slot(tenant)
         reply: Reply[list[Started]] = Reply()
         deadline = self._ground.clock.monotonic() + REPLY_SECONDS
@@ -192,7 +197,7 @@ class RootSupervisor:
             slot.state = SlotState.STARTING
             self._group.start_soon(self._runner, slot, name=f"tenant {slot.config.id}")
 
-    # -- life --------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------
 
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -205,7 +210,10 @@ class RootSupervisor:
             await anyio.sleep_forever()
 
     async def drain(self) -> None:
-        """Take no more work, let what runs end within its time, and return when every tenant is at rest."""
+        """Take no more work, and return when every tenant is at rest.
+
+        What runs may end within its time.
+        """
         self._sealed = True
         for slot in self._slots.values():
             slot.sealed = True
@@ -240,8 +248,9 @@ class RootSupervisor:
             self._moved.beat()
 
     async def _find_place(self, slot: Slot) -> bool:
-        """Wait until one more tenant may be awake, putting the least recently used idle one to sleep.
+        """Wait until one more tenant may be awake.
 
+        The least recently used idle one is put to sleep for it.
         False when the tenant was asked to stop meanwhile.
         """
         while slot.stop_wanted is None and self._awake >= self._max_awake:
@@ -258,12 +267,18 @@ class RootSupervisor:
         return True
 
     async def _wanted(self, slot: Slot) -> None:
-        """Return when a resting supervisor is wanted to stop; mail alone does not cut a backoff short."""
+        """Return when a resting supervisor is wanted to stop.
+
+        Mail alone does not cut a backoff short.
+        """
         while slot.stop_wanted is None:
             await slot.attention()
 
     def _after(self, slot: Slot, ended: Ended) -> float | None:
-        """Set the state that follows; return the seconds to wait, or None to end the runner. No await."""
+        """Set the state that follows, without an await.
+
+        Return the seconds to wait, or None to end the runner.
+        """
         now = self._ground.clock.monotonic()
         chance = random.random()  # noqa: S311 - jitter, not a secret
         decision, slot.record = decide(ended, slot.record, self._policy, now=now, chance=chance)

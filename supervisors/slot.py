@@ -25,7 +25,10 @@ from supervisors.messages import Message, Stop
 
 
 class SlotState(StrEnum):
-    """Where a tenant stands. All but the first, and QUARANTINED, SUSPENDED and GONE, have one runner task."""
+    """Where a tenant stands.
+
+    All but the first, and QUARANTINED, SUSPENDED and GONE, have one runner task.
+    """
 
     DORMANT = "dormant"
     STARTING = "starting"
@@ -41,7 +44,10 @@ AT_REST = frozenset({SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPEND
 
 
 class Slot:
-    """One tenant's place. The mailbox belongs to the slot, so mail outlives the supervisor that crashed."""
+    """One tenant's place.
+
+    The mailbox belongs to the slot, so mail outlives the supervisor that crashed.
+    """
 
     def __init__(self, config: TenantConfig, *, mailbox: int) -> None:
         send: MemoryObjectSendStream[Message]
@@ -66,7 +72,10 @@ class Slot:
         self._attention = Pulse()
 
     def post(self, message: Message) -> None:
-        """Put mail into the box, or raise why not. Never waits: one full tenant must not hold up the rest."""
+        """Put mail into the box, or raise why not.
+
+        Never waits: one full tenant must not hold up the rest.
+        """
         self.check_open()
         try:
             self._send.send_nowait(message)
@@ -90,7 +99,10 @@ class Slot:
             case SlotState.QUARANTINED:
                 raise TenantQuarantined(
                     f"tenant {self.config.id!r} is quarantined: {self.last_error}",
-                    hint="mend the cause; the next probe or a reload that touches the tenant tries again",
+                    hint=(
+                        "mend the cause; "
+                        "the next probe or a reload that touches the tenant tries again"
+                    ),
                     retry_after=60.0,
                 )
             case _:

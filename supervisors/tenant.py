@@ -1,4 +1,7 @@
-"""One supervisor's life: take the lease, take over what was left, serve, and let go without losing anything."""
+"""One supervisor's life.
+
+Take the lease, take over what was left, serve, and let go without losing anything.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ log = structlog.get_logger(__name__)
 
 
 class TenantSupervisor:
-    """One incarnation. `run` returns when the tenant is idle or was asked to stop, and raises otherwise."""
+    """One incarnation.
+
+    `run` returns when the tenant is idle or was asked to stop, and raises otherwise.
+    """
 
     def __init__(self, slot: Slot, ground: Ground, *, drain_seconds: float) -> None:
         self._slot = slot
@@ -77,7 +83,7 @@ class TenantSupervisor:
         finally:
             slot.engine = None
 
-    # -- serving -----------------------------------------------------------------------------------------
+    # -- serving -----------------------------------------------------------------------
 
     async def _serve(self, engine: Engine) -> None:
         """Handle mail until there has been nothing to do for the idle time, or a stop is wanted."""
@@ -138,11 +144,14 @@ class TenantSupervisor:
         if deadline.cancelled_caught:
             log.warning("tenant.drain_cut_short", running=engine.running_tasks)
 
-    # -- what an incarnation holds -------------------------------------------------------------------------
+    # -- what an incarnation holds -----------------------------------------------------
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[int]:
-        """Hold the tenant; let go of it only after a good end, so that any other end is recovered from."""
+        """Hold the tenant; let go of it only after a good end.
+
+        Any other end is recovered from.
+        """
         async with self._ground.control.acquire() as control:
             epoch = await leases.claim(control, self._tenant, self._ground.node)
         self._slot.epoch = epoch

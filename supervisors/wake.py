@@ -1,4 +1,7 @@
-"""Wakes dormant tenants that have something to do: by the wake index, and those that a dead node left."""
+"""Wakes dormant tenants that have something to do.
+
+By the wake index, and those that a dead node left.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Wakeable(Protocol):
 
 
 class Waker:
-    """Polls one indexed query for all tenants together. Level-triggered: what one turn misses the next sees."""
+    """Polls one indexed query for all tenants together.
+
+    Level-triggered: what one turn misses the next sees.
+    """
 
     def __init__(self, root: Wakeable, ground: Ground) -> None:
         self._root = root
@@ -44,7 +50,10 @@ class Waker:
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Look for due tenants for ever; the first look, which includes orphans, ends before this is ready."""
+        """Look for due tenants for ever.
+
+        The first look, which includes orphans, ends before this is ready.
+        """
         turn = 0
         while True:
             pause = POLL_SECONDS

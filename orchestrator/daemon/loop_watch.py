@@ -11,7 +11,10 @@ LOOK_SECONDS = 0.5
 
 
 class LoopWatch:
-    """`lag_ms` is how late the last look came; a blocked loop shows here and stops the signs of life."""
+    """Looks at the event loop; `lag_ms` is how late the last look came.
+
+    A blocked loop shows here and stops the signs of life.
+    """
 
     def __init__(self, clock: Clock, notifier: Notifier) -> None:
         self._clock = clock

@@ -38,7 +38,8 @@ log = structlog.get_logger(__name__)
 def serve(config: Path | None) -> int:
     """Run the daemon until SIGTERM or SIGINT; return the exit code.
 
-    Raises ConfigError, DefinitionError, StartError, DatabaseUnavailable or DatabaseRefused when it can not start.
+    Raises ConfigError, DefinitionError, StartError, DatabaseUnavailable or DatabaseRefused when it
+    can not start.
     """
     snapshot = load(config, os.environ)
     set_up(snapshot.settings.log.level, snapshot.settings.log.format)

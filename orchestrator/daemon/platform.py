@@ -1,4 +1,7 @@
-"""What the API can ask of tenants and runs: the root supervisor for work, the control connections for reading."""
+"""What the API can ask of tenants and runs.
+
+The root supervisor does the work, the control connections do the reading.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ from supervisors.slot import Slot
 
 @dataclass(frozen=True)
 class TenantPlatform:
-    """Implements what the HTTP layer needs; `register` and `prepare` are the daemon's own procedures."""
+    """Implements what the HTTP layer needs.
+
+    `register` and `prepare` are the daemon's own procedures.
+    """
 
     root: RootSupervisor
     control: ControlPool
@@ -93,7 +99,10 @@ class TenantPlatform:
         return await self.read_tenant(tenant)
 
     async def _exists(self, connection: Any, tenant: TenantId) -> bool:
-        """Return whether the tenant's tables were ever made; a declared tenant may never have been used."""
+        """Return whether the tenant's tables were ever made.
+
+        A declared tenant may never have been used.
+        """
         self.root.slot(tenant)
         row = await registry_rows.fetch(connection, tenant)
         return row.provisioned_at is not None

@@ -18,7 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class Reloader:
-    """Reads the files again and swaps one reference. Requests that come during a reload cause one more."""
+    """Reads the files again and swaps one reference.
+
+    Requests that come during a reload cause one more.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Signals as calls: HUP reloads, TERM and INT drain and a second one stops at once, USR1 writes what runs."""
+"""Signals as calls.
+
+HUP reloads, TERM and INT drain and a second one stops at once, USR1 writes what runs.
+"""
 
 from __future__ import annotations
 

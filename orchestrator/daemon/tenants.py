@@ -97,11 +97,14 @@ class Tenants:
         return names
 
     def _revive(self, tenant: TenantId, declaration: str) -> TenantConfig | None:
-        """Return a registered tenant's configuration; a bad one must not keep the others from starting."""
+        """Return a registered tenant's configuration, or None when it is unusable.
+
+        A bad one must not keep the others from starting.
+        """
         try:
             return self._config(tenant, load_declaration(declaration))
         except (ConfigError, InvalidRequest) as error:
-            log.error("tenant.declaration_unusable", tenant=tenant, error=str(error))
+            log.error("tenant.declaration_unusable", tenant=tenant, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
             return None
 
     def _config(self, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -101,16 +101,16 @@ async def _database(snapshot: Snapshot) -> AsyncIterator[Target]:
         yield Target.parse(server.url)
 
 
-async def _prepare(target: Target, timeout: float) -> tuple[UUID, str]:
-    """Bring the control schema up to date; return the installation's id and the server's version."""
-    connection = await connect(target, application_name="insula setup", timeout=timeout)
+async def _prepare(target: Target, seconds: float) -> tuple[UUID, str]:
+    """Bring the control schema up to date; return the installation's id and server's version."""
+    connection = await connect(target, application_name="insula setup", timeout=seconds)
     try:
         await migrate_control(connection)
         version = await connection.fetchval("SHOW server_version")
         return await installation_id(connection), str(version)
     finally:
         with anyio.CancelScope(shield=True):
-            await connection.close(timeout=timeout)
+            await connection.close(timeout=seconds)
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
-"""The group commit loop: gathers what happened to all runs of a tenant, flushes it in one statement, and
-only then lets happen what depended on it.
+"""The group commit loop of a tenant.
 
-There is no timer: a flush starts as soon as the one before has ended, so an idle tenant waits one round trip
-and a busy one has hundreds of rows in a commit.
+It gathers what happened to all runs of the tenant, flushes it in one statement, and only then lets
+happen what depended on it.
+
+There is no timer: a flush starts as soon as the one before has ended, so an idle tenant waits one
+round trip and a busy one has hundreds of rows in a commit.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ REFUSED = (
     asyncpg.ProgramLimitExceededError,
     asyncpg.exceptions.DataError,
 )
-"""What the database says of rows it will not store: the batch is bisected until the offender is alone."""
+"""What the database says of rows it will not store.
+
+The batch is bisected until the offender is alone.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class Item:
 class Writer(Protocol):
     """Where a batch goes: the tenant's journal over its own connection.
 
-    Both raise LeaseLost when the fence refuses and Unavailable when the connection can not be had back.
+    Both raise LeaseLost when the fence refuses and Unavailable when the connection can not be had
+    back.
     """
 
     async def flush(self, batch: Batch) -> Committed: ...
@@ -98,7 +104,8 @@ class GroupCommit:
             while self._touched:
                 self._flushing = True
                 items = self._gather()
-                # A commit under way is never cancelled: half of the tenant would not know its outcome.
+                # A commit under way is never cancelled: half of the tenant would not know how it
+                # came out.
                 with anyio.CancelScope(shield=True):
                     await self._commit(items)
                 self._flushing = False

@@ -1,8 +1,8 @@
 """One tenant's engine: holds its live runs, and lets nothing happen before it is durable.
 
-The way of a run: `submit` stores it and its first started tasks in one flush; after the commit the attempts
-run; each outcome is recorded, the next tasks are planned and granted slots, and both ride in the next flush.
-All decisions are synchronous; only the commit loop, attempts and timers wait.
+The way of a run: `submit` stores it and its first started tasks in one flush; after the commit the
+attempts run; each outcome is recorded, the next tasks are planned and granted slots, and both ride
+in the next flush. All decisions are synchronous; only the commit loop, attempts and timers wait.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ from orchestrator.store.tenant.runs import Claimed
 from orchestrator.workflow.registry import Registry
 
 RESIDENT_RUNS = 1_000
-"""How many runs one tenant holds in memory; the others wait in the table and are claimed as these finish."""
+"""How many runs one tenant holds in memory.
+
+The others wait in the table and are claimed as these finish.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +68,10 @@ class Submission:
 
 
 class Engine:
-    """Runs the workflows of one tenant under one epoch. `run` must be under way for anything to move."""
+    """Runs the workflows of one tenant under one epoch.
+
+    `running` must be under way for anything to move.
+    """
 
     def __init__(
         self,
@@ -104,7 +110,7 @@ class Engine:
         self._group: anyio.abc.TaskGroup | None = None
         self.changed = Pulse()
 
-    # -- asked from outside ------------------------------------------------------------------------------
+    # -- asked from outside ------------------------------------------------------------
 
     def submit(self, runs: Sequence[StartRun], reply: Reply[list[Started]]) -> None:
         """Accept `runs` and answer once all are durable; a refusal is answered at once."""
@@ -154,7 +160,7 @@ class Engine:
         """How many attempts hold a slot."""
         return self._slots.used
 
-    # -- life --------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------
 
     async def recover(self, clock: AnchoredClock) -> int:
         """Take over the runs that a dead owner left; return how many."""
@@ -167,7 +173,10 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run while the body does; at its end the attempts under way are cancelled, never half recorded."""
+        """Run while the body does.
+
+        At its end the attempts under way are cancelled, never half recorded.
+        """
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -198,7 +207,7 @@ class Engine:
                 self._push(run, name)
         self._dispatch()
 
-    # -- told by the commit loop -------------------------------------------------------------------------
+    # -- told by the commit loop -------------------------------------------------------
 
     def flushed(self) -> None:
         """Let whoever waits for quiet look again."""
@@ -221,7 +230,7 @@ class Engine:
         execution.on_durable(lambda: self._forget(execution))
         self._commit.touch(execution)
 
-    # -- inside ------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------
 
     def _add(self, run: Accepted) -> None:
         held = len(self._runs) < RESIDENT_RUNS and not self._outside
@@ -251,7 +260,7 @@ class Engine:
         self._admit()
 
     def _admit(self) -> None:
-        """Let queued runs begin, most urgent first, as far as the tenant may have runs under way."""
+        """Let queued runs begin, most urgent first, up to the runs the tenant may have under way."""
         allowed = self._config().limits.max_concurrent_runs
         while self._queued and (allowed is None or len(self._active) < allowed):
             _, _, execution = heapq.heappop(self._queued)
@@ -375,7 +384,7 @@ class Engine:
             submission.fail(error)
         self._submissions.clear()
 
-    # -- runs from the table -----------------------------------------------------------------------------
+    # -- runs from the table -----------------------------------------------------------
 
     async def _claim_loop(self) -> None:
         while True:

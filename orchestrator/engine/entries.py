@@ -1,6 +1,7 @@
 """What can happen to a run: the entries of its journal, which are also its events.
 
-A run's state is the fold of its entries (`execution.Execution.apply`), live and after a crash alike.
+A run's state is the fold of its entries (`execution.Execution.apply`), live and after a crash
+alike.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ class Entry(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):
 
 
 class RunStarted(Entry, frozen=True, tag="run.started"):
-    """A supervisor took the run up for the first time; `shape` is the digest of the DAG it keeps."""
+    """A supervisor took the run up for the first time.
+
+    `shape` is the digest of the DAG it keeps.
+    """
 
     shape: str
 

@@ -31,8 +31,8 @@ async def execute(
 ) -> Outcome:
     """Return the outcome of one attempt; nothing but the engine's own cancellation leaves here.
 
-    A sync task runs in a worker thread. At its timeout the thread is left to itself: Python can not stop it,
-    but its context no longer reaches the database.
+    A sync task runs in a worker thread. At its timeout the thread is left to itself: Python can not
+    stop it, but its context no longer reaches the database.
     """
     seconds = task.timeout.total_seconds() if task.timeout else math.inf
     deadline = anyio.CancelScope(deadline=anyio.current_time() + seconds)

@@ -42,7 +42,7 @@ class TaskProgress:
 
 
 class Outputs(Mapping[str, Any]):
-    """Outputs by task, decoded afresh at each look, so that no task can change what another sees."""
+    """Outputs by task, decoded afresh at each look: no task can change what another sees."""
 
     def __init__(self, encoded: Mapping[str, msgspec.Raw]) -> None:
         self._encoded = encoded
@@ -60,8 +60,8 @@ class Outputs(Mapping[str, Any]):
 class Execution:
     """A run that this supervisor holds.
 
-    `record` applies an entry and queues it for the next flush; `on_durable` queues what may happen only
-    after the flush that carries everything recorded so far has committed.
+    `record` applies an entry and queues it for the next flush; `on_durable` queues what may happen
+    only after the flush that carries everything recorded so far has committed.
     """
 
     __slots__ = (
@@ -202,11 +202,11 @@ class Execution:
         return next(failed, None)
 
     def values_before(self, name: str) -> dict[str, Any]:
-        """Return the context that task `name` sees: the input and what its ancestors set, in order."""
+        """Return the context that task `name` sees: the input, then what its ancestors set."""
         return self._merge(self.workflow.graph.ancestors[name])
 
     def outputs_before(self, name: str) -> Mapping[str, Any]:
-        """Return the outputs of all ancestors of task `name`; each is decoded when it is asked for."""
+        """Return the outputs of all ancestors of task `name`, each decoded when it is asked for."""
         return Outputs({up: self.tasks[up].output for up in self.workflow.graph.ancestors[name]})
 
     def output(self) -> bytes:

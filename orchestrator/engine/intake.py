@@ -58,7 +58,8 @@ def accept(
 ) -> list[Accepted]:
     """Return `runs` ready to be stored.
 
-    All of them or none: raises WorkflowNotFound, InvalidInput (every problem with its path) or QuotaExceeded.
+    All of them or none: raises WorkflowNotFound, InvalidInput (every problem with its path) or
+    QuotaExceeded.
     """
     workflows = [_workflow(run.workflow, config, registry) for run in runs]
     problems = [

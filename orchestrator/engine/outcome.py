@@ -1,4 +1,7 @@
-"""What an attempt came to: a result or exception becomes a value, and a failure becomes a decision. Pure."""
+"""What an attempt came to.
+
+A result or exception becomes a value, and a failure becomes a decision. Pure.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ Outcome = Succeeded | Failed
 def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     """Encode what a task returned and set.
 
-    Raises TypeError when a value has no JSON form: that fails the attempt, not the batch it would ride in.
+    Raises TypeError when a value has no JSON form: that fails the attempt, not the batch it would
+    ride in.
     """
     return Succeeded(
         output=msgspec.Raw(_ENCODER.encode(output)),
@@ -54,7 +58,7 @@ def failed(error: BaseException, task: str, retry: Retry) -> Failed:
 
 
 def describe(error: BaseException, task: str | None = None) -> Failure:
-    """Return the error as it is stored: type, message and traceback, each bounded and free of NULs."""
+    """Return the error as stored: type, message and traceback, each bounded and free of NULs."""
     message = str(error) or type(error).__name__
     trace = "".join(traceback.format_exception(error))
     return Failure(

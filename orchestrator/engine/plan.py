@@ -22,8 +22,8 @@ class Plan:
 def plan(graph: Graph, rules: Mapping[str, When], states: Mapping[str, TaskState]) -> Plan:
     """Return the next moves of a run.
 
-    A waiting task is decided once everything directly upstream has settled; a skip decided here counts for
-    the tasks after it, so one call goes as far as it can.
+    A waiting task is decided once everything directly upstream has settled; a skip decided here
+    counts for the tasks after it, so one call goes as far as it can.
     """
     after = dict(states)
     ready: list[str] = []

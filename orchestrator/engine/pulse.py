@@ -1,4 +1,7 @@
-"""Wakes everyone who waits now; whoever checks and then waits without an await between misses nothing."""
+"""Wakes everyone who waits now.
+
+Whoever checks and then waits without an await between misses nothing.
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 class NodeSlots:
     """The node's task slots.
 
-    While any tenant waits, a freed slot goes to the tenant that has waited longest, as many slots at a time
-    as its weight, and then that tenant goes to the end of the line: weighted round robin.
+    While any tenant waits, a freed slot goes to the tenant that has waited longest, as many slots
+    at a time as its weight, and then that tenant goes to the end of the line: weighted round robin.
     """
 
     def __init__(self, total: int) -> None:

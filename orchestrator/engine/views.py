@@ -21,7 +21,10 @@ def page_of(listed: Sequence[Listed], limit: int) -> RunPage:
 
 
 def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunView:
-    """Return everything about one run; tasks in the order of the workflow where it is served here."""
+    """Return everything about one run.
+
+    The tasks come in the order of the workflow where it is served here.
+    """
     workflow = registry.workflows.get((run.workflow, run.version))
     tasks = {name: TaskView(name=name, state=TaskState.WAITING) for name in _order(workflow)}
     for moment in history:

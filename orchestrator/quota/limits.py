@@ -73,7 +73,9 @@ def _check_rate(tenant: str, name: str, allowed: int, wait: timedelta | None) ->
             tenant,
             limit=name,
             allowed=allowed,
-            sentence=f"tenant {tenant!r} is limited to {name} = {allowed}, fewer than were sent at once",
+            sentence=(
+                f"tenant {tenant!r} is limited to {name} = {allowed}, fewer than were sent at once"
+            ),
         )
     if wait:
         raise QuotaExceeded(
@@ -88,7 +90,9 @@ def _check_payload(tenant: str, limits: Limits, run: Wanted) -> None:
             tenant,
             limit="max_payload_bytes",
             allowed=int(allowed),
-            sentence=f"the input has {run.payload_bytes} bytes; tenant {tenant!r} may send {allowed}",
+            sentence=(
+                f"the input has {run.payload_bytes} bytes; tenant {tenant!r} may send {allowed}"
+            ),
         )
 
 
@@ -99,5 +103,7 @@ def _check_queue(tenant: str, limits: Limits, run: Wanted) -> None:
             tenant,
             limit="allowed_queues",
             allowed=list(allowed),
-            sentence=f"tenant {tenant!r} may not use queue {run.queue!r}; allowed: {', '.join(allowed)}",
+            sentence=(
+                f"tenant {tenant!r} may not use queue {run.queue!r}; allowed: {', '.join(allowed)}"
+            ),
         )

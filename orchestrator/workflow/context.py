@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 class TenantInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The tenant a task runs for, as declared; `settings`, `features`, `limits` with its tier merged in."""
+    """The tenant a task runs for, as declared.
+
+    `settings`, `features` and `limits` have its tier merged in.
+    """
 
     id: str = "test"
     name: str = "test"
@@ -77,8 +80,8 @@ class Context:
     """What a task gets as its first argument.
 
     Built by the engine; in a unit test build it yourself: `Context(input={"file": "a.csv"})`.
-    `input` is what the run was started with. `get` and `set` work on the run's context: a task sees the input
-    and what its ancestors set, siblings do not see each other.
+    `input` is what the run was started with. `get` and `set` work on the run's context: a task sees
+    the input and what its ancestors set, siblings do not see each other.
     """
 
     def __init__(
@@ -105,12 +108,18 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """A key that is the same for every attempt of this task of this run; give it to other systems."""
+        """A key that is the same for every attempt of this task of this run.
+
+        Give it to other systems.
+        """
         return f"{self.tenant.id}:{self.run_id}:{self.task}"
 
     @property
     def db(self) -> Database:
-        """SQL on the tenant's own tables; from a sync task: `anyio.from_thread.run(ctx.db.fetch, …)`."""
+        """SQL on the tenant's own tables.
+
+        From a sync task: `anyio.from_thread.run(ctx.db.fetch, …)`.
+        """
         if self._database is None:
             raise NoDatabase(
                 "this context has no database: its attempt is over, or it was made without one",
@@ -119,7 +128,10 @@ class Context:
         return self._database
 
     def close(self) -> None:
-        """Take the database away: called when the attempt is over, so that a left thread can not write."""
+        """Take the database away.
+
+        Called when the attempt is over, so that a left thread can not write.
+        """
         self._database = None
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -127,12 +139,18 @@ class Context:
         return self._values.get(key, default)
 
     def set(self, key: str, value: Any) -> None:
-        """Put a JSON value into the context; durable, and seen by later tasks, when this one succeeds."""
+        """Put a JSON value into the context.
+
+        It is durable, and seen by later tasks, when this one succeeds.
+        """
         self.changes[key] = value
         self._values[key] = value
 
     def output(self, task: Task[..., Any, T]) -> T:
-        """Return what `task`, an ancestor of this one, returned; None when it was skipped or failed."""
+        """Return what `task`, an ancestor of this one, returned.
+
+        None when it was skipped or failed.
+        """
         name = task.name
         if name not in self._outputs:
             raise KeyError(

@@ -81,8 +81,9 @@ class Workflow:
     ) -> Define:
         """Return a decorator that makes a function a task of this workflow.
 
-        `after` names the tasks it comes after, `timeout` ("5m") bounds one attempt. An async function runs on
-        the event loop, any other in a worker thread. DefinitionError for a duplicate name.
+        `after` names the tasks it comes after, `timeout` ("5m") bounds one attempt. An async
+        function runs on the event loop, any other in a worker thread. DefinitionError for a
+        duplicate name.
         """
 
         def add(function: Callable[..., Any]) -> AnyTask:
@@ -116,7 +117,7 @@ class Workflow:
         return {name: task.when for name, task in self.tasks.items()}
 
     def check(self) -> None:
-        """Raise DefinitionError for anything wrong that can only be told once all tasks are there."""
+        """Raise DefinitionError for what is wrong and can only be told once all tasks are there."""
         if not self.tasks:
             raise DefinitionError(f"workflow {self.name!r} has no task")
         _ = self.graph, self.parameters

@@ -13,10 +13,10 @@ from orchestrator.model.errors import DefinitionError
 class Graph:
     """A checked DAG.
 
-    `order` is topological, with the order of declaration breaking ties; `upstream` and `downstream` are the
-    direct neighbours of each task, `ancestors` everything before it in topological order, and `sinks` the
-    tasks nothing comes after. `shape` is a digest of names and edges: two graphs with one shape can continue
-    each other's runs.
+    `order` is topological, with the order of declaration breaking ties; `upstream` and `downstream`
+    are the direct neighbours of each task, `ancestors` everything before it in topological order,
+    and `sinks` the tasks nothing comes after. `shape` is a digest of names and edges: two graphs
+    with one shape can continue each other's runs.
     """
 
     order: tuple[str, ...]
@@ -55,7 +55,8 @@ def _refuse_unknown(workflow: str, edges: Mapping[str, Sequence[str]]) -> None:
         for up in upstream:
             if up not in edges:
                 raise DefinitionError(
-                    f"workflow {workflow!r}: task {name!r} comes after {up!r}, which it does not have"
+                    f"workflow {workflow!r}: "
+                    f"task {name!r} comes after {up!r}, which it does not have"
                 )
 
 

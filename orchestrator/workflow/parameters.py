@@ -23,7 +23,10 @@ class Parameters:
 
     @classmethod
     def of(cls, function: Callable[..., Any], where: str) -> Parameters:
-        """Read the signature; DefinitionError, naming `where`, for what can not be filled by name."""
+        """Read the signature.
+
+        DefinitionError, naming `where`, for what can not be filled by name.
+        """
         try:
             hints = get_type_hints(function)
         except Exception as error:

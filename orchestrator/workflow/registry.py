@@ -14,7 +14,10 @@ from orchestrator.workflow.define import Workflow
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The workflows by name and version; the last declared version of a name is the one new runs get."""
+    """The workflows by name and version.
+
+    The last declared version of a name is the one new runs get.
+    """
 
     workflows: Mapping[tuple[str, str], Workflow] = field(default_factory=dict)
     latest: Mapping[str, Workflow] = field(default_factory=dict)
@@ -45,8 +48,9 @@ class Registry:
 
 
 def load(modules: Iterable[str]) -> Registry:
-    """Import each module (`package.module`, or `package.module:name` for one workflow) and collect them.
+    """Import each module and collect its workflows.
 
+    A module is `package.module`, or `package.module:name` for one workflow.
     Raises DefinitionError with the file and line where an import failed.
     """
     found: list[Workflow] = []
@@ -70,7 +74,10 @@ def _import(name: str) -> ModuleType:
         raise DefinitionError(
             f"module {name!r} can not be imported: {type(error).__name__}: {error} "
             f"({frame.filename}:{frame.lineno})",
-            hint="the module must be importable by the daemon's Python, for example installed beside it",
+            hint=(
+                "the module must be importable by the daemon's Python, "
+                "for example installed beside it"
+            ),
         ) from error
 
 

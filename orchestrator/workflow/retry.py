@@ -26,8 +26,8 @@ class Fail(Exception):
 class Retry:
     """How often a task is tried, how long it rests between attempts, and after which exceptions.
 
-    `attempts` counts the first one; `jitter` is the share of a delay that is left to chance (0 to 1).
-    Raises DefinitionError for anything unknown or out of bounds.
+    `attempts` counts the first one; `jitter` is the share of a delay that is left to chance (0 to
+    1). Raises DefinitionError for anything unknown or out of bounds.
 
     >>> Retry(attempts=5, backoff="exponential", initial="1s", cap="60s").delay(3, chance=0.0)
     datetime.timedelta(seconds=4)
@@ -55,7 +55,8 @@ class Retry:
     def delay(self, failures: int, *, chance: float) -> timedelta:
         """Return the rest before the next attempt after `failures` failed ones (at least 1).
 
-        `chance` in [0, 1) is drawn by the caller, so that the answer is a function of its arguments.
+        `chance` in [0, 1) is drawn by the caller, so that the answer is a function of its
+        arguments.
         """
         initial = Duration.parse(self.initial).total_seconds()
         growth = {"fixed": 1, "linear": failures, "exponential": 2 ** min(failures - 1, 62)}

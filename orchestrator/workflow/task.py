@@ -21,8 +21,8 @@ T = TypeVar("T", covariant=True)
 class Task(Generic[P, R, T]):
     """A node of the DAG. Calling it calls the plain function, so a unit test needs nothing else.
 
-    `R` is what the call returns and `T` the task's output: for an async function the call returns an
-    awaitable of the output. `timeout` bounds one attempt.
+    `R` is what the call returns and `T` the task's output: for an async function the call returns
+    an awaitable of the output. `timeout` bounds one attempt.
     """
 
     workflow: str
@@ -49,5 +49,8 @@ class Task(Generic[P, R, T]):
         return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)
 
     def parameters(self) -> Parameters:
-        """Return what the function takes after the context; DefinitionError when that can not be told."""
+        """Return what the function takes after the context.
+
+        DefinitionError when that can not be told.
+        """
         return Parameters.of(self.function, f"{self.where}: task {self.name!r}")

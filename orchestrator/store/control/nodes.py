@@ -16,7 +16,10 @@ LEAVE = _QUERIES["leave"]
 
 
 async def lock(connection: Connection, name: str) -> bool:
-    """Take the lock of the node's name for the life of `connection`; False when a living node has it."""
+    """Take the lock of the node's name for the life of `connection`.
+
+    False when a living node has it.
+    """
     taken: bool = await connection.fetchval(LOCK, name)
     return taken
 

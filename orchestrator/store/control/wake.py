@@ -15,9 +15,9 @@ CONSUME = _QUERIES["consume"]
 BATCH = 256
 
 
-async def due(connection: Connection) -> list[TenantId]:
-    """Return at most BATCH tenants that are due, longest overdue first."""
-    return [row[0] for row in await connection.fetch(DUE, BATCH)]
+async def due(connection: Connection, *, asleep: Sequence[TenantId]) -> list[TenantId]:
+    """Return at most BATCH due tenants, longest overdue first, without those in `asleep`."""
+    return [row[0] for row in await connection.fetch(DUE, BATCH, asleep)]
 
 
 async def consume(connection: Connection, tenants: Sequence[TenantId]) -> None:

@@ -1,4 +1,7 @@
-"""SQL for tasks: a few connections logged in as the tenant's application role, opened when first used."""
+"""SQL for tasks.
+
+A few connections logged in as the tenant's application role, opened when first used.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +63,7 @@ class TenantDatabase:
     thrown away, not handed on.
     """
 
-    def __init__(
-        self, target: Target, *, application_name: str, places: anyio.Semaphore
-    ) -> None:
+    def __init__(self, target: Target, *, application_name: str, places: anyio.Semaphore) -> None:
         self._target = target
         self._name = application_name
         self._places = places

@@ -1,4 +1,7 @@
-"""The group commit: everything that happened to a tenant's runs since the last one, in one statement."""
+"""The group commit, in one statement.
+
+It stores everything that happened to a tenant's runs since the last one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ KNOWN = _QUERIES["known"]
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run to add; `tags` and `input` are JSON text, `epoch` is 0 when nobody holds it in memory yet."""
+    """A run to add.
+
+    `tags` and `input` are JSON text, `epoch` is 0 when nobody holds it in memory yet.
+    """
 
     id: UUID
     workflow: str
@@ -90,7 +96,10 @@ class Journal:
         self._node = node
 
     async def take_over(self, connection: Connection) -> datetime | None:
-        """Raise the fence to our epoch; the database's time, or None when a newer owner was here."""
+        """Raise the fence to our epoch.
+
+        Return the database's time, or None when a newer owner was here.
+        """
         moment: datetime | None = await connection.fetchval(self._take_over, self._epoch)
         return moment
 

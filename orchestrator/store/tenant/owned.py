@@ -1,4 +1,4 @@
-"""The one connection of a supervisor: logged in as the tenant's engine role, fenced by its epoch."""
+"""The one connection of a supervisor: in its tenant's engine role, fenced by its epoch."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RECONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 
 SESSION = {
-    # One plan for the connection's life, and always through the indexes: the tables are empty when it is
-    # made, so statistics would choose scans that turn wrong as they grow.
+    # One plan for the connection's life, and always through the indexes: the tables are empty when
+    # it is made, so statistics would choose scans that turn wrong as they grow.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -39,9 +39,9 @@ SESSION = {
 class OwnedConnection:
     """Runs the fenced statements of one tenant, one at a time.
 
-    A connection that breaks is opened again and the statement sent again: every one of them is safe to
-    repeat. All methods raise LeaseLost when a newer owner has the tenant, and DatabaseUnavailable or
-    DatabaseRefused when no connection can be had.
+    A connection that breaks is opened again and the statement sent again: every one of them is safe
+    to repeat. All methods raise LeaseLost when a newer owner has the tenant, and
+    DatabaseUnavailable or DatabaseRefused when no connection can be had.
     """
 
     def __init__(
