@@ -13,13 +13,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -39,29 +39,25 @@ AIRLINES = HERE / "data" / "airlines.csv"
 
 START_TIMEOUT = 60.0
 ROUND_TIMEOUT = 90.0
-LOOK = 0.05
+LOOK = 0.1
 """Seconds between two looks at the runs."""
-
-ROUNDS_TO_KILL = 3
-"""How often a round is begun until one is caught with runs under way."""
 
 LONGEST_TEMP = 40
 """A unix socket's path has at most 107 bytes; below a longer directory ours might not fit."""
+
+
+TITLES = ("airline", "flights", "cancelled", "mean delay", "worst", "busiest route", "seconds")
+WIDE = 92
+"""Columns of a terminal that hold the titles in one line."""
 
 
 class DemoFailed(Exception):
     """Something is not as it has to be; the message says what."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """One run for every airline, by carrier code."""
-
-    name: str
-    runs: Mapping[str, RunHandle]
-
-
+Runs = Mapping[str, RunHandle]
 Views = Mapping[str, RunView]
+"""What was started and what became of it, by carrier code."""
 
 
 class Demo:
@@ -76,21 +72,25 @@ class Demo:
 
     async def play(self) -> None:
         """Play it all; raises DemoFailed when anything is not as it has to be."""
-        await self._serve()
-        first = await self._start("first")
-        with self._progress("one month of flights, 16 tenants") as progress:
-            views = await self._finish(first, progress)
+        await self._serve("serving")
+        with self._progress("16 airlines, one month") as progress:
+            runs = await self._start("first", self._airlines)
+            views = await self._finish(runs, progress)
         self._check(views)
         self._console.print(self._table(views))
-        names = ["first", *await self._survive_a_kill()]
+        await self._survive_a_kill()
         await self._count_rows()
-        await self._start_again(names)
-        self._say("every flight was counted once, every run ran once, a known key started nothing")
+        await self._start_again()
+        self._say(
+            "nothing was counted twice: every table holds the flights of the file, every task "
+            "succeeded once, a known key started nothing"
+        )
+        await self._stop()
 
     # -- the first round ---------------------------------------------------------------------------
 
-    async def _serve(self) -> float:
-        """Start the daemon and return the seconds until it was ready."""
+    async def _serve(self, word: str) -> None:
+        """Start the daemon and return when it is ready."""
         began = time.monotonic()
         self._daemon.start()
         while time.monotonic() < began + START_TIMEOUT:
@@ -101,79 +101,77 @@ class Demo:
                     raise DemoFailed("the daemon ended instead of serving") from None
                 await asyncio.sleep(LOOK)
             else:
-                took = time.monotonic() - began
                 version = status.database_version.split()[0]
                 self._say(
-                    f"serving {status.tenants} tenants on PostgreSQL {version} after {took:.1f} s"
+                    f"{word} {status.tenants} tenants on PostgreSQL {version} "
+                    f"after {time.monotonic() - began:.1f} s"
                 )
-                return took
+                return
         raise DemoFailed(f"the daemon was not ready within {START_TIMEOUT:.0f} s")
 
-    async def _start(self, name: str) -> Round:
-        """Start a run for every airline; the same name again gives the same runs."""
-        handles = await asyncio.gather(
+    async def _start(self, name: str, carriers: Iterable[str]) -> Runs:
+        """Start a run for each airline; the same name again gives the same runs."""
+        carriers = list(carriers)
+        runs = await asyncio.gather(
             *(
                 self._client.tenant(carrier).start(
                     "monthly_report", {"file": str(MONTH)}, key=f"{MONTH.name} {name}"
                 )
-                for carrier in self._airlines
+                for carrier in carriers
             )
         )
-        return Round(name, dict(zip(self._airlines, handles, strict=True)))
+        return dict(zip(carriers, runs, strict=True))
 
-    async def _finish(self, playing: Round, progress: Progress) -> Views:
+    async def _finish(self, runs: Runs, progress: Progress) -> Views:
         """Return the runs when all have finished."""
+        return await self._until_finished(len(runs), runs, progress)
+
+    async def _until_finished(self, enough: int, runs: Runs, progress: Progress) -> Views:
+        """Return the runs when so many have finished."""
         deadline = time.monotonic() + ROUND_TIMEOUT
         while time.monotonic() < deadline:
-            views = await self._look(playing)
-            finished = sum(view.state.finished for view in views.values())
+            views = await asyncio.gather(*(run.view() for run in runs.values()))
+            finished = sum(view.state.finished for view in views)
             progress.update(progress.task_ids[0], completed=finished)
-            if finished == len(views):
-                return views
+            if finished >= enough:
+                return dict(zip(runs, views, strict=True))
             await asyncio.sleep(LOOK)
-        raise DemoFailed(f"the runs were not all finished within {ROUND_TIMEOUT:.0f} s")
-
-    async def _look(self, playing: Round) -> Views:
-        views = await asyncio.gather(*(run.view() for run in playing.runs.values()))
-        return dict(zip(playing.runs, views, strict=True))
+        raise DemoFailed(f"the runs have not finished within {ROUND_TIMEOUT:.0f} s")
 
     # -- the second --------------------------------------------------------------------------------
 
-    async def _survive_a_kill(self) -> list[str]:
-        """Kill the daemon in the middle of a round; return the names of the rounds it took."""
-        names: list[str] = []
-        for number in range(ROUNDS_TO_KILL):
-            names.append(f"second {number}")
-            with self._progress("once more, and SIGKILL on the way") as progress:
-                playing = await self._start(names[-1])
-                finished = await self._until_some_finished(playing, progress)
-                self._daemon.kill()
-                killed_at = datetime.now(UTC)
-                began = time.monotonic()
-                await self._serve()
-                views = await self._finish(playing, progress)
-            took = time.monotonic() - began
-            self._check(views)
-            under_way = sum(_finished_at(view) > killed_at for view in views.values())
-            if under_way:
-                repeated = sum(task.attempt > 1 for view in views.values() for task in view.tasks)
-                self._say(
-                    f"killed with {finished} runs seen finished and {under_way} of "
-                    f"{len(views)} under way; {took:.1f} s after the restart began all had "
-                    f"finished, {repeated} interrupted tasks ran again",
-                    "recovered",
-                )
-                return names
-        raise DemoFailed(f"{ROUNDS_TO_KILL} rounds were over before the daemon could be killed")
+    async def _survive_a_kill(self) -> None:
+        """Kill the daemon with some runs finished and some under way, and start it again."""
+        with self._progress("once more, and SIGKILL") as progress:
+            runs = await self._second_round_under_way(progress)
+            self._daemon.kill()
+            killed_at = datetime.now(UTC)
+            began = time.monotonic()
+            await self._serve("killed; serving again")
+            views = await self._finish(runs, progress)
+        took = time.monotonic() - began
+        self._check(views)
+        under_way = sum(_finished_at(view) > killed_at for view in views.values())
+        if not 0 < under_way < len(views):
+            raise DemoFailed(f"{under_way} of {len(views)} runs were under way at the kill")
+        again = sum(task.attempt > 1 for view in views.values() for task in view.tasks)
+        self._say(
+            f"SIGKILL with {under_way} of {len(views)} runs under way; {took:.1f} s after the "
+            f"restart all had finished; {again} interrupted tasks ran again",
+            "recovered:",
+        )
 
-    async def _until_some_finished(self, playing: Round, progress: Progress) -> int:
-        while True:
-            views = await self._look(playing)
-            finished = sum(view.state.finished for view in views.values())
-            progress.update(progress.task_ids[0], completed=finished)
-            if finished:
-                return finished
-            await asyncio.sleep(LOOK)
+    async def _second_round_under_way(self, progress: Progress) -> Runs:
+        """Return a round of which some runs have finished and others are in their first task."""
+        carriers = list(self._airlines)
+        half = len(carriers) // 2
+        early = await self._start("second", carriers[:half])
+        await self._until_finished(1, early, progress)
+        late = await self._start("second", carriers[half:])
+        async with asyncio.timeout(ROUND_TIMEOUT):
+            while True:
+                if (await self._client.status()).running_tasks:
+                    return {**early, **late}
 
     # -- is it right? ------------------------------------------------------------------------------
 
@@ -201,18 +199,26 @@ class Demo:
                     f"{expected['flights']}"
                 )
 
-    async def _start_again(self, names: list[str]) -> None:
+    async def _start_again(self) -> None:
         """Send every request again: each has to give the run that is there."""
-        again = [await self._start(name) for name in names]
+        first = await self._start("first", self._airlines)
+        second = await self._start("second", self._airlines)
         for carrier in self._airlines:
             page = await self._client.tenant(carrier).runs(workflow="monthly_report")
-            known = {playing.runs[carrier].id for playing in again}
-            if {run.id for run in page.runs} != known or len(page.runs) != len(names):
-                raise DemoFailed(f"{carrier} has {len(page.runs)} reports instead of {len(names)}")
+            if [run.id for run in page.runs] != [second[carrier].id, first[carrier].id]:
+                raise DemoFailed(f"{carrier} has {len(page.runs)} reports instead of 2")
+
+    async def _stop(self) -> None:
+        """Let the daemon end as on SIGTERM from systemd."""
+        began = time.monotonic()
+        code = await asyncio.to_thread(self._daemon.stop)
+        if code != 0:
+            raise DemoFailed(f"the daemon ended with {code} after SIGTERM")
+        self._say(f"stopped within {time.monotonic() - began:.1f} s")
 
     # -- what it looks like ------------------------------------------------------------------------
 
-    def _say(self, text: str, word: str = "ok") -> None:
+    def _say(self, text: str, word: str = "ok:") -> None:
         self._console.print(f"[green]{word}[/] {text}", soft_wrap=True)
 
     def _progress(self, what: str) -> Progress:
@@ -223,17 +229,20 @@ class Demo:
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
         progress.add_task(what, total=len(self._airlines))
         return progress
 
     def _table(self, views: Views) -> Table:
-        table = Table(header_style="bold")
-        table.add_column("airline", no_wrap=True)
-        for title in ("flights", "cancelled", "mean delay", "worst"):
-            table.add_column(title, justify="right")
-        table.add_column("busiest route")
-        table.add_column("seconds", justify="right")
+        narrow = self._console.width < WIDE
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+        for title in TITLES:
+            table.add_column(
+                title.replace(" ", "\n") if narrow else f" {title}",
+                justify="left" if title in {"airline", "busiest route"} else "right",
+                no_wrap=True,
+            )
         for carrier, view in sorted(views.items(), key=lambda item: -item[1].output["flights"]):
             table.add_row(self._airlines[carrier], *_cells(view.output), f"{_seconds(view):.2f}")
         return table
@@ -242,13 +251,15 @@ class Demo:
 def main() -> int:
     """Run the demo and return the exit code."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     home = _new_home()
     daemon = Daemon(CONFIG, home)
     try:
         asyncio.run(_play(console, daemon))
-    except (DemoFailed, InsulaError) as error:
+    except (DemoFailed, InsulaError, TimeoutError) as error:
         console.print(f"[red]the demo failed:[/] {error}", soft_wrap=True)
         console.print("the end of the daemon's log:", style="dim")
         console.print(daemon.log_tail(), markup=False, soft_wrap=True)

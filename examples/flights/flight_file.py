@@ -6,10 +6,10 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar
 
 from orchestrator import Fail
 
@@ -26,6 +26,9 @@ LONGEST_CODE = 20
 
 MOST = 999_999_999
 """Nine digits fit PostgreSQL's integer."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -134,10 +137,13 @@ def _read_chunks(path: Path, carrier: str, size: int) -> Iterator[Chunk]:
         lines = csv.reader(_lines(text))
         header = next(lines, [])
         check_header(header)
+        line = 2
         empty = True
-        while rows := list(islice(_rows(lines, header), size)):
-            empty = False
-            yield _chunk(rows, header, carrier)
+        while rows := list(islice(lines, size)):
+            chunk = _chunk(rows, header, carrier, line)
+            line += len(rows)
+            empty = empty and not chunk.months
+            yield chunk
         if empty:
             raise ValueError("a header and no flights")
 
@@ -150,31 +156,32 @@ def _lines(text: TextIO) -> Iterator[str]:
         yield line
 
 
-def _rows(lines: Iterator[list[str]], header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the number of its line; blank lines do not matter."""
-    for number, values in enumerate(lines, start=2):
-        if not values:
-            continue
-        if len(values) != len(header):
-            raise ValueError(
-                f"line {number}: {len(values)} values, the header names {len(header)} columns"
-            )
-        yield number, values
-
-
-def _chunk(rows: Sequence[tuple[int, list[str]]], header: Sequence[str], carrier: str) -> Chunk:
+def _chunk(rows: Sequence[list[str]], header: Sequence[str], carrier: str, first: int) -> Chunk:
+    """Sort out some rows, of which the first is line `first`; blank lines do not matter."""
     year, month, who = (header.index(name) for name in ("year", "month", "carrier"))
-    months: dict[tuple[str, str], tuple[int, int]] = {}
-    flights: list[Flight] = []
-    for number, values in rows:
-        try:
-            if (values[year], values[month]) not in months:
-                months[values[year], values[month]] = parse_month(values[year], values[month])
+    months: dict[tuple[str, str], int] = {}
+    ours: list[tuple[int, list[str]]] = []
+    for line, values in enumerate(rows, first):
+        if len(values) == len(header):
+            months.setdefault((values[year], values[month]), line)
             if values[who] == carrier:
-                flights.append(parse_flight(dict(zip(header, values, strict=True))))
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
-    return Chunk(frozenset(months.values()), flights)
+                ours.append((line, values))
+        elif values:
+            raise ValueError(
+                f"line {line}: {len(values)} values, the header names {len(header)} columns"
+            )
+    return Chunk(
+        frozenset(_at(line, parse_month, *written) for written, line in months.items()),
+        [_at(line, parse_flight, dict(zip(header, values, strict=True))) for line, values in ours],
+    )
+
+
+def _at(line: int, parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `parse` makes of it; its error names the line."""
+    try:
+        return parse(*args, **kwargs)
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from None
 
 
 def _number(row: Mapping[str, str], column: str, least: int, most: int) -> int:

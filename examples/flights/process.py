@@ -56,8 +56,8 @@ class Daemon:
             self._process.kill()
             self._process.wait()
 
-    def stop(self) -> None:
-        """End everything that was started, whatever state it is in."""
+    def stop(self) -> int | None:
+        """End everything that was started, whatever state it is in; return the exit code."""
         if self._process is not None and self.alive:
             self._process.terminate()
             try:
@@ -66,6 +66,7 @@ class Daemon:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
         self._stop_postgres()
+        return self._process.returncode if self._process is not None else None
 
     def log_tail(self) -> str:
         """Return the last lines of the daemon's log."""

@@ -155,8 +155,9 @@ def test_an_empty_file_is_called_empty(path: Path) -> None:
     assert problem(path) == f"{path}: empty, its first line should name the columns"
 
 
-def test_a_header_alone_is_not_a_month(path: Path) -> None:
-    write(path, HEADER)
+@pytest.mark.parametrize("lines", [[HEADER], [HEADER, "", ""]])
+def test_a_header_alone_is_not_a_month(path: Path, lines: list[str]) -> None:
+    write(path, *lines)
 
     assert problem(path) == f"{path}: a header and no flights"
 
