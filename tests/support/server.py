@@ -1,7 +1,7 @@
 """The PostgreSQL server of a test session.
 
-In this order: INSULA_TEST_DSN, a superuser's URL; INSULA_TEST_PG_BIN, the directory of a server's
-programs; a Docker engine; the embedded server.
+In this order: INSULA_TEST_DSN, a superuser's URL to a server that checks passwords;
+INSULA_TEST_PG_BIN, the directory of a server's programs; a Docker engine; the embedded server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ _UNSAFE_AND_FAST = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
-    # Passwords have to be right: only the superuser comes in without one.
     "max_connections": "200",
 }
 CHECKED = ("local all postgres trust", "local all all scram-sha-256")
