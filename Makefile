@@ -75,7 +75,7 @@ docs: $(INSTALLED) ## write the reference pages that are made from the code
 
 .PHONY: bench
 bench: $(INSTALLED) ## run the benchmarks
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.engine
 
 .PHONY: lock
 lock: ## pin the dependencies anew (needs uv, see CONTRIBUTING.md)
