@@ -117,18 +117,19 @@ async def ensure_provisioned(
     `control` leads to the control schema and `server` to the database that holds the tenant;
     they may be one connection. Costs one query when everything is there.
     """
-    row = await tenants.fetch(control, tenant)
-    if not needs_provisioning(row, spec):
-        return row
-    done = await provision(server, tenant, spec, rotation=row.rotation)
-    await tenants.mark_provisioned(
-        control,
-        tenant,
-        engine_version=done.engine_version,
-        app_version=done.app_version,
-        fingerprint=done.fingerprint,
-    )
-    return await tenants.fetch(control, tenant)
+    with _errors(tenant):
+        row = await tenants.fetch(control, tenant)
+        if not needs_provisioning(row, spec):
+            return row
+        done = await provision(server, tenant, spec, rotation=row.rotation)
+        await tenants.mark_provisioned(
+            control,
+            tenant,
+            engine_version=done.engine_version,
+            app_version=done.app_version,
+            fingerprint=done.fingerprint,
+        )
+        return await tenants.fetch(control, tenant)
 
 
 async def provision(
