@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-import asyncpg
-
 from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
@@ -126,9 +124,7 @@ def classify(error: BaseException) -> Failure:
         return Failure.PERMANENT
     if isinstance(error, DatabaseUnavailable):
         return Failure.INFRASTRUCTURE
-    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
-        return _OF_DRIVER.get(classify_driver(error), Failure.CRASH)
-    return Failure.CRASH
+    return _OF_DRIVER.get(classify_driver(error), Failure.CRASH)
 
 
 def _quarantine(record: Record, policy: Policy) -> tuple[Decision, Record]:

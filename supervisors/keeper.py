@@ -15,11 +15,10 @@ from uuid import UUID
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import asyncpg
 import structlog
 
 from orchestrator.model.errors import InsulaError, NodeNameInUse, Unavailable
-from orchestrator.store.connect import Connection, Target, connect
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target, connect
 from orchestrator.store.control import nodes
 
 LOCK_SECONDS = 5.0
@@ -114,7 +113,7 @@ class NodeKeeper:
                 await nodes.lock(connection, self._node.name)
             with anyio.fail_after(self._node.renewal):
                 await nodes.register(connection, self._node.id, self._node.name, self._lifetime)
-        except (Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (Unavailable, *DRIVER_ERRORS) as error:
             log.warning("node.renewal_failed", error=str(error))
             connection.terminate()
         return connection
@@ -126,7 +125,7 @@ class NodeKeeper:
                 if not connection.is_closed():
                     await nodes.leave(connection, self._node.id)
                     await connection.close()
-        except (InsulaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (InsulaError, *DRIVER_ERRORS) as error:
             log.warning("node.leave_failed", error=str(error))
 
     async def _connect(self) -> Connection:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
-import asyncpg
 import structlog
 
 from orchestrator.engine.execution import Execution
 from orchestrator.store.tenant.journal import (
+    REFUSED,
     Batch,
     ChangedRun,
     Committed,
@@ -31,18 +31,6 @@ MAX_ROWS = 500
 """Beyond this a batch only adds latency: 100 rows take 4 ms, 300 about 10, 1,000 about 25."""
 
 log = structlog.get_logger(__name__)
-
-REFUSED = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    asyncpg.exceptions.DataError,
-)
-"""What the database says of rows it will not store.
-
-The batch is bisected until the offender is alone.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from orchestrator.store import sql
@@ -19,6 +20,15 @@ TAKE_OVER = _QUERIES["take_over"]
 CONFIRM = _QUERIES["confirm"]
 FLUSH = _QUERIES["flush"]
 KNOWN = _QUERIES["known"]
+
+
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.exceptions.DataError,
+)
+"""What the driver raises for rows that the database will not store."""
 
 
 class NewRun(msgspec.Struct, frozen=True):
