@@ -1,0 +1,44 @@
+"""The workflows that are measured: they do nothing, so every figure is the engine's own cost."""
+
+from __future__ import annotations
+
+from orchestrator import Context, Workflow, job
+
+
+@job("one_step")
+async def one_step(ctx: Context) -> int:
+    """Return at once."""
+    return 1
+
+
+chain = Workflow("chain_of_five")
+
+
+@chain.task()
+async def first(ctx: Context) -> int:
+    """Return at once."""
+    return 1
+
+
+@chain.task(after=[first])
+async def second(ctx: Context) -> int:
+    """Return at once."""
+    return 2
+
+
+@chain.task(after=[second])
+async def third(ctx: Context) -> int:
+    """Return at once."""
+    return 3
+
+
+@chain.task(after=[third])
+async def fourth(ctx: Context) -> int:
+    """Return at once."""
+    return 4
+
+
+@chain.task(after=[fourth])
+async def fifth(ctx: Context) -> int:
+    """Return at once."""
+    return 5
