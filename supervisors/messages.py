@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
+from orchestrator.engine.control import Verb
 from orchestrator.engine.reply import Reply
 from orchestrator.model.api import Started, StartRun
+from orchestrator.model.states import RunState
+from orchestrator.store.tenant.journal import Sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,47 @@ class Submit:
     deadline: float
 
 
-Message = Submit
+@dataclass(frozen=True, slots=True)
+class SendSignal:
+    """Deliver a signal to a run."""
+
+    signal: Sent
+    reply: Reply[None]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRun:
+    """Cancel, pause, resume or retry a run; answered with its state."""
+
+    run: UUID
+    verb: Verb
+    reason: str
+    reply: Reply[RunState]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatRun:
+    """Start a run again from a task on, or as a whole."""
+
+    run: UUID
+    task: str | None
+    reply: Reply[list[Started]]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetPause:
+    """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
+
+    workflow: str
+    paused: bool
+    reply: Reply[None]
+    deadline: float
+
+
+Message = Submit | SendSignal | ChangeRun | RepeatRun | SetPause
 
 
 class Stop(StrEnum):

@@ -9,6 +9,7 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.engine.durable import Durable, Port
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Outcome
@@ -27,8 +28,14 @@ class Attempts:
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
 
-    async def run(self, execution: Execution, name: str) -> Outcome:
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """The tenant's worker threads."""
+        return self._threads
+
+    async def run(self, execution: Execution, name: str, port: Port) -> Outcome:
         """Run the current attempt of task `name` and return what came of it."""
+        durable = Durable(port, execution, name)
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
         structlog.contextvars.bind_contextvars(run=str(execution.id), task=name, attempt=attempt)
@@ -39,8 +46,10 @@ class Attempts:
             tenant=tenant_info(self._config()),
             database=self._database,
             current=Current(run_id=execution.id, task=name, attempt=attempt),
+            durable=durable,
         )
-        return await execute(task, ctx, execution.workflow.parameters[name], self._threads)
+        parameters = execution.workflow.parameters[name]
+        return await execute(task, ctx, parameters, durable, self._threads)
 
     def retry(self, execution: Execution, name: str) -> Retry:
         """Return the task's policy, cut to what the tenant may have."""

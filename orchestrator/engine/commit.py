@@ -16,14 +16,12 @@ from typing import Protocol
 import anyio
 import structlog
 
-from orchestrator.engine.execution import Execution
+from orchestrator.engine.execution import Drained, Execution
 from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
-    ChangedRun,
     Committed,
     Known,
-    Logged,
     NewRun,
 )
 
@@ -32,14 +30,13 @@ MAX_ROWS = 500
 
 log = structlog.get_logger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What one flush writes of one run, and what may happen afterwards."""
 
     execution: Execution
-    new: NewRun | None
-    changed: ChangedRun | None
-    logged: Logged | None
+    written: Drained
     effects: Sequence[Callable[[], None]]
 
 
@@ -104,7 +101,7 @@ class GroupCommit:
         items = []
         for execution in touched:
             del self._touched[execution]
-            items.append(Item(execution, *execution.drain(), execution.effects()))
+            items.append(Item(execution, execution.drain(), execution.effects()))
         return items
 
     async def _commit(self, items: Sequence[Item]) -> None:
@@ -114,23 +111,19 @@ class GroupCommit:
             await self._bisect(items, error)
             return
         for item in items:
-            if item.new is not None and item.new.id in known:
-                self._listener.is_known(item.execution, known[item.new.id])
+            if item.execution.id in known:
+                self._listener.is_known(item.execution, known[item.execution.id])
                 continue
             for effect in item.effects:
                 effect()
 
     async def _write(self, items: Sequence[Item]) -> dict[object, Known]:
-        batch = Batch(
-            added=[item.new for item in items if item.new is not None],
-            changed=[item.changed for item in items if item.changed is not None],
-            logged=[item.logged for item in items if item.logged is not None],
-        )
-        if not (batch.added or batch.changed or batch.logged):
+        batch = _batch([item.written for item in items])
+        if not (batch.rows or batch.taken or batch.nudged):
             return {}
         committed = await self._writer.flush(batch)
         self.flushes += 1
-        self.rows += len(batch.added) + len(batch.changed) + len(batch.logged)
+        self.rows += batch.rows
         if committed.added == len(batch.added):
             return {}
         return _already_there(batch.added, await self._writer.known(batch.added))
@@ -143,9 +136,21 @@ class GroupCommit:
             return
         (item,) = items
         log.warning("run.refused", run=str(item.execution.id), error=str(error))
-        if item.new is None:
-            item.execution.refuse(item.logged)
-        self._listener.is_refused(item.execution, error, new=item.new is not None)
+        new = item.written.new is not None
+        if not new:
+            item.execution.refuse(item.written.logged)
+        self._listener.is_refused(item.execution, error, new=new)
+
+
+def _batch(written: Sequence[Drained]) -> Batch:
+    added = [run.new for run in written if run.new is not None]
+    return Batch(
+        added=added + [child for run in written for child in run.children],
+        changed=[run.changed for run in written if run.changed is not None],
+        logged=[run.logged for run in written if run.logged is not None],
+        taken=[signal for run in written for signal in run.taken],
+        nudged=[run.nudged for run in written if run.nudged is not None],
+    )
 
 
 def _already_there(added: Sequence[NewRun], stored: Sequence[Known]) -> dict[object, Known]:

@@ -7,11 +7,14 @@ alike.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
+from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.api import Failure
 
+OnClose = Literal["cancel", "abandon"]
 NOTHING = msgspec.Raw(b"{}")
 """What a task that set nothing put into the context; compared by identity."""
 
@@ -24,15 +27,23 @@ class RunStarted(Entry, frozen=True, tag="run.started"):
     """A supervisor took the run up for the first time.
 
     `shape` is the digest of the DAG it keeps.
+    
+
+    `origin` is the run that it repeats, from a task on or as a whole.
     """
 
     shape: str
+    origin: UUID | None = None
 
 
 class RunRecovered(Entry, frozen=True, tag="run.recovered"):
-    """A new owner took the run over; the attempts that were under way, `lost`, start again."""
+    """A new owner took the run over; the attempts that were under way, `lost`, start again.
+
+    `crashed` when the owner before did not end of its own accord: then they are suspects.
+    """
 
     lost: list[str]
+    crashed: bool = False
 
 
 class TaskStarted(Entry, frozen=True, tag="task.started"):
@@ -78,10 +89,98 @@ class TaskSkipped(Entry, frozen=True, tag="task.skipped"):
     task: str
 
 
+class TaskParked(Entry, frozen=True, tag="task.parked"):
+    """The task waits without a slot: until a time, for a signal or for a child, whichever comes first."""
+
+    task: str
+    due_at: datetime | None = None
+    signals: list[str] = []
+    children: list[UUID] = []
+
+
+class TaskResumed(Entry, frozen=True, tag="task.resumed"):
+    """The task is run again from its beginning; what it did durably is remembered."""
+
+    task: str
+
+
+class StepDone(Entry, frozen=True, tag="step.done"):
+    """`ctx.step` number `step` of the task returned."""
+
+    task: str
+    step: int
+    name: str
+    value: msgspec.Raw
+
+
+class SleepSet(Entry, frozen=True, tag="sleep.set"):
+    """`ctx.sleep` began; it is over at `due_at` (the database's time)."""
+
+    task: str
+    step: int
+    due_at: datetime
+
+
+class SignalAwaited(Entry, frozen=True, tag="signal.awaited"):
+    """`ctx.wait_signal` began; it gives up at `due_at`."""
+
+    task: str
+    step: int
+    name: str
+    due_at: datetime | None = None
+
+
+class SignalTaken(Entry, frozen=True, tag="signal.taken"):
+    """`ctx.wait_signal` got its message, which nobody else will."""
+
+    task: str
+    step: int
+    name: str
+    signal: UUID
+    payload: msgspec.Raw
+
+
+class SignalMissed(Entry, frozen=True, tag="signal.missed"):
+    """`ctx.wait_signal` gave up."""
+
+    task: str
+    step: int
+    name: str
+
+
+class ChildStarted(Entry, frozen=True, tag="child.started"):
+    """`ctx.start_child` added a run; `on_close` says what becomes of it when this run ends first."""
+
+    task: str
+    step: int
+    child: UUID
+    workflow: str
+    on_close: OnClose = "cancel"
+
+
+class ChildEnded(Entry, frozen=True, tag="child.ended"):
+    """The run that `ctx.wait` waited for has ended."""
+
+    task: str
+    step: int
+    child: UUID
+    state: str
+    output: msgspec.Raw
+    error: Failure | None = None
+
+
+class ItemDone(Entry, frozen=True, tag="item.done"):
+    """`ctx.map` finished one item."""
+
+    task: str
+    step: int
+    name: str
+    item: int
+    value: msgspec.Raw
+
+
 class RunSucceeded(Entry, frozen=True, tag="run.succeeded"):
     """Every task settled and none failed."""
-
-    note: str = ""
 
 
 class RunFailed(Entry, frozen=True, tag="run.failed"):
@@ -90,8 +189,57 @@ class RunFailed(Entry, frozen=True, tag="run.failed"):
     error: Failure
 
 
-AnyTaskEntry = TaskStarted | TaskSucceeded | TaskRetrying | TaskFailed | TaskSkipped
-AnyEntry = RunStarted | RunRecovered | RunSucceeded | RunFailed | AnyTaskEntry
+class RunCancelled(Entry, frozen=True, tag="run.cancelled"):
+    """Somebody, or the parent run, cancelled it; it never comes back to life."""
+
+    reason: str = ""
+
+
+class RunDied(Entry, frozen=True, tag="run.died"):
+    """A task of the run was under way too often when the process crashed."""
+
+    error: Failure
+
+
+class RunPaused(Entry, frozen=True, tag="run.paused"):
+    """Nothing more starts until the run is resumed."""
+
+
+class RunResumed(Entry, frozen=True, tag="run.resumed"):
+    """The run goes on."""
+
+
+class RunRetried(Entry, frozen=True, tag="run.retried"):
+    """The failed run goes on: `tasks`, the failed ones and what came after them, start afresh."""
+
+    tasks: list[str]
+
+
+AnyStepEntry = (
+    StepDone
+    | SleepSet
+    | SignalAwaited
+    | SignalTaken
+    | SignalMissed
+    | ChildStarted
+    | ChildEnded
+    | ItemDone
+)
+AnyTaskEntry = (
+    TaskStarted | TaskSucceeded | TaskRetrying | TaskFailed | TaskSkipped | TaskParked | TaskResumed
+)
+AnyRunEntry = (
+    RunStarted
+    | RunRecovered
+    | RunSucceeded
+    | RunFailed
+    | RunCancelled
+    | RunDied
+    | RunPaused
+    | RunResumed
+    | RunRetried
+)
+AnyEntry = AnyRunEntry | AnyTaskEntry | AnyStepEntry
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(list[AnyEntry])

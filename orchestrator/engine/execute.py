@@ -12,6 +12,8 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.engine import outcome
+from orchestrator.engine.durable import Durable, NonDeterminism, Parked
+from orchestrator.engine.entries import TaskParked
 from orchestrator.engine.outcome import Outcome
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import AnyTask
@@ -27,7 +29,11 @@ class TaskExited(Exception):
 
 
 async def execute(
-    task: AnyTask, ctx: Context, parameters: Parameters, limiter: anyio.CapacityLimiter
+    task: AnyTask,
+    ctx: Context,
+    parameters: Parameters,
+    durable: Durable,
+    limiter: anyio.CapacityLimiter,
 ) -> Outcome:
     """Return the outcome of one attempt; nothing but the engine's own cancellation leaves here.
 
@@ -39,8 +45,15 @@ async def execute(
     try:
         with deadline:
             returned = await _call(task, ctx, parameters.decode(ctx.input), limiter)
+            durable.check_finished()
             return outcome.succeeded(returned, ctx.changes)
         return _failure(AttemptTimeout(f"the attempt took longer than {seconds:g} s"), task)
+    except BaseExceptionGroup as error:
+        return _waiting(error) or _failure(error, task)
+    except Parked as error:
+        return outcome.Waiting(error.wait)
+    except NonDeterminism as error:
+        return outcome.Diverged(str(error))
     except asyncio.CancelledError as error:
         if anyio.current_effective_deadline() == -math.inf:
             raise
@@ -62,6 +75,29 @@ async def _call(
     if task.is_async:
         return await call()
     return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
+
+
+def _waiting(group: BaseExceptionGroup[BaseException]) -> Outcome | None:
+    """Return what concurrent durable calls wait for together; None when one of them really failed."""
+    waits, others = group.split(Parked)
+    if waits is None or others is not None:
+        return None
+    found = [error.wait for error in _leaves(waits) if isinstance(error, Parked)]
+    due = [wait.due_at for wait in found if wait.due_at is not None]
+    return outcome.Waiting(
+        TaskParked(
+            task=found[0].task,
+            due_at=min(due, default=None),
+            signals=[name for wait in found for name in wait.signals],
+            children=[child for wait in found for child in wait.children],
+        )
+    )
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
 
 
 def _failure(error: BaseException, task: AnyTask) -> Outcome:

@@ -10,39 +10,18 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.engine import entries
-from orchestrator.engine.entries import AnyEntry, AnyTaskEntry
+from orchestrator.engine.entries import AnyEntry, AnyRunEntry, AnyStepEntry, AnyTaskEntry
 from orchestrator.engine.plan import Plan, plan
+from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.journal import ChangedRun, Logged, NewRun
+from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
-
-NULL = msgspec.Raw(b"null")
-
-
-class TaskProgress:
-    """Where one task of a run stands."""
-
-    __slots__ = ("attempt", "due_at", "error", "failures", "output", "state", "values")
-
-    def __init__(self) -> None:
-        self.state = TaskState.WAITING
-        self.attempt = 0
-        self.failures = 0
-        self.output: msgspec.Raw = NULL
-        self.values = entries.NOTHING
-        self.error: Failure | None = None
-        self.due_at: datetime | None = None
-
-    def fail(self, error: Failure, state: TaskState) -> None:
-        """Count a failed attempt; `state` says whether another follows."""
-        self.state = state
-        self.error = error
-        self.failures += 1
 
 
 class Outputs(Mapping[str, Any]):
-    """Outputs by task, decoded afresh at each look: no task can change what another sees."""
+    """Outputs by task, decoded afresh at each look, so that no task can change what another sees."""
 
     def __init__(self, encoded: Mapping[str, msgspec.Raw]) -> None:
         self._encoded = encoded
@@ -57,6 +36,17 @@ class Outputs(Mapping[str, Any]):
         return len(self._encoded)
 
 
+class Drained(msgspec.Struct, frozen=True):
+    """What one flush writes of one run."""
+
+    new: NewRun | None
+    changed: ChangedRun | None
+    logged: Logged | None
+    children: list[NewRun]
+    taken: list[tuple[UUID, UUID]]
+    nudged: UUID | None
+
+
 class Execution:
     """A run that this supervisor holds.
 
@@ -65,39 +55,62 @@ class Execution:
     """
 
     __slots__ = (
+        "_children",
         "_dirty",
         "_effects",
         "_new",
+        "_owner",
         "_pending",
+        "_reopened",
+        "_row_state",
         "_seq",
+        "_taken",
+        "children",
+        "deadline_at",
+        "ended",
+        "epoch",
         "error",
         "id",
+        "inbox",
         "input",
+        "parent_id",
+        "paused",
         "queue",
+        "rank",
         "shape",
         "state",
         "tasks",
         "workflow",
     )
 
-    def __init__(self, run_id: UUID, workflow: Workflow, run_input: str, queue: str) -> None:
-        self.id = run_id
+    def __init__(self, row: NewRun | Claimed, workflow: Workflow, *, epoch: int) -> None:
+        self.id = row.id
         self.workflow = workflow
-        self.input = run_input
-        self.queue = queue
+        self.input = row.input
+        self.queue = row.queue
+        self.rank = row.rank
+        self.parent_id = row.parent_id
+        self.deadline_at = row.deadline_at
+        self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
+        self.paused = False
         self.error: Failure | None = None
         self.shape: str | None = None
         self.tasks = {name: TaskProgress() for name in workflow.graph.order}
+        self.inbox: list[Signal] = []
+        self.ended: dict[UUID, RunEnd] = {}
+        self.children: dict[UUID, entries.OnClose] = {}
         self._seq = 0
         self._pending: list[AnyEntry] = []
         self._effects: list[Callable[[], None]] = []
-        self._new: NewRun | None = None
+        self._children: list[NewRun] = []
+        self._taken: list[tuple[UUID, UUID]] = []
+        self._new = row if isinstance(row, NewRun) else None
         self._dirty = False
+        self._reopened = False
+        self._row_state = None if isinstance(row, NewRun) else row.state
 
-    def add(self, new: NewRun) -> None:
-        """Make the run's row part of the next flush."""
-        self._new = new
+    # -- what happens ------------------------------------------------------------------
 
     def record(self, entry: AnyEntry) -> None:
         """Apply `entry` and queue it for the next flush."""
@@ -109,6 +122,27 @@ class Execution:
     def on_durable(self, effect: Callable[[], None]) -> None:
         """Call `effect` once everything recorded so far is committed."""
         self._effects.append(effect)
+
+    def add_child(self, child: NewRun) -> None:
+        """Add a run in the same flush as the entry that says so."""
+        self._children.append(child)
+
+    def take(self, signal: Signal) -> None:
+        """Consume a signal in the same flush as the entry that says so."""
+        self.inbox.remove(signal)
+        self._taken.append((self.id, signal.id))
+
+    def leave(self) -> None:
+        """Give the run's row back to the table: the next flush leaves it to whoever claims it."""
+        self.epoch = 0
+        self._dirty = True
+
+    def keep(self) -> None:
+        """Hold the run: take back `leave`, and correct a row that says otherwise."""
+        if self.epoch != self._owner or self._row_state not in (None, self.state):
+            self.epoch = self._owner
+            self._dirty = True
+        self._row_state = None
 
     def replay(self, first: int, text: str) -> None:
         """Apply entries read back from the journal; `first` is the number of the first one.
@@ -124,44 +158,84 @@ class Execution:
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
+        if isinstance(entry, AnyStepEntry):
+            self.tasks[entry.task].apply(entry)
+            if isinstance(entry, entries.ChildStarted):
+                self.children[entry.child] = entry.on_close
+            elif isinstance(entry, entries.ChildEnded):
+                self.children.pop(entry.child, None)
+        elif isinstance(entry, AnyTaskEntry):
+            self._apply_to_task(entry)
+        else:
+            self._apply_to_run(entry)
+
+    def _apply_to_run(self, entry: AnyRunEntry) -> None:
         match entry:
             case entries.RunStarted(shape=shape):
-                self.state = RunState.RUNNING
                 self.shape = shape
-            case entries.RunRecovered(lost=lost):
-                self.state = RunState.RUNNING
-                for name in lost:
-                    self.tasks[name].state = TaskState.READY
+            case entries.RunRecovered():
+                self._recover(entry)
             case entries.RunSucceeded():
                 self.state = RunState.SUCCEEDED
             case entries.RunFailed(error=error):
-                self.state = RunState.FAILED
-                self.error = error
+                self.state, self.error = RunState.FAILED, error
+            case entries.RunDied(error=error):
+                self.state, self.error = RunState.DEAD, error
+            case entries.RunCancelled(reason=reason):
+                self.state = RunState.CANCELLED
+                self.error = Failure(type="Cancelled", message=reason or "the run was cancelled")
+            case entries.RunPaused():
+                self.paused = True
+            case entries.RunResumed():
+                self.paused = False
+            case entries.RunRetried(tasks=names):
+                self.state, self.error, self._reopened = RunState.RUNNING, None, True
+                for name in names:
+                    self.tasks[name].reset()
             case _:
-                self._apply_to_task(entry)
+                assert_never(entry)
+        if not self.state.finished:
+            self.state = self._standing()
+
+    def _recover(self, entry: entries.RunRecovered) -> None:
+        for name in entry.lost:
+            self.tasks[name].state = TaskState.READY
+            self.tasks[name].crashes += entry.crashed
 
     def _apply_to_task(self, entry: AnyTaskEntry) -> None:
         task = self.tasks[entry.task]
         match entry:
             case entries.TaskStarted(attempt=attempt):
-                self.state = RunState.RUNNING
-                task.state = TaskState.RUNNING
-                task.attempt = attempt
-                task.due_at = None
+                task.state, task.attempt, task.due_at = TaskState.RUNNING, attempt, None
+            case entries.TaskResumed():
+                task.state, task.wait, task.due_at = TaskState.RUNNING, None, None
             case entries.TaskSucceeded(output=output, values=values):
-                task.state = TaskState.SUCCEEDED
-                task.output = output
-                task.values = values
+                task.state, task.output, task.values = TaskState.SUCCEEDED, output, values
+                task.steps = None
             case entries.TaskRetrying(error=error, due_at=due_at):
                 task.fail(error, TaskState.RETRYING)
                 task.due_at = due_at
-                self.state = RunState.RUNNING if self.busy else RunState.WAITING
             case entries.TaskFailed(error=error):
                 task.fail(error, TaskState.FAILED)
             case entries.TaskSkipped():
                 task.state = TaskState.SKIPPED
+            case entries.TaskParked(due_at=due_at):
+                task.state, task.wait, task.due_at = TaskState.PARKED, entry, due_at
             case _:
                 assert_never(entry)
+        self.state = self._standing()
+
+    def _standing(self) -> RunState:
+        """Where an unfinished run stands, from its tasks."""
+        if not self.started:
+            return RunState.PAUSED if self.paused else RunState.QUEUED
+        if any(task.state is TaskState.RUNNING for task in self.tasks.values()):
+            return RunState.RUNNING
+        if self.paused:
+            return RunState.PAUSED
+        return RunState.WAITING if self.resting else RunState.RUNNING
+
+    # -- what it is --------------------------------------------------------------------
 
     def next(self) -> Plan:
         """Return what may start, what never will, and whether the run is through."""
@@ -184,16 +258,31 @@ class Execution:
         )
 
     @property
-    def busy(self) -> bool:
-        """True while an attempt is under way or may start now."""
-        return any(
-            task.state in (TaskState.RUNNING, TaskState.READY) for task in self.tasks.values()
-        )
+    def resting(self) -> bool:
+        """True when nothing runs and nothing can before a time, a signal or a child."""
+        states = [task.state for task in self.tasks.values()]
+        rests = any(state in _RESTING for state in states)
+        return rests and not any(state in _MOVING for state in states)
 
     @property
     def next_due(self) -> datetime | None:
-        """When the earliest resting task may be tried again."""
+        """When the earliest resting task may go on."""
         return min((t.due_at for t in self.tasks.values() if t.due_at is not None), default=None)
+
+    @property
+    def look_at(self) -> datetime | None:
+        """When a resting run is to be looked at if nothing comes before."""
+        return min((d for d in (self.next_due, self.deadline_at) if d is not None), default=None)
+
+    def resumable(self, name: str, now: datetime) -> bool:
+        """Return whether what a parked task waits for has come."""
+        task = self.tasks[name]
+        wait = task.wait
+        if task.state is not TaskState.PARKED or wait is None:
+            return False
+        due = wait.due_at is not None and wait.due_at <= now
+        sent = any(signal.name in wait.signals for signal in self.inbox)
+        return due or sent or any(child in self.ended for child in wait.children)
 
     @property
     def first_failure(self) -> Failure | None:
@@ -202,11 +291,14 @@ class Execution:
         return next(failed, None)
 
     def values_before(self, name: str) -> dict[str, Any]:
-        """Return the context that task `name` sees: the input, then what its ancestors set."""
+        """Return the context that task `name` sees.
+
+        It is the input and what the task's ancestors set, in order.
+        """
         return self._merge(self.workflow.graph.ancestors[name])
 
     def outputs_before(self, name: str) -> Mapping[str, Any]:
-        """Return the outputs of all ancestors of task `name`, each decoded when it is asked for."""
+        """Return the outputs of the ancestors of task `name`; each is decoded when asked for."""
         return Outputs({up: self.tasks[up].output for up in self.workflow.graph.ancestors[name]})
 
     def output(self) -> bytes:
@@ -216,19 +308,24 @@ class Execution:
             return bytes(self.tasks[sinks[0]].output)
         return msgspec.json.encode({name: self.tasks[name].output for name in sinks})
 
-    def drain(self) -> tuple[NewRun | None, ChangedRun | None, Logged | None]:
+    # -- what is written ---------------------------------------------------------------
+
+    def drain(self) -> Drained:
         """Take what the next flush has to write of this run."""
         new, self._new = self._new, None
         changed = self._row() if self._dirty and new is None else None
-        self._dirty = False
+        nudged = self.parent_id if changed is not None and changed.finished else None
+        self._dirty = self._reopened = False
         logged = None
         if self._pending:
             logged = Logged(self.id, self._seq, entries.encode(self._pending), new is not None)
             self._seq += len(self._pending)
             self._pending = []
         if new is not None:
-            new = msgspec.structs.replace(new, state=self.state)
-        return new, changed, logged
+            new = msgspec.structs.replace(new, state=self.state, epoch=self.epoch)
+        children, self._children = self._children, []
+        taken, self._taken = self._taken, []
+        return Drained(new, changed, logged, children, taken, nudged)
 
     def effects(self) -> list[Callable[[], None]]:
         """Take what waits for the flush that `drain` was called for."""
@@ -242,10 +339,10 @@ class Execution:
         self._pending = []
         self._effects = []
 
-    def park(self, reason: str) -> None:
+    def park(self, failure: Failure) -> None:
         """Leave the run as it is, blocked, with the reason; its journal is not touched."""
         self.state = RunState.BLOCKED
-        self.error = Failure(type="WorkflowChanged", message=reason)
+        self.error = failure
         self._pending = []
         self._dirty = True
 
@@ -258,8 +355,10 @@ class Execution:
             output=self.output().decode() if succeeded else None,
             context=self._final_context() if finished else None,
             error=msgspec.json.encode(self.error).decode() if self.error else None,
-            due_at=self.next_due if self.state is RunState.WAITING else None,
+            due_at=self.look_at if self.state is RunState.WAITING else None,
+            epoch=self.epoch,
             finished=finished,
+            reopened=self._reopened,
         )
 
     def _final_context(self) -> str:
@@ -276,4 +375,11 @@ class Execution:
         return merged
 
 
-_WITH_ROW = (entries.RunRecovered, entries.TaskRetrying)
+_WITH_ROW = (
+    entries.RunRecovered,
+    entries.RunRetried,
+    entries.TaskRetrying,
+    entries.TaskParked,
+)
+_RESTING = frozenset({TaskState.RETRYING, TaskState.PARKED})
+_MOVING = frozenset({TaskState.RUNNING, TaskState.READY})

@@ -12,12 +12,16 @@ from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
 from orchestrator.quota.limits import Usage, Wanted, check_submit
+from orchestrator.settings.duration import Duration
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 
 KEY_CHARACTERS = 255
+AGING_SECONDS = 60
+"""A run of priority 0 goes before one of priority 9 that came nine minutes later."""
+
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -32,7 +36,10 @@ class Accepted(msgspec.Struct, frozen=True):
     tags: str
     input: str
 
-    def row(self, *, epoch: int) -> NewRun:
+    due_at: datetime | None
+    deadline_at: datetime | None
+
+    def row(self, *, epoch: int, now: datetime, parent: UUID | None = None) -> NewRun:
         """Return the row to add; `epoch` 0 leaves it to be claimed later."""
         return NewRun(
             id=self.id,
@@ -41,11 +48,20 @@ class Accepted(msgspec.Struct, frozen=True):
             state="queued",
             queue=self.queue,
             priority=self.priority,
+            rank=rank(now, self.priority),
             epoch=epoch,
             key=self.key,
             tags=self.tags,
             input=self.input,
+            parent_id=parent,
+            due_at=self.due_at,
+            deadline_at=self.deadline_at,
         )
+
+
+def rank(now: datetime, priority: int) -> int:
+    """Return the place in the queue, lower first: a step of priority is worth AGING_SECONDS of waiting."""
+    return int((now.timestamp() - priority * AGING_SECONDS) * 1000)
 
 
 def accept(
@@ -71,7 +87,7 @@ def accept(
         raise InvalidInput(
             "; ".join(problems), hint="nothing was stored", data={"problems": problems}
         )
-    accepted = [_accepted(run, flow) for run, flow in zip(runs, workflows, strict=True)]
+    accepted = [_accepted(run, flow, now) for run, flow in zip(runs, workflows, strict=True)]
     wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
     check_submit(config.id, config.limits, usage, wanted, now=now)
     return accepted
@@ -94,12 +110,20 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
         found.append(f"$.key: has 1 to {KEY_CHARACTERS} characters")
     if run.queue is not None and not 0 < len(run.queue) <= KEY_CHARACTERS:
         found.append(f"$.queue: has 1 to {KEY_CHARACTERS} characters")
+    if run.at is not None and (run.delay or run.at.tzinfo is None):
+        found.append("$.at: is a time with its zone, and not given together with a delay")
+    for name, text in (("delay", run.delay), ("deadline", run.deadline)):
+        try:
+            _ = Duration.parse(text) if text else None
+        except ValueError as error:
+            found.append(f"$.{name}: {error}")
     texts = {"key": run.key or "", "queue": run.queue or "", "tags": "".join(run.tags)}
     found += [f"$.{name}: has a NUL character" for name, text in texts.items() if "\0" in text]
     return found
 
 
-def _accepted(run: StartRun, workflow: Workflow) -> Accepted:
+def _accepted(run: StartRun, workflow: Workflow, now: datetime) -> Accepted:
+    due_at = now + Duration.parse(run.delay) if run.delay else run.at
     return Accepted(
         id=new_run_id(),
         workflow=workflow,
@@ -108,4 +132,6 @@ def _accepted(run: StartRun, workflow: Workflow) -> Accepted:
         key=run.key,
         tags=_ENCODER.encode(run.tags).decode(),
         input=_ENCODER.encode(run.input).decode(),
+        due_at=due_at,
+        deadline_at=(due_at or now) + Duration.parse(run.deadline) if run.deadline else None,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.entries import NOTHING, TaskFailed, TaskRetrying
+from orchestrator.engine.entries import NOTHING, TaskFailed, TaskParked, TaskRetrying
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Retry
 
@@ -37,7 +37,26 @@ class Failed:
     retryable: bool
 
 
-Outcome = Succeeded | Failed
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The attempt gave its slot back until what it waits for has come."""
+
+    wait: TaskParked
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The attempt made other durable calls than the journal holds."""
+
+    reason: str
+
+
+Outcome = Succeeded | Failed | Waiting | Diverged
+
+
+def encode(value: Any) -> msgspec.Raw:
+    """Return the JSON form of a value; raises TypeError when it has none."""
+    return msgspec.Raw(_ENCODER.encode(value))
 
 
 def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
@@ -47,8 +66,8 @@ def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     ride in.
     """
     return Succeeded(
-        output=msgspec.Raw(_ENCODER.encode(output)),
-        values=msgspec.Raw(_ENCODER.encode(changes)) if changes else NOTHING,
+        output=encode(output),
+        values=encode(changes) if changes else NOTHING,
     )
 
 

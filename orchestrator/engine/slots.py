@@ -17,6 +17,8 @@ class NodeSlots:
         self.total = total
         self.free = total
         self._line: deque[TenantSlots] = deque()
+        self._solo_taken = False
+        self._solo_line: deque[Callable[[], None]] = deque()
 
     @property
     def used(self) -> int:
@@ -26,6 +28,21 @@ class NodeSlots:
     def tenant(self, *, limit: int | None, weight: int, wake: Callable[[], None]) -> TenantSlots:
         """Return the share of one tenant; `wake` is called when slots were granted to it."""
         return TenantSlots(self, limit=limit or self.total, weight=weight, wake=wake)
+
+    def claim_solo(self, wake: Callable[[], None]) -> bool:
+        """Take the one place for tasks suspected of crashing the process; `wake` when it is refused."""
+        if self._solo_taken:
+            self._solo_line.append(wake)
+            return False
+        self._solo_taken = True
+        return True
+
+    def release_solo(self) -> None:
+        """Free that place and wake all who wait for it; the first to take it has it."""
+        self._solo_taken = False
+        waiting, self._solo_line = self._solo_line, deque()
+        for wake in waiting:
+            wake()
 
     def claim(self, tenant: TenantSlots) -> bool:
         """Take a slot for `tenant`, or put it at the end of the line."""
@@ -83,6 +100,14 @@ class TenantSlots:
         """Free a slot that was taken."""
         self.used -= 1
         self._node.release(1)
+
+    def take_solo(self) -> bool:
+        """Take the node's one place for suspects; `wake` follows when there is none."""
+        return self._node.claim_solo(self._wake)
+
+    def give_back_solo(self) -> None:
+        """Free that place."""
+        self._node.release_solo()
 
     def settle(self) -> None:
         """Return what was granted and not taken."""

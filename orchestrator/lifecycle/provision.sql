@@ -69,10 +69,12 @@ GRANT USAGE ON SCHEMA :"schema" TO :"engine", :"app";
 -- name: grant_engine
 -- A list, not ALL TABLES: the engine's login has no right on the application's tables, and the
 -- application's has none here. The share lock on the fence needs UPDATE.
-REVOKE ALL ON tenant.wf_fence, tenant.wf_run, tenant.wf_event, tenant.wf_migration
+REVOKE ALL ON tenant.wf_fence, tenant.wf_run, tenant.wf_event, tenant.wf_signal, tenant.wf_pause,
+              tenant.wf_migration
     FROM PUBLIC, :"engine", :"app";
 GRANT SELECT, UPDATE ON tenant.wf_fence TO :"engine";
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event TO :"engine";
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.wf_signal,
+                                        tenant.wf_pause TO :"engine";
 GRANT SELECT ON tenant.wf_migration TO :"engine";
 
 -- name: ledger

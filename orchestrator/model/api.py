@@ -18,7 +18,11 @@ class Wire(
 
 
 class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/tenants/{id}/runs`. `input` is the run's first context."""
+    """Body of `POST /v1/tenants/{id}/runs`. `input` is the run's first context.
+
+    It starts after `delay` ("5m") or not before `at`, and fails when it has not ended within
+    `deadline` from then.
+    """
 
     workflow: str
     input: dict[str, Any] = {}
@@ -26,6 +30,9 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: str | None = None
     priority: int = 0
     tags: list[str] = []
+    delay: str | None = None
+    at: datetime | None = None
+    deadline: str | None = None
 
 
 class Started(Wire, frozen=True, kw_only=True):

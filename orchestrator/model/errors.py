@@ -12,7 +12,7 @@
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── RunError               about one run
-    │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunRefused
+    │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
     │   └── InvalidRequest, NotAllowed
     └── Unavailable            try again
@@ -229,6 +229,12 @@ class InvalidInput(RunError):
     """The input does not fit the workflow; the sentence names every path."""
 
     code = "input_invalid"
+
+
+class RunConflict(RunError):
+    """The state of the run does not allow it."""
+
+    code = "run_conflict"
 
 
 class RunRefused(RunError):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from datetime import timedelta
+from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from orchestrator.model.errors import InsulaError
+from orchestrator.settings.duration import Duration
+from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inline
 from orchestrator.workflow.task import Task
 
 T = TypeVar("T")
@@ -93,6 +96,7 @@ class Context:
         tenant: TenantInfo | None = None,
         database: Database | None = None,
         current: Current | None = None,
+        durable: Durability | None = None,
     ) -> None:
         self.input: dict[str, Any] = dict(input or {})
         self.tenant = tenant or TenantInfo()
@@ -105,6 +109,7 @@ class Context:
         self._values = {**self.input, **(values or {})}
         self._outputs = outputs or {}
         self._database = database
+        self._durable = durable or Inline()
 
     @property
     def idempotency_key(self) -> str:
@@ -133,6 +138,74 @@ class Context:
         Called when the attempt is over, so that a left thread can not write.
         """
         self._database = None
+        self._durable.close()
+
+    # -- durable calls: a task that waits, or is run again, gets the same answers --------
+
+    async def step(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Return `function(*args)`, called once: after a crash or retry the stored result comes back.
+
+        The result must have a JSON form. Steps are told apart by their order and name, so a workflow
+        that changes them under a running run needs a new version. A sync function runs in a thread.
+        """
+        return await self._durable.step(name, function, args)
+
+    async def sleep(self, span: str | float | timedelta) -> None:
+        """Return when `span` ("90s", seconds or a timedelta) has passed, even over restarts.
+
+        A long sleep takes no slot and no memory: the task is run again when it is over.
+        """
+        await self._durable.sleep(_span(span))
+
+    async def wait_signal(
+        self, name: str, *, timeout: str | float | timedelta | None = None
+    ) -> Any:
+        """Return the payload of the next signal `name` to this run; each is taken once.
+
+        Raises TimeoutError when none came within `timeout`.
+        """
+        return await self._durable.wait_signal(name, None if timeout is None else _span(timeout))
+
+    async def start_child(
+        self,
+        workflow: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        queue: str | None = None,
+        priority: int = 0,
+        on_close: Literal["cancel", "abandon"] = "cancel",
+    ) -> Child:
+        """Start a run of this tenant's, once, and return it for `wait`.
+
+        When this run ends before the child, the child is cancelled, or goes on if abandoned.
+        """
+        request = ChildRequest(
+            workflow=workflow,
+            input=dict(input or {}),
+            queue=queue,
+            priority=priority,
+            on_close=on_close,
+        )
+        return await self._durable.start_child(request)
+
+    async def wait(self, child: Child) -> Any:
+        """Return the output of a child once it has ended; raises ChildFailed when it did not succeed."""
+        return await self._durable.wait(child)
+
+    async def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        name: str | None = None,
+        concurrency: int = 10,
+    ) -> list[Any]:
+        """Return `function(item)` for each item, at most `concurrency` at a time, each called once.
+
+        `function` takes the item alone and makes no durable calls itself.
+        """
+        label: str = name or getattr(function, "__name__", "map")
+        return await self._durable.map(label, function, list(items), concurrency)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the context's value under `key`: set here, by an ancestor, or given as input."""
@@ -158,3 +231,9 @@ class Context:
             )
         value: T = self._outputs[name]
         return value
+
+
+def _span(span: str | float | timedelta) -> timedelta:
+    if isinstance(span, timedelta):
+        return span
+    return Duration.parse(span) if isinstance(span, str) else timedelta(seconds=span)

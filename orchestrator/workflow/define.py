@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
@@ -14,7 +15,7 @@ from orchestrator.workflow.context import Context
 from orchestrator.workflow.parameters import Parameters
 from orchestrator.workflow.retry import Retry
 from orchestrator.workflow.rules import When
-from orchestrator.workflow.task import Task
+from orchestrator.workflow.task import Executor, Task
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,12 +79,14 @@ class Workflow:
         retry: Retry | None = None,
         timeout: str | None = None,
         name: str | None = None,
+        executor: Executor = "thread",
     ) -> Define:
         """Return a decorator that makes a function a task of this workflow.
 
         `after` names the tasks it comes after, `timeout` ("5m") bounds one attempt. An async
-        function runs on the event loop, any other in a worker thread. DefinitionError for a
-        duplicate name.
+        function runs on the event loop, any other in a worker thread, or with `executor="process"`
+        in a worker process, which is killed at its timeout and has no `ctx.db`. DefinitionError
+        for a duplicate name.
         """
 
         def add(function: Callable[..., Any]) -> AnyTask:
@@ -95,6 +98,7 @@ class Workflow:
                 when=When(when),
                 retry=retry or Retry(),
                 timeout=_timeout(timeout),
+                executor=executor,
             )
             self._add(task)
             return task
@@ -121,6 +125,9 @@ class Workflow:
         if not self.tasks:
             raise DefinitionError(f"workflow {self.name!r} has no task")
         _ = self.graph, self.parameters
+        for task in self.tasks.values():
+            if task.executor == "process":
+                _check_importable(task)
 
     def input_problems(self, given: Mapping[str, Any]) -> list[str]:
         """Return every reason, with its path, why `given` does not fit the tasks' parameters."""
@@ -161,6 +168,7 @@ def job(
     queue: str = "default",
     retry: Retry | None = None,
     timeout: str | None = None,
+    executor: Executor = "thread",
 ) -> Callable[[Callable[..., Any]], Job]:
     """Return a decorator that makes a function a workflow of one task.
 
@@ -170,10 +178,48 @@ def job(
 
     def make(function: Callable[..., Any]) -> Job:
         made = Job(name, version=version, queue=queue)
-        made.task(retry=retry, timeout=timeout)(function)
+        made.task(retry=retry, timeout=timeout, executor=executor)(function)
         return made
 
     return make
+
+
+def function_at(module: str, qualname: str) -> Callable[..., Any]:
+    """Import the function that stands under a name, itself or as a task or job.
+
+    >>> function_at("reports.monthly", "summarise")
+    """
+    value: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        value = getattr(value, part)
+    if isinstance(value, Job):
+        (value,) = value.tasks.values()
+    function: Callable[..., Any] = value.function if isinstance(value, Task) else value
+    return function
+
+
+def _check_importable(task: AnyTask) -> None:
+    """Raise DefinitionError when a worker process would find something else under the name."""
+    module, name = task.function.__module__, task.function.__qualname__
+    hint = "executor='process' needs a function that keeps its own name in a module"
+    if module == "__main__":
+        raise DefinitionError(
+            f"{task.where}: task {task.name!r}: a worker process can not import the program's "
+            "main module",
+            hint=hint,
+        )
+    try:
+        found = function_at(module, name)
+    except (ImportError, AttributeError) as error:
+        raise DefinitionError(
+            f"{task.where}: task {task.name!r}: a worker process can not import it: {error}",
+            hint=hint,
+        ) from error
+    if found is not task.function:
+        raise DefinitionError(
+            f"{task.where}: task {task.name!r}: {module}.{name} is another function by now",
+            hint=hint,
+        )
 
 
 def _timeout(text: str | None) -> Any:

@@ -35,6 +35,10 @@ class Registry:
                 )
         return cls(indexed, {workflow.name: workflow for workflow in indexed.values()})
 
+    def serving(self, name: str, version: str) -> Workflow | None:
+        """Return what continues a run of that version, '' meaning the latest; None when not served."""
+        return self.workflows.get((name, version)) if version else self.latest.get(name)
+
     def find(self, name: str) -> Workflow:
         """Return the workflow that new runs of `name` get; WorkflowNotFound names what there is."""
         try:

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_args
 
+from orchestrator.model.errors import DefinitionError
 from orchestrator.workflow.parameters import Parameters
 from orchestrator.workflow.retry import Retry
 from orchestrator.workflow.rules import When
@@ -16,13 +17,16 @@ P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T", covariant=True)
 
+Executor = Literal["thread", "process"]
+
 
 @dataclass(frozen=True, eq=False)
 class Task(Generic[P, R, T]):
     """A node of the DAG. Calling it calls the plain function, so a unit test needs nothing else.
 
     `R` is what the call returns and `T` the task's output: for an async function the call returns
-    an awaitable of the output. `timeout` bounds one attempt.
+    an awaitable of the output. `timeout` bounds one attempt. `executor` is where a sync function
+    runs. Raises DefinitionError when it can not run there.
     """
 
     workflow: str
@@ -32,6 +36,16 @@ class Task(Generic[P, R, T]):
     when: When = When.ALL_SUCCEEDED
     retry: Retry = field(default_factory=Retry)
     timeout: timedelta | None = None
+    executor: Executor = "thread"
+
+    def __post_init__(self) -> None:
+        if self.executor not in get_args(Executor):
+            known = " or ".join(repr(each) for each in get_args(Executor))
+            raise DefinitionError(
+                f"{self.where}: task {self.name!r}: executor is {known}; got {self.executor!r}"
+            )
+        if self.executor == "process":
+            self._check_process()
 
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function as it was written."""
@@ -39,7 +53,7 @@ class Task(Generic[P, R, T]):
 
     @property
     def is_async(self) -> bool:
-        """True when attempts run on the event loop, False when in a worker thread."""
+        """True when attempts run on the event loop, False when where `executor` says."""
         return inspect.iscoroutinefunction(self.function)
 
     @property
@@ -54,3 +68,18 @@ class Task(Generic[P, R, T]):
         DefinitionError when that can not be told.
         """
         return Parameters.of(self.function, f"{self.where}: task {self.name!r}")
+
+    def _check_process(self) -> None:
+        if self.is_async:
+            raise DefinitionError(
+                f"{self.where}: task {self.name!r}: an async function runs on the event loop, "
+                "executor='process' is for sync functions",
+                hint="write it with def, or leave out executor",
+            )
+        name = getattr(self.function, "__qualname__", "")
+        if not name or "<" in name or not getattr(self.function, "__module__", ""):
+            raise DefinitionError(
+                f"{self.where}: task {self.name!r}: a worker process can not import "
+                f"{name or repr(self.function)}",
+                hint="executor='process' needs a function defined at the top level of a module",
+            )

@@ -20,6 +20,10 @@ TAKE_OVER = _QUERIES["take_over"]
 CONFIRM = _QUERIES["confirm"]
 FLUSH = _QUERIES["flush"]
 KNOWN = _QUERIES["known"]
+SEND = _QUERIES["send"]
+TAKE = _QUERIES["take"]
+NUDGE = _QUERIES["nudge"]
+HOLD = _QUERIES["hold"]
 
 
 REFUSED = (
@@ -43,10 +47,14 @@ class NewRun(msgspec.Struct, frozen=True):
     state: str
     queue: str
     priority: int
+    rank: int
     epoch: int
     key: str | None
     tags: str
     input: str
+    parent_id: UUID | None = None
+    due_at: datetime | None = None
+    deadline_at: datetime | None = None
 
 
 class ChangedRun(msgspec.Struct, frozen=True):
@@ -58,7 +66,9 @@ class ChangedRun(msgspec.Struct, frozen=True):
     context: str | None
     error: str | None
     due_at: datetime | None
+    epoch: int
     finished: bool
+    reopened: bool = False
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -70,12 +80,31 @@ class Logged(msgspec.Struct, frozen=True):
     fresh: bool
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """One flush."""
+class Sent(msgspec.Struct, frozen=True):
+    """A signal for a run; `payload` is JSON text."""
 
-    added: Sequence[NewRun]
-    changed: Sequence[ChangedRun]
-    logged: Sequence[Logged]
+    run_id: UUID
+    id: UUID
+    name: str
+    key: str | None
+    payload: str
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One flush. `taken` are signals (run and id) that its entries have consumed, and `nudged` runs that
+    are to be looked at if they rest outside memory.
+    """
+
+    added: Sequence[NewRun] = ()
+    changed: Sequence[ChangedRun] = ()
+    logged: Sequence[Logged] = ()
+    taken: Sequence[tuple[UUID, UUID]] = ()
+    nudged: Sequence[UUID] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows it writes."""
+        return len(self.added) + len(self.changed) + len(self.logged)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -102,6 +131,10 @@ class Journal:
         self._take_over = sql.bind(TAKE_OVER, schema)
         self._confirm = sql.bind(CONFIRM, schema)
         self._known = sql.bind(KNOWN, schema)
+        self._send = sql.bind(SEND, schema)
+        self._take = sql.bind(TAKE, schema)
+        self._nudge = sql.bind(NUDGE, schema)
+        self._hold = sql.bind(HOLD, schema)
         self._epoch = epoch
         self._node = node
 
@@ -119,7 +152,38 @@ class Journal:
         return moment
 
     async def flush(self, connection: Connection, batch: Batch) -> Committed | None:
-        """Commit `batch`; None when the fence refused it, and then nothing was written."""
+        """Commit `batch`; None when the fence refused it, and then nothing was written.
+
+        One statement, but for the rare batch that takes signals or nudges other runs.
+        """
+        if not (batch.taken or batch.nudged):
+            return await self._write(connection, batch)
+        async with connection.transaction():
+            committed = await self._write(connection, batch)
+            if committed is not None:
+                runs, signals = [r for r, _ in batch.taken], [s for _, s in batch.taken]
+                await connection.execute(self._take, runs, signals)
+                await connection.execute(self._nudge, list(batch.nudged))
+        return committed
+
+    async def send(self, connection: Connection, signals: Sequence[Sent]) -> set[UUID] | None:
+        """Leave signals and return the runs that can take one; None when we are not the owner."""
+        async with connection.transaction():
+            if await connection.fetchval(self._hold, self._epoch) is None:
+                return None
+            runs = [signal.run_id for signal in signals]
+            rows = await connection.fetch(
+                self._send,
+                runs,
+                [signal.id for signal in signals],
+                [signal.name for signal in signals],
+                [signal.key for signal in signals],
+                [signal.payload for signal in signals],
+            )
+            await connection.execute(self._nudge, runs)
+        return {row[0] for row in rows}
+
+    async def _write(self, connection: Connection, batch: Batch) -> Committed | None:
         added, changed, logged = batch.added, batch.changed, batch.logged
         row = await connection.fetchrow(
             self._flush,
@@ -131,17 +195,23 @@ class Journal:
             [run.state for run in added],
             [run.queue for run in added],
             [run.priority for run in added],
+            [run.rank for run in added],
             [run.epoch for run in added],
             [run.key for run in added],
             [run.tags for run in added],
             [run.input for run in added],
+            [run.parent_id for run in added],
+            [run.due_at for run in added],
+            [run.deadline_at for run in added],
             [run.id for run in changed],
             [run.state for run in changed],
             [run.output for run in changed],
             [run.context for run in changed],
             [run.error for run in changed],
             [run.due_at for run in changed],
+            [run.epoch for run in changed],
             [run.finished for run in changed],
+            [run.reopened for run in changed],
             [event.run_id for event in logged],
             [event.seq for event in logged],
             [event.entries for event in logged],

@@ -8,43 +8,80 @@ RETURNING clock_timestamp();
 -- After a lost connection: are we still the owner? Tells the database's time as well.
 SELECT clock_timestamp() FROM tenant.wf_fence WHERE epoch = $1;
 
+-- name: hold
+-- The fence for a transaction of several statements.
+SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE;
+
 -- name: flush
 -- One group commit: new runs, changed runs and what happened to them, for all runs of the tenant together.
 -- Every part joins the fence; no row back means that nothing was written and the tenant has a newer owner.
 -- A new run whose key is known is not added, and neither are its entries; the count tells. Sent again after
--- an ambiguous commit, the same batch finds its own rows and changes nothing.
+-- an ambiguous commit, the same batch finds its own rows and changes nothing. A finished run changes only
+-- when it is reopened.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), added AS (
     INSERT INTO tenant.wf_run
-        (id, workflow, version, state, queue, priority, epoch, key, tags, input, started_at)
-    SELECT n.id, n.workflow, n.version, n.state, n.queue, n.priority, n.epoch, n.key,
+        (id, workflow, version, state, queue, priority, rank, epoch, key, tags, input,
+         parent_id, due_at, deadline_at, started_at)
+    SELECT n.id, n.workflow, n.version, n.state, n.queue, n.priority, n.rank, n.epoch, n.key,
            ARRAY(SELECT json_array_elements_text(n.tags)), n.input,
+           n.parent_id, n.due_at, n.deadline_at,
            CASE WHEN n.state = 'running' THEN clock_timestamp() END
     FROM fence, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int2[],
-                       $9::int8[], $10::text[], $11::json[], $12::json[])
-         AS n (id, workflow, version, state, queue, priority, epoch, key, tags, input)
+                       $9::int8[], $10::int8[], $11::text[], $12::json[], $13::json[],
+                       $14::uuid[], $15::timestamptz[], $16::timestamptz[])
+         AS n (id, workflow, version, state, queue, priority, rank, epoch, key, tags, input,
+               parent_id, due_at, deadline_at)
     ON CONFLICT DO NOTHING
     RETURNING id
 ), changed AS (
     UPDATE tenant.wf_run AS run
     SET state = c.state, output = c.output, context = c.context, error = c.error, due_at = c.due_at,
+        epoch = c.epoch,
         started_at = CASE WHEN c.state = 'queued' THEN run.started_at
                      ELSE coalesce(run.started_at, clock_timestamp()) END,
         finished_at = CASE WHEN c.finished THEN clock_timestamp() END
-    FROM fence, unnest($13::uuid[], $14::text[], $15::json[], $16::json[], $17::json[],
-                       $18::timestamptz[], $19::bool[])
-         AS c (id, state, output, context, error, due_at, finished)
-    WHERE run.id = c.id AND run.finished_at IS NULL
+    FROM fence, unnest($17::uuid[], $18::text[], $19::json[], $20::json[], $21::json[],
+                       $22::timestamptz[], $23::int8[], $24::bool[], $25::bool[])
+         AS c (id, state, output, context, error, due_at, epoch, finished, reopened)
+    WHERE run.id = c.id AND (run.finished_at IS NULL OR c.reopened)
 ), logged AS (
     INSERT INTO tenant.wf_event (run_id, seq, epoch, node, entries)
     SELECT e.run_id, e.seq, $1, $2, e.entries
-    FROM fence, unnest($20::uuid[], $21::int4[], $22::json[], $23::bool[])
+    FROM fence, unnest($26::uuid[], $27::int4[], $28::json[], $29::bool[])
          AS e (run_id, seq, entries, fresh)
     WHERE NOT e.fresh OR e.run_id IN (SELECT id FROM added)
     ON CONFLICT DO NOTHING
 )
 SELECT clock_timestamp(), (SELECT count(*) FROM added) FROM fence;
+
+-- name: send
+-- Leave signals for runs that are not finished; a key that was used before leaves nothing more. The rows
+-- that come back are the runs that can still take one.
+WITH live AS (
+    SELECT run.id FROM tenant.wf_run AS run
+    WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL
+), sent AS (
+    INSERT INTO tenant.wf_signal (run_id, id, name, key, payload)
+    SELECT s.run_id, s.id, s.name, s.key, s.payload
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::json[])
+         AS s (run_id, id, name, key, payload)
+    WHERE s.run_id IN (SELECT id FROM live)
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM live;
+
+-- name: take
+-- Delete the signals that this flush's entries have taken.
+DELETE FROM tenant.wf_signal AS signal
+USING unnest($1::uuid[], $2::uuid[]) AS t (run_id, id)
+WHERE signal.run_id = t.run_id AND signal.id = t.id;
+
+-- name: nudge
+-- Let runs that rest outside memory be looked at now.
+UPDATE tenant.wf_run AS run SET due_at = clock_timestamp()
+WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL AND run.state = 'waiting' AND run.epoch = 0;
 
 -- name: known
 -- Which run holds each id or key: asked only when a flush added fewer runs than it was given.

@@ -13,8 +13,8 @@ import tenacity
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import Connection, classify
-from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun
-from orchestrator.store.tenant.runs import Claimed, Claims, Entries
+from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun, Sent
+from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Outside, RunEnd, Signal
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -87,9 +87,37 @@ class OwnedConnection:
         await self._run(self._claims.block)
         return await self._run(lambda c: self._claims.claim(c, limit))
 
-    async def unclaimed(self) -> int:
-        """Return how many runs wait outside memory."""
-        return await self._run(self._claims.unclaimed)
+    async def claim_these(self, runs: Sequence[UUID]) -> list[Claimed]:
+        """Take certain runs into memory, whatever their state."""
+        return await self._run(lambda c: self._claims.claim_these(c, runs))
+
+    async def peek(self, run: UUID) -> Claimed | None:
+        """Return one run as it is, without taking it."""
+        return await self._run(lambda c: self._claims.peek(c, run))
+
+    async def outside(self) -> Outside:
+        """Return what waits outside memory."""
+        return await self._run(self._claims.outside)
+
+    async def signals(self, runs: Sequence[UUID]) -> list[Signal]:
+        """Return what was sent to `runs` and not taken yet."""
+        return await self._run(lambda c: self._claims.signals(c, runs))
+
+    async def ended(self, runs: Sequence[UUID]) -> list[RunEnd]:
+        """Return how `runs` ended, of those that have."""
+        return await self._run(lambda c: self._claims.ended(c, runs))
+
+    async def send(self, signals: Sequence[Sent]) -> set[UUID]:
+        """Leave signals; return the runs that can take one."""
+        return self._ours(await self._run(lambda c: self._journal.send(c, signals)))
+
+    async def set_pause(self, workflow: str, *, paused: bool) -> None:
+        """Let `workflow`, or with '' the whole tenant, start nothing for now, or again."""
+        await self._run(lambda c: self._claims.set_pause(c, workflow, paused=paused))
+
+    async def paused(self) -> set[str]:
+        """Return the workflows that are paused; '' stands for all."""
+        return await self._run(self._claims.paused)
 
     async def accepted_lately(self) -> list[tuple[datetime, int]]:
         """Return how many runs were accepted in each minute of the last day."""

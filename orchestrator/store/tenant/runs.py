@@ -18,7 +18,14 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
 BLOCK = _QUERIES["block"]
-UNCLAIMED = _QUERIES["unclaimed"]
+CLAIM_THESE = _QUERIES["claim_these"]
+PEEK = _QUERIES["peek"]
+OUTSIDE = _QUERIES["outside"]
+SIGNALS = _QUERIES["signals"]
+ENDED = _QUERIES["ended"]
+PAUSE = _QUERIES["pause"]
+UNPAUSE = _QUERIES["unpause"]
+PAUSED = _QUERIES["paused"]
 ACCEPTED_LATELY = _QUERIES["accepted_lately"]
 ENTRIES = _QUERIES["entries"]
 PAGE = _QUERIES["page"]
@@ -39,8 +46,36 @@ class Claimed(msgspec.Struct, frozen=True):
     state: str
     queue: str
     priority: int
+    rank: int
     key: str | None
     input: str
+    parent_id: UUID | None
+    deadline_at: datetime | None
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """What waits outside memory: how many runs could begin now, and when the next is due."""
+
+    waiting: int
+    due_at: datetime | None
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """A message to a run that it has not taken yet; `payload` is JSON text."""
+
+    run_id: UUID
+    id: UUID
+    name: str
+    payload: str
+
+
+class RunEnd(msgspec.Struct, frozen=True):
+    """How a run ended; `output` and `error` are JSON text."""
+
+    id: UUID
+    state: str
+    output: str | None
+    error: str | None
 
 
 class Entries(msgspec.Struct, frozen=True):
@@ -100,7 +135,14 @@ class Claims:
     def __init__(self, schema: str, *, epoch: int, served: Served) -> None:
         self._claim = sql.bind(CLAIM, schema)
         self._block = sql.bind(BLOCK, schema)
-        self._unclaimed = sql.bind(UNCLAIMED, schema)
+        self._claim_these = sql.bind(CLAIM_THESE, schema)
+        self._peek = sql.bind(PEEK, schema)
+        self._outside = sql.bind(OUTSIDE, schema)
+        self._signals = sql.bind(SIGNALS, schema)
+        self._ended = sql.bind(ENDED, schema)
+        self._pause = sql.bind(PAUSE, schema)
+        self._unpause = sql.bind(UNPAUSE, schema)
+        self._paused = sql.bind(PAUSED, schema)
         self._accepted_lately = sql.bind(ACCEPTED_LATELY, schema)
         self._entries = sql.bind(ENTRIES, schema)
         self._epoch = epoch
@@ -118,10 +160,36 @@ class Claims:
         """Park the runs whose workflow or version is not served here, with the reason."""
         await connection.execute(self._block, self._epoch, self._workflows, self._versions)
 
-    async def unclaimed(self, connection: Connection) -> int:
-        """Return how many runs wait outside memory."""
-        count: int = await connection.fetchval(self._unclaimed, self._epoch)
-        return count
+    async def claim_these(self, connection: Connection, runs: Sequence[UUID]) -> list[Claimed]:
+        """Take certain runs, whatever their state; those that do not exist are left out."""
+        rows = await connection.fetch(self._claim_these, self._epoch, runs)
+        return [Claimed(*row) for row in rows]
+
+    async def peek(self, connection: Connection, run: UUID) -> Claimed | None:
+        """Return one run as it is, without taking it."""
+        row = await connection.fetchrow(self._peek, run)
+        return None if row is None else Claimed(*row)
+
+    async def outside(self, connection: Connection) -> Outside:
+        """Return what waits outside memory."""
+        row = await connection.fetchrow(self._outside, self._epoch)
+        return Outside(*row) if row else Outside(0, None)
+
+    async def signals(self, connection: Connection, runs: Sequence[UUID]) -> list[Signal]:
+        """Return what was sent to `runs` and not taken yet, oldest first."""
+        return [Signal(*row) for row in await connection.fetch(self._signals, runs)]
+
+    async def ended(self, connection: Connection, runs: Sequence[UUID]) -> list[RunEnd]:
+        """Return how `runs` ended, of those that have."""
+        return [RunEnd(*row) for row in await connection.fetch(self._ended, runs)]
+
+    async def set_pause(self, connection: Connection, workflow: str, *, paused: bool) -> None:
+        """Let `workflow`, or with '' the whole tenant, start nothing for now, or again."""
+        await connection.execute(self._pause if paused else self._unpause, self._epoch, workflow)
+
+    async def paused(self, connection: Connection) -> set[str]:
+        """Return the workflows that are paused; '' stands for all."""
+        return {row[0] for row in await connection.fetch(self._paused)}
 
     async def accepted_lately(self, connection: Connection) -> list[tuple[datetime, int]]:
         """Return how many runs were accepted in each minute of the last day."""

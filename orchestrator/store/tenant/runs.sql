@@ -1,19 +1,56 @@
 -- name: claim
--- Take runs that no living owner holds into memory: new from outside, left by a dead owner, or beyond what
--- fitted before. `$3`, `$4` are the workflows and versions we serve; the others are left to `block`.
+-- Take runs that no living owner holds into memory: left by a dead owner, due, or queued and most urgent.
+-- `$3`, `$4` are the workflows and versions we serve, the version '' stands for any; others are left to
+-- `block`. Paused workflows start nothing new. A run whose code diverged from its journal waits for somebody.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
-), due AS (
-    SELECT run.id FROM tenant.wf_run AS run, fence
-    WHERE run.finished_at IS NULL AND run.epoch < $1
-      AND (run.workflow, run.version) IN (SELECT s.workflow, s.version
-                                          FROM unnest($3::text[], $4::text[]) AS s (workflow, version))
-    ORDER BY run.priority DESC, run.id
-    LIMIT $2
+), served AS MATERIALIZED (
+    SELECT s.workflow, s.version FROM unnest($3::text[], $4::text[]) AS s (workflow, version)
+    UNION SELECT s.workflow, '' FROM unnest($3::text[]) AS s (workflow)
+), found AS (
+    (SELECT run.id FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.state = 'running' AND run.epoch < $1
+       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
+     LIMIT $2)
+    UNION ALL
+    (SELECT run.id FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.due_at <= clock_timestamp()
+       AND run.state IN ('queued', 'waiting') AND run.epoch < $1
+       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
+       AND NOT (run.state = 'queued' AND EXISTS (
+           SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))
+     ORDER BY run.due_at LIMIT $2)
+    UNION ALL
+    (SELECT run.id FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL AND run.epoch < $1
+       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
+       AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
+     ORDER BY run.rank LIMIT $2)
+    UNION ALL
+    (SELECT run.id FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.state = 'blocked' AND run.epoch < $1
+       AND run.error->>'type' <> 'NonDeterminism'
+       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
+     LIMIT $2)
 )
 UPDATE tenant.wf_run AS run SET epoch = $1
-FROM due WHERE run.id = due.id
-RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.key, run.input;
+FROM fence WHERE run.id IN (SELECT id FROM found LIMIT $2)
+RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
+          run.input, run.parent_id, run.deadline_at;
+
+-- name: claim_these
+-- Take certain runs, whatever their state, to do something to them.
+UPDATE tenant.wf_run AS run SET epoch = $1
+FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
+WHERE run.id = ANY($2::uuid[])
+RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
+          run.input, run.parent_id, run.deadline_at;
+
+-- name: peek
+-- One run as it is, without taking it.
+SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
+       run.input, run.parent_id, run.deadline_at
+FROM tenant.wf_run AS run WHERE run.id = $1;
 
 -- name: block
 -- Runs whose workflow or version this daemon does not have: parked, with the reason, never run by wrong code.
@@ -22,14 +59,45 @@ SET state = 'blocked', error = json_build_object(
         'type', 'WorkflowNotServed',
         'message', format('no worker has workflow %s version %s', run.workflow, run.version))
 FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
-WHERE run.finished_at IS NULL AND run.epoch < $1 AND run.state <> 'blocked'
+WHERE run.finished_at IS NULL AND run.state IN ('queued', 'running') AND run.epoch < $1
   AND (run.workflow, run.version) NOT IN (SELECT s.workflow, s.version
-                                          FROM unnest($2::text[], $3::text[]) AS s (workflow, version));
+                                          FROM unnest($2::text[], $3::text[]) AS s (workflow, version)
+                                          UNION SELECT s.workflow, '' FROM unnest($2::text[]) AS s (workflow));
 
--- name: unclaimed
--- How many runs that we could serve wait outside memory.
-SELECT count(*) FROM tenant.wf_run AS run
-WHERE run.finished_at IS NULL AND run.epoch < $1 AND run.state <> 'blocked';
+-- name: outside
+-- What waits outside memory: how many runs could begin now, and when the next one is due.
+SELECT (SELECT count(*) FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state IN ('queued', 'running') AND run.epoch < $1
+          AND (run.due_at IS NULL OR run.due_at <= clock_timestamp())
+          AND NOT (run.state = 'queued' AND EXISTS (
+              SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))),
+       (SELECT min(run.due_at) FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.due_at IS NOT NULL
+          AND run.state IN ('queued', 'waiting') AND run.epoch < $1);
+
+-- name: signals
+-- What was sent to some runs and not taken yet, oldest first.
+SELECT signal.run_id, signal.id, signal.name, signal.payload FROM tenant.wf_signal AS signal
+WHERE signal.run_id = ANY($1::uuid[])
+ORDER BY signal.sent_at, signal.id;
+
+-- name: ended
+-- How some runs ended, of those that have.
+SELECT run.id, run.state, run.output, run.error FROM tenant.wf_run AS run
+WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NOT NULL;
+
+-- name: pause
+INSERT INTO tenant.wf_pause (workflow)
+SELECT $2 FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
+ON CONFLICT DO NOTHING;
+
+-- name: unpause
+DELETE FROM tenant.wf_pause AS p
+USING (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
+WHERE p.workflow = $2;
+
+-- name: paused
+SELECT p.workflow FROM tenant.wf_pause AS p;
 
 -- name: accepted_lately
 -- Runs accepted within a day, by minute. Ids of version 7 begin with the time in milliseconds, so `$1`, the

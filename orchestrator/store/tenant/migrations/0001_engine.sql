@@ -10,7 +10,10 @@ CREATE TABLE tenant.wf_fence (
 INSERT INTO tenant.wf_fence (epoch) VALUES (0);
 
 -- One row a run: what it was asked to do and how it ended. `epoch` is the owner that holds it in memory,
--- 0 when nobody has taken it yet. JSON is stored as text (json, not jsonb): written often, read rarely.
+-- 0 when nobody does. `rank` orders the queue: the time of arrival in milliseconds, earlier by a fixed span
+-- for each step of priority, so that urgent runs go first and no run waits for ever. `due_at` is when a
+-- delayed or resting run is to be looked at. JSON is stored as text (json, not jsonb): written often, read
+-- rarely.
 CREATE TABLE tenant.wf_run (
     id uuid PRIMARY KEY,
     workflow text NOT NULL,
@@ -18,20 +21,42 @@ CREATE TABLE tenant.wf_run (
     state text NOT NULL,
     queue text NOT NULL,
     priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    rank bigint NOT NULL DEFAULT extract(epoch FROM clock_timestamp()) * 1000,
     epoch bigint NOT NULL,
     key text,
+    parent_id uuid,
     tags text[] NOT NULL DEFAULT '{}',
     input json NOT NULL,
     output json,
     context json,
     error json,
     due_at timestamptz,
+    deadline_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at timestamptz,
     finished_at timestamptz
 );
 CREATE UNIQUE INDEX wf_run_by_key ON tenant.wf_run (workflow, key) WHERE key IS NOT NULL;
-CREATE INDEX wf_run_live ON tenant.wf_run (priority DESC, id) WHERE finished_at IS NULL;
+CREATE INDEX wf_run_live ON tenant.wf_run (state, rank) WHERE finished_at IS NULL;
+CREATE INDEX wf_run_due ON tenant.wf_run (due_at) WHERE finished_at IS NULL AND due_at IS NOT NULL;
+
+-- Messages to runs, until they are taken: the journal entry that takes one and its deletion are one commit.
+CREATE TABLE tenant.wf_signal (
+    run_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    key text,
+    payload json NOT NULL,
+    sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, id)
+);
+CREATE UNIQUE INDEX wf_signal_by_key ON tenant.wf_signal (run_id, key) WHERE key IS NOT NULL;
+
+-- Workflows that start nothing for now; the name '' stands for all of them.
+CREATE TABLE tenant.wf_pause (
+    workflow text PRIMARY KEY,
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- The journal, and at the same time the run's event log: insert-only, never updated. A row holds what
 -- happened to one run in one flush; `seq` numbers its first entry, so a run's entries have no gaps.

@@ -1,0 +1,431 @@
+"""The runs in memory: what is ready, who may start, what follows an outcome. All decisions are synchronous."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import assert_never
+from uuid import UUID
+
+import anyio
+import anyio.abc
+import structlog
+
+from orchestrator.engine import entries, outcome
+from orchestrator.engine.attempts import Attempts
+from orchestrator.engine.durable import Port
+from orchestrator.engine.execution import Execution
+from orchestrator.engine.outcome import Diverged, Failed, Outcome, Succeeded, Waiting
+from orchestrator.engine.progress import NULL, TaskProgress
+from orchestrator.engine.pulse import Pulse
+from orchestrator.engine.slots import NodeSlots
+from orchestrator.model.api import Failure
+from orchestrator.model.clock import AnchoredClock
+from orchestrator.model.states import RunState, TaskState
+from orchestrator.settings.tenants import TenantConfig
+
+RESIDENT_WAIT = timedelta(seconds=5)
+"""A run that rests longer leaves memory and comes back from its journal."""
+
+CRASHES = 3
+"""A task that was under way at so many crashes of the process takes its run to the dead letters."""
+
+log = structlog.get_logger(__name__)
+
+
+class Board:
+    """Holds the live runs of one tenant and moves them.
+
+    `touch` hands a run to the next flush; nothing that was recorded takes effect before it has committed.
+    `on_finished` is called when the end of a run is durable.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], TenantConfig],
+        attempts: Attempts,
+        slots: NodeSlots,
+        *,
+        touch: Callable[[Execution], None],
+        on_finished: Callable[[Execution], None],
+    ) -> None:
+        self._config = config
+        self._attempts = attempts
+        self._touch = touch
+        self._on_finished = on_finished
+        self._slots = slots.tenant(
+            limit=config().limits.max_concurrent_tasks, weight=config().weight, wake=self.dispatch
+        )
+        self._queued: list[tuple[int, int, Execution]] = []
+        self._ready: list[tuple[int, int, Execution, str]] = []
+        self._timers: list[tuple[datetime, int, Execution]] = []
+        self._scopes: dict[tuple[UUID, str], anyio.CancelScope] = {}
+        self._order = itertools.count()
+        self._active: set[UUID] = set()
+        self._solo = False
+        self._starting: dict[UUID, int] = {}
+        self._group: anyio.abc.TaskGroup | None = None
+        self._port: Port
+        self.runs: dict[UUID, Execution] = {}
+        self.unstarted: set[UUID] = set()
+        self.paused: set[str] = set()
+        self.accepting = True
+        self.clock: AnchoredClock
+        self.outside_due: datetime | None = None
+        self.changed = Pulse()
+        self.timers_changed = Pulse()
+
+    # -- life --------------------------------------------------------------------------
+
+    def open(self, group: anyio.abc.TaskGroup, port: Port) -> None:
+        """Let attempts start, in `group`."""
+        self._group = group
+        self._port = port
+        self.dispatch()
+
+    def close(self) -> None:
+        """Give the slots back: the group has ended."""
+        self._group = None
+        self._give_back_solo()
+        self._slots.leave()
+
+    @property
+    def busy(self) -> bool:
+        """True while anything can move before the next timer, signal or child."""
+        return bool(self._ready) or any(
+            run.state not in _AT_REST and not self._is_paused(run) for run in self.runs.values()
+        )
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the earliest timer fires, of the runs here and of those outside memory."""
+        first = self._timers[0][0] if self._timers else None
+        return min((due for due in (first, self.outside_due) if due is not None), default=None)
+
+    @property
+    def used_slots(self) -> int:
+        """How many attempts are under way or about to be."""
+        return self._slots.used
+
+    def holds(self, execution: Execution) -> bool:
+        """Return whether the run is here and not finished."""
+        return execution.id in self.runs and not execution.state.finished
+
+    # -- taking runs up ----------------------------------------------------------------
+
+    def hold(self, execution: Execution) -> None:
+        """Take up a run that has not begun."""
+        self.runs[execution.id] = execution
+        self.unstarted.add(execution.id)
+        if execution.deadline_at is not None:
+            self._watch(execution, execution.deadline_at)
+        heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
+        self.admit()
+
+    def take_up(self, execution: Execution, *, crashed: bool) -> None:
+        """Take up a run where its journal ends."""
+        execution.keep()
+        if not execution.started:
+            self.hold(execution)
+            return
+        self.runs[execution.id] = execution
+        self._active.add(execution.id)
+        if execution.deadline_at is not None:
+            self._watch(execution, execution.deadline_at)
+        lost = [n for n, t in execution.tasks.items() if t.state is TaskState.RUNNING]
+        if lost:
+            execution.record(entries.RunRecovered(lost=lost, crashed=crashed))
+        poisoned = next((t for t in execution.tasks.values() if t.crashes >= CRASHES), None)
+        if poisoned is not None:
+            self._end(execution, entries.RunDied(error=_poison(execution, poisoned)))
+            return
+        for name, task in execution.tasks.items():
+            if task.state is TaskState.READY:
+                self._push(execution, name)
+            elif task.due_at is not None:
+                self._watch(execution, task.due_at)
+        self.resume_parked(execution)
+        self.advance(execution)
+
+    def admit(self) -> None:
+        """Let queued runs begin, most urgent first, as far as the tenant may have runs under way."""
+        allowed = self._config().limits.max_concurrent_runs
+        while self._queued and (allowed is None or len(self._active) < allowed):
+            _, _, execution = heapq.heappop(self._queued)
+            if self.holds(execution):
+                self._active.add(execution.id)
+                self.advance(execution)
+
+    # -- moving ------------------------------------------------------------------------
+
+    def advance(self, execution: Execution) -> None:
+        """Record what the plan settles now, line up what it allows, and let a resting run leave."""
+        plan = execution.next()
+        for name in plan.skipped:
+            execution.record(entries.TaskSkipped(task=name))
+        for name in plan.ready:
+            execution.tasks[name].state = TaskState.READY
+            self._push(execution, name)
+        if plan.settled:
+            failure = execution.first_failure
+            ending = entries.RunSucceeded() if failure is None else entries.RunFailed(error=failure)
+            self._end(execution, ending)
+        self._leave_if_resting(execution)
+        self._touch(execution)
+
+    def dispatch(self) -> None:
+        """Start what is ready while there are slots; each start becomes real after its flush."""
+        aside, suspects = [], []
+        while self._group is not None and self.accepting and self._ready and self._slots.take():
+            item = heapq.heappop(self._ready)
+            _, _, execution, name = item
+            if not self.holds(execution) or execution.tasks[name].state is not TaskState.READY:
+                self._slots.give_back()
+            elif self._is_paused(execution):
+                self._slots.give_back()
+                aside.append(item)
+            elif self._is_suspect(execution, name) and not self._take_solo():
+                self._slots.give_back()
+                suspects.append(item)
+            else:
+                self._start(execution, name)
+        for _, _, execution, _ in aside:
+            self._leave_if_resting(execution)
+        for item in suspects:
+            heapq.heappush(self._ready, item)
+        self._slots.settle()
+
+    def tick(self) -> None:
+        """Let go on what has rested long enough, and end what is past its deadline."""
+        now = self.clock.now()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, execution = heapq.heappop(self._timers)
+            if not self.holds(execution):
+                continue
+            if execution.deadline_at is not None and execution.deadline_at <= now:
+                error = Failure(type="DeadlineExceeded", message="the run did not end in time")
+                self._end(execution, entries.RunFailed(error=error))
+                continue
+            for name, task in execution.tasks.items():
+                due = task.due_at is not None and task.due_at <= now
+                if due and task.state is TaskState.RETRYING:
+                    task.state = TaskState.READY
+                    self._push(execution, name)
+            self.resume_parked(execution)
+        self.dispatch()
+
+    def resume_parked(self, execution: Execution) -> None:
+        """Make ready the parked tasks for which something has come."""
+        for name in execution.tasks:
+            if execution.resumable(name, self.clock.now()):
+                execution.tasks[name].state = TaskState.READY
+                self._push(execution, name)
+
+    def cancel(self, execution: Execution, entry: entries.RunCancelled) -> None:
+        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
+        self._end(execution, entry)
+
+    def resume(self, execution: Execution) -> None:
+        """Line up again what a pause had put aside."""
+        for name, task in execution.tasks.items():
+            if task.state is TaskState.READY:
+                self._push(execution, name)
+        self.advance(execution)
+        self.dispatch()
+
+    def forget(self, execution: Execution) -> None:
+        """Let go of a run: it has ended, or rests in the table."""
+        self.runs.pop(execution.id, None)
+        self._active.discard(execution.id)
+        self.unstarted.discard(execution.id)
+        self.forget_starts(execution)
+        self.changed.beat()
+
+    # -- attempts ----------------------------------------------------------------------
+
+    def _start(self, execution: Execution, name: str) -> None:
+        if not execution.started:
+            execution.record(entries.RunStarted(shape=execution.workflow.graph.shape))
+            self.unstarted.discard(execution.id)
+        task = execution.tasks[name]
+        if task.wait is not None:
+            execution.record(entries.TaskResumed(task=name))
+        else:
+            execution.record(entries.TaskStarted(task=name, attempt=task.attempt + 1))
+        self._starting[execution.id] = self._starting.get(execution.id, 0) + 1
+        execution.on_durable(lambda: self._launch(execution, name))
+        self._touch(execution)
+
+    def forget_starts(self, execution: Execution) -> None:
+        """Give back the slots of starts that will never become durable."""
+        for _ in range(self._starting.pop(execution.id, 0)):
+            self._slots.give_back()
+
+    def _launch(self, execution: Execution, name: str) -> None:
+        left = self._starting.pop(execution.id, 1) - 1
+        if left:
+            self._starting[execution.id] = left
+        if self._group is not None:
+            self._group.start_soon(self._attempt, execution, name, name=f"task {name}")
+
+    async def _attempt(self, execution: Execution, name: str) -> None:
+        result: Outcome | None = None
+        with anyio.CancelScope() as scope:
+            self._scopes[execution.id, name] = scope
+            if self.holds(execution):
+                result = await self._attempts.run(execution, name, self._port)
+        self._scopes.pop((execution.id, name), None)
+        self._slots.give_back()
+        if self._is_suspect(execution, name):
+            self._give_back_solo()
+        if result is not None and self.holds(execution):
+            self._settle(execution, name, result)
+        self.dispatch()
+        self.changed.beat()
+
+    def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
+        match result:
+            case Succeeded():
+                execution.record(self._success(name, execution.tasks[name].attempt, result))
+            case Failed():
+                self._fail(execution, name, result)
+            case Waiting(wait=wait):
+                execution.record(wait)
+                if wait.due_at is not None:
+                    self._watch(execution, wait.due_at)
+                self.resume_parked(execution)
+            case Diverged(reason=reason):
+                self.block(execution, Failure(type="NonDeterminism", message=reason, task=name))
+                return
+            case _:
+                assert_never(result)
+        self.advance(execution)
+
+    def block(self, execution: Execution, failure: Failure) -> None:
+        """Park a run that the code here can not continue; nothing is guessed."""
+        log.warning("run.blocked", run=str(execution.id), reason=failure.message)
+        self._cut_off(execution)
+        execution.park(failure)
+        execution.on_durable(lambda: self.forget(execution))
+        self._touch(execution)
+
+    def _success(self, name: str, attempt: int, result: Succeeded) -> entries.TaskSucceeded:
+        allowed = self._config().limits.max_result_bytes
+        size = len(bytes(result.output))
+        kept = allowed is None or size <= allowed
+        return entries.TaskSucceeded(
+            task=name,
+            attempt=attempt,
+            output=result.output if kept else NULL,
+            values=result.values,
+            dropped_bytes=0 if kept else size,
+        )
+
+    def _fail(self, execution: Execution, name: str, result: Failed) -> None:
+        task = execution.tasks[name]
+        entry = outcome.after_failure(
+            outcome.Attempt(name, task.attempt, task.failures + 1),
+            result,
+            self._attempts.retry(execution, name),
+            now=self.clock.now(),
+            chance=random.random(),  # noqa: S311 - jitter, not a secret
+        )
+        execution.record(entry)
+        if isinstance(entry, entries.TaskRetrying):
+            self._watch(execution, entry.due_at)
+
+    # -- the end -----------------------------------------------------------------------
+
+    def _end(self, execution: Execution, entry: entries.AnyRunEntry) -> None:
+        self._cut_off(execution)
+        execution.record(entry)
+        execution.on_durable(lambda: self._finished(execution))
+        self._touch(execution)
+
+    def _finished(self, execution: Execution) -> None:
+        log.debug("run.finished", run=str(execution.id), state=str(execution.state))
+        self.forget(execution)
+        self._on_finished(execution)
+        self.admit()
+        self.dispatch()
+
+    def _cut_off(self, execution: Execution) -> None:
+        for name in execution.tasks:
+            scope = self._scopes.get((execution.id, name))
+            if scope is not None:
+                scope.cancel()
+
+    def _leave_if_resting(self, execution: Execution) -> None:
+        """Let a run leave memory that has nothing to do for a while."""
+        if not self.holds(execution) or not execution.started:
+            return
+        idle_pause = execution.state is RunState.PAUSED
+        due = execution.next_due
+        long = due is None or due - self.clock.now() > RESIDENT_WAIT
+        if idle_pause or (execution.resting and long):
+            execution.leave()
+            execution.on_durable(lambda: self._left(execution))
+
+    def _left(self, execution: Execution) -> None:
+        """Forget a run that rests in the table now, unless something came meanwhile."""
+        if not self.holds(execution):
+            return
+        if execution.state is RunState.PAUSED or execution.resting:
+            self.forget(execution)
+            due = execution.look_at
+            if due is not None and (self.outside_due is None or due < self.outside_due):
+                self.outside_due = due
+                self.timers_changed.beat()
+            self.admit()
+        else:
+            execution.keep()
+            self._touch(execution)
+
+    # -- small things ------------------------------------------------------------------
+
+    def _push(self, execution: Execution, name: str) -> None:
+        heapq.heappush(self._ready, (execution.rank, next(self._order), execution, name))
+
+    def _watch(self, execution: Execution, moment: datetime) -> None:
+        heapq.heappush(self._timers, (moment, next(self._order), execution))
+        self.timers_changed.beat()
+
+    def _is_paused(self, execution: Execution) -> bool:
+        names = self.paused
+        return execution.paused or (
+            bool(names) and ("" in names or execution.workflow.name in names)
+        )
+
+    def _is_suspect(self, execution: Execution, name: str) -> bool:
+        """One more crash would be too many: such tasks run one at a time, so that only the culprit is hit."""
+        return execution.tasks[name].crashes >= CRASHES - 1
+
+    def _take_solo(self) -> bool:
+        if self._solo or not self._slots.take_solo():
+            return False
+        self._solo = True
+        return True
+
+    def _give_back_solo(self) -> None:
+        if self._solo:
+            self._solo = False
+            self._slots.give_back_solo()
+
+    def paused_runs(self) -> Iterator[Execution]:
+        """Return the runs here that a pause holds."""
+        return (run for run in self.runs.values() if self._is_paused(run))
+
+
+def _poison(execution: Execution, task: TaskProgress) -> Failure:
+    name = next(n for n, t in execution.tasks.items() if t is task)
+    return Failure(
+        type="CrashedTooOften",
+        message=f"task {name!r} was under way at {task.crashes} crashes of the process",
+        task=name,
+    )
+
+
+_AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})

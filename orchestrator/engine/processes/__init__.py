@@ -1,0 +1,1 @@
+"""Runs sync tasks in worker processes, which can be killed and bounded."""

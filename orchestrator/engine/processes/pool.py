@@ -1,0 +1,164 @@
+"""The node's worker processes: started when first needed, kept warm, replaced when used up."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.abc
+import structlog
+
+from orchestrator.engine import outcome
+from orchestrator.engine.entries import NOTHING
+from orchestrator.engine.failures import AttemptTimeout, WorkerDied
+from orchestrator.engine.outcome import Failed, Outcome, Succeeded
+from orchestrator.engine.processes.child import Child
+from orchestrator.engine.processes.wire import ProcessCall, Raised, Request, Returned, Setup, kind
+from orchestrator.settings.model import LogSection
+from orchestrator.workflow.define import AnyTask
+from orchestrator.workflow.retry import Fail, Retry
+
+TASKS_PER_WORKER = 200
+"""After so many attempts a worker is replaced, so that what tasks leak does not add up."""
+
+log = structlog.get_logger(__name__)
+
+
+class ProcessPool:
+    """At most `size` worker processes, each with at most `memory_bytes` of address space.
+
+    Attempts get a worker in the order they came. Workers end by SIGKILL, together with everything
+    their tasks started: when an attempt is cancelled or takes too long, when they are used up, when
+    the pool closes, and when the daemon itself is killed.
+
+    >>> async with ProcessPool(size=2, memory_bytes=None) as pool:
+    ...     await pool.run(task, ProcessCall(input=msgspec.Raw(b'{"month": "2024-01"}')))
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        memory_bytes: int | None,
+        tasks_per_worker: int = TASKS_PER_WORKER,
+        log: LogSection | None = None,
+    ) -> None:
+        log = log or LogSection()
+        self._setup = Setup(memory_bytes=memory_bytes, log_level=log.level, log_format=log.format)
+        self._tasks_per_worker = tasks_per_worker
+        self._turns = anyio.Semaphore(size)
+        self._idle: list[Child] = []
+        self._alive: set[Child] = set()
+        self._closed = False
+        self._group: anyio.abc.TaskGroup
+
+    async def __aenter__(self) -> Self:
+        self._group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        await self.close()
+        return await self._group.__aexit__(kind, error, trace)
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes that live now."""
+        return frozenset(child.pid for child in self._alive)
+
+    async def close(self) -> None:
+        """Kill every worker, and return when they are gone; `run` raises from now on."""
+        self._closed = True
+        self._idle.clear()
+        for child in self._alive:
+            child.kill()
+        for child in tuple(self._alive):
+            await child.end()
+
+    async def run(self, task: AnyTask, call: ProcessCall) -> Outcome:
+        """Run one attempt and return what came of it; the task's own timeout is kept here.
+
+        Its time counts from the moment the function is called, not while it waits for a worker.
+        A cancelled attempt's process is dead when this returns. Raises ClosedResourceError when
+        the pool is closed.
+        """
+        seconds = task.timeout.total_seconds() if task.timeout else math.inf
+        request = Request(
+            module=task.function.__module__, qualname=task.function.__qualname__, call=call
+        )
+        try:
+            reply = await self._answer(request, seconds)
+        except (AttemptTimeout, WorkerDied) as error:
+            if self._closed:
+                raise anyio.ClosedResourceError from None
+            # The traceback would show the daemon's code, in which nothing is wrong.
+            return outcome.failed(error.with_traceback(None), task.name, task.retry)
+        if isinstance(reply, Returned):
+            # Told by identity: see NOTHING.
+            values = NOTHING if bytes(reply.values) == bytes(NOTHING) else reply.values
+            return Succeeded(output=reply.output, values=values)
+        return Failed(error=reply.error, retryable=_retryable(reply.kinds, task.retry))
+
+    async def _answer(self, request: Request, seconds: float) -> Returned | Raised:
+        async with self._turns:
+            if self._idle:
+                # The one that was used last: its memory is the warmest.
+                child = self._idle.pop()
+                try:
+                    return await self._call(child, request, seconds)
+                except WorkerDied:
+                    # It died while it had nothing to do, and nobody had noticed yet.
+                    if child.touched or self._closed:
+                        raise
+            return await self._call(self._start(), request, seconds)
+
+    async def _call(self, child: Child, request: Request, seconds: float) -> Returned | Raised:
+        """Use a worker, and keep it when it is still good; else have another one warm."""
+        try:
+            reply = await child.call(request, seconds)
+        except BaseException:
+            await self._replace(child)
+            raise
+        if child.spoiled or child.calls >= self._tasks_per_worker:
+            await self._replace(child)
+        else:
+            self._idle.append(child)
+        return reply
+
+    async def _replace(self, child: Child) -> None:
+        await child.end()
+        if not self._closed:
+            # Without a worker to spare the next call starts its own, and tells what is wrong.
+            with suppress(WorkerDied):
+                self._idle.append(self._start())
+
+    def _start(self) -> Child:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        try:
+            child = Child(self._setup)
+        except OSError as error:
+            raise WorkerDied(f"a worker process could not be started: {error}") from error
+        self._alive.add(child)
+        self._group.start_soon(self._watch, child)
+        log.debug("worker.started", pid=child.pid)
+        return child
+
+    async def _watch(self, child: Child) -> None:
+        await child.watch()
+        self._alive.discard(child)
+        if child in self._idle:
+            self._idle.remove(child)
+            log.warning("worker.died_idle", pid=child.pid)
+
+
+def _retryable(kinds: list[str], retry: Retry) -> bool:
+    """Return what `retry.covers` says of the exception, known by its classes' names alone."""
+    return kind(Fail) not in kinds and any(kind(each) in kinds for each in retry.on)

@@ -1,0 +1,309 @@
+"""Between the table and the board: claims runs, delivers signals, and does what was asked of single runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import anyio
+import structlog
+
+from orchestrator.engine import entries
+from orchestrator.engine.board import Board
+from orchestrator.engine.control import Verb, decide
+from orchestrator.engine.execution import Execution
+from orchestrator.engine.reply import Reply
+from orchestrator.model.api import Failure, Started
+from orchestrator.model.errors import InsulaError, RunConflict, RunNotFound
+from orchestrator.model.states import RunState
+from orchestrator.store.tenant.journal import Sent
+from orchestrator.store.tenant.owned import OwnedConnection
+from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
+from orchestrator.workflow.registry import Registry
+
+RESIDENT_RUNS = 1_000
+"""How many runs one tenant holds in memory; the others wait in the table until these finish."""
+
+SIGNALS_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Something to do to one run; answered with the run's state when it is durable."""
+
+    run: UUID
+    verb: Verb
+    reason: str
+    reply: Reply[RunState]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A signal to deliver; answered when it is durable."""
+
+    sent: Sent
+    reply: Reply[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A run to repeat: from task `task` on, or as a whole; answered as a submit."""
+
+    run: UUID
+    task: str | None
+    reply: Reply[list[Started]]
+
+
+class Table:
+    """The one loop that reads the tenant's tables. It waits for `wake`; all it finds goes to the board."""
+
+    def __init__(
+        self,
+        board: Board,
+        owned: OwnedConnection,
+        registry: Registry,
+        *,
+        epoch: int,
+        touch: Callable[[Execution], None],
+        add_fork: Callable[[Execution, Fork], None],
+    ) -> None:
+        self._add_fork = add_fork
+        self._board = board
+        self._owned = owned
+        self._registry = registry
+        self._epoch = epoch
+        self._touch = touch
+        self._asks: list[Ask] = []
+        self._posts: list[Post] = []
+        self._forks: list[Fork] = []
+        self._pauses: list[tuple[str, bool, Reply[None]]] = []
+        self._wanted = anyio.Event()
+        self._working = False
+        self.outside = 0
+
+    # -- asked -------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look at the tables soon."""
+        self._wanted.set()
+
+    def ask(self, ask: Ask) -> None:
+        """Do something to one run; at once when it is here."""
+        run = self._board.runs.get(ask.run)
+        if run is not None:
+            self._apply(run, ask)
+        else:
+            self._asks.append(ask)
+            self.wake()
+
+    def post(self, post: Post) -> None:
+        """Deliver a signal."""
+        self._posts.append(post)
+        self.wake()
+
+    def set_pause(self, workflow: str, reply: Reply[None], *, paused: bool) -> None:
+        """Let a workflow, or with '' the tenant, start nothing, or again."""
+        self._pauses.append((workflow, paused, reply))
+        self.wake()
+
+    def fork(self, fork: Fork) -> None:
+        """Repeat a run."""
+        self._forks.append(fork)
+        self.wake()
+
+    @property
+    def busy(self) -> bool:
+        """True while there is anything to do here."""
+        waiting = self._asks or self._posts or self._pauses or self._forks
+        return bool(self.outside or self._working or waiting or self._wanted.is_set())
+
+    def give_up(self, error: InsulaError) -> None:
+        """Answer all that was asked and not done."""
+        for ask in self._asks:
+            ask.reply.fail(error)
+        for post in self._posts:
+            post.reply.fail(error)
+        for fork in self._forks:
+            fork.reply.fail(error)
+        for _, _, reply in self._pauses:
+            reply.fail(error)
+
+    # -- doing -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work whenever woken, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            self._working = True
+            await self._work()
+            self._working = False
+            self._board.changed.beat()
+
+    async def recover(self, *, crashed: bool) -> int:
+        """Take over what a former owner left; return how many runs."""
+        self._board.paused = await self._owned.paused()
+        found = await self._claim(crashed=crashed)
+        await self._look_outside()
+        return found
+
+    async def _work(self) -> None:
+        await self._change_pauses()
+        await self._deliver()
+        await self._fetch_asked()
+        await self._copy_forks()
+        if self._board.accepting and len(self._board.runs) < RESIDENT_RUNS:
+            await self._claim(crashed=False)
+            await self._look_outside()
+        self._board.dispatch()
+
+    async def _look_outside(self) -> None:
+        outside = await self._owned.outside()
+        self.outside = outside.waiting
+        self._board.outside_due = outside.due_at
+        self._board.timers_changed.beat()
+
+    async def _claim(self, *, crashed: bool) -> int:
+        claimed = await self._owned.claim(RESIDENT_RUNS - len(self._board.runs))
+        fresh = [run for run in claimed if run.id not in self._board.runs]
+        fresh.sort(key=lambda run: (run.rank, run.id))
+        for execution in await self._load(fresh):
+            self._board.take_up(execution, crashed=crashed)
+        return len(fresh)
+
+    async def _load(self, claimed: Sequence[Claimed]) -> list[Execution]:
+        """Fold the journals of claimed runs; those that the code here does not fit are blocked."""
+        loaded: dict[UUID, Execution] = {}
+        for run in claimed:
+            workflow = self._registry.serving(run.workflow, run.version)
+            if workflow is not None:
+                loaded[run.id] = Execution(run, workflow, epoch=self._epoch)
+        broken: dict[UUID, str] = {}
+        for row in await self._owned.entries(list(loaded)):
+            try:
+                loaded[row.run_id].replay(row.seq, row.entries)
+            except (ValueError, KeyError) as error:
+                broken[row.run_id] = f"the journal does not fit the workflow: {error}"
+        await self._load_news(loaded)
+        fitting = []
+        for execution in loaded.values():
+            reason = broken.get(execution.id) or execution.mismatch
+            if reason is None:
+                fitting.append(execution)
+            else:
+                self._board.block(execution, Failure(type="WorkflowChanged", message=reason))
+        return fitting
+
+    async def _load_news(self, loaded: dict[UUID, Execution]) -> None:
+        """Add what came while the runs rested: signals, and children that ended."""
+        waiting = [run.id for run in loaded.values() if run.started]
+        if not waiting:
+            return
+        for signal in await self._owned.signals(waiting):
+            loaded[signal.run_id].inbox.append(signal)
+        parents = {child: run for run in loaded.values() for child in run.children}
+        if parents:
+            for end in await self._owned.ended(list(parents)):
+                parents[end.id].ended[end.id] = end
+
+    # -- signals -----------------------------------------------------------------------
+
+    async def _deliver(self) -> None:
+        posts, self._posts = self._posts[:SIGNALS_AT_ONCE], self._posts[SIGNALS_AT_ONCE:]
+        if not posts:
+            return
+        with anyio.CancelScope(shield=True):
+            live = await self._owned.send([post.sent for post in posts])
+        for post in posts:
+            if post.sent.run_id in live:
+                self._hand_over(post.sent)
+                post.reply.answer(None)
+            else:
+                run = post.sent.run_id
+                error = RunConflict(f"run {run} is finished, or was never there")
+                post.reply.fail(error)
+        if self._posts:
+            self.wake()
+
+    def _hand_over(self, sent: Sent) -> None:
+        run = self._board.runs.get(sent.run_id)
+        known = run is not None and any(signal.id == sent.id for signal in run.inbox)
+        if run is not None and not known:
+            run.inbox.append(Signal(sent.run_id, sent.id, sent.name, sent.payload))
+            self._board.resume_parked(run)
+
+    def child_ended(self, parent: UUID, end: RunEnd) -> None:
+        """Tell a parent that is here; one that rests was nudged in the child's last flush."""
+        run = self._board.runs.get(parent)
+        if run is not None:
+            run.ended[end.id] = end
+            self._board.resume_parked(run)
+            self._board.dispatch()
+        else:
+            self.wake()
+
+    # -- single runs -------------------------------------------------------------------
+
+    async def _fetch_asked(self) -> None:
+        asks, self._asks = self._asks, []
+        if not asks:
+            return
+        wanted = {ask.run for ask in asks if ask.run not in self._board.runs}
+        claimed = await self._owned.claim_these(list(wanted)) if wanted else []
+        fetched = {run.id: run for run in await self._load(claimed)}
+        for execution in fetched.values():
+            if not execution.state.finished:
+                self._board.take_up(execution, crashed=False)
+        for ask in asks:
+            run = self._board.runs.get(ask.run) or fetched.get(ask.run)
+            if run is None:
+                ask.reply.fail(RunNotFound(f"there is no run {ask.run} that can be changed here"))
+            else:
+                self._apply(run, ask)
+
+    def _apply(self, run: Execution, ask: Ask) -> None:
+        try:
+            entry = decide(ask.verb, run, reason=ask.reason)
+        except InsulaError as error:
+            ask.reply.fail(error)
+            return
+        run.on_durable(lambda: ask.reply.answer(run.state))
+        if entry is None:
+            self._touch(run)
+        elif isinstance(entry, entries.RunCancelled):
+            self._board.cancel(run, entry)
+        elif isinstance(entry, entries.RunRetried):
+            run.record(entry)
+            self._board.take_up(run, crashed=False)
+            self._board.dispatch()
+        else:
+            run.record(entry)
+            self._board.resume(run)
+
+    async def _copy_forks(self) -> None:
+        forks, self._forks = self._forks, []
+        for fork in forks:
+            row = await self._owned.peek(fork.run)
+            workflow = self._registry.serving(row.workflow, row.version) if row else None
+            if row is None or workflow is None:
+                fork.reply.fail(
+                    RunNotFound(f"there is no run {fork.run} that can be repeated here")
+                )
+                continue
+            source = Execution(row, workflow, epoch=self._epoch)
+            for part in await self._owned.entries([fork.run]):
+                source.replay(part.seq, part.entries)
+            self._add_fork(source, fork)
+
+    async def _change_pauses(self) -> None:
+        pauses, self._pauses = self._pauses, []
+        for workflow, paused, reply in pauses:
+            await self._owned.set_pause(workflow, paused=paused)
+            held = list(self._board.paused_runs())
+            self._board.paused = await self._owned.paused()
+            for run in held:
+                self._board.resume(run)
+            reply.answer(None)
