@@ -213,7 +213,7 @@ class Demo:
         began = time.monotonic()
         code = await asyncio.to_thread(self._daemon.stop)
         if code != 0:
-            raise DemoFailed(f"the daemon ended with {code} after SIGTERM")
+            raise DemoFailed(f"the daemon did not stop in order after SIGTERM: exit code {code}")
         self._say(f"stopped within {time.monotonic() - began:.1f} s")
 
     # -- what it looks like ------------------------------------------------------------------------
