@@ -7,8 +7,10 @@ synchronous piece of code that starts the runner.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -227,7 +229,8 @@ class RootSupervisor:
         with bound_contextvars(tenant=slot.config.id):
             while True:
                 slot.incarnation += 1
-                ended = await guard(lambda: self._incarnation(slot), self._ground.clock)
+                slot.awake_since = math.inf
+                ended = await guard(lambda: self._incarnation(slot))
                 pause = self._after(slot, ended)
                 if pause is None:
                     self._moved.beat()
@@ -280,6 +283,7 @@ class RootSupervisor:
         Return the seconds to wait, or None to end the runner.
         """
         now = self._ground.clock.monotonic()
+        ended = replace(ended, healthy_seconds=max(0.0, now - slot.awake_since))
         chance = random.random()  # noqa: S311 - jitter, not a secret
         decision, slot.record = decide(ended, slot.record, self._policy, now=now, chance=chance)
         slot.last_error = ended.error or slot.last_error

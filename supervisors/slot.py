@@ -66,7 +66,7 @@ class Slot:
         self.removed = False
         self.last_error: str | None = None
         self.retry_at: datetime | None = None
-        self.awake_since = -math.inf
+        self.awake_since = math.inf
         self.last_active = -math.inf
         self._send = send
         self._attention = Pulse()
