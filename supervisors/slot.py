@@ -134,6 +134,10 @@ class Slot:
         self.poked = True
         self._attention.beat()
 
+    def look(self) -> None:
+        """Have the supervisor look around: something changed that it may wait for."""
+        self._attention.beat()
+
     async def attention(self) -> None:
         """Return when something is wanted."""
         await self._attention.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -16,11 +15,12 @@ from orchestrator.model.errors import (
     TenantNotFound,
     TenantSuspended,
 )
+from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import SupervisionSection
 from supervisors.messages import Stop
 from supervisors.slot import SlotState
-from tests.supervisors.nodes import running_node, snapshot
+from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
 from tests.support.wait import until
@@ -247,22 +247,44 @@ async def test_an_unknown_tenant_is_not_found(database: Database) -> None:
             await node.submit("globex")
 
 
-async def test_a_request_that_waited_too_long_stores_nothing(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("supervisors.root.REPLY_SECONDS", 0.1)
+async def test_a_request_that_waited_too_long_stores_nothing(database: Database) -> None:
+    clock = HandClock()
     supervision = SupervisionSection(min_residency=Duration(hours=1))
     declared = snapshot(["one", "two"], supervision=supervision)
-    async with running_node(database, declared, max_awake=1) as node:
-        held = gate()
-        await node.submit("one", "wait", gate=held)
-        with pytest.raises(DeadlineExceeded):
-            await node.submit("two")
-        GATES.open(held)
-        node.slot("one").ask_to_stop(Stop.EVICT)
-        await node.reach("two", SlotState.RUNNING)
-        await until(lambda: not node.slot("two").has_mail)
+    async with running_node(database, declared, max_awake=1, clock=clock) as node:
+        await node.submit("one")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_refused, node)
+            await node.reach("two", SlotState.STARTING)
+            clock.advance(16.0)
+            node.slot("one").ask_to_stop(Stop.DRAIN)
         assert await node.sql("SELECT count(*) FROM tenant_two.wf_run") == 0
+
+
+async def _refused(node: Node) -> None:
+    with pytest.raises(DeadlineExceeded, match="nothing was stored"):
+        await node.submit("two")
+
+
+async def test_a_wake_up_at_the_end_of_the_idle_time_is_not_lost(database: Database) -> None:
+    clock = HandClock()
+    declared = snapshot(["acme"], idle_ttl=Duration(seconds=1))
+    async with running_node(database, declared, clock=clock) as node:
+        await node.submit("acme")
+
+        async def finished(count: int) -> bool:
+            return await node.finished("acme") == count
+
+        await until(lambda: finished(1))
+        await until(lambda: node.slot("acme").engine and not node.slot("acme").engine.busy)
+        await node.sql(
+            "INSERT INTO tenant_acme.wf_run (id, workflow, version, state, queue, priority, epoch,"
+            " tags, input) VALUES (gen_random_uuid(), 'note', '1', 'queued', 'default', 0, 0,"
+            " '{}', '{}')"
+        )
+        clock.advance(5.0)
+        assert node.root.wake(TenantId("acme"))
+        await until(lambda: finished(2))
 
 
 async def test_a_task_that_cancels_itself_harms_nobody(database: Database) -> None:
