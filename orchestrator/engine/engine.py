@@ -105,6 +105,7 @@ class Engine:
         self._unstarted: set[UUID] = set()
         self._active: set[UUID] = set()
         self._claim_wanted = anyio.Event()
+        self._claiming = False
         self._timer_changed = anyio.Event()
         self._accepting = True
         self._group: anyio.abc.TaskGroup | None = None
@@ -131,7 +132,8 @@ class Engine:
         self._dispatch()
 
     def poke(self) -> None:
-        """Look for runs that came from outside."""
+        """Look for runs that came from outside; busy until that is done."""
+        self._claiming = True
         self._claim_wanted.set()
 
     @property
@@ -140,6 +142,7 @@ class Engine:
         return bool(
             self._submissions
             or self._outside
+            or self._claiming
             or self._ready
             or not self._commit.idle
             or any(run.state is not RunState.WAITING for run in self._runs.values())
@@ -361,7 +364,7 @@ class Engine:
         self._forget(execution)
         self._admit()
         self._dispatch()
-        if self._outside and len(self._runs) < RESIDENT_RUNS // 2:
+        if (self._outside or self._claiming) and len(self._runs) < RESIDENT_RUNS // 2:
             self._claim_wanted.set()
 
     def _forget(self, execution: Execution) -> None:
@@ -393,6 +396,7 @@ class Engine:
             if self._accepting and len(self._runs) < RESIDENT_RUNS:
                 await self._claim()
                 self._outside = await self._owned.unclaimed()
+                self._claiming = self._claim_wanted.is_set()
                 self._dispatch()
                 self.changed.beat()
 

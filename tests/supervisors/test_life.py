@@ -105,11 +105,11 @@ async def test_the_idle_time_is_the_clocks(database: Database) -> None:
 
         await until(at_rest)
         clock.advance(0.5)
-        slot.poke()
+        slot.look()
         await anyio.wait_all_tasks_blocked()
         assert slot.state is SlotState.RUNNING
         clock.advance(1.0)
-        slot.poke()
+        slot.look()
         await node.reach("acme", SlotState.DORMANT)
 
 
