@@ -17,7 +17,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T", covariant=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task(Generic[P, R, T]):
     """A node of the DAG. Calling it calls the plain function, so a unit test needs nothing else.
 
@@ -33,6 +33,9 @@ class Task(Generic[P, R, T]):
     retry: Retry = field(default_factory=Retry)
     timeout: timedelta | None = None
 
+    def __repr__(self) -> str:
+        return f"<task {self.name!r}>"
+
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function as it was written."""
         return self.function(ctx, *args, **kwargs)
@@ -40,7 +43,8 @@ class Task(Generic[P, R, T]):
     @property
     def is_async(self) -> bool:
         """True when attempts run on the event loop, False when in a worker thread."""
-        return inspect.iscoroutinefunction(self.function)
+        called = getattr(self.function, "__call__", None)  # noqa: B004 - not whether, but what
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called)
 
     @property
     def where(self) -> str:
