@@ -253,6 +253,8 @@ def main() -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
+    # A shell starts background jobs with SIGINT ignored, and SIGTERM has to work there too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     home = _new_home()
