@@ -27,6 +27,10 @@ class Attempts:
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
 
+    def resize(self, threads: int) -> None:
+        """Change how many sync tasks run at a time."""
+        self._threads.total_tokens = threads
+
     async def run(self, execution: Execution, name: str) -> Outcome:
         """Run the current attempt of task `name` and return what came of it."""
         task = execution.workflow.tasks[name]
