@@ -59,6 +59,7 @@ class Slot:
         self.record = Record()
         self.incarnation = 0
         self.epoch: int | None = None
+        self.held: int | None = None
         self.engine: Engine | None = None
         self.stop_wanted: Stop | None = None
         self.poked = False
@@ -108,6 +109,13 @@ class Slot:
             case _:
                 if not self.config.enabled:
                     raise TenantSuspended(self.config.id)
+
+    def reconfigure(self, config: TenantConfig) -> None:
+        """Take over a changed configuration, also in the middle of a life."""
+        self.config = config
+        if self.engine is not None:
+            self.engine.reconfigured()
+        self._attention.beat()
 
     @property
     def has_mail(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import assert_never
@@ -48,9 +48,12 @@ class TenantSupervisor:
     `run` returns when the tenant is idle or was asked to stop, and raises otherwise.
     """
 
-    def __init__(self, slot: Slot, ground: Ground, *, drain_seconds: float) -> None:
+    def __init__(
+        self, slot: Slot, ground: Ground, starts: anyio.CapacityLimiter, *, drain_seconds: float
+    ) -> None:
         self._slot = slot
         self._ground = ground
+        self._starts = starts
         self._tenant = slot.config.id
         self._drain_seconds = drain_seconds
         self._jitter = 1 + TTL_JITTER * (2 * random.random() - 1)  # noqa: S311 - not a secret
@@ -59,17 +62,29 @@ class TenantSupervisor:
 
     async def run(self) -> None:
         """Live once: activate, serve until idle or stopped, let go."""
-        access = await self._ground.prepare(self._tenant)
-        async with self._lease() as epoch, self._connection(access.engine, epoch) as owned:
-            clock = AnchoredClock(await owned.open(), self._ground.clock)
-            async with self._database(access.app) as database:
-                engine = self._engine(owned, database, epoch)
-                recovered = await engine.recover(clock)
-                log.info("tenant.awake", epoch=epoch, recovered=recovered)
-                async with engine.running():
-                    await self._live(engine)
+        async with AsyncExitStack() as stack:
+            async with self._starts:
+                if self._slot.stop_wanted is not None:
+                    return
+                engine = await self._activate(stack)
+            if self._slot.stop_wanted is not None:
+                self._end_well(engine)
+                return
+            async with engine.running():
+                await self._live(engine)
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
+
+    async def _activate(self, stack: AsyncExitStack) -> Engine:
+        access = await self._ground.prepare(self._tenant)
+        epoch = await stack.enter_async_context(self._lease())
+        owned = await stack.enter_async_context(self._connection(access.engine, epoch))
+        clock = AnchoredClock(await owned.open(), self._ground.clock)
+        database = await stack.enter_async_context(self._database(access.app))
+        engine = self._engine(owned, database, epoch)
+        recovered = await engine.recover(clock)
+        log.info("tenant.awake", epoch=epoch, recovered=recovered)
+        return engine
 
     async def _live(self, engine: Engine) -> None:
         slot = self._slot
@@ -181,7 +196,7 @@ class TenantSupervisor:
         """
         async with self._ground.control.acquire() as control:
             epoch = await leases.claim(control, self._tenant, self._ground.node)
-        self._slot.epoch = epoch
+        self._slot.epoch = self._slot.held = epoch
         yield epoch
         with anyio.fail_after(RELEASE_SECONDS, shield=True):
             async with self._ground.control.acquire() as control:
@@ -193,6 +208,7 @@ class TenantSupervisor:
                     wake_at=self._wake_at,
                     reason="timer",
                 )
+        self._slot.held = None
         log.info("tenant.dormant", epoch=epoch, wake_at=self._wake_at)
 
     @asynccontextmanager

@@ -136,6 +136,14 @@ class Engine:
         self._claiming = True
         self._claim_wanted.set()
 
+    def reconfigured(self) -> None:
+        """Apply the limits of a changed configuration to what waits."""
+        limits = self._config().limits
+        self._slots.resize(limit=limits.max_concurrent_tasks, weight=self._config().weight)
+        self._attempts.resize(self._slots.limit)
+        self._admit()
+        self._dispatch()
+
     @property
     def busy(self) -> bool:
         """True while there is anything to do before the next timer."""
@@ -263,7 +271,7 @@ class Engine:
         self._admit()
 
     def _admit(self) -> None:
-        """Let queued runs begin, most urgent first, up to the runs the tenant may have under way."""
+        """Let queued runs begin, most urgent first, as far as the tenant's limit allows."""
         allowed = self._config().limits.max_concurrent_runs
         while self._queued and (allowed is None or len(self._active) < allowed):
             _, _, execution = heapq.heappop(self._queued)
