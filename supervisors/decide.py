@@ -16,7 +16,9 @@ from orchestrator.model.errors import (
     MigrationChecksumMismatch,
     MigrationFailed,
     RoleConflict,
+    SchemaConflict,
     SchemaVersionAhead,
+    TenantNotFound,
 )
 from orchestrator.store.connect import classify as classify_driver
 
@@ -32,7 +34,10 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an incarnation ended: no failure when it was idle or asked to stop."""
+    """How an incarnation ended: no failure when it was idle or asked to stop.
+
+    `healthy_seconds` counts from when it served, not from when it began to start.
+    """
 
     failure: Failure | None = None
     error: str | None = None
@@ -91,8 +96,9 @@ def decide(
     """Return what to do and what to remember.
 
     `now` is monotonic seconds, `chance` in [0, 1) spreads the delays (full jitter). An outage is
-    retried for ever and never counts as a crash; crashes beyond the intensity, and what trying
-    again can not mend, end in quarantine; the record is clean again only after a healthy time.
+    retried for ever and never counts as a crash; crashes beyond the intensity, any crash of a
+    probe, and what trying again can not mend, end in quarantine; the record is clean again only
+    after a healthy time.
     """
     if ended.healthy_seconds >= max(policy.period, 2 * record.last_delay):
         record = Record()
@@ -107,7 +113,7 @@ def decide(
         case Failure.CRASH:
             recent = (*(t for t in record.crashes if t > now - policy.period), now)
             record = replace(record, crashes=recent)
-            if len(recent) > policy.intensity:
+            if record.probes or len(recent) > policy.intensity:
                 return _quarantine(replace(record, crashes=()), policy)
             delay = _backoff(policy.crash_initial, policy.crash_cap, len(recent) - 1, chance)
             return Restart(delay), replace(record, last_delay=delay)
@@ -124,6 +130,11 @@ def classify(error: BaseException) -> Failure:
         return Failure.PERMANENT
     if isinstance(error, DatabaseUnavailable):
         return Failure.INFRASTRUCTURE
+    state = getattr(error, "sqlstate", None) or ""
+    if state.startswith(_PASSING):
+        return Failure.INFRASTRUCTURE
+    if state.startswith(_SCHEMA_GONE):
+        return Failure.PERMANENT
     return _OF_DRIVER.get(classify_driver(error), Failure.CRASH)
 
 
@@ -147,7 +158,13 @@ _PERMANENT = (
     MigrationChecksumMismatch,
     SchemaVersionAhead,
     RoleConflict,
+    SchemaConflict,
+    TenantNotFound,
 )
+_PASSING = ("40", "55P03", "57014")
+"""Deadlocks, locks not had in time, cancelled statements: the same may go well the next time."""
+
+_SCHEMA_GONE = ("3F000",)
 _WORST_FIRST = (Failure.LEASE, Failure.PERMANENT, Failure.CRASH, Failure.INFRASTRUCTURE)
 _OF_DRIVER: dict[type | None, Failure] = {
     DatabaseUnavailable: Failure.INFRASTRUCTURE,

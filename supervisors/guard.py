@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
-from orchestrator.model.clock import Clock
 from supervisors.decide import Ended, Failure, classify
 
 log = structlog.get_logger(__name__)
 
 
-async def guard(live: Callable[[], Awaitable[None]], clock: Clock) -> Ended:
+async def guard(live: Callable[[], Awaitable[None]]) -> Ended:
     """Run one incarnation and return how it ended.
 
     Only our own cancellation and the end of the process pass.
@@ -23,24 +22,36 @@ async def guard(live: Callable[[], Awaitable[None]], clock: Clock) -> Ended:
     A CancelledError that none of our scopes asked for (a foreign future or task was cancelled)
     would end the root's task group silently; here it is a crash like any other.
     """
-    began = clock.monotonic()
+    ended = Ended()
     try:
         await live()
     except asyncio.CancelledError as error:
-        if anyio.current_effective_deadline() == -math.inf:
+        if _cancelled_by_us():
             raise
-        return _failed(error, clock.monotonic() - began)
+        ended = _failed(error)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - the one place that contains everything
-        return _failed(error, clock.monotonic() - began)
-    return Ended(healthy_seconds=clock.monotonic() - began)
+        ended = _failed(error)
+    if not _cancelled_by_us():
+        _forget_requests()
+    return ended
 
 
-def _failed(error: BaseException, seconds: float) -> Ended:
+def _cancelled_by_us() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def _forget_requests() -> None:
+    """Take back what a foreign `task.cancel()` left: our own scopes would wait for its end."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
+def _failed(error: BaseException) -> Ended:
     failure = classify(error)
-    first = innermost(error)
-    sentence = str(first) or type(first).__name__
+    sentence = _sentence(telling(error))
     expected = failure in (Failure.LEASE, Failure.INFRASTRUCTURE, Failure.PERMANENT)
     log.warning(
         "tenant.failed",
@@ -48,11 +59,19 @@ def _failed(error: BaseException, seconds: float) -> Ended:
         error=sentence,
         exc_info=None if expected else error,
     )
-    return Ended(failure=failure, error=sentence, healthy_seconds=seconds)
+    return Ended(failure=failure, error=sentence)
 
 
-def innermost(error: BaseException) -> BaseException:
-    """Return the first real error inside nested groups."""
+def telling(error: BaseException) -> BaseException:
+    """Return the error inside nested groups that made the whole what `classify` says it is."""
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        kind = classify(error)
+        error = next(inner for inner in error.exceptions if classify(inner) is kind)
     return error
+
+
+def _sentence(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - text of an error from anywhere; ours must not fail on it
+        return type(error).__name__

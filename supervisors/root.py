@@ -7,8 +7,10 @@ synchronous piece of code that starts the runner.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -28,11 +30,14 @@ from orchestrator.model.errors import (
     TenantQuarantined,
     TenantRemoved,
     TenantSuspended,
+    Unavailable,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
-from supervisors.decide import Ended, Failure, Policy, Quarantine, Rest, Restart, decide
+from orchestrator.store.connect import DRIVER_ERRORS
+from orchestrator.store.control import leases
+from supervisors.decide import Ended, Failure, Policy, Quarantine, Record, Rest, Restart, decide
 from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.idle import victim
@@ -45,6 +50,9 @@ REPLY_SECONDS = 15.0
 """How long a caller waits for an answer before it is told that the outcome is unknown."""
 
 STARTS_AT_ONCE = 8
+LET_GO_SECONDS = 10.0
+"""How long connections and leases may take to be given back, after the time that runs have."""
+
 CROWD_SECONDS = 0.25
 """How soon the full house is looked at again when nobody could be put to sleep."""
 
@@ -63,6 +71,7 @@ class RootSupervisor:
         self._awake = 0
         self._moved = Pulse()
         self._starts = anyio.CapacityLimiter(STARTS_AT_ONCE)
+        self._waiting = 0
         self._sealed = False
         self._drain_seconds = supervision.drain_timeout.total_seconds()
         self._policy = Policy(
@@ -91,10 +100,13 @@ class RootSupervisor:
             self._remove(self._slots[tenant])
 
     def _new_slot(self, config: TenantConfig) -> Slot:
-        return Slot(config, mailbox=self._supervision.mailbox)
+        slot = Slot(config, mailbox=self._supervision.mailbox)
+        slot.sealed = self._sealed
+        return slot
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
-        before, slot.config = slot.config, config
+        before = slot.config
+        slot.reconfigure(config)
         if slot.removed:
             # It drains because it was removed; the slot lives on when that is done.
             slot.removed = False
@@ -103,6 +115,7 @@ class RootSupervisor:
         elif slot.state is SlotState.SUSPENDED:
             slot.state = SlotState.DORMANT
         elif slot.state is SlotState.QUARANTINED and config != before:
+            slot.record = Record()
             self._start(slot)
 
     def _suspend(self, slot: Slot) -> None:
@@ -180,20 +193,20 @@ class RootSupervisor:
 
     @property
     def unwakeable(self) -> list[TenantId]:
-        """The tenants that wait for somebody, not for work."""
-        states = (SlotState.QUARANTINED, SlotState.SUSPENDED)
-        return [t for t, slot in self._slots.items() if slot.state in states or slot.removed]
+        """The tenants that wait for somebody, not for work, or will look for it when they start."""
+        states = (SlotState.DORMANT, SlotState.RUNNING)
+        return [t for t, slot in self._slots.items() if slot.state not in states or slot.removed]
 
     def knows(self, tenant: TenantId) -> bool:
         """Return whether the tenant is declared."""
         return tenant in self._slots
 
     def _wake(self, slot: Slot) -> None:
-        if slot.state is SlotState.DORMANT and not self._sealed:
+        if slot.state is SlotState.DORMANT:
             self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        if self._group is not None:
+        if self._group is not None and not self._sealed:
             slot.state = SlotState.STARTING
             self._group.start_soon(self._runner, slot, name=f"tenant {slot.config.id}")
 
@@ -203,45 +216,84 @@ class RootSupervisor:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Serve until cancelled; tenants that a dead node left are woken first."""
-        async with anyio.create_task_group() as group:
-            self._group = group
-            await group.start(Waker(self, self._ground).run)
-            task_status.started()
-            await anyio.sleep_forever()
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                await group.start(Waker(self, self._ground).run)
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            self._group = None
+            for slot in self._slots.values():
+                slot.sealed = True
+                slot.refuse_mail(_shutting_down())
+                slot.close()
 
     async def drain(self) -> None:
         """Take no more work, and return when every tenant is at rest.
 
-        What runs may end within its time.
+        What runs may end within its time. A tenant that does not come to rest even then is left to
+        those who find it orphaned.
         """
         self._sealed = True
         for slot in self._slots.values():
             slot.sealed = True
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
-        while any(slot.state not in AT_REST for slot in self._slots.values()):
-            await self._moved.wait()
+        with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
+            while self._unsettled:
+                await self._moved.wait()
+        for tenant in self._unsettled:
+            log.warning(
+                "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
+            )
+
+    @property
+    def _unsettled(self) -> list[TenantId]:
+        return [t for t, s in self._slots.items() if s.state not in AT_REST or s.held is not None]
 
     async def _runner(self, slot: Slot) -> None:
         """Run one incarnation after the other until the tenant is at rest."""
         with bound_contextvars(tenant=slot.config.id):
             while True:
                 slot.incarnation += 1
-                ended = await guard(lambda: self._incarnation(slot), self._ground.clock)
+                slot.awake_since = math.inf
+                ended = await guard(lambda: self._incarnation(slot))
                 pause = self._after(slot, ended)
-                if pause is None:
-                    self._moved.beat()
-                    return
                 self._moved.beat()
+                if pause is None:
+                    await self._let_go(slot)
+                    return
                 with anyio.move_on_after(pause):
                     await self._wanted(slot)
                 slot.state = SlotState.STARTING
+
+    async def _let_go(self, slot: Slot) -> None:
+        """Give back a lease that a bad end left behind: nobody here goes on where it stopped.
+
+        Best effort: without an answer the lease is the node's until that ends. By now the slot may
+        be awake again, under a newer epoch, which this does not touch.
+        """
+        epoch = slot.held
+        if epoch is None:
+            return
+        try:
+            with anyio.fail_after(LET_GO_SECONDS):
+                async with self._ground.control.acquire() as control:
+                    await leases.abandon(control, slot.config.id, self._ground.node, epoch)
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            log.warning("tenant.lease_kept", error=str(error))
+        if slot.held == epoch:
+            slot.held = None
+        self._moved.beat()
 
     async def _incarnation(self, slot: Slot) -> None:
         if not await self._find_place(slot):
             return
         try:
-            supervisor = TenantSupervisor(slot, self._ground, drain_seconds=self._drain_seconds)
+            supervisor = TenantSupervisor(
+                slot, self._ground, self._starts, drain_seconds=self._drain_seconds
+            )
             await supervisor.run()
         finally:
             self._awake -= 1
@@ -253,18 +305,28 @@ class RootSupervisor:
         The least recently used idle one is put to sleep for it.
         False when the tenant was asked to stop meanwhile.
         """
-        while slot.stop_wanted is None and self._awake >= self._max_awake:
-            residency = self._supervision.min_residency.total_seconds()
-            now = self._ground.clock.monotonic()
-            evicted = victim(self._slots.values(), now=now, residency=residency)
-            if evicted is not None:
-                evicted.ask_to_stop(Stop.EVICT)
-            with anyio.move_on_after(CROWD_SECONDS):
-                await self._moved.wait()
+        self._waiting += 1
+        try:
+            while slot.stop_wanted is None and self._awake >= self._max_awake:
+                self._make_room()
+                with anyio.move_on_after(CROWD_SECONDS):
+                    await self._moved.wait()
+        finally:
+            self._waiting -= 1
         if slot.stop_wanted is not None:
             return False
         self._awake += 1
         return True
+
+    def _make_room(self) -> None:
+        """Ask for as many places as are waited for, and no more."""
+        slots = self._slots.values()
+        if sum(slot.stop_wanted is Stop.EVICT for slot in slots) >= self._waiting:
+            return
+        residency = self._supervision.min_residency.total_seconds()
+        evicted = victim(slots, now=self._ground.clock.monotonic(), residency=residency)
+        if evicted is not None:
+            evicted.ask_to_stop(Stop.EVICT)
 
     async def _wanted(self, slot: Slot) -> None:
         """Return when a resting supervisor is wanted to stop.
@@ -280,6 +342,7 @@ class RootSupervisor:
         Return the seconds to wait, or None to end the runner.
         """
         now = self._ground.clock.monotonic()
+        ended = replace(ended, healthy_seconds=max(0.0, now - slot.awake_since))
         chance = random.random()  # noqa: S311 - jitter, not a secret
         decision, slot.record = decide(ended, slot.record, self._policy, now=now, chance=chance)
         slot.last_error = ended.error or slot.last_error
@@ -290,6 +353,8 @@ class RootSupervisor:
         match decision:
             case Rest():
                 if ended.failure is Failure.LEASE:
+                    # The owner looks for the work that a poke told of.
+                    slot.poked, slot.held = False, None
                     slot.refuse_mail(LeaseHeldElsewhere(slot.config.id, ended.error or ""))
                 if slot.has_mail:
                     return 0.0
@@ -311,7 +376,7 @@ class RootSupervisor:
             slot.refuse_mail(TenantSuspended(slot.config.id))
         elif self._sealed:
             slot.state = SlotState.DORMANT
-            slot.refuse_mail(ShuttingDown("the daemon is shutting down", retry_after=5.0))
+            slot.refuse_mail(_shutting_down())
         else:
             slot.state = SlotState.DORMANT
             log.info("tenant.stop_taken_back", was=str(wish))
@@ -336,3 +401,7 @@ class RootSupervisor:
             due = slot.retry_at is not None and slot.retry_at <= now
             if slot.state is SlotState.QUARANTINED and due and not self._sealed:
                 self._start(slot)
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("the daemon is shutting down", retry_after=5.0)

@@ -59,6 +59,7 @@ class Slot:
         self.record = Record()
         self.incarnation = 0
         self.epoch: int | None = None
+        self.held: int | None = None
         self.engine: Engine | None = None
         self.stop_wanted: Stop | None = None
         self.poked = False
@@ -66,7 +67,7 @@ class Slot:
         self.removed = False
         self.last_error: str | None = None
         self.retry_at: datetime | None = None
-        self.awake_since = -math.inf
+        self.awake_since = math.inf
         self.last_active = -math.inf
         self._send = send
         self._attention = Pulse()
@@ -109,6 +110,13 @@ class Slot:
                 if not self.config.enabled:
                     raise TenantSuspended(self.config.id)
 
+    def reconfigure(self, config: TenantConfig) -> None:
+        """Take over a changed configuration, also in the middle of a life."""
+        self.config = config
+        if self.engine is not None:
+            self.engine.reconfigured()
+        self._attention.beat()
+
     @property
     def has_mail(self) -> bool:
         """True while anything waits to be handled."""
@@ -132,6 +140,10 @@ class Slot:
     def poke(self) -> None:
         """Tell the supervisor that work came from outside; many pokes are one."""
         self.poked = True
+        self._attention.beat()
+
+    def look(self) -> None:
+        """Have the supervisor look around: something changed that it may wait for."""
         self._attention.beat()
 
     async def attention(self) -> None:

@@ -5,9 +5,10 @@ Take the lease, take over what was left, serve, and let go without losing anythi
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import assert_never
@@ -27,11 +28,14 @@ from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
 from supervisors.ground import Ground
-from supervisors.messages import Message, Submit
+from supervisors.messages import Message, Stop, Submit
 from supervisors.slot import Slot, SlotState
 
 RELEASE_SECONDS = 5.0
 TTL_JITTER = 0.1
+SOON_SECONDS = 0.05
+"""How soon a tenant looks again that stays awake only for a timer about to fire."""
+
 MAIL_AT_ONCE = 64
 """How much mail is handled before others get the event loop."""
 
@@ -44,9 +48,12 @@ class TenantSupervisor:
     `run` returns when the tenant is idle or was asked to stop, and raises otherwise.
     """
 
-    def __init__(self, slot: Slot, ground: Ground, *, drain_seconds: float) -> None:
+    def __init__(
+        self, slot: Slot, ground: Ground, starts: anyio.CapacityLimiter, *, drain_seconds: float
+    ) -> None:
         self._slot = slot
         self._ground = ground
+        self._starts = starts
         self._tenant = slot.config.id
         self._drain_seconds = drain_seconds
         self._jitter = 1 + TTL_JITTER * (2 * random.random() - 1)  # noqa: S311 - not a secret
@@ -55,17 +62,29 @@ class TenantSupervisor:
 
     async def run(self) -> None:
         """Live once: activate, serve until idle or stopped, let go."""
-        access = await self._ground.prepare(self._tenant)
-        async with self._lease() as epoch, self._connection(access.engine, epoch) as owned:
-            clock = AnchoredClock(await owned.open(), self._ground.clock)
-            async with self._database(access.app) as database:
-                engine = self._engine(owned, database, epoch)
-                recovered = await engine.recover(clock)
-                log.info("tenant.awake", epoch=epoch, recovered=recovered)
-                async with engine.running():
-                    await self._live(engine)
+        async with AsyncExitStack() as stack:
+            async with self._starts:
+                if self._slot.stop_wanted is not None:
+                    return
+                engine = await self._activate(stack)
+            if self._slot.stop_wanted is not None:
+                self._end_well(engine)
+                return
+            async with engine.running():
+                await self._live(engine)
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
+
+    async def _activate(self, stack: AsyncExitStack) -> Engine:
+        access = await self._ground.prepare(self._tenant)
+        epoch = await stack.enter_async_context(self._lease())
+        owned = await stack.enter_async_context(self._connection(access.engine, epoch))
+        clock = AnchoredClock(await owned.open(), self._ground.clock)
+        database = await stack.enter_async_context(self._database(access.app))
+        engine = self._engine(owned, database, epoch)
+        recovered = await engine.recover(clock)
+        log.info("tenant.awake", epoch=epoch, recovered=recovered)
+        return engine
 
     async def _live(self, engine: Engine) -> None:
         slot = self._slot
@@ -74,21 +93,27 @@ class TenantSupervisor:
         slot.awake_since = slot.last_active = self._ground.clock.monotonic()
         slot.last_error = slot.retry_at = None
         try:
-            await self._serve(engine)
-            slot.state = SlotState.DRAINING
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch, engine)
+                await self._serve(engine)
+                slot.state = SlotState.DRAINING
+                group.cancel_scope.cancel()
             if slot.stop_wanted is not None:
                 await self._drain(engine)
-            self._wake_at = engine.now if engine.busy else engine.next_due
-            self._asked = True
+            self._end_well(engine)
         finally:
             slot.engine = None
+
+    def _end_well(self, engine: Engine) -> None:
+        self._wake_at = engine.now if engine.busy else engine.next_due
+        self._asked = True
 
     # -- serving -----------------------------------------------------------------------
 
     async def _serve(self, engine: Engine) -> None:
         """Handle mail until there has been nothing to do for the idle time, or a stop is wanted."""
         slot = self._slot
-        while slot.stop_wanted is None:
+        while not self._must_stop(engine):
             self._handle_mail(engine)
             if slot.poked:
                 slot.poked = False
@@ -98,6 +123,21 @@ class TenantSupervisor:
             # Nothing awaits between the looks above and this wait, so no mail or wish is missed.
             with anyio.move_on_after(self._patience(engine)):
                 await slot.attention()
+
+    def _must_stop(self, engine: Engine) -> bool:
+        slot = self._slot
+        if slot.stop_wanted is Stop.EVICT and (engine.busy or slot.has_mail):
+            # Work came first; whoever wants the place looks for another tenant that is idle.
+            slot.stop_wanted = None
+        return slot.stop_wanted is not None
+
+    async def _watch(self, engine: Engine) -> None:
+        """Note when the engine works, and when it has become quiet; the idle time begins then."""
+        while True:
+            await engine.changed.wait()
+            self._slot.last_active = self._ground.clock.monotonic()
+            if not engine.busy:
+                self._slot.look()
 
     def _handle_mail(self, engine: Engine) -> None:
         for _ in range(MAIL_AT_ONCE):
@@ -131,8 +171,10 @@ class TenantSupervisor:
     def _patience(self, engine: Engine) -> float:
         if self._slot.has_mail:
             return 0.0
+        if engine.busy:
+            return math.inf
         idle = self._ground.clock.monotonic() - self._slot.last_active
-        return self._ttl if engine.busy or idle >= self._ttl else self._ttl - idle
+        return self._ttl - idle if idle < self._ttl else max(self._ttl, SOON_SECONDS)
 
     @property
     def _ttl(self) -> float:
@@ -154,7 +196,7 @@ class TenantSupervisor:
         """
         async with self._ground.control.acquire() as control:
             epoch = await leases.claim(control, self._tenant, self._ground.node)
-        self._slot.epoch = epoch
+        self._slot.epoch = self._slot.held = epoch
         yield epoch
         with anyio.fail_after(RELEASE_SECONDS, shield=True):
             async with self._ground.control.acquire() as control:
@@ -166,6 +208,7 @@ class TenantSupervisor:
                     wake_at=self._wake_at,
                     reason="timer",
                 )
+        self._slot.held = None
         log.info("tenant.dormant", epoch=epoch, wake_at=self._wake_at)
 
     @asynccontextmanager

@@ -13,8 +13,9 @@ import structlog
 
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.ids import TenantId
-from orchestrator.store.connect import classify
+from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases, wake
+from supervisors.decide import Failure, classify
 from supervisors.ground import Ground
 
 POLL_SECONDS = 0.25
@@ -59,8 +60,8 @@ class Waker:
             pause = POLL_SECONDS
             try:
                 await self._look(orphans=turn % ORPHAN_TURNS == 0)
-            except Exception as error:
-                if not isinstance(error, Unavailable) and classify(error) is None:
+            except (Unavailable, *DRIVER_ERRORS) as error:
+                if classify(error) is Failure.CRASH:
                     raise
                 log.warning("wake.database_unavailable", error=str(error))
                 pause = OUTAGE_SECONDS
@@ -74,7 +75,7 @@ class Waker:
         async with self._ground.control.acquire() as control:
             left = await leases.orphans(control, self._ground.node) if orphans else []
             asleep = [*self._root.unwakeable, *self._strangers]
-            due = await wake.due(control, asleep=asleep)
+            due = await wake.due(control, self._ground.node, asleep=asleep)
             # Tenants that no file declares any more keep their rows, which must not fill the batch.
             known = self._root.knows
             self._strangers = {t for t in (*self._strangers, *due) if not known(t)}

@@ -213,7 +213,7 @@ class Demo:
         began = time.monotonic()
         code = await asyncio.to_thread(self._daemon.stop)
         if code != 0:
-            raise DemoFailed(f"the daemon ended with {code} after SIGTERM")
+            raise DemoFailed(f"the daemon did not stop in order after SIGTERM: exit code {code}")
         self._say(f"stopped within {time.monotonic() - began:.1f} s")
 
     # -- what it looks like ------------------------------------------------------------------------
@@ -253,6 +253,8 @@ def main() -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
+    # A shell starts background jobs with SIGINT ignored, and SIGTERM has to work there too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     home = _new_home()

@@ -74,15 +74,17 @@ def read_chunks(path: Path, carrier: str, *, size: int = LINES_PER_CHUNK) -> Gen
     try:
         yield from _read_chunks(path, carrier, size)
     except (FileNotFoundError, NotADirectoryError):
-        raise BadFile(f"{path}: there is no such file") from None
+        raise BadFile(f"{path}: there is no such file where the daemon runs") from None
     except PermissionError:
         raise BadFile(f"{path}: the daemon may not read this file") from None
     except EOFError:
-        raise BadFile(f"{path}: truncated, the gzip data stop before their end") from None
+        raise BadFile(
+            f"{path}: truncated, the gzip data stop before their end; copy it again"
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise BadFile(f"{path}: not a sound gzip file ({error})") from None
+        raise BadFile(f"{path}: not a sound gzip file: {error}") from None
     except csv.Error as error:
-        raise BadFile(f"{path}: not a CSV file ({error})") from None
+        raise BadFile(f"{path}: not a CSV file: {error}") from None
     except UnicodeDecodeError:
         raise BadFile(f"{path}: not text in UTF-8") from None
     except ValueError as error:

@@ -33,6 +33,10 @@ class Attempts:
         """The tenant's worker threads."""
         return self._threads
 
+    def resize(self, threads: int) -> None:
+        """Change how many sync tasks run at a time."""
+        self._threads.total_tokens = threads
+
     async def run(self, execution: Execution, name: str, port: Port) -> Outcome:
         """Run the current attempt of task `name` and return what came of it."""
         durable = Durable(port, execution, name)

@@ -92,6 +92,14 @@ class Board:
         self._give_back_solo()
         self._slots.leave()
 
+    def reconfigured(self) -> None:
+        """Apply the limits of a changed configuration to what waits."""
+        limits = self._config().limits
+        self._slots.resize(limit=limits.max_concurrent_tasks, weight=self._config().weight)
+        self._attempts.resize(self._slots.limit)
+        self.admit()
+        self.dispatch()
+
     @property
     def busy(self) -> bool:
         """True while anything can move before the next timer, signal or child."""

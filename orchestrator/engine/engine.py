@@ -136,6 +136,10 @@ class Engine:
         """Look for runs that came from outside."""
         self._table.wake()
 
+    def reconfigured(self) -> None:
+        """Apply the limits of a changed configuration to what waits."""
+        self._board.reconfigured()
+
     @property
     def busy(self) -> bool:
         """True while there is anything to do before the next timer."""

@@ -27,7 +27,7 @@ class RunStarted(Entry, frozen=True, tag="run.started"):
     """A supervisor took the run up for the first time.
 
     `shape` is the digest of the DAG it keeps.
-    
+
 
     `origin` is the run that it repeats, from a task on or as a whole.
     """

@@ -82,10 +82,15 @@ class TenantSlots:
         self._node = node
         self._wake = wake
 
+    def resize(self, *, limit: int | None, weight: int) -> None:
+        """Change the tenant's limit and weight; what runs above a lower limit is let end."""
+        self.limit = limit or self._node.total
+        self.weight = weight
+
     @property
     def room(self) -> int:
         """How many more slots the tenant's own limit allows."""
-        return self.limit - self.used - self._granted
+        return max(0, self.limit - self.used - self._granted)
 
     def take(self) -> bool:
         """Take a slot; False when there is none, and then `wake` follows once there is."""

@@ -155,8 +155,9 @@ class Table:
         await self._deliver()
         await self._fetch_asked()
         await self._copy_forks()
-        if self._board.accepting and len(self._board.runs) < RESIDENT_RUNS:
-            await self._claim(crashed=False)
+        if self._board.accepting:
+            if len(self._board.runs) < RESIDENT_RUNS:
+                await self._claim(crashed=False)
             await self._look_outside()
         self._board.dispatch()
 

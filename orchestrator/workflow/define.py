@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -32,8 +33,8 @@ class Define:
 
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Context, P], Awaitable[T]]
-    ) -> Task[P, Awaitable[T], T]: ...
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]
+    ) -> Task[P, Coroutine[Any, Any, T], T]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Context, P], T]) -> Task[P, T, T]: ...
     def __call__(self, function: Callable[..., Any]) -> AnyTask:
@@ -92,15 +93,21 @@ class Workflow:
         def add(function: Callable[..., Any]) -> AnyTask:
             task: AnyTask = Task(
                 workflow=self.name,
-                name=name or function.__name__,
+                name=str(name or getattr(function, "__name__", "")),
                 function=function,
-                after=tuple(self._name_of(up) for up in after),
-                when=When(when),
-                retry=retry or Retry(),
-                timeout=_timeout(timeout),
                 executor=executor,
             )
-            self._add(task)
+            try:
+                task = replace(
+                    task,
+                    after=self._names_of(after),
+                    when=_when(when),
+                    retry=_retry(retry),
+                    timeout=_timeout(timeout),
+                )
+                self._add(task)
+            except DefinitionError as error:
+                raise DefinitionError(f"{task.where}: {error}") from None
             return task
 
         return Define(add)
@@ -108,7 +115,12 @@ class Workflow:
     @cached_property
     def graph(self) -> graph.Graph:
         """The checked DAG; DefinitionError when it has a cycle or a name it does not know."""
-        return graph.build(self.name, {name: task.after for name, task in self.tasks.items()})
+        edges = {name: task.after for name, task in self.tasks.items()}
+        try:
+            return graph.build(self.name, edges)
+        except DefinitionError as error:
+            file = next(iter(self.tasks.values())).where.rpartition(":")[0]
+            raise DefinitionError(f"{file}: {error}") from None
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameters]:
@@ -136,19 +148,30 @@ class Workflow:
 
     def _add(self, task: AnyTask) -> None:
         if not _NAME.fullmatch(task.name):
-            raise DefinitionError(f"{task.where}: {task.name!r} can not be the name of a task")
+            raise DefinitionError(
+                f"{task.name!r} can not be the name of a task: give it one with name="
+            )
         if task.name in self.tasks:
             raise DefinitionError(
-                f"{task.where}: workflow {self.name!r} has a task {task.name!r} already, "
+                f"workflow {self.name!r} has a task {task.name!r} already, "
                 f"from {self.tasks[task.name].where}"
             )
         self.tasks[task.name] = task
+        for derived in ("graph", "parameters", "rules"):
+            vars(self).pop(derived, None)
+
+    def _names_of(self, after: Sequence[AnyTask | str]) -> tuple[str, ...]:
+        if isinstance(after, str | Task):
+            raise DefinitionError(f"after is a list of tasks; got {after!r}")
+        return tuple(self._name_of(up) for up in after)
 
     def _name_of(self, up: AnyTask | str) -> str:
         if isinstance(up, str):
             return up
+        if not isinstance(up, Task):
+            raise DefinitionError(f"after is a list of tasks; got {up!r}")
         if self.tasks.get(up.name) is not up:
-            raise DefinitionError(f"{up.where}: task {up.name!r} is not of workflow {self.name!r}")
+            raise DefinitionError(f"task {up.name!r} is not of workflow {self.name!r}")
         return up.name
 
 
@@ -225,7 +248,22 @@ def _check_importable(task: AnyTask) -> None:
 def _timeout(text: str | None) -> Any:
     if text is None:
         return None
+    if not isinstance(text, str):
+        raise DefinitionError(f"timeout: {text!r} is not a duration")
     try:
         return Duration.parse(text)
     except ValueError as error:
         raise DefinitionError(f"timeout: {error}") from None
+
+
+def _when(rule: When) -> When:
+    try:
+        return When(rule)
+    except ValueError:
+        raise DefinitionError(f"when is one of {', '.join(When)}; got {rule!r}") from None
+
+
+def _retry(policy: Retry | None) -> Retry:
+    if policy is not None and not isinstance(policy, Retry):
+        raise DefinitionError(f"retry is a Retry; got {policy!r}")
+    return policy or Retry()

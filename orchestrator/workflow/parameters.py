@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,11 @@ import msgspec
 
 from orchestrator.model.errors import DefinitionError
 
+_BY_POSITION = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -28,19 +34,27 @@ class Parameters:
         DefinitionError, naming `where`, for what can not be filled by name.
         """
         try:
-            hints = get_type_hints(function)
+            hints = get_type_hints(_annotated(function))
         except Exception as error:
             raise DefinitionError(f"{where}: an annotation can not be resolved: {error}") from error
         parameters = list(inspect.signature(function).parameters.values())
-        if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        if not parameters or parameters[0].kind not in _BY_POSITION:
             raise DefinitionError(f"{where}: the first parameter is the context")
         for parameter in parameters[1:]:
             if parameter.kind not in _BY_NAME:
                 raise DefinitionError(
                     f"{where}: parameter {parameter.name!r} can not be taken from the input by name"
                 )
+        types = {p.name: hints.get(p.name, Any) for p in parameters[1:]}
+        for name, kind in types.items():
+            try:
+                msgspec.json.Decoder(kind)
+            except TypeError as error:
+                raise DefinitionError(
+                    f"{where}: parameter {name!r} is of no type that JSON has: {error}"
+                ) from None
         return cls(
-            types={p.name: hints.get(p.name, Any) for p in parameters[1:]},
+            types=types,
             required=frozenset(p.name for p in parameters[1:] if p.default is p.empty),
         )
 
@@ -62,6 +76,13 @@ class Parameters:
             for name, kind in self.types.items()
             if name in given
         }
+
+
+def _annotated(function: Any) -> Any:
+    """Return what holds the annotations: of an object that can be called, its method."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
 
 
 def _with_path(name: str, message: str) -> str:

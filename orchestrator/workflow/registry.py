@@ -69,20 +69,34 @@ def load(modules: Iterable[str]) -> Registry:
 
 
 def _import(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise DefinitionError(
+            f"{name!r} names no module", hint="write package.module, or package.module:workflow"
+        )
     try:
         return importlib.import_module(name)
     except DefinitionError:
         raise
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+    except (Exception, SystemExit) as error:
         raise DefinitionError(
-            f"module {name!r} can not be imported: {type(error).__name__}: {error} "
-            f"({frame.filename}:{frame.lineno})",
+            f"module {name!r} can not be imported: {type(error).__name__}: {_told(error)}",
             hint=(
                 "the module must be importable by the daemon's Python, "
                 "for example installed beside it"
             ),
         ) from error
+
+
+def _told(error: BaseException) -> str:
+    """Return the message with the last place in a file, where there is one.
+
+    A module that is not there fails in the import system itself, and that place helps nobody.
+    """
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}:{error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+    return f"{error} ({places[-1].filename}:{places[-1].lineno})" if places else str(error)
 
 
 def _member(module: ModuleType, attribute: str) -> Workflow:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.model.errors import DefinitionError
 from orchestrator.settings.duration import Duration
 
 Backoff = Literal["fixed", "linear", "exponential"]
 _BACKOFFS = ("fixed", "linear", "exponential")
+_LONGEST = timedelta(days=366)  # a due time has to stay within what a calendar holds
 
 
 class Fail(Exception):
@@ -41,16 +42,10 @@ class Retry:
     on: tuple[type[Exception], ...] = (Exception,)
 
     def __post_init__(self) -> None:
-        if self.backoff not in _BACKOFFS:
-            raise DefinitionError(f"backoff is one of {', '.join(_BACKOFFS)}; got {self.backoff!r}")
-        if self.attempts < 1:
-            raise DefinitionError(
-                f"attempts counts the first try, so it is at least 1; got {self.attempts}"
-            )
-        if not 0 <= self.jitter <= 1:
-            raise DefinitionError(f"jitter is a share between 0 and 1; got {self.jitter}")
-        for name in ("initial", "cap"):
-            _duration(name, getattr(self, name))
+        _check_counts(self.backoff, self.attempts, self.jitter)
+        _check_rest("initial", self.initial)
+        _check_rest("cap", self.cap)
+        _check_classes(self.on)
 
     def delay(self, failures: int, *, chance: float) -> timedelta:
         """Return the rest before the next attempt after `failures` failed ones (at least 1).
@@ -68,8 +63,32 @@ class Retry:
         return isinstance(error, self.on) and not isinstance(error, Fail)
 
 
-def _duration(name: str, text: str) -> None:
+# Users' code is often not type-checked, so nothing is known of what these get.
+def _check_counts(backoff: Any, attempts: Any, jitter: Any) -> None:
+    if backoff not in _BACKOFFS:
+        raise DefinitionError(f"backoff is one of {', '.join(_BACKOFFS)}; got {backoff!r}")
+    if not isinstance(attempts, int) or attempts < 1:
+        raise DefinitionError(
+            f"attempts counts the first try, so it is at least 1; got {attempts!r}"
+        )
+    if not isinstance(jitter, int | float) or not 0 <= jitter <= 1:
+        raise DefinitionError(f"jitter is a share between 0 and 1; got {jitter!r}")
+
+
+def _check_rest(name: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise DefinitionError(f"{name}: {text!r} is not a duration")
     try:
-        Duration.parse(text)
+        rest = Duration.parse(text)
     except ValueError as error:
         raise DefinitionError(f"{name}: {error}") from None
+    if rest > _LONGEST:
+        raise DefinitionError(
+            f"{name}: a task rests for at most {_LONGEST.days} days; got {text!r}"
+        )
+
+
+def _check_classes(on: Any) -> None:
+    classes = on if isinstance(on, tuple) else (on,)
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in classes):
+        raise DefinitionError(f"on names exception classes; got {on!r}")

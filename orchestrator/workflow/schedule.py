@@ -316,17 +316,21 @@ def _problems(schedule: Schedule) -> Iterator[str]:
     for name, companion in (("timezone", "cron"), ("anchor", "every")):
         if getattr(schedule, name) is not None and companion not in given:
             yield f"{name} goes with {companion} only"
-    for name, known in (("overlap", get_args(Overlap)), ("catch_up", get_args(CatchUp))):
-        if getattr(schedule, name) not in known:
-            yield f"{name} is one of {', '.join(known)}; got {getattr(schedule, name)!r}"
-    if not 1 <= schedule.catch_up_limit <= MOST_FIRES:
-        yield f"catch_up_limit is from 1 to {MOST_FIRES}; got {schedule.catch_up_limit}"
+    yield from _choice_problems(schedule)
     yield from _time_problems(schedule)
     zone_problem = _zone_problem(schedule.timezone)
     if zone_problem:
         yield zone_problem
     elif schedule.cron is not None:
         yield from _cron_problems(schedule.cron, ZoneInfo(schedule.timezone or "UTC"))
+
+
+def _choice_problems(schedule: Schedule) -> Iterator[str]:
+    for name, known in (("overlap", get_args(Overlap)), ("catch_up", get_args(CatchUp))):
+        if getattr(schedule, name) not in known:
+            yield f"{name} is one of {', '.join(known)}; got {getattr(schedule, name)!r}"
+    if not 1 <= schedule.catch_up_limit <= MOST_FIRES:
+        yield f"catch_up_limit is from 1 to {MOST_FIRES}; got {schedule.catch_up_limit}"
 
 
 def _time_problems(schedule: Schedule) -> Iterator[str]:

@@ -20,7 +20,7 @@ T = TypeVar("T", covariant=True)
 Executor = Literal["thread", "process"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task(Generic[P, R, T]):
     """A node of the DAG. Calling it calls the plain function, so a unit test needs nothing else.
 
@@ -47,6 +47,9 @@ class Task(Generic[P, R, T]):
         if self.executor == "process":
             self._check_process()
 
+    def __repr__(self) -> str:
+        return f"<task {self.name!r}>"
+
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function as it was written."""
         return self.function(ctx, *args, **kwargs)
@@ -54,7 +57,8 @@ class Task(Generic[P, R, T]):
     @property
     def is_async(self) -> bool:
         """True when attempts run on the event loop, False when where `executor` says."""
-        return inspect.iscoroutinefunction(self.function)
+        called = getattr(self.function, "__call__", None)  # noqa: B004 - not whether, but what
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called)
 
     @property
     def where(self) -> str:

@@ -92,13 +92,16 @@ def test_columns_of_no_flights_are_empty_lists() -> None:
 
 
 def test_a_missing_file_is_named(path: Path) -> None:
-    assert problem(path) == f"{path}: there is no such file"
+    assert problem(path) == f"{path}: there is no such file where the daemon runs"
 
 
 def test_a_file_below_a_file_is_missing(path: Path) -> None:
     write(path, HEADER, LEFT)
 
-    assert problem(path / "x.csv.gz") == f"{path}/x.csv.gz: there is no such file"
+    assert (
+        problem(path / "x.csv.gz")
+        == f"{path}/x.csv.gz: there is no such file where the daemon runs"
+    )
 
 
 def test_a_relative_path_is_shown_from_the_root(
@@ -106,7 +109,10 @@ def test_a_relative_path_is_shown_from_the_root(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert problem(Path("x.csv.gz")) == f"{tmp_path}/x.csv.gz: there is no such file"
+    assert (
+        problem(Path("x.csv.gz"))
+        == f"{tmp_path}/x.csv.gz: there is no such file where the daemon runs"
+    )
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
@@ -131,7 +137,7 @@ def test_a_truncated_file_is_called_truncated(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
 
-    assert problem(path) == f"{path}: truncated, the gzip data stop before their end"
+    assert problem(path) == f"{path}: truncated, the gzip data stop before their end; copy it again"
 
 
 def test_a_plain_text_file_is_not_gzip(path: Path) -> None:

@@ -14,6 +14,7 @@ _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
 HOLDER = _QUERIES["holder"]
 RELEASE = _QUERIES["release"]
+ABANDON = _QUERIES["abandon"]
 ORPHANS = _QUERIES["orphans"]
 EPOCH = _QUERIES["epoch"]
 
@@ -43,6 +44,11 @@ async def release(
 ) -> None:
     """Let go of the tenant, if it is ours under `epoch` still, and leave word when to wake it."""
     await connection.execute(RELEASE, tenant, node, epoch, wake_at, reason)
+
+
+async def abandon(connection: Connection, tenant: TenantId, node: UUID, epoch: int) -> None:
+    """Let go of a tenant that failed, if it is ours under `epoch` still: it is due at once."""
+    await connection.execute(ABANDON, tenant, node, epoch)
 
 
 async def orphans(connection: Connection, node: UUID) -> list[TenantId]:

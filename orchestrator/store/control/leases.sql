@@ -33,6 +33,17 @@ ON CONFLICT (tenant) DO UPDATE SET reason = CASE WHEN excluded.due_at < wake.due
                                                  THEN excluded.reason ELSE wake.reason END,
                                    due_at = least(wake.due_at, excluded.due_at);
 
+-- name: abandon
+-- The same for a tenant that failed: it has runs to recover, so it is due now.
+WITH released AS (
+    UPDATE insula.lease SET node = NULL, changed_at = clock_timestamp()
+    WHERE tenant = $1 AND node = $2 AND epoch = $3
+    RETURNING tenant
+)
+INSERT INTO insula.wake AS wake (tenant, due_at, reason)
+SELECT tenant, clock_timestamp(), 'recover' FROM released
+ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
+
 -- name: orphans
 -- Tenants that were awake under a node that is dead now: each has runs to recover.
 SELECT lease.tenant FROM insula.lease AS lease

@@ -11,6 +11,7 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 LOCK = _QUERIES["lock"]
 REGISTER = _QUERIES["register"]
+RENEW = _QUERIES["renew"]
 BURY = _QUERIES["bury"]
 LEAVE = _QUERIES["leave"]
 
@@ -27,6 +28,12 @@ async def lock(connection: Connection, name: str) -> bool:
 async def register(connection: Connection, node: UUID, name: str, lifetime: timedelta) -> None:
     """Say that this incarnation lives for another `lifetime`."""
     await connection.execute(REGISTER, node, name, lifetime)
+
+
+async def renew(connection: Connection, node: UUID, lifetime: timedelta) -> bool:
+    """Say so again; False when this incarnation was declared dead meanwhile: that is for good."""
+    alive: bool | None = await connection.fetchval(RENEW, node, lifetime)
+    return bool(alive)
 
 
 async def bury(connection: Connection, node: UUID, name: str) -> int:

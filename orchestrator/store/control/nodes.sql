@@ -5,8 +5,13 @@ SELECT pg_try_advisory_lock(1768846188, hashtext($1));
 
 -- name: register
 INSERT INTO insula.node (id, name, started_at, renewed_at, expires_at)
-VALUES ($1, $2, clock_timestamp(), clock_timestamp(), clock_timestamp() + $3)
-ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, expires_at = excluded.expires_at;
+VALUES ($1, $2, clock_timestamp(), clock_timestamp(), clock_timestamp() + $3);
+
+-- name: renew
+-- A row that expired by itself lives again; one that a successor of our name buried never does.
+UPDATE insula.node SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + $2
+WHERE id = $1 AND expires_at > '-infinity'
+RETURNING true;
 
 -- name: bury
 -- Older incarnations of our name are dead: we hold the lock. Rows that died long ago go with them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
@@ -15,9 +16,12 @@ CONSUME = _QUERIES["consume"]
 BATCH = 256
 
 
-async def due(connection: Connection, *, asleep: Sequence[TenantId]) -> list[TenantId]:
-    """Return at most BATCH due tenants, longest overdue first, without those in `asleep`."""
-    return [row[0] for row in await connection.fetch(DUE, BATCH, asleep)]
+async def due(connection: Connection, node: UUID, *, asleep: Sequence[TenantId]) -> list[TenantId]:
+    """Return at most BATCH due tenants, longest overdue first.
+
+    Those in `asleep` are left out, and those that a living node other than `node` serves.
+    """
+    return [row[0] for row in await connection.fetch(DUE, BATCH, asleep, node)]
 
 
 async def consume(connection: Connection, tenants: Sequence[TenantId]) -> None:

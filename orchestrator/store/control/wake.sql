@@ -1,9 +1,12 @@
 -- name: due
 -- Dormant tenants that have something to do by now. A peek: the row goes when the tenant is claimed.
--- `$2` are the tenants that can not be woken now; they must not fill the batch.
-SELECT tenant FROM insula.wake
-WHERE due_at <= clock_timestamp() AND tenant <> ALL($2::text[])
-ORDER BY due_at LIMIT $1;
+-- `$2` are the tenants that can not be woken now, and a tenant that another living node serves is
+-- that node's business: neither may fill the batch.
+SELECT wake.tenant FROM insula.wake AS wake
+WHERE wake.due_at <= clock_timestamp() AND wake.tenant <> ALL($2::text[]) AND NOT EXISTS (
+    SELECT FROM insula.lease AS lease JOIN insula.node AS owner ON owner.id = lease.node
+    WHERE lease.tenant = wake.tenant AND lease.node <> $3 AND owner.expires_at > clock_timestamp())
+ORDER BY wake.due_at LIMIT $1;
 
 -- name: consume
 -- A tenant that is awake is told instead.

@@ -1,0 +1,165 @@
+"""A node in this process: the parts that the daemon wires together, over a test's own database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import anyio
+import anyio.abc
+
+from orchestrator.daemon.tenants import Tenants
+from orchestrator.engine.slots import NodeSlots
+from orchestrator.model.api import Started, StartRun
+from orchestrator.model.clock import Clock, SystemClock
+from orchestrator.model.ids import TenantId
+from orchestrator.settings.load import Snapshot
+from orchestrator.settings.model import Settings, SupervisionSection, Tenant
+from orchestrator.settings.tenants import tenant_config
+from orchestrator.store.connect import ControlPool
+from orchestrator.store.control import nodes
+from orchestrator.workflow.registry import Registry
+from supervisors.ground import Ground
+from supervisors.root import RootSupervisor
+from supervisors.slot import Slot, SlotState
+from tests.supervisors import workflows
+from tests.support.database import Database
+from tests.support.wait import until
+
+LONG = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A root that runs, and what a test asks it."""
+
+    id: UUID
+    name: str
+    database: Database
+    control: ControlPool
+    tenants: Tenants
+    root: RootSupervisor
+    slots: NodeSlots
+    group: anyio.abc.TaskGroup
+
+    def slot(self, tenant: str) -> Slot:
+        """Return the tenant's slot."""
+        return self.root.slot(TenantId(tenant))
+
+    async def submit(
+        self, tenant: str, workflow: str = "note", key: str | None = None, **given: Any
+    ) -> Started:
+        """Start one run."""
+        run = StartRun(workflow=workflow, input=given, key=key)
+        (started,) = await self.root.submit(TenantId(tenant), [run])
+        return started
+
+    async def reach(self, tenant: str, *states: SlotState, within: float = 10.0) -> None:
+        """Return when the tenant's slot is in one of `states`."""
+        slot = self.slot(tenant)
+        await until(
+            lambda: slot.state in states, within=within, what=f"{tenant} is {states}: {slot.state}"
+        )
+
+    async def declare(self, *tenants: str, **changes: Any) -> None:
+        """Publish these tenants as what the files declare, each with `changes`."""
+        await self.tenants.publish(snapshot(tenants, **changes))
+
+    async def sql(self, query: str, *args: object) -> Any:
+        """Return the first value of a statement under the admin login."""
+        async with self.control.acquire() as connection:
+            return await connection.fetchval(query, *args)
+
+    async def finished(self, tenant: str) -> int:
+        """Return how many of the tenant's runs have succeeded."""
+        count: int = await self.sql(
+            f"SELECT count(*) FROM tenant_{tenant}.wf_run WHERE state = 'succeeded'"
+        )
+        return count
+
+    async def connections(self, tenant: str) -> int:
+        """Return how many connections the tenant's logins have."""
+        logins = self.database.logins(tenant)
+        count: int = await self.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = ANY($1::text[])",
+            [logins.engine, logins.app],
+        )
+        return count
+
+
+def snapshot(
+    tenants: Iterable[str],
+    *,
+    supervision: SupervisionSection | None = None,
+    declarations: Mapping[str, Tenant] | None = None,
+    **common: Any,
+) -> Snapshot:
+    """Return a configuration that declares `tenants`; `common` are fields of each of them."""
+    declared = {tenant: Tenant(**common) for tenant in tenants} | dict(declarations or {})
+    settings = Settings(tenants=declared, supervision=supervision or SupervisionSection())
+    configs = {
+        TenantId(name): tenant_config(TenantId(name), each, {}, settings.supervision)
+        for name, each in declared.items()
+    }
+    return Snapshot(
+        settings=settings,
+        tenants=configs,
+        aliases={
+            alias.casefold(): tenant
+            for tenant, config in configs.items()
+            for alias in config.aliases
+        },
+        digest="",
+        files=(),
+        state_dir=Path(),
+        runtime_dir=Path(),
+        database_url=None,
+        database_source=None,
+        migrations_path=None,
+        source=None,
+    )
+
+
+@asynccontextmanager
+async def running_node(
+    database: Database,
+    declared: Snapshot,
+    *,
+    name: str = "a",
+    max_awake: int = 100,
+    tasks: int = 64,
+    registry: Registry | None = None,
+    clock: Clock | None = None,
+    lifetime: timedelta = LONG,
+) -> AsyncIterator[Node]:
+    """Run a root over `database` for as long as the block lasts, then drain it."""
+    admin = await database.connect()
+    node = uuid4()
+    await nodes.register(admin, node, name, lifetime)
+    async with ControlPool.open(database.target, application_name=f"insula {name}") as control:
+        slots = NodeSlots(tasks)
+        tenants = Tenants(control, database.target, database.spec(), declared)
+        ground = Ground(
+            node=node,
+            name=name,
+            control=control,
+            prepare=tenants.prepare,
+            registry=registry or Registry.of(workflows.ALL),
+            slots=slots,
+            clock=clock or SystemClock(),
+            connect_timeout=5.0,
+            app_connections=anyio.Semaphore(100),
+        )
+        root = RootSupervisor(ground, declared.settings.supervision, max_awake=max_awake)
+        tenants.root = root
+        await tenants.publish(declared)
+        async with anyio.create_task_group() as group:
+            await group.start(root.run)
+            yield Node(node, name, database, control, tenants, root, slots, group)
+            await root.drain()
+            group.cancel_scope.cancel()

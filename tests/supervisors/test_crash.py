@@ -1,0 +1,216 @@
+"""A tenant that fails: it is restarted or left alone, what it had is recovered, nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from orchestrator.model.clock import HandClock
+from orchestrator.model.errors import TenantQuarantined, TenantRestarted
+from orchestrator.model.ids import TenantId
+from orchestrator.settings.model import SupervisionSection
+from supervisors.slot import SlotState
+from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.workflows import EXECUTED, GATES
+from tests.support.database import Database
+from tests.support.wait import until
+
+OTHERS = [f"other{number}" for number in range(3)]
+
+
+@asynccontextmanager
+async def undisturbed(node: Node) -> AsyncIterator[None]:
+    """Assert that the other tenants serve before and after the block, without a restart."""
+    for tenant in OTHERS:
+        await node.submit(tenant)
+    yield
+    for tenant in OTHERS:
+        await node.submit(tenant)
+        assert node.slot(tenant).incarnation == 1
+
+
+async def break_journal(node: Node, tenant: str) -> None:
+    """Let every write of the tenant's supervisor fail."""
+    await node.sql(f"ALTER TABLE tenant_{tenant}.wf_event RENAME TO gone")
+
+
+async def mend_journal(node: Node, tenant: str) -> None:
+    """Take that back."""
+    await node.sql(f"ALTER TABLE tenant_{tenant}.gone RENAME TO wf_event")
+
+
+async def terminate(node: Node, tenant: str) -> None:
+    """End the connections of the tenant's supervisor, and have it notice."""
+    engine = node.database.logins(tenant).engine
+    await node.sql(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1", engine
+    )
+    node.root.wake(TenantId(tenant))
+
+
+async def test_a_crash_restarts_the_tenant_and_nobody_else(database: Database) -> None:
+    held = secrets.token_hex(4)
+    async with running_node(database, snapshot(["acme", *OTHERS])) as node, undisturbed(node):
+        await node.submit("acme", "wait", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        await break_journal(node, "acme")
+        with pytest.raises(TenantRestarted):
+            await node.submit("acme")
+        await mend_journal(node, "acme")
+        GATES.open(held)
+
+        async def done() -> bool:
+            return await node.finished("acme") == 1
+
+        await until(done)
+        assert node.slot("acme").incarnation >= 2
+        assert len(node.slot("acme").record.crashes) >= 1
+        assert GATES.arrived[held] == 2
+
+
+async def test_a_tenant_that_keeps_crashing_is_quarantined_and_a_reload_frees_it(
+    database: Database,
+) -> None:
+    supervision = SupervisionSection(restart_intensity=1)
+    declared = snapshot(["acme", *OTHERS], supervision=supervision)
+    async with running_node(database, declared) as node, undisturbed(node):
+        await node.submit("acme")
+        await node.sql("ALTER TABLE tenant_acme.wf_fence RENAME TO gone")
+        await terminate(node, "acme")
+        await node.reach("acme", SlotState.QUARANTINED)
+        with pytest.raises(TenantQuarantined, match="wf_fence") as refusal:
+            await node.submit("acme")
+        assert refusal.value.retry_after > 0
+        assert node.slot("acme").retry_at is not None
+        await node.sql("ALTER TABLE tenant_acme.gone RENAME TO wf_fence")
+        await node.declare("acme", *OTHERS, supervision=supervision)
+        assert node.slot("acme").state is SlotState.QUARANTINED, "nothing of it was changed"
+        await node.declare("acme", *OTHERS, supervision=supervision, weight=2)
+        await node.submit("acme")
+        assert node.slot("acme").record.probes == 0
+
+
+async def test_a_probe_frees_a_quarantined_tenant_whose_cause_was_mended(
+    database: Database,
+) -> None:
+    clock = HandClock()
+    async with running_node(database, snapshot(["acme", *OTHERS]), clock=clock) as node:
+        async with undisturbed(node):
+            await node.submit("acme")
+            engine = database.logins("acme").engine
+            await node.sql(f"ALTER ROLE {engine} NOLOGIN")
+            await terminate(node, "acme")
+            await node.reach("acme", SlotState.QUARANTINED)
+            clock.advance(299.0)
+            node.root.probe()
+            assert node.slot("acme").state is SlotState.QUARANTINED
+            clock.advance(2.0)
+            node.root.probe()
+            await node.reach("acme", SlotState.QUARANTINED)
+            assert node.slot("acme").record.probes == 2
+            await node.sql(f"ALTER ROLE {engine} LOGIN")
+            clock.advance(601.0)
+            node.root.probe()
+            await node.submit("acme")
+            assert node.slot("acme").last_error is None
+
+
+async def test_an_outage_of_one_tenant_is_waited_out_and_its_mail_is_served(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme", *OTHERS])) as node, undisturbed(node):
+        await node.tenants.prepare(TenantId("acme"))
+        engine = database.logins("acme").engine
+        await node.sql(f"ALTER ROLE {engine} CONNECTION LIMIT 0")
+        async with anyio.create_task_group() as group:
+            group.start_soon(node.submit, "acme")
+            await node.reach("acme", SlotState.BACKOFF)
+            assert "too many connections" in (node.slot("acme").last_error or "")
+            await node.sql(f"ALTER ROLE {engine} CONNECTION LIMIT -1")
+        assert node.slot("acme").record.crashes == ()
+
+
+async def test_a_connection_that_is_cut_is_opened_again_without_a_restart(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        for _ in range(3):
+            await node.submit("acme")
+            await terminate(node, "acme")
+        await node.submit("acme")
+        assert node.slot("acme").incarnation == 1
+
+        async def done() -> bool:
+            return await node.finished("acme") == 4
+
+        await until(done)
+        assert len(EXECUTED["acme"]) == len(set(EXECUTED["acme"]))
+
+
+async def test_what_a_quarantined_tenant_had_is_let_go_and_found_again(database: Database) -> None:
+    held = secrets.token_hex(4)
+    supervision = SupervisionSection(restart_intensity=1)
+    async with running_node(database, snapshot(["acme"], supervision=supervision)) as node:
+        await node.submit("acme", "wait", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        await node.sql("ALTER TABLE tenant_acme.wf_fence RENAME TO gone")
+        await terminate(node, "acme")
+        await node.reach("acme", SlotState.QUARANTINED)
+
+        async def let_go() -> bool:
+            return await node.sql("SELECT node FROM insula.lease") is None
+
+        await until(let_go)
+        await node.declare()
+        assert node.root.slots == {}
+        await node.sql("ALTER TABLE tenant_acme.gone RENAME TO wf_fence")
+        GATES.open(held)
+        await node.declare("acme", supervision=supervision)
+
+        async def done() -> bool:
+            return await node.finished("acme") == 1
+
+        await until(done)
+
+
+async def test_what_a_tenant_had_that_was_disabled_in_its_backoff_is_found_again(
+    database: Database,
+) -> None:
+    held = secrets.token_hex(4)
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme", "wait", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        engine = database.logins("acme").engine
+        await node.sql(f"ALTER ROLE {engine} CONNECTION LIMIT 0")
+        node.slot("acme").record = node.slot("acme").record.__class__(failures=10)
+        await break_journal(node, "acme")
+        with pytest.raises(TenantRestarted):
+            await node.submit("acme")
+        await node.reach("acme", SlotState.BACKOFF)
+        await node.declare("acme", enabled=False)
+        await node.reach("acme", SlotState.SUSPENDED)
+        await node.sql(f"ALTER ROLE {engine} CONNECTION LIMIT -1")
+        await mend_journal(node, "acme")
+        GATES.open(held)
+        await node.declare("acme", enabled=True)
+
+        async def done() -> bool:
+            return await node.finished("acme") == 1
+
+        await until(done)
+
+
+async def test_an_early_return_without_a_wish_is_a_crash(database: Database) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme")
+        # A cancel from a stranger ends the wait of the supervisor's own group silently.
+        names = {task.get_name(): task for task in asyncio.all_tasks()}
+        names["tenant acme"].cancel()
+        await until(lambda: node.slot("acme").incarnation == 2)
+        await node.submit("acme")
+        assert len(node.slot("acme").record.crashes) == 1

@@ -1,0 +1,290 @@
+"""Two nodes on one database: one serves a tenant at a time, and who lost it writes nothing."""
+
+from __future__ import annotations
+
+import secrets
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from orchestrator.model.errors import (
+    LeaseHeldElsewhere,
+    NodeNameInUse,
+    TenantRestarted,
+)
+from orchestrator.model.ids import TenantId
+from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import SupervisionSection
+from orchestrator.store.control import leases, nodes, wake
+from supervisors.keeper import Node as Incarnation
+from supervisors.keeper import NodeKeeper
+from supervisors.slot import SlotState
+from tests.supervisors.nodes import LONG, Node, running_node, snapshot
+from tests.supervisors.workflows import GATES
+from tests.support.database import Database
+from tests.support.wait import until
+
+ACME = TenantId("acme")
+
+
+async def expire(node: Node) -> None:
+    """Let the node look dead to the others."""
+    await node.sql("UPDATE insula.node SET expires_at = now() WHERE id = $1", node.id)
+
+
+async def test_only_one_of_two_nodes_serves_a_tenant(database: Database) -> None:
+    declared = snapshot(["acme"])
+    async with (
+        running_node(database, declared, name="a") as a,
+        running_node(database, declared, name="b") as b,
+    ):
+        await a.submit("acme")
+        with pytest.raises(LeaseHeldElsewhere, match="node 'a'"):
+            await b.submit("acme")
+        assert b.slot("acme").state is SlotState.DORMANT
+        await a.submit("acme")
+        assert a.slot("acme").incarnation == 1
+
+
+async def test_a_tenant_let_go_of_is_free_at_once(database: Database) -> None:
+    declared = snapshot(["acme"])
+    async with (
+        running_node(database, declared, name="a") as a,
+        running_node(database, declared, name="b") as b,
+    ):
+        await a.submit("acme")
+        await a.root.drain()
+        await b.submit("acme")
+        assert b.slot("acme").epoch == 2
+
+
+async def test_a_dead_nodes_tenant_is_taken_over_and_the_zombie_writes_nothing(
+    database: Database,
+) -> None:
+    held = secrets.token_hex(4)
+    declared = snapshot(["acme"])
+    async with (
+        running_node(database, declared, name="a") as a,
+        running_node(database, declared, name="b") as b,
+    ):
+        await a.submit("acme", "wait", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        await expire(a)
+        await b.reach("acme", SlotState.RUNNING)
+        await until(lambda: GATES.arrived[held] == 2)
+        with pytest.raises((TenantRestarted, LeaseHeldElsewhere)):
+            await a.submit("acme")
+        await a.reach("acme", SlotState.DORMANT)
+        assert a.slot("acme").record.crashes == ()
+        GATES.open(held)
+
+        async def done() -> bool:
+            return await b.finished("acme") == 1
+
+        await until(done)
+        assert await b.sql("SELECT count(*) FROM tenant_acme.wf_run") == 1
+        writers = "SELECT count(*) FROM tenant_acme.wf_event WHERE epoch = 2 AND node = 'a'"
+        assert await b.sql(writers) == 0
+
+
+async def test_a_node_that_can_not_have_a_tenant_does_not_ask_without_end(
+    database: Database,
+) -> None:
+    declared = snapshot(["acme"])
+    async with (
+        running_node(database, declared, name="a") as a,
+        running_node(database, declared, name="b") as b,
+    ):
+        await a.submit("acme")
+        before = b.slot("acme").incarnation
+        # What makes a dormant tenant look for work, on a node that may not have it.
+        b.root.wake(ACME)
+        await until(lambda: b.slot("acme").incarnation > before)
+        await b.reach("acme", SlotState.DORMANT)
+        tried = b.slot("acme").incarnation
+        await b.sql("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
+
+        async def told() -> bool:
+            return await b.sql("SELECT count(*) FROM insula.wake") == 0
+
+        await until(told)
+        assert b.slot("acme").incarnation <= tried + 1
+
+
+async def test_what_is_due_for_a_tenant_of_a_living_node_is_that_nodes_business(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    ours, theirs = uuid4(), uuid4()
+    for node, name in ((ours, "a"), (theirs, "b")):
+        await nodes.register(admin, node, name, LONG)
+    for tenant, holder in (("mine", ours), ("theirs", theirs), ("nobodys", None)):
+        await admin.execute("INSERT INTO insula.lease VALUES ($1, $2, 1)", tenant, holder)
+        await admin.execute("INSERT INTO insula.wake VALUES ($1, now(), 'timer')", tenant)
+    await admin.execute("INSERT INTO insula.wake VALUES ('new', now(), 'timer')")
+    assert set(await wake.due(admin, ours, asleep=[])) == {"mine", "nobodys", "new"}
+    await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", theirs)
+    assert set(await wake.due(admin, ours, asleep=["new"])) == {"mine", "nobodys", "theirs"}
+
+
+async def test_a_zombies_release_does_not_touch_the_new_owner(database: Database) -> None:
+    admin = await database.connect()
+    old, new = uuid4(), uuid4()
+    for node, name in ((old, "a"), (new, "b")):
+        await nodes.register(admin, node, name, LONG)
+    epoch = await leases.claim(admin, ACME, old)
+    with pytest.raises(LeaseHeldElsewhere):
+        await leases.claim(admin, ACME, new)
+    await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", old)
+    assert await leases.orphans(admin, new) == [ACME]
+    assert await leases.claim(admin, ACME, new) == epoch + 1
+    moment = await admin.fetchval("SELECT now()")
+    await leases.release(admin, ACME, old, epoch, wake_at=moment, reason="zombie")
+    assert await admin.fetchval("SELECT node FROM insula.lease") == new
+    assert await admin.fetchval("SELECT count(*) FROM insula.wake") == 0
+    with pytest.raises(LeaseHeldElsewhere, match="expired"):
+        await leases.claim(admin, TenantId("other"), old)
+
+
+async def test_the_same_node_takes_its_tenant_again_under_a_new_epoch(database: Database) -> None:
+    admin = await database.connect()
+    node = uuid4()
+    await nodes.register(admin, node, "a", LONG)
+    assert [await leases.claim(admin, ACME, node) for _ in range(3)] == [1, 2, 3]
+    assert await leases.epoch_of(admin, ACME) == 3
+    assert await leases.epoch_of(admin, TenantId("never")) is None
+
+
+async def test_an_earlier_wake_up_is_never_put_off(database: Database) -> None:
+    admin = await database.connect()
+    node = uuid4()
+    await nodes.register(admin, node, "a", LONG)
+    epoch = await leases.claim(admin, ACME, node)
+    await admin.execute("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
+    later = await admin.fetchval("SELECT now() + interval '1 hour'")
+    await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
+    assert await wake.due(admin, node, asleep=[]) == [ACME]
+    assert await admin.fetchval("SELECT reason FROM insula.wake") == "submitted"
+
+
+def keeper(database: Database, name: str = "a", **times: float) -> NodeKeeper:
+    chosen = {"expiry": 10.0, "renewal": 0.1, **times}
+    return NodeKeeper(Incarnation(uuid4(), name, **chosen), database.target)
+
+
+ALIVE = "SELECT count(*) FROM insula.node WHERE name = $1 AND expires_at > clock_timestamp()"
+
+
+async def test_a_node_registers_renews_and_leaves(database: Database) -> None:
+    admin = await database.connect()
+    kept = keeper(database)
+    await kept.start()
+    assert await admin.fetchval(ALIVE, "a") == 1
+    first = await admin.fetchval("SELECT renewed_at FROM insula.node")
+
+    async def renewed() -> bool:
+        return bool(await admin.fetchval("SELECT renewed_at > $1 FROM insula.node", first))
+
+    await until(renewed)
+    await kept.stop()
+    assert await admin.fetchval("SELECT count(*) FROM insula.node") == 0
+
+
+async def test_a_living_nodes_name_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisors.keeper.LOCK_SECONDS", 0.2)
+    kept = keeper(database)
+    await kept.start()
+    with pytest.raises(NodeNameInUse, match="'a'"):
+        await keeper(database).start()
+    other = keeper(database, name="b")
+    await other.start()
+    await other.stop()
+    await kept.stop()
+    again = keeper(database)
+    await again.start()
+    await again.stop()
+
+
+async def test_a_dead_nodes_name_is_free_as_soon_as_its_connection_is_gone(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    dead = uuid4()
+    await nodes.register(admin, dead, "a", LONG)
+    session = await database.connect()
+    assert await nodes.lock(session, "a")
+    await leases.claim(admin, ACME, dead)
+    async with anyio.create_task_group() as group:
+        kept = keeper(database)
+        group.start_soon(kept.start)
+        session.terminate()
+    assert await admin.fetchval(ALIVE, "a") == 1
+    assert await leases.orphans(admin, uuid4()) == [ACME]
+    await kept.stop()
+
+
+async def cut(database: Database) -> None:
+    """End the keeper's connection."""
+    admin = await database.connect()
+    await admin.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'insula a keeper'"
+    )
+
+
+async def test_a_node_whose_connection_was_cut_comes_back_with_its_name(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    kept = keeper(database)
+    await kept.start()
+    await cut(database)
+
+    async def locked_again() -> bool:
+        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        found: int = await admin.fetchval(
+            query + " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return found == 1
+
+    await until(locked_again)
+    await admin.execute("UPDATE insula.node SET expires_at = clock_timestamp()")
+
+    async def alive() -> bool:
+        return await admin.fetchval(ALIVE, "a") == 1
+
+    await until(alive)
+    await kept.stop()
+
+
+async def test_a_node_that_was_declared_dead_ends_and_says_so(database: Database) -> None:
+    admin = await database.connect()
+    kept = keeper(database)
+    await kept.start()
+    await nodes.bury(admin, uuid4(), "a")
+    with pytest.raises(NodeNameInUse, match="declared dead"):
+        await kept.watch()
+    assert await admin.fetchval(ALIVE, "a") == 0
+    await kept.stop()
+
+
+async def test_a_keeper_that_fails_is_noticed(database: Database) -> None:
+    admin = await database.connect()
+    kept = keeper(database)
+    await kept.start()
+    await admin.execute("DROP TABLE insula.node")
+    with pytest.raises(Exception, match="node"):
+        await kept.watch()
+    await kept.stop()
+
+
+async def test_a_drained_node_takes_over_nothing(database: Database) -> None:
+    supervision = SupervisionSection(drain_timeout=Duration(0))
+    async with running_node(database, snapshot(["acme"], supervision=supervision)) as node:
+        await node.root.drain()
+        await node.sql("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
+        node.root.wake(ACME)
+        assert node.slot("acme").state is SlotState.DORMANT
