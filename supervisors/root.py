@@ -12,12 +12,15 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
 
 import anyio
 import anyio.abc
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from orchestrator.engine.control import Verb
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
 from orchestrator.model.api import Started, StartRun
@@ -34,14 +37,24 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.settings.model import SupervisionSection
+from orchestrator.model.states import RunState
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases
+from orchestrator.store.tenant.journal import Sent
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Record, Rest, Restart, decide
 from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.idle import victim
-from supervisors.messages import Stop, Submit
+from supervisors.messages import (
+    ChangeRun,
+    Message,
+    RepeatRun,
+    SendSignal,
+    SetPause,
+    Stop,
+    Submit,
+)
 from supervisors.slot import AT_REST, Slot, SlotState
 from supervisors.tenant import TenantSupervisor
 from supervisors.wake import Waker
@@ -56,6 +69,7 @@ LET_GO_SECONDS = 10.0
 CROWD_SECONDS = 0.25
 """How soon the full house is looked at again when nobody could be put to sleep."""
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -164,14 +178,43 @@ class RootSupervisor:
     # -- work --------------------------------------------------------------------------
 
     async def submit(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
-        """Hand `runs` to the tenant's supervisor, waking it if need be.
-
-        They are durable when this returns.
-        """
-        slot = self.slot(tenant)
+        """Have `runs` stored; they are durable when this returns."""
         reply: Reply[list[Started]] = Reply()
-        deadline = self._ground.clock.monotonic() + REPLY_SECONDS
-        slot.post(Submit(runs, reply, deadline))
+        return await self._ask(tenant, Submit(runs, reply, self._deadline()), reply)
+
+    async def send_signal(self, tenant: TenantId, signal: Sent) -> None:
+        """Deliver a signal; it is durable when this returns. RunConflict when the run is over."""
+        reply: Reply[None] = Reply()
+        await self._ask(tenant, SendSignal(signal, reply, self._deadline()), reply)
+
+    async def change_run(self, tenant: TenantId, run: UUID, verb: Verb, reason: str) -> RunState:
+        """Cancel, pause, resume or retry a run and return its state.
+
+        Raises RunNotFound, or RunConflict when its state does not allow it.
+        """
+        reply: Reply[RunState] = Reply()
+        message = ChangeRun(run, verb, reason, reply, self._deadline())
+        return await self._ask(tenant, message, reply)
+
+    async def repeat_run(self, tenant: TenantId, run: UUID, task: str | None) -> Started:
+        """Start a run again, from `task` on or as a whole; RunNotFound or RunConflict else."""
+        reply: Reply[list[Started]] = Reply()
+        message = RepeatRun(run, task, reply, self._deadline())
+        (started,) = await self._ask(tenant, message, reply)
+        return started
+
+    async def set_pause(self, tenant: TenantId, workflow: str, *, paused: bool) -> None:
+        """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
+        reply: Reply[None] = Reply()
+        await self._ask(tenant, SetPause(workflow, paused, reply, self._deadline()), reply)
+
+    def _deadline(self) -> float:
+        return self._ground.clock.monotonic() + REPLY_SECONDS
+
+    async def _ask(self, tenant: TenantId, message: Message, reply: Reply[T]) -> T:
+        """Hand mail to the tenant's supervisor, waking it if need be, and return its answer."""
+        slot = self.slot(tenant)
+        slot.post(message)
         self._wake(slot)
         with anyio.move_on_after(REPLY_SECONDS):
             return await reply.wait()

@@ -28,7 +28,15 @@ from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
 from supervisors.ground import Ground
-from supervisors.messages import Message, Stop, Submit
+from supervisors.messages import (
+    ChangeRun,
+    Message,
+    RepeatRun,
+    SendSignal,
+    SetPause,
+    Stop,
+    Submit,
+)
 from supervisors.slot import Slot, SlotState
 
 RELEASE_SECONDS = 5.0
@@ -149,12 +157,21 @@ class TenantSupervisor:
             self._handle(engine, message)
 
     def _handle(self, engine: Engine, message: Message) -> None:
+        if self._ground.clock.monotonic() > message.deadline:
+            error = DeadlineExceeded("the request waited too long; nothing was stored")
+            message.reply.fail(error)
+            return
         match message:
-            case Submit(runs=runs, reply=reply, deadline=deadline):
-                if self._ground.clock.monotonic() > deadline:
-                    reply.fail(DeadlineExceeded("the request waited too long; nothing was stored"))
-                else:
-                    engine.submit(runs, reply)
+            case Submit(runs=runs, reply=started):
+                engine.submit(runs, started)
+            case SendSignal(signal=signal, reply=sent):
+                engine.send(signal, sent)
+            case ChangeRun(run=run, verb=verb, reason=reason, reply=state):
+                engine.control(run, verb, reason, state)
+            case RepeatRun(run=run, task=task, reply=repeated):
+                engine.fork(run, task, repeated)
+            case SetPause(workflow=workflow, paused=paused, reply=done):
+                engine.set_pause(workflow, done, paused=paused)
             case _:
                 assert_never(message)
 

@@ -13,8 +13,10 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.engine import views
+from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
     CreateTenant,
+    EventView,
     RunPage,
     RunView,
     Started,
@@ -23,12 +25,14 @@ from orchestrator.model.api import (
     TenantView,
 )
 from orchestrator.model.errors import RunNotFound
-from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
+from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
+from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import tenants as registry_rows
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.tenant import runs as stored_runs
+from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
 from supervisors.root import RootSupervisor
@@ -77,6 +81,37 @@ class TenantPlatform:
                 )
             history = await stored_runs.history(connection, schema, run)
         return views.view_of(found, history, self.registry)
+
+    async def send_signal(
+        self, tenant: TenantId, run: UUID, name: str, payload: Any, *, key: str | None = None
+    ) -> None:
+        """Deliver a signal to a run; sent again with the same key, it is the same signal."""
+        text = msgspec.json.encode(payload).decode()
+        await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text))
+
+    async def change_run(
+        self, tenant: TenantId, run: UUID, verb: Verb, *, reason: str = ""
+    ) -> RunState:
+        """Cancel, pause, resume or retry a run; return its state."""
+        return await self.root.change_run(tenant, run, verb, reason)
+
+    async def repeat_run(self, tenant: TenantId, run: UUID, task: str | None) -> Started:
+        """Start a run again with its input: as a whole, or from `task` on."""
+        return await self.root.repeat_run(tenant, run, task)
+
+    async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
+        """Let a workflow, or the whole tenant, start nothing for now, or again."""
+        await self.root.set_pause(tenant, workflow or "", paused=paused)
+
+    async def read_events(self, tenant: TenantId, run: UUID, after: int) -> list[EventView]:
+        """Return the run's events with a number above `after`, in order; RunNotFound."""
+        async with self.control.acquire() as connection:
+            schema = schema_of(tenant)
+            exists = await self._exists(connection, tenant)
+            if not exists or await stored_runs.read(connection, schema, run) is None:
+                raise RunNotFound(f"tenant {tenant!r} has no run {run}")
+            history = await stored_runs.history(connection, schema, run)
+        return views.events_of(history, after)
 
     def tenants(self) -> list[TenantSummary]:
         """Return every tenant, by id."""

@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrator.engine.entries import NOTHING, TaskFailed, TaskParked, TaskRetrying
 from orchestrator.model.api import Failure
-from orchestrator.workflow.retry import Retry
+from orchestrator.workflow.retry import Fail, Retry
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
@@ -77,14 +77,17 @@ def failed(error: BaseException, task: str, retry: Retry) -> Failed:
 
 
 def describe(error: BaseException, task: str | None = None) -> Failure:
-    """Return the error as stored: type, message and traceback, each bounded and free of NULs."""
+    """Return the error as stored: type, message and traceback, each bounded and free of NULs.
+
+    A Fail says all there is to say, so it has no traceback.
+    """
     message = str(error) or type(error).__name__
-    trace = "".join(traceback.format_exception(error))
+    trace = None if isinstance(error, Fail) else "".join(traceback.format_exception(error))
     return Failure(
         type=type(error).__name__,
         message=_bounded(message, MESSAGE_CHARACTERS),
         task=task,
-        traceback=_bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
+        traceback=trace and _bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.engine import entries
-from orchestrator.model.api import Failure, RunPage, RunSummary, RunView, TaskView
+from orchestrator.model.api import EventView, Failure, RunPage, RunSummary, RunView, TaskView
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import Listed, Moment, Stored
 from orchestrator.workflow.registry import Registry
@@ -42,6 +42,22 @@ def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunVi
     )
 
 
+def events_of(history: Sequence[Moment], after: int) -> list[EventView]:
+    """Return the events with a number above `after`."""
+    return [
+        EventView(
+            number=moment.seq + offset,
+            at=moment.at,
+            epoch=moment.epoch,
+            node=moment.node,
+            event=entry,
+        )
+        for moment in history
+        for offset, entry in enumerate(msgspec.json.decode(moment.entries))
+        if moment.seq + offset > after
+    ]
+
+
 def _order(workflow: Any) -> Sequence[str]:
     return () if workflow is None else workflow.graph.order
 
@@ -61,6 +77,13 @@ def _apply(tasks: dict[str, TaskView], entry: entries.AnyEntry, moment: Moment) 
             _change(tasks, name, state=TaskState.RETRYING, error=error, due_at=due_at)
         case entries.TaskFailed(task=name, error=error):
             _change(tasks, name, state=TaskState.FAILED, finished_at=moment.at, error=error)
+        case entries.TaskParked(task=name, due_at=due_at):
+            _change(tasks, name, state=TaskState.PARKED, due_at=due_at)
+        case entries.TaskResumed(task=name):
+            _change(tasks, name, state=TaskState.RUNNING, due_at=None)
+        case entries.RunRetried(tasks=names):
+            for name in names:
+                _change(tasks, name, state=TaskState.WAITING, error=None, finished_at=None)
         case entries.TaskSkipped(task=name):
             _change(tasks, name, state=TaskState.SKIPPED, finished_at=moment.at)
         case _:

@@ -11,10 +11,11 @@ import msgspec
 from orchestrator.model.states import RunState, TaskState
 
 
-class Wire(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False
-):
-    """Base of everything on the wire."""
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything on the wire.
+
+    Requests refuse unknown fields; answers take them, so an older client understands a newer daemon.
+    """
 
 
 class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +51,16 @@ class Failure(Wire, frozen=True, kw_only=True):
     message: str
     task: str | None = None
     traceback: str | None = None
+
+
+class EventView(Wire, frozen=True, kw_only=True):
+    """One event of a run; `number` counts from 0 without gaps, `at` is the database's time."""
+
+    number: int
+    at: datetime
+    epoch: int
+    node: str
+    event: dict[str, Any]
 
 
 class TaskView(Wire, frozen=True, kw_only=True):

@@ -204,7 +204,7 @@ class Context:
 
         `function` takes the item alone and makes no durable calls itself.
         """
-        label: str = name or getattr(function, "__name__", "map")
+        label = name if name is not None else str(getattr(function, "__name__", "map"))
         return await self._durable.map(label, function, list(items), concurrency)
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import resource
@@ -168,6 +169,11 @@ def unserialisable(ctx: Context, how: str) -> Any:
 @tasks.task(executor="process")
 def query(ctx: Context) -> None:
     _ = ctx.db
+
+
+@tasks.task(executor="process")
+def rest(ctx: Context) -> None:
+    asyncio.run(ctx.sleep("1s"))
 
 
 @job("nightly", executor="process")

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,24 +16,28 @@ from uuid import UUID
 import anyio
 import msgspec
 import pytest
+import pytest_asyncio
 
 from orchestrator.engine.entries import NOTHING
 from orchestrator.engine.outcome import Failed, Succeeded
-from orchestrator.engine.processes import wire
+from orchestrator.engine.processes import child, wire
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.processes.wire import ProcessCall
-from orchestrator.model.errors import DefinitionError
 from orchestrator.workflow.context import Context, Current, TenantInfo
-from orchestrator.workflow.define import AnyTask, Workflow
+from orchestrator.workflow.define import AnyTask
+from orchestrator.workflow.task import Task
 from tests.engine import process_tasks as tasks
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[ProcessPool]:
-    """Yield a pool of two workers.
+    """Yield a pool of two workers that the tests share, as the tenants of a node do.
 
     A task of its own holds it: the two halves of a fixture may run in different ones.
     """
@@ -76,6 +81,11 @@ def running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def descriptors() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def noted(note: Path) -> list[int]:
@@ -124,19 +134,20 @@ async def test_the_function_of_a_job_is_found(pool: ProcessPool) -> None:
     assert await output(pool, task) == "done"
 
 
-@pytest.mark.parametrize(
-    ("error", "retryable"), [("Unlucky", True), ("KeyError", False), ("Fail", False)]
-)
 async def test_an_exception_comes_with_message_traceback_and_what_the_policy_says_of_it(
-    pool: ProcessPool, error: str, retryable: bool
+    pool: ProcessPool,
 ) -> None:
-    failed = await failure(pool, tasks.refuse, error=error)
+    found = {
+        each: await failure(pool, tasks.refuse, error=each)
+        for each in ("Unlucky", "KeyError", "Fail")
+    }
 
-    assert failed.retryable is retryable
-    assert failed.error.type == error
-    assert "no luck, " in failed.error.message
-    assert "\0" not in failed.error.message
-    assert "raise known[error]" in (failed.error.traceback or "")
+    assert [each.retryable for each in found.values()] == [True, False, False]
+    for name, failed in found.items():
+        assert failed.error.type == name
+        assert "no luck, " in failed.error.message
+        assert "\0" not in failed.error.message
+        assert "raise known[error]" in (failed.error.traceback or "")
 
 
 async def test_an_exception_that_can_not_be_described_is_named(pool: ProcessPool) -> None:
@@ -144,7 +155,6 @@ async def test_an_exception_that_can_not_be_described_is_named(pool: ProcessPool
 
     assert failed.error.type == "Unspeakable"
     assert "could not be described" in failed.error.message
-    assert len(pool.pids) == 1
 
 
 async def test_input_that_does_not_fit_fails_the_attempt(pool: ProcessPool) -> None:
@@ -165,9 +175,9 @@ async def test_a_task_over_its_time_is_killed_with_all_it_started(
     assert failed.error.type == "AttemptTimeout"
     assert failed.error.message == "the attempt took longer than 0.3 s; its process was killed"
     assert failed.retryable
-    worker, child = await noted(tmp_path / "note")
+    worker, started = await noted(tmp_path / "note")
     assert not running(worker)
-    await until(lambda: not running(child))
+    await until(lambda: not running(started))
 
 
 async def test_a_cancelled_attempt_is_dead_when_the_cancellation_comes_through(
@@ -175,11 +185,11 @@ async def test_a_cancelled_attempt_is_dead_when_the_cancellation_comes_through(
 ) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(pool.run, tasks.hang_for_good, call({"note": str(tmp_path / "note")}))
-        worker, child = await noted(tmp_path / "note")
+        worker, started = await noted(tmp_path / "note")
         group.cancel_scope.cancel()
 
     assert not running(worker)
-    await until(lambda: not running(child))
+    await until(lambda: not running(started))
     assert await output(pool, tasks.load) == [1, 2]
 
 
@@ -212,37 +222,61 @@ async def test_the_end_of_the_pool_ends_every_worker(tmp_path: Path) -> None:
         ("close", "ended with exit code 1"),
     ],
 )
-async def test_a_worker_that_dies_fails_its_attempt_alone(
-    pool: ProcessPool, how: str, message: str, tmp_path: Path
+async def test_a_worker_that_dies_fails_its_attempt_and_says_how(
+    pool: ProcessPool, how: str, message: str
 ) -> None:
+    failed = await failure(pool, tasks.die, how=how)
+
+    assert failed.error.type == "WorkerDied"
+    assert message in failed.error.message
+    assert failed.retryable
+
+
+async def test_a_worker_that_dies_takes_nobody_along(pool: ProcessPool, tmp_path: Path) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(pool.run, tasks.hang_for_good, call({"note": str(tmp_path / "note")}))
         other, _ = await noted(tmp_path / "note")
 
-        failed = await failure(pool, tasks.die, how=how)
+        await failure(pool, tasks.die, how="segfault")
 
-        assert failed.error.type == "WorkerDied"
-        assert message in failed.error.message
-        assert failed.retryable
         assert running(other)
         assert await output(pool, tasks.load) == [1, 2]
         group.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [("sys.exit", "SystemExit('enough')"), ("interrupt", "KeyboardInterrupt()")],
-)
 async def test_a_task_that_ends_the_program_fails_and_its_worker_goes_on(
-    pool: ProcessPool, how: str, message: str
+    pool: ProcessPool,
 ) -> None:
     before = await output(pool, tasks.pid)
 
-    failed = await failure(pool, tasks.die, how=how)
+    exited = await failure(pool, tasks.die, how="sys.exit")
+    interrupted = await failure(pool, tasks.die, how="interrupt")
 
-    assert failed.error.type == "TaskExited"
-    assert failed.error.message == f"the task ended the program: {message}"
+    assert {exited.error.type, interrupted.error.type} == {"TaskExited"}
+    assert exited.error.message == "the task ended the program: SystemExit('enough')"
+    assert "sys.exit(" in (exited.error.traceback or "")
+    assert interrupted.error.message == "the task ended the program: KeyboardInterrupt()"
     assert await output(pool, tasks.pid) == before
+
+
+async def test_a_module_that_does_not_end_its_import_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stuck_at_import.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(child, "START_SECONDS", 0.5)
+
+    def function(ctx: Context) -> None: ...
+
+    function.__module__ = "stuck_at_import"
+    function.__qualname__ = "function"
+    task: AnyTask = Task(workflow="stuck", name="stuck", function=function, executor="process")
+
+    async with ProcessPool(size=1, memory_bytes=None) as pool:
+        failed = await failure(pool, task)
+
+    assert failed.error.type == "WorkerDied"
+    assert "longer than 0.5 s to start and import stuck_at_import" in failed.error.message
 
 
 async def test_an_idle_worker_that_died_costs_no_attempt(pool: ProcessPool) -> None:
@@ -252,6 +286,7 @@ async def test_an_idle_worker_that_died_costs_no_attempt(pool: ProcessPool) -> N
     after = await output(pool, tasks.pid)
 
     assert after != before
+    assert len(pool.pids) <= 2
 
 
 async def test_a_task_over_its_memory_fails_and_its_worker_is_replaced(pool: ProcessPool) -> None:
@@ -270,7 +305,7 @@ async def test_a_worker_has_its_limits(pool: ProcessPool) -> None:
 
 
 async def test_a_worker_inherits_its_pipes_and_nothing_of_the_daemon(
-    pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "@insula-test")
     monkeypatch.setenv("WATCHDOG_USEC", "1")
@@ -278,7 +313,8 @@ async def test_a_worker_inherits_its_pipes_and_nothing_of_the_daemon(
     kept = os.open(ROOT / "pyproject.toml", os.O_RDONLY)
     os.set_inheritable(kept, True)
 
-    seen = await output(pool, tasks.surroundings)
+    async with ProcessPool(size=1, memory_bytes=None) as pool:
+        seen = await output(pool, tasks.surroundings)
 
     os.close(kept)
     assert "PLAIN" in seen["environment"]
@@ -290,9 +326,10 @@ async def test_a_worker_inherits_its_pipes_and_nothing_of_the_daemon(
 
 
 async def test_what_a_task_prints_goes_to_the_daemons_stderr(
-    pool: ProcessPool, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert await output(pool, tasks.chatter) == "quiet"
+    async with ProcessPool(size=1, memory_bytes=None) as pool:
+        assert await output(pool, tasks.chatter) == "quiet"
 
     printed = capfd.readouterr()
     assert "printed" not in printed.out
@@ -317,26 +354,35 @@ async def test_a_large_input_arrives_whole(pool: ProcessPool) -> None:
 
 async def test_an_output_that_no_message_holds_fails_the_attempt() -> None:
     async with ProcessPool(size=1, memory_bytes=None) as pool:
+        before = await output(pool, tasks.pid)
+
         failed = await failure(pool, tasks.large, size=wire.REPLY_BYTES)
 
         assert failed.error.type == "OutputTooLarge"
-        assert len(pool.pids) == 1
-        assert await output(pool, tasks.load) == [1, 2]
+        assert await output(pool, tasks.pid) == before
 
 
-@pytest.mark.parametrize("how", ["output", "set", "cycle"])
-async def test_what_has_no_json_form_fails_the_attempt(pool: ProcessPool, how: str) -> None:
-    failed = await failure(pool, tasks.unserialisable, how=how)
+async def test_what_has_no_json_form_fails_the_attempt(pool: ProcessPool) -> None:
+    found = [
+        await failure(pool, tasks.unserialisable, how=how) for how in ("output", "set", "cycle")
+    ]
 
-    assert failed.error.type in {"TypeError", "RecursionError"}
+    assert [each.error.type for each in found] == ["TypeError", "TypeError", "RecursionError"]
     assert await output(pool, tasks.load) == [1, 2]
 
 
-async def test_a_worker_has_no_database_and_says_what_to_do(pool: ProcessPool) -> None:
+async def test_a_worker_has_no_database_and_says_so(pool: ProcessPool) -> None:
     failed = await failure(pool, tasks.query)
 
     assert failed.error.type == "NoDatabase"
     assert "runs in a worker process" in failed.error.message
+
+
+async def test_a_worker_makes_no_durable_calls_and_says_so(pool: ProcessPool) -> None:
+    failed = await failure(pool, tasks.rest)
+
+    assert failed.error.type == "NoEngine"
+    assert failed.error.message.startswith("ctx.sleep is not there in a worker process")
 
 
 async def test_fifty_calls_share_two_workers(pool: ProcessPool) -> None:
@@ -369,6 +415,8 @@ async def test_calls_are_served_in_the_order_they_came() -> None:
 
 
 async def test_a_worker_is_replaced_after_its_number_of_tasks() -> None:
+    before = descriptors()
+
     async with ProcessPool(size=1, memory_bytes=None, tasks_per_worker=2) as pool:
         pids = [await output(pool, tasks.pid) for _ in range(5)]
 
@@ -377,15 +425,17 @@ async def test_a_worker_is_replaced_after_its_number_of_tasks() -> None:
         assert not running(first)
         assert pool.pids == {third}
 
+    assert descriptors() == before
 
-def test_workers_serve_a_loop_of_uvloop_too() -> None:
+
+async def test_workers_serve_a_loop_of_uvloop_too() -> None:
     async def main() -> tuple[Any, Failed]:
         async with ProcessPool(size=1, memory_bytes=None) as pool:
-            return await output(pool, tasks.large, size=500_000), await failure(
-                pool, tasks.die, how="exit"
-            )
+            answer = await output(pool, tasks.large, size=500_000)
+            return answer, await failure(pool, tasks.die, how="exit")
 
-    answer, failed = anyio.run(main, backend_options={"use_uvloop": True})
+    run = partial(anyio.run, main, backend_options={"use_uvloop": True})
+    answer, failed = await anyio.to_thread.run_sync(run)
 
     assert answer == "x" * 500_000
     assert "exit code 3" in failed.error.message
@@ -420,56 +470,3 @@ async def test_no_worker_outlives_a_daemon_that_is_killed(tmp_path: Path) -> Non
         daemon.kill()
 
     await until(lambda: not any(running(each) for each in left), within=2)
-
-
-def _local() -> Callable[..., Any]:
-    def nested(ctx: Context) -> None: ...
-
-    return nested
-
-
-async def _asynchronous(ctx: Context) -> None: ...
-
-
-def _plain(ctx: Context) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("function", "executor", "message"),
-    [
-        (_plain, "rocket", "executor is 'thread' or 'process'; got 'rocket'"),
-        (_asynchronous, "process", "executor='process' is for sync functions"),
-        (_local(), "process", "a worker process can not import _local.<locals>.nested"),
-        (lambda _: None, "process", "a worker process can not import <lambda>"),
-    ],
-)
-def test_an_executor_that_can_not_run_the_function_is_a_definition_error(
-    function: Callable[..., Any], executor: Any, message: str
-) -> None:
-    workflow = Workflow("wrong")
-
-    with pytest.raises(DefinitionError) as raised:
-        workflow.task(name="step", executor=executor)(function)
-
-    assert str(raised.value).startswith(
-        f"{__file__}:{function.__code__.co_firstlineno}: task 'step'"
-    )
-    assert message in str(raised.value)
-
-
-def test_a_function_whose_name_stands_for_another_is_a_definition_error() -> None:
-    workflow = Workflow("wrong")
-    workflow.task(name="step", executor="process")(_plain)
-    _plain_before = globals()["_plain"]
-    globals()["_plain"] = _local()
-
-    try:
-        with pytest.raises(DefinitionError, match=r"_plain is another function by now"):
-            workflow.check()
-    finally:
-        globals()["_plain"] = _plain_before
-
-
-def test_workflows_of_process_tasks_pass_their_check() -> None:
-    tasks.tasks.check()
-    tasks.nightly.check()

@@ -65,7 +65,9 @@ async def test_rights_are_these_and_no_more(database: Database, tmp_path: Path) 
         (logins.engine, "wf_event", everything),
         (logins.engine, "wf_fence", "SELECT UPDATE"),
         (logins.engine, "wf_migration", "SELECT"),
+        (logins.engine, "wf_pause", everything),
         (logins.engine, "wf_run", everything),
+        (logins.engine, "wf_signal", everything),
     ]
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0
     assert await admin.fetchval(

@@ -190,9 +190,11 @@ class Child:
 
     async def _until(self, ready: Callable[[int], Awaitable[None]], descriptor: int) -> None:
         """Wait until the pipe is ready or the process is gone."""
-        with anyio.CancelScope() as self._waiting:
-            await ready(descriptor)
-        self._waiting = None
+        try:
+            with anyio.CancelScope() as self._waiting:
+                await ready(descriptor)
+        finally:
+            self._waiting = None
 
     async def _death(self) -> WorkerDied:
         """Say how the process ended whose pipe is closed."""
@@ -215,8 +217,9 @@ def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
 
 
 def _start(*descriptors: int) -> subprocess.Popen[bytes]:
+    path = json.dumps(sys.path, default=str)
     return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), *map(str, descriptors)],
+        [sys.executable, "-P", "-c", _PROGRAM, path, *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
         stdout=2,
         pass_fds=descriptors,

@@ -108,16 +108,19 @@ class ProcessPool:
 
     async def _answer(self, request: Request, seconds: float) -> Returned | Raised:
         async with self._turns:
-            if self._idle:
-                # The one that was used last: its memory is the warmest.
-                child = self._idle.pop()
-                try:
-                    return await self._call(child, request, seconds)
-                except WorkerDied:
-                    # It died while it had nothing to do, and nobody had noticed yet.
-                    if child.touched or self._closed:
-                        raise
-            return await self._call(self._start(), request, seconds)
+            child = self._take()
+            try:
+                return await self._call(child, request, seconds)
+            except WorkerDied:
+                if child.touched or self._closed:
+                    raise
+            # It died while it had nothing to do, and nobody had noticed yet. Once only: a module
+            # whose import kills its worker ends here too.
+            return await self._call(self._take(), request, seconds)
+
+    def _take(self) -> Child:
+        """Return the worker that was used last, for its memory is the warmest, or a new one."""
+        return self._idle.pop() if self._idle else self._start()
 
     async def _call(self, child: Child, request: Request, seconds: float) -> Returned | Raised:
         """Use a worker, and keep it when it is still good; else have another one warm."""

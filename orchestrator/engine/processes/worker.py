@@ -15,8 +15,9 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NoReturn, cast
 
 import msgspec
 import structlog
@@ -39,6 +40,7 @@ from orchestrator.model.api import Failure
 from orchestrator.observability import logging
 from orchestrator.workflow.context import Context, Database, NoDatabase
 from orchestrator.workflow.define import function_at
+from orchestrator.workflow.durable import Durability, NoEngine
 from orchestrator.workflow.parameters import Parameters
 
 OUT_OF_MEMORY_SCORE = "500"
@@ -47,8 +49,18 @@ OUT_OF_MEMORY_SCORE = "500"
 _REQUESTS = msgspec.json.Decoder(Request)
 
 
+class NotHere:
+    """In place of the engine: the durable calls need the daemon's journal."""
+
+    def __getattr__(self, call: str) -> NoReturn:
+        raise NoEngine(
+            f"ctx.{call} is not there in a worker process",
+            hint="make durable calls in a task without executor='process'",
+        )
+
+
 class ProcessContext(Context):
-    """The context of a task in a worker process: everything but the database."""
+    """The context of a task in a worker process: neither database nor durable calls."""
 
     @property
     def db(self) -> Database:
@@ -185,9 +197,10 @@ def _prepare(request: Request) -> tuple[Callable[[], object], dict[str, object]]
         outputs={name: msgspec.json.decode(output) for name, output in seen.outputs.items()},
         tenant=seen.tenant,
         current=seen.current,
+        durable=cast("Durability", NotHere()),
     )
     arguments = Parameters.of(function, f"task {ctx.task!r}").decode(ctx.input)
-    return lambda: function(ctx, **arguments), ctx.changes
+    return partial(function, ctx, **arguments), ctx.changes
 
 
 def _raised(error: BaseException, task: str, memory: int | None) -> Raised:

@@ -91,6 +91,8 @@ class Moment(msgspec.Struct, frozen=True):
 
     seq: int
     at: datetime
+    epoch: int
+    node: str
     entries: str
 
 

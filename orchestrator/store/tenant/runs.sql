@@ -134,6 +134,6 @@ FROM tenant.wf_run AS run
 WHERE run.id = $1;
 
 -- name: history
-SELECT event.seq, event.at, event.entries FROM tenant.wf_event AS event
+SELECT event.seq, event.at, event.epoch, event.node, event.entries FROM tenant.wf_event AS event
 WHERE event.run_id = $1
 ORDER BY event.seq;
