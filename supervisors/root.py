@@ -121,12 +121,13 @@ class RootSupervisor:
     def _suspend(self, slot: Slot) -> None:
         if slot.state in AT_REST:
             slot.state = SlotState.SUSPENDED
-            slot.refuse_mail(TenantSuspended(slot.config.id))
         else:
             slot.ask_to_stop(Stop.SUSPEND)
+        slot.refuse_mail(TenantSuspended(slot.config.id))
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True
+        slot.refuse_mail(TenantRemoved(f"tenant {slot.config.id!r} was removed"))
         if slot.state in AT_REST:
             self._bury(slot)
         else:
@@ -134,7 +135,6 @@ class RootSupervisor:
 
     def _bury(self, slot: Slot) -> None:
         slot.state = SlotState.GONE
-        slot.refuse_mail(TenantRemoved(f"tenant {slot.config.id!r} was removed"))
         slot.close()
         del self._slots[slot.config.id]
 
@@ -238,13 +238,16 @@ class RootSupervisor:
         self._sealed = True
         for slot in self._slots.values():
             slot.sealed = True
+            slot.refuse_mail(_shutting_down())
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
         with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
             while self._unsettled:
                 await self._moved.wait()
         for tenant in self._unsettled:
-            log.warning("tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state))
+            log.warning(
+                "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
+            )
 
     @property
     def _unsettled(self) -> list[TenantId]:
