@@ -32,6 +32,7 @@ MAX_ROWS = 500
 
 log = structlog.get_logger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What one flush writes of one run, and what may happen afterwards."""

@@ -16,9 +16,7 @@ CONSUME = _QUERIES["consume"]
 BATCH = 256
 
 
-async def due(
-    connection: Connection, node: UUID, *, asleep: Sequence[TenantId]
-) -> list[TenantId]:
+async def due(connection: Connection, node: UUID, *, asleep: Sequence[TenantId]) -> list[TenantId]:
     """Return at most BATCH due tenants, longest overdue first.
 
     Those in `asleep` are left out, and those that a living node other than `node` serves.
