@@ -130,6 +130,10 @@ def classify(error: BaseException) -> Failure:
         return Failure.PERMANENT
     if isinstance(error, DatabaseUnavailable):
         return Failure.INFRASTRUCTURE
+    return _classify_driver_error(error)
+
+
+def _classify_driver_error(error: BaseException) -> Failure:
     state = getattr(error, "sqlstate", None) or ""
     if state.startswith(_PASSING):
         return Failure.INFRASTRUCTURE

@@ -135,12 +135,13 @@ class RootSupervisor:
     def _suspend(self, slot: Slot) -> None:
         if slot.state in AT_REST:
             slot.state = SlotState.SUSPENDED
-            slot.refuse_mail(TenantSuspended(slot.config.id))
         else:
             slot.ask_to_stop(Stop.SUSPEND)
+        slot.refuse_mail(TenantSuspended(slot.config.id))
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True
+        slot.refuse_mail(TenantRemoved(f"tenant {slot.config.id!r} was removed"))
         if slot.state in AT_REST:
             self._bury(slot)
         else:
@@ -148,7 +149,6 @@ class RootSupervisor:
 
     def _bury(self, slot: Slot) -> None:
         slot.state = SlotState.GONE
-        slot.refuse_mail(TenantRemoved(f"tenant {slot.config.id!r} was removed"))
         slot.close()
         del self._slots[slot.config.id]
 
@@ -281,6 +281,7 @@ class RootSupervisor:
         self._sealed = True
         for slot in self._slots.values():
             slot.sealed = True
+            slot.refuse_mail(_shutting_down())
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
         with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):

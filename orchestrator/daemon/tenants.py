@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import anyio
 import structlog
 
-from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned
+from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest, TenantExists
 from orchestrator.model.ids import TenantId, parse_tenant_id
@@ -22,8 +23,11 @@ from orchestrator.settings.tenants import (
 )
 from orchestrator.store.connect import ControlPool, Target
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.tenants import TenantRow
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
+
+PROVISIONED_AT_ONCE = ControlPool.SIZE // 2
 
 log = structlog.get_logger(__name__)
 
@@ -38,48 +42,61 @@ class Tenants:
     snapshot: Snapshot
     root: RootSupervisor | None = None
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    _provisioning: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
+    )
 
     async def publish(self, snapshot: Snapshot) -> None:
-        """Make `snapshot` the truth: into the registry first, then into the slots."""
+        """Make `snapshot` the truth: into the registry first, then into the slots.
+
+        All of it or nothing: raises ConfigError for what a tenant registered at run time still
+        needs, and DatabaseUnavailable.
+        """
         declared = [
             (tenant, dump_declaration(snapshot.settings.tenants[tenant]))
             for tenant in snapshot.tenants
         ]
-        async with self.control.acquire() as connection:
-            await rows.declare(connection, declared)
-            stored = await rows.fetch_all(connection)
-        self.snapshot = snapshot
-        self.registered = {}
-        for row in stored:
-            if row.source == "api" and row.state != "removed" and row.id not in snapshot.tenants:
-                config = self._revive(row.id, row.declaration)
-                if config is not None:
-                    self.registered[row.id] = config
-        self._declare()
+        async with self._lock:
+            async with self.control.acquire() as connection:
+                registered = self._registered(snapshot, await rows.fetch_all(connection))
+                await rows.declare(connection, declared)
+            self.snapshot = snapshot
+            self.registered = registered
+            self._declare()
 
     async def register(self, request: CreateTenant) -> TenantId:
         """Add a tenant at run time; TenantExists when its id or an alias is taken."""
         tenant = parse_tenant_id(request.id, role_prefix=self.spec.role_prefix)
         declaration = declare(request)
-        config = self._config(tenant, declaration)
-        for name in (tenant, *config.aliases):
-            holder = self._names().get(name.casefold())
+        async with self._lock:
+            config = _config(self.snapshot, tenant, declaration)
+            self._refuse_taken(config)
+            async with self.control.acquire() as connection:
+                await rows.register(connection, tenant, dump_declaration(declaration))
+            self.registered[tenant] = config
+            self._declare()
+        return tenant
+
+    def _refuse_taken(self, config: TenantConfig) -> None:
+        names = self._names()
+        for name in (config.id, *config.aliases):
+            holder = names.get(name.casefold())
             if holder is not None:
                 raise TenantExists(
-                    tenant,
+                    config.id,
                     f"{name!r} is taken by tenant {holder!r}",
                     hint=f"see `insula tenant show {holder}`",
                 )
-        async with self.control.acquire() as connection:
-            await rows.register(connection, tenant, dump_declaration(declaration))
-        self.registered[tenant] = config
-        self._declare()
-        return tenant
 
     async def prepare(self, tenant: TenantId) -> Access:
         """Provision the tenant if that is needed and return its two logins."""
         async with self.control.acquire() as connection:
-            row = await ensure_provisioned(connection, connection, tenant, self.spec)
+            row = await rows.fetch(connection, tenant)
+        if needs_provisioning(row, self.spec):
+            # Migrations may take their time; those who only want a lease must find a connection.
+            async with self._provisioning, self.control.acquire() as connection:
+                row = await ensure_provisioned(connection, connection, tenant, self.spec)
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
 
@@ -90,25 +107,40 @@ class Tenants:
             self.root.declare(configs, aliases)
 
     def _names(self) -> Mapping[str, TenantId]:
-        """Every id and alias that is taken, folded, with its tenant."""
-        names: dict[str, TenantId] = {}
-        for config in (*self.snapshot.tenants.values(), *self.registered.values()):
-            names.update({name.casefold(): config.id for name in (config.id, *config.aliases)})
-        return names
+        """Every id and alias that is taken, folded, with its tenant.
 
-    def _revive(self, tenant: TenantId, declaration: str) -> TenantConfig | None:
-        """Return a registered tenant's configuration, or None when it is unusable.
-
-        A bad one must not keep the others from starting.
+        An id goes before any alias, and an alias of a file before one that was registered.
         """
-        try:
-            return self._config(tenant, load_declaration(declaration))
-        except (ConfigError, InvalidRequest) as error:
-            log.error("tenant.declaration_unusable", tenant=tenant, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
-            return None
+        files, registered = self.snapshot.tenants.values(), self.registered.values()
+        names: dict[str, TenantId] = {}
+        for config in (*registered, *files):
+            names.update({alias.casefold(): config.id for alias in config.aliases})
+        return names | {config.id: config.id for config in (*registered, *files)}
 
-    def _config(self, tenant: TenantId, declaration: Tenant) -> TenantConfig:
-        settings = self.snapshot.settings
-        return tenant_config(
-            tenant, declaration, settings.tiers, settings.supervision, source="api"
-        )
+    def _registered(
+        self, snapshot: Snapshot, stored: Iterable[TenantRow]
+    ) -> dict[TenantId, TenantConfig]:
+        """Return the tenants registered at run time, as `snapshot` makes them.
+
+        One that this version or configuration can not use must not keep the others from starting,
+        but no reload may take away what a tenant that is served needs.
+        """
+        found: dict[TenantId, TenantConfig] = {}
+        problems: list[str] = []
+        for row in stored:
+            if row.source != "api" or row.state == "removed" or row.id in snapshot.tenants:
+                continue
+            try:
+                found[row.id] = _config(snapshot, row.id, load_declaration(row.declaration))
+            except (ConfigError, InvalidRequest) as error:
+                if row.id in self.registered:
+                    problems.append(f"tenant {row.id!r}, registered at run time: {error}")
+                log.error("tenant.declaration_unusable", tenant=row.id, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+
+def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:
+    settings = snapshot.settings
+    return tenant_config(tenant, declaration, settings.tiers, settings.supervision, source="api")

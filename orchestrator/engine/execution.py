@@ -291,10 +291,7 @@ class Execution:
         return next(failed, None)
 
     def values_before(self, name: str) -> dict[str, Any]:
-        """Return the context that task `name` sees.
-
-        It is the input and what the task's ancestors set, in order.
-        """
+        """Return the context task `name` sees: the input, then what its ancestors set, in order."""
         return self._merge(self.workflow.graph.ancestors[name])
 
     def outputs_before(self, name: str) -> Mapping[str, Any]:

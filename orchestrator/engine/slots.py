@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -9,8 +10,8 @@ from collections.abc import Callable
 class NodeSlots:
     """The node's task slots.
 
-    While any tenant waits, a freed slot goes to the tenant that has waited longest, as many slots
-    at a time as its weight, and then that tenant goes to the end of the line: weighted round robin.
+    While any tenant waits, freed slots go to the tenant that has waited longest until it got as
+    many as its weight, and then it is the next one's turn: weighted round robin.
     """
 
     def __init__(self, total: int) -> None:
@@ -19,6 +20,7 @@ class NodeSlots:
         self._line: deque[TenantSlots] = deque()
         self._solo_taken = False
         self._solo_line: deque[Callable[[], None]] = deque()
+        self._offering = False
 
     @property
     def used(self) -> int:
@@ -27,7 +29,7 @@ class NodeSlots:
 
     def tenant(self, *, limit: int | None, weight: int, wake: Callable[[], None]) -> TenantSlots:
         """Return the share of one tenant; `wake` is called when slots were granted to it."""
-        return TenantSlots(self, limit=limit or self.total, weight=weight, wake=wake)
+        return TenantSlots(self, limit=limit, weight=weight, wake=wake)
 
     def claim_solo(self, wake: Callable[[], None]) -> bool:
         """Take the one place for tasks suspected of crashing the process; `wake` when it is refused."""
@@ -45,52 +47,72 @@ class NodeSlots:
             wake()
 
     def claim(self, tenant: TenantSlots) -> bool:
-        """Take a slot for `tenant`, or put it at the end of the line."""
+        """Take a slot for `tenant`, or let it wait: first while its turn lasts, else last."""
         if self.free and not self._line:
             self.free -= 1
             return True
         if tenant not in self._line:
-            self._line.append(tenant)
+            (self._line.appendleft if tenant.turn else self._line.append)(tenant)
         return False
 
     def release(self, count: int) -> None:
         """Free slots and offer them along the line."""
         self.free += count
-        while self.free and self._line:
-            tenant = self._line.popleft()
-            granted = min(self.free, tenant.weight, tenant.room)
-            if granted:
-                self.free -= granted
-                tenant.grant(granted)
+        # A tenant returns what it does not need while it is offered something: the loop that
+        # offers sees that too, and a long line of such tenants does not become a deep stack.
+        if not self._offering:
+            self._offering = True
+            try:
+                self._offer()
+            finally:
+                self._offering = False
 
     def forget(self, tenant: TenantSlots) -> None:
         """Take `tenant` out of the line."""
         if tenant in self._line:
             self._line.remove(tenant)
 
+    def _offer(self) -> None:
+        while self.free and self._line:
+            tenant = self._line.popleft()
+            tenant.turn = tenant.turn or tenant.weight
+            granted = min(self.free, tenant.turn, tenant.room)
+            if granted > 0:
+                self.free -= granted
+                tenant.turn -= granted
+                tenant.grant(granted)
+            if tenant not in self._line:
+                tenant.turn = 0
+
 
 class TenantSlots:
-    """One tenant's share of the node's slots, never more than `limit`."""
+    """One tenant's share of the node's slots, never more than its limit."""
 
     def __init__(
-        self, node: NodeSlots, *, limit: int, weight: int, wake: Callable[[], None]
+        self, node: NodeSlots, *, limit: int | None, weight: int, wake: Callable[[], None]
     ) -> None:
-        self.limit = limit
-        self.weight = weight
         self.used = 0
+        self.turn = 0
+        self.weight = weight
+        self._limit = limit
         self._granted = 0
         self._node = node
         self._wake = wake
 
     def resize(self, *, limit: int | None, weight: int) -> None:
         """Change the tenant's limit and weight; what runs above a lower limit is let end."""
-        self.limit = limit or self._node.total
+        self._limit = limit
         self.weight = weight
+
+    @property
+    def limit(self) -> int:
+        """How many slots the tenant can have at most."""
+        return min(self._limit or self._node.total, self._node.total)
 
     @property
     def room(self) -> int:
         """How many more slots the tenant's own limit allows."""
-        return max(0, self.limit - self.used - self._granted)
+        return (self._limit or sys.maxsize) - self.used - self._granted
 
     def take(self) -> bool:
         """Take a slot; False when there is none, and then `wake` follows once there is."""

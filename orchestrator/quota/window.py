@@ -37,7 +37,7 @@ class Window:
         return self._total
 
     def wait(self, now: datetime, *, wanted: int, allowed: int) -> timedelta | None:
-        """Return the wait until `wanted` more fit; zero when they do now, None if they never can."""
+        """Return how long until `wanted` more fit; zero if they do now, None if they never can."""
         if wanted > allowed:
             return None
         held = self.count(now)

@@ -238,13 +238,17 @@ class ControlPool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Lend a connection; raises DatabaseUnavailable or DatabaseRefused when there is none."""
+        """Lend a connection; raises DatabaseUnavailable or DatabaseRefused when there is none.
+
+        The same when it is lost in the middle; other errors of the driver pass.
+        """
         try:
             connection = await self._pool.acquire()
         except DRIVER_ERRORS as error:
             raise connection_failure(error, self.target) from error
         try:
-            yield connection  # type: ignore[misc]  # the proxy has the connection's methods
+            with translated("the database does not answer"):
+                yield connection  # type: ignore[misc]  # the proxy has the connection's methods
         finally:
             await self._pool.release(connection)
 

@@ -19,7 +19,7 @@ from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import Clock, SystemClock
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
-from orchestrator.settings.model import Settings, SupervisionSection, Tenant
+from orchestrator.settings.model import Settings, SupervisionSection, Tenant, Tier
 from orchestrator.settings.tenants import tenant_config
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import nodes
@@ -97,13 +97,16 @@ def snapshot(
     *,
     supervision: SupervisionSection | None = None,
     declarations: Mapping[str, Tenant] | None = None,
+    tiers: Mapping[str, Tier] | None = None,
     **common: Any,
 ) -> Snapshot:
     """Return a configuration that declares `tenants`; `common` are fields of each of them."""
     declared = {tenant: Tenant(**common) for tenant in tenants} | dict(declarations or {})
-    settings = Settings(tenants=declared, supervision=supervision or SupervisionSection())
+    settings = Settings(
+        tenants=declared, tiers=dict(tiers or {}), supervision=supervision or SupervisionSection()
+    )
     configs = {
-        TenantId(name): tenant_config(TenantId(name), each, {}, settings.supervision)
+        TenantId(name): tenant_config(TenantId(name), each, settings.tiers, settings.supervision)
         for name, each in declared.items()
     }
     return Snapshot(
