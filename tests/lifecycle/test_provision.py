@@ -449,7 +449,8 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
     assert set(await _everything(admin)) == {
         "flight", "flight_id_seq", "flight_pkey", "ledger", "wf_event", "wf_event_pkey",
         "wf_fence", "wf_fence_pkey", "wf_migration", "wf_migration_pkey",
-        "wf_run", "wf_run_by_key", "wf_run_live", "wf_run_pkey",
+        "wf_pause", "wf_pause_pkey", "wf_run", "wf_run_by_key", "wf_run_due", "wf_run_live",
+        "wf_run_pkey", "wf_signal", "wf_signal_by_key", "wf_signal_pkey",
     }  # fmt: skip
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0
 
