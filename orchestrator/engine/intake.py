@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.engine.values import to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
@@ -62,16 +63,22 @@ def accept(
     QuotaExceeded.
     """
     workflows = [_workflow(run.workflow, config, registry) for run in runs]
-    problems = [
-        problem if len(runs) == 1 else f"runs[{index}]: {problem}"
-        for index, (run, workflow) in enumerate(zip(runs, workflows, strict=True))
-        for problem in _problems(run, workflow)
-    ]
+    inputs: list[str] = []
+    problems: list[str] = []
+    for index, (run, workflow) in enumerate(zip(runs, workflows, strict=True)):
+        found = _problems(run, workflow)
+        try:
+            inputs.append(to_json("it", run.input).decode())
+        except (TypeError, ValueError) as error:
+            found.append(f"$.input: {error}")
+        problems += found if len(runs) == 1 else [f"runs[{index}]: {each}" for each in found]
     if problems:
         raise InvalidInput(
             "; ".join(problems), hint="nothing was stored", data={"problems": problems}
         )
-    accepted = [_accepted(run, flow) for run, flow in zip(runs, workflows, strict=True)]
+    accepted = [
+        _accepted(run, flow, text) for run, flow, text in zip(runs, workflows, inputs, strict=True)
+    ]
     wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
     check_submit(config.id, config.limits, usage, wanted, now=now)
     return accepted
@@ -95,11 +102,15 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
     if run.queue is not None and not 0 < len(run.queue) <= KEY_CHARACTERS:
         found.append(f"$.queue: has 1 to {KEY_CHARACTERS} characters")
     texts = {"key": run.key or "", "queue": run.queue or "", "tags": "".join(run.tags)}
-    found += [f"$.{name}: has a NUL character" for name, text in texts.items() if "\0" in text]
+    for name, text in texts.items():
+        if "\0" in text:
+            found.append(f"$.{name}: has a NUL character")
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+            found.append(f"$.{name}: has half of a character (a lone surrogate)")
     return found
 
 
-def _accepted(run: StartRun, workflow: Workflow) -> Accepted:
+def _accepted(run: StartRun, workflow: Workflow, text: str) -> Accepted:
     return Accepted(
         id=new_run_id(),
         workflow=workflow,
@@ -107,5 +118,5 @@ def _accepted(run: StartRun, workflow: Workflow) -> Accepted:
         priority=run.priority,
         key=run.key,
         tags=_ENCODER.encode(run.tags).decode(),
-        input=_ENCODER.encode(run.input).decode(),
+        input=text,
     )

@@ -6,6 +6,7 @@ A result or exception becomes a value, and a failure becomes a decision. Pure.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 import msgspec
 
 from orchestrator.engine.entries import NOTHING, TaskFailed, TaskRetrying
+from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Retry
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
-_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ Outcome = Succeeded | Failed
 def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     """Encode what a task returned and set.
 
-    Raises TypeError when a value has no JSON form: that fails the attempt, not the batch it would
-    ride in.
+    Raises TypeError or ValueError when a value has no JSON form: that fails the attempt, not the
+    batch it would ride in.
     """
     return Succeeded(
-        output=msgspec.Raw(_ENCODER.encode(output)),
-        values=msgspec.Raw(_ENCODER.encode(changes)) if changes else NOTHING,
+        output=msgspec.Raw(to_json("the output", output)),
+        values=msgspec.Raw(to_json("the context", changes)) if changes else NOTHING,
     )
 
 
@@ -59,10 +60,11 @@ def failed(error: BaseException, task: str, retry: Retry) -> Failed:
 
 def describe(error: BaseException, task: str | None = None) -> Failure:
     """Return the error as stored: type, message and traceback, each bounded and free of NULs."""
-    message = str(error) or type(error).__name__
-    trace = "".join(traceback.format_exception(error))
+    kind = type(error).__name__
+    message = _read(lambda: str(error) or kind, f"{kind}, whose message can not be read")
+    trace = _read(lambda: "".join(traceback.format_exception(error)), "")
     return Failure(
-        type=type(error).__name__,
+        type=_bounded(kind, MESSAGE_CHARACTERS),
         message=_bounded(message, MESSAGE_CHARACTERS),
         task=task,
         traceback=_bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
@@ -88,6 +90,14 @@ def after_failure(
             task=attempt.task, attempt=attempt.number, error=outcome.error, due_at=due_at
         )
     return TaskFailed(task=attempt.task, attempt=attempt.number, error=outcome.error)
+
+
+def _read(text: Callable[[], str], otherwise: str) -> str:
+    """Return what an exception says of itself: code of a user's, which may fail as well."""
+    try:
+        return text()
+    except Exception:  # noqa: BLE001 - it must not take the engine with it
+        return otherwise
 
 
 def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
