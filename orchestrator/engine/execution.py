@@ -129,9 +129,9 @@ class Execution:
                 self.state = RunState.RUNNING
                 self.shape = shape
             case entries.RunRecovered(lost=lost):
-                self.state = RunState.RUNNING
                 for name in lost:
                     self.tasks[name].state = TaskState.READY
+                self.state = self._under_way()
             case entries.RunSucceeded():
                 self.state = RunState.SUCCEEDED
             case entries.RunFailed(error=error):
@@ -139,12 +139,12 @@ class Execution:
                 self.error = error
             case _:
                 self._apply_to_task(entry)
+                self.state = self._under_way()
 
     def _apply_to_task(self, entry: AnyTaskEntry) -> None:
         task = self.tasks[entry.task]
         match entry:
             case entries.TaskStarted(attempt=attempt):
-                self.state = RunState.RUNNING
                 task.state = TaskState.RUNNING
                 task.attempt = attempt
                 task.due_at = None
@@ -155,13 +155,21 @@ class Execution:
             case entries.TaskRetrying(error=error, due_at=due_at):
                 task.fail(error, TaskState.RETRYING)
                 task.due_at = due_at
-                self.state = RunState.RUNNING if self.busy else RunState.WAITING
             case entries.TaskFailed(error=error):
                 task.fail(error, TaskState.FAILED)
             case entries.TaskSkipped():
                 task.state = TaskState.SKIPPED
             case _:
                 assert_never(entry)
+
+    def _under_way(self) -> RunState:
+        """Tell a run that works from one that only rests until a retry is due.
+
+        What waits for a slot does not count: no entry tells it, so a new owner would not know.
+        """
+        states = {task.state for task in self.tasks.values()}
+        rests = TaskState.RETRYING in states and TaskState.RUNNING not in states
+        return RunState.WAITING if rests else RunState.RUNNING
 
     def next(self) -> Plan:
         """Return what may start, what never will, and whether the run is through."""
@@ -181,13 +189,6 @@ class Execution:
         return (
             f"the tasks of workflow {self.workflow.name!r} changed under version "
             f"{self.workflow.version!r}; give the changed workflow a new version"
-        )
-
-    @property
-    def busy(self) -> bool:
-        """True while an attempt is under way or may start now."""
-        return any(
-            task.state in (TaskState.RUNNING, TaskState.READY) for task in self.tasks.values()
         )
 
     @property
