@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.client.client import Client, SyncClient
+from orchestrator.client.transaction import enqueue
 from orchestrator.model.errors import InsulaError
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
@@ -18,5 +19,6 @@ __all__ = [
     "SyncClient",
     "When",
     "Workflow",
+    "enqueue",
     "job",
 ]

@@ -226,14 +226,28 @@ class Execution:
         self.state = self._standing()
 
     def _standing(self) -> RunState:
-        """Where an unfinished run stands, from its tasks."""
+        """Tell where an unfinished run stands, from what its journal says of its tasks.
+
+        A task that waits for a slot counts as it does without a journal of that: as work that is
+        there to be done, or, when it had rested before, as resting still.
+        """
         if not self.started:
             return RunState.PAUSED if self.paused else RunState.QUEUED
         if any(task.state is TaskState.RUNNING for task in self.tasks.values()):
             return RunState.RUNNING
         if self.paused:
             return RunState.PAUSED
-        return RunState.WAITING if self.resting else RunState.RUNNING
+        rests = any(task.rested for task in self.tasks.values())
+        return RunState.WAITING if rests and not self._has_fresh_work() else RunState.RUNNING
+
+    def _has_fresh_work(self) -> bool:
+        upstream = self.workflow.graph.upstream
+        return any(
+            task.state in _FRESH
+            and not task.rested
+            and all(self.tasks[up].state.settled for up in upstream[name])
+            for name, task in self.tasks.items()
+        )
 
     # -- what it is --------------------------------------------------------------------
 
@@ -260,9 +274,8 @@ class Execution:
     @property
     def resting(self) -> bool:
         """True when nothing runs and nothing can before a time, a signal or a child."""
-        states = [task.state for task in self.tasks.values()]
-        rests = any(state in _RESTING for state in states)
-        return rests and not any(state in _MOVING for state in states)
+        ready = any(task.state is TaskState.READY for task in self.tasks.values())
+        return self.state is RunState.WAITING and not ready
 
     @property
     def next_due(self) -> datetime | None:
@@ -378,5 +391,4 @@ _WITH_ROW = (
     entries.TaskRetrying,
     entries.TaskParked,
 )
-_RESTING = frozenset({TaskState.RETRYING, TaskState.PARKED})
-_MOVING = frozenset({TaskState.RUNNING, TaskState.READY})
+_FRESH = frozenset({TaskState.WAITING, TaskState.READY})

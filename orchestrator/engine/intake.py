@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.engine.values import to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
@@ -78,16 +79,23 @@ def accept(
     QuotaExceeded.
     """
     workflows = [_workflow(run.workflow, config, registry) for run in runs]
-    problems = [
-        problem if len(runs) == 1 else f"runs[{index}]: {problem}"
-        for index, (run, workflow) in enumerate(zip(runs, workflows, strict=True))
-        for problem in _problems(run, workflow)
-    ]
+    inputs: list[str] = []
+    problems: list[str] = []
+    for index, (run, workflow) in enumerate(zip(runs, workflows, strict=True)):
+        found = _problems(run, workflow)
+        try:
+            inputs.append(to_json("it", run.input).decode())
+        except (TypeError, ValueError) as error:
+            found.append(f"$.input: {error}")
+        problems += found if len(runs) == 1 else [f"runs[{index}]: {each}" for each in found]
     if problems:
         raise InvalidInput(
             "; ".join(problems), hint="nothing was stored", data={"problems": problems}
         )
-    accepted = [_accepted(run, flow, now) for run, flow in zip(runs, workflows, strict=True)]
+    accepted = [
+        _accepted(run, flow, text, now)
+        for run, flow, text in zip(runs, workflows, inputs, strict=True)
+    ]
     wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
     check_submit(config.id, config.limits, usage, wanted, now=now)
     return accepted
@@ -118,11 +126,15 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
         except ValueError as error:
             found.append(f"$.{name}: {error}")
     texts = {"key": run.key or "", "queue": run.queue or "", "tags": "".join(run.tags)}
-    found += [f"$.{name}: has a NUL character" for name, text in texts.items() if "\0" in text]
+    for name, text in texts.items():
+        if "\0" in text:
+            found.append(f"$.{name}: has a NUL character")
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+            found.append(f"$.{name}: has half of a character (a lone surrogate)")
     return found
 
 
-def _accepted(run: StartRun, workflow: Workflow, now: datetime) -> Accepted:
+def _accepted(run: StartRun, workflow: Workflow, text: str, now: datetime) -> Accepted:
     due_at = now + Duration.parse(run.delay) if run.delay else run.at
     return Accepted(
         id=new_run_id(),
@@ -131,7 +143,7 @@ def _accepted(run: StartRun, workflow: Workflow, now: datetime) -> Accepted:
         priority=run.priority,
         key=run.key,
         tags=_ENCODER.encode(run.tags).decode(),
-        input=_ENCODER.encode(run.input).decode(),
+        input=text,
         due_at=due_at,
         deadline_at=(due_at or now) + Duration.parse(run.deadline) if run.deadline else None,
     )

@@ -6,6 +6,7 @@ A result or exception becomes a value, and a failure becomes a decision. Pure.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 import msgspec
 
 from orchestrator.engine.entries import NOTHING, TaskFailed, TaskParked, TaskRetrying
+from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
-_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +56,19 @@ Outcome = Succeeded | Failed | Waiting | Diverged
 
 
 def encode(value: Any) -> msgspec.Raw:
-    """Return the JSON form of a value; raises TypeError when it has none."""
-    return msgspec.Raw(_ENCODER.encode(value))
+    """Return the JSON form of a durable call's result; raises TypeError or ValueError."""
+    return msgspec.Raw(to_json("the result", value))
 
 
 def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     """Encode what a task returned and set.
 
-    Raises TypeError when a value has no JSON form: that fails the attempt, not the batch it would
-    ride in.
+    Raises TypeError or ValueError when a value has no JSON form: that fails the attempt, not the
+    batch it would ride in.
     """
     return Succeeded(
-        output=encode(output),
-        values=encode(changes) if changes else NOTHING,
+        output=msgspec.Raw(to_json("the output", output)),
+        values=msgspec.Raw(to_json("the context", changes)) if changes else NOTHING,
     )
 
 
@@ -81,13 +82,16 @@ def describe(error: BaseException, task: str | None = None) -> Failure:
 
     A Fail says all there is to say, so it has no traceback.
     """
-    message = str(error) or type(error).__name__
-    trace = None if isinstance(error, Fail) else "".join(traceback.format_exception(error))
+    kind = type(error).__name__
+    message = _read(lambda: str(error) or kind, f"{kind}, whose message can not be read")
+    trace = _read(lambda: "".join(traceback.format_exception(error)), "")
     return Failure(
-        type=type(error).__name__,
+        type=_bounded(kind, MESSAGE_CHARACTERS),
         message=_bounded(message, MESSAGE_CHARACTERS),
         task=task,
-        traceback=trace and _bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
+        traceback=None
+        if isinstance(error, Fail)
+        else _bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
     )
 
 
@@ -110,6 +114,14 @@ def after_failure(
             task=attempt.task, attempt=attempt.number, error=outcome.error, due_at=due_at
         )
     return TaskFailed(task=attempt.task, attempt=attempt.number, error=outcome.error)
+
+
+def _read(text: Callable[[], str], otherwise: str) -> str:
+    """Return what an exception says of itself: code of a user's, which may fail as well."""
+    try:
+        return text()
+    except Exception:  # noqa: BLE001 - it must not take the engine with it
+        return otherwise
 
 
 def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:

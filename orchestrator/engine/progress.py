@@ -65,6 +65,11 @@ class TaskProgress:
         self.wait: entries.TaskParked | None = None
         self.steps: list[Step] | None = None
 
+    @property
+    def rested(self) -> bool:
+        """True from when the task began to rest until it runs again."""
+        return self.due_at is not None or self.wait is not None
+
     def fail(self, error: Failure, state: TaskState) -> None:
         """Count a failed attempt; `state` says whether another follows."""
         self.state = state

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.processes.wire import ProcessCall
 from orchestrator.workflow.context import Context, Current, TenantInfo
 from orchestrator.workflow.define import AnyTask
+from orchestrator.workflow.retry import Retry
 from orchestrator.workflow.task import Task
 from tests.engine import process_tasks as tasks
 from tests.support.wait import until
@@ -147,7 +149,16 @@ async def test_an_exception_comes_with_message_traceback_and_what_the_policy_say
         assert failed.error.type == name
         assert "no luck, " in failed.error.message
         assert "\0" not in failed.error.message
-        assert "raise known[error]" in (failed.error.traceback or "")
+    assert "raise known[error]" in (found["Unlucky"].error.traceback or "")
+
+
+async def test_a_policy_may_name_one_class(pool: ProcessPool) -> None:
+    arithmetic: Any = ArithmeticError
+    task = replace(tasks.refuse, retry=Retry(attempts=2, on=arithmetic))
+
+    found = [await failure(pool, task, error=each) for each in ("Unlucky", "KeyError")]
+
+    assert [each.retryable for each in found] == [True, False]
 
 
 async def test_an_exception_that_can_not_be_described_is_named(pool: ProcessPool) -> None:
@@ -298,6 +309,15 @@ async def test_a_task_over_its_memory_fails_and_its_worker_is_replaced(pool: Pro
     assert failed.error.message == "MemoryError: a worker process may have 512 MiB"
     assert not running(before)
     assert await output(pool, tasks.fill_memory, mib=16) == 16 * tasks.MIB
+
+
+async def test_an_output_beyond_its_memory_fails_the_attempt_alone() -> None:
+    async with ProcessPool(size=1, memory_bytes=200 * tasks.MIB) as pool:
+        failed = await failure(pool, tasks.large, size=60_000_000)
+
+        # Code in C may not survive that an allocation fails.
+        assert failed.error.type in {"MemoryError", "WorkerDied"}
+        assert await output(pool, tasks.load) == [1, 2]
 
 
 async def test_a_worker_has_its_limits(pool: ProcessPool) -> None:

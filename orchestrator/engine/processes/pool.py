@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import anyio.abc
@@ -164,4 +164,9 @@ class ProcessPool:
 
 def _retryable(kinds: list[str], retry: Retry) -> bool:
     """Return what `retry.covers` says of the exception, known by its classes' names alone."""
-    return kind(Fail) not in kinds and any(kind(each) in kinds for each in retry.on)
+    return kind(Fail) not in kinds and any(kind(each) in kinds for each in _classes(retry.on))
+
+
+def _classes(on: Any) -> tuple[type[Exception], ...]:
+    # A policy may name one class outside a tuple, as `isinstance` takes it.
+    return on if isinstance(on, tuple) else (on,)

@@ -28,7 +28,6 @@ from orchestrator.engine.processes.wire import (
     HEADER,
     REPLY_BYTES,
     Raised,
-    Reply,
     Request,
     Returned,
     Setup,
@@ -105,13 +104,10 @@ class Pipe:
         header = self._read(HEADER.size)
         return header and self._read(HEADER.unpack(header)[0])
 
-    def send(self, reply: Reply) -> None:
-        """Send a reply, or that it is too large to be sent."""
+    def send(self, message: bytes) -> None:
+        """Send a reply in its frame."""
         if not self.ours:
             os._exit(0)
-        message = frame(reply)
-        if len(message) - HEADER.size > REPLY_BYTES:
-            message = frame(_too_large(len(message)))
         rest = memoryview(message)
         while rest:
             rest = rest[os.write(self._replies, rest) :]
@@ -162,18 +158,17 @@ def _limit(setup: Setup) -> int | None:
     return bytes_
 
 
-def _attempt(request: Request, pipe: Pipe, memory: int | None) -> Returned | Raised:
-    """Run one attempt; whatever user code raises is an answer."""
+def _attempt(request: Request, pipe: Pipe, memory: int | None) -> bytes:
+    """Run one attempt and return the reply; whatever user code raises is one."""
     task = request.call.current.task
     try:
         call, changes = _prepare(request)
-        pipe.send(Started())
-        done = outcome.succeeded(call(), changes)
-        return Returned(output=done.output, values=done.values)
+        pipe.send(frame(Started()))
+        return _returned(call(), changes)
     except BaseException as error:
         if not pipe.ours:
             raise
-        return _raised(error, task, memory)
+        return frame(_raised(error, task, memory))
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
@@ -203,6 +198,17 @@ def _prepare(request: Request) -> tuple[Callable[[], object], dict[str, object]]
     return partial(function, ctx, **arguments), ctx.changes
 
 
+def _returned(output: object, changes: dict[str, object]) -> bytes:
+    done = outcome.succeeded(output, changes)
+    message = frame(Returned(output=done.output, values=done.values))
+    if len(message) - HEADER.size > REPLY_BYTES:
+        raise OutputTooLarge(
+            f"the output and what was set are {len(message)} bytes, "
+            f"a worker process may send {REPLY_BYTES}"
+        )
+    return message
+
+
 def _raised(error: BaseException, task: str, memory: int | None) -> Raised:
     out_of_memory = isinstance(error, MemoryError)
     if isinstance(error, SystemExit | KeyboardInterrupt):
@@ -225,10 +231,3 @@ def _described(error: BaseException, task: str) -> Failure:
         error.__traceback__ = None
         message = f"raised, and could not be described: {type(second).__name__}"
         return Failure(type=type(error).__name__, message=message, task=task)
-
-
-def _too_large(size: int) -> Raised:
-    error = OutputTooLarge(
-        f"the output and what was set are {size} bytes, a worker process may send {REPLY_BYTES}"
-    )
-    return Raised(error=outcome.describe(error), kinds=[kind(each) for each in type(error).__mro__])

@@ -63,6 +63,7 @@ AS $$
     FROM (VALUES
         (workflow IS NULL OR length(workflow) NOT BETWEEN 1 AND 100, '$.workflow: has 1 to 100 characters'),
         (input IS NULL OR jsonb_typeof(input) <> 'object', '$.input: is a JSON object'),
+        (octet_length(input::text) > 16777216, '$.input: has at most 16 MiB'),
         (length(key) NOT BETWEEN 1 AND 255, '$.key: has 1 to 255 characters'),
         (queue IS NULL OR length(queue) NOT BETWEEN 1 AND 255, '$.queue: has 1 to 255 characters'),
         (priority IS NULL OR priority NOT BETWEEN 0 AND 9, format('$.priority: is from 0 to 9, got %s', priority)),
@@ -100,22 +101,22 @@ DECLARE
     present timestamptz := clock_timestamp();
     due timestamptz := CASE WHEN submit.at > present THEN submit.at END;
     milliseconds bigint := floor(extract(epoch FROM present) * 1000);
+    -- UUID version 7: the time in its first six bytes, and 0111 for the 0100 of a random one.
+    fresh uuid := encode(set_bit(set_bit(
+        overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send(milliseconds) FROM 3) FROM 1 FOR 6),
+        52, 1), 53, 1), 'hex');
     run uuid;
 BEGIN
     IF problems IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'IN422', MESSAGE = problems, HINT = 'nothing was stored';
     END IF;
-    -- UUID version 7: the time in its first six bytes, and 0111 for the 0100 of a random one.
-    run := encode(set_bit(set_bit(
-        overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send(milliseconds) FROM 3) FROM 1 FOR 6),
-        52, 1), 53, 1), 'hex');
     LOOP
         EXECUTE format(
             'INSERT INTO %I.wf_run (id, workflow, version, state, queue, priority, rank, epoch, key, tags, input, due_at)
              VALUES ($1, $2, $3, ''queued'', $4, $5, $6, 0, $7, $8, $9, $10)
              ON CONFLICT (workflow, key) WHERE key IS NOT NULL DO NOTHING RETURNING id', target)
         INTO run
-        USING run, submit.workflow, coalesce(submit.version, ''), submit.queue, submit.priority,
+        USING fresh, submit.workflow, coalesce(submit.version, ''), submit.queue, submit.priority,
               milliseconds - submit.priority * 60000, submit.key, submit.tags, submit.input, due;
         EXIT WHEN run IS NOT NULL;
         EXECUTE format('SELECT id FROM %I.wf_run WHERE workflow = $1 AND key = $2', target)
@@ -123,8 +124,7 @@ BEGIN
         IF run IS NOT NULL THEN
             RETURN run;
         END IF;
-        -- The run that had the key was deleted in between.
-        run := gen_random_uuid();
+        -- The run that had the key was deleted in between: once more.
     END LOOP;
     INSERT INTO insula.submission (tenant, due_at, reason)
     SELECT submit.tenant, coalesce(due, present), 'submit'

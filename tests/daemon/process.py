@@ -1,0 +1,176 @@
+"""The daemon as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator import Client
+from orchestrator.store.connect import Target
+from tests.support.database import Database
+from tests.support.wait import until
+
+ROOT = Path(__file__).parents[2]
+MIGRATIONS = Path(__file__).parent / "migrations"
+BOOT_SECONDS = 30.0
+
+
+class Daemon:
+    """One configuration, and the process that serves it at the moment."""
+
+    def __init__(self, directory: Path, **environ: str) -> None:
+        self.directory = directory
+        self.config = directory / "insula.toml"
+        self.stderr = directory / "stderr.log"
+        self.environ = environ
+        self._process: asyncio.subprocess.Process | None = None
+
+    def configure(
+        self,
+        tenants: Iterable[str] = ("acme",),
+        *,
+        database: Database | None = None,
+        url: str | None = None,
+        more: str = "",
+        modules: str = "tests.daemon.jobs",
+    ) -> None:
+        """Write the configuration; without a database the embedded server is used."""
+        lines = [
+            f'migrations.path = "{MIGRATIONS}"',
+            f'workflows.modules = ["{modules}"]',
+            f'node.state_dir = "{self.directory / "state"}"',
+            f'node.runtime_dir = "{self.directory / "run"}"',
+        ]
+        if database is not None:
+            lines.append(f'database.role_prefix = "{database.role_prefix}"')
+            url = database.target.url
+        if url is not None:
+            lines.append(f'database.url = "{url}"')
+        lines += [more, *(f"[tenants.{tenant}]" for tenant in tenants)]
+        self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    async def start(self, *, ready: bool = True) -> None:
+        """Start the process; return when it is ready."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
+        for name in ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL"):
+            environ.pop(name, None)
+        with self.stderr.open("wb") as stderr:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "orchestrator", "serve", "--config", str(self.config)),
+                cwd=self.directory,
+                env=environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        if ready:
+            await until(
+                lambda: self.events("daemon.ready") or self.process.returncode is not None,
+                within=BOOT_SECONDS,
+            )
+            assert self.process.returncode is None, self.text()
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The process that was started last."""
+        assert self._process is not None
+        return self._process
+
+    def text(self) -> str:
+        """Return what the process wrote to stderr."""
+        return self.stderr.read_text(encoding="utf-8")
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of the log that are JSON."""
+        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event."""
+        return [line for line in self.log() if line.get("event") == name]
+
+    def client(self) -> Client:
+        """Return a client over the control socket."""
+        return Client(f"unix://{self.directory / 'run' / 'insula.sock'}")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def end(self, within: float = 20.0) -> int:
+        """Return the exit code once the process has ended."""
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask the process to drain; return its exit code."""
+        self.send(signal.SIGTERM)
+        return await self.end()
+
+    async def kill(self) -> None:
+        """Kill the process with SIGKILL."""
+        self.send(signal.SIGKILL)
+        await self.end()
+
+    async def fails(self) -> tuple[int, list[str]]:
+        """Start the process, which must end by itself; return its exit code and stderr's lines."""
+        await self.start(ready=False)
+        code = await self.end(BOOT_SECONDS)
+        lines = [line for line in self.text().splitlines() if not line.startswith("{")]
+        return code, lines
+
+
+@asynccontextmanager
+async def daemon(directory: Path, **environ: str) -> AsyncIterator[Daemon]:
+    """Yield a daemon that is not started yet; what it runs at the end of the block is stopped."""
+    made = Daemon(directory, **environ)
+    try:
+        yield made
+    finally:
+        if made._process is not None and made.process.returncode is None:  # noqa: SLF001
+            made.send(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await made.end(10.0)
+            if made.process.returncode is None:
+                await made.kill()
+
+
+class NotifySocket:
+    """What systemd would listen on."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.received: list[dict[str, str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._socket.setblocking(False)
+
+    def read(self) -> list[dict[str, str]]:
+        """Return all messages so far."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                text = self._socket.recv(65536).decode()
+                self.received.append(dict(line.split("=", 1) for line in text.splitlines()))
+        return self.received
+
+    def has(self, name: str, value: str | None = None) -> list[dict[str, str]]:
+        """Return the messages that hold this variable."""
+        return [m for m in self.read() if name in m and value in (None, m[name])]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+async def tallies(target: Target | None, database: Database, tenant: str) -> list[tuple[Any, ...]]:
+    """Return the rows that attempts of a tenant left."""
+    connection = await database.connect(target)
+    rows = await connection.fetch(f"SELECT run, task, attempt FROM tenant_{tenant}.tally")
+    return [tuple(row) for row in rows]

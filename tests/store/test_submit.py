@@ -1,0 +1,479 @@
+"""insula.submit: runs started with SQL, in the caller's own transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import anyio
+import asyncpg
+import pytest
+
+from orchestrator.model.ids import TenantId, new_run_id
+from orchestrator.store.connect import Connection, Target
+from orchestrator.store.control import leases, tenants, wake
+from tests.support.database import Database
+
+ACME, GLOBEX = TenantId("acme"), TenantId("globex")
+RUNS = "SELECT * FROM tenant_acme.wf_run ORDER BY id"
+WAKES = "SELECT tenant, due_at, reason FROM insula.wake"
+NODE = new_run_id()
+
+
+@pytest.fixture
+async def acme(database: Database) -> Database:
+    """Yield a database with acme and globex, which nobody serves."""
+    for tenant in (ACME, GLOBEX):
+        await database.provision(tenant)
+    return database
+
+
+@pytest.fixture
+async def application(acme: Database) -> Target:
+    """Return the way in of an application with the rights that the documentation names."""
+    return await login(acme, f"{acme.role_prefix}_web", grant=True)
+
+
+async def login(database: Database, name: str, *, grant: bool) -> Target:
+    """Make a login that may start runs, if it is granted that."""
+    admin = await database.connect()
+    await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+    if grant:
+        await allow(database, name)
+    return database.target.as_role(name, "secret")
+
+
+async def allow(database: Database, role: str) -> None:
+    """Grant what the documentation says."""
+    admin = await database.connect()
+    await admin.execute(
+        f"GRANT USAGE ON SCHEMA insula TO {role}; GRANT EXECUTE ON FUNCTION insula.submit TO {role}"
+    )
+
+
+async def submit(connection: Connection, *arguments: Any, **named: Any) -> UUID:
+    """Call insula.submit with arguments by position and by name."""
+    values = [*arguments, *named.values()]
+    places = [f"${n}" for n in range(1, len(arguments) + 1)]
+    places += [f"{name} => ${n}" for n, name in enumerate(named, start=len(arguments) + 1)]
+    run: UUID = await connection.fetchval(f"SELECT insula.submit({', '.join(places)})", *values)
+    return run
+
+
+async def only_run(database: Database) -> asyncpg.Record:
+    """Return the one run of acme."""
+    (run,) = await (await database.connect()).fetch(RUNS)
+    return run
+
+
+async def test_a_committed_run_is_queued_and_its_tenant_wakes(
+    acme: Database, application: Target
+) -> None:
+    connection = await acme.connect(application)
+    before = datetime.now(UTC)
+
+    async with connection.transaction():
+        id = await submit(connection, "acme", "report", '{"month": 1}')
+
+    admin = await acme.connect()
+    run = await only_run(acme)
+    assert (run["id"], run["workflow"], run["state"], run["epoch"]) == (id, "report", "queued", 0)
+    assert (run["version"], run["queue"], run["priority"], run["key"]) == ("", "default", 0, None)
+    assert (run["input"], run["tags"], run["due_at"]) == ('{"month": 1}', [], None)
+    assert abs(run["rank"] - before.timestamp() * 1000) < 60_000
+    assert await wake.due(admin, NODE, asleep=[]) == ["acme"]
+
+
+async def test_a_run_that_was_rolled_back_never_existed(
+    acme: Database, application: Target
+) -> None:
+    connection = await acme.connect(application)
+    transaction = connection.transaction()
+    await transaction.start()
+    await submit(connection, "acme", "report")
+
+    await transaction.rollback()
+
+    admin = await acme.connect()
+    assert await admin.fetch(RUNS) == []
+    assert await admin.fetch(WAKES) == []
+
+
+async def test_after_a_savepoint_was_rolled_back_the_next_run_still_wakes(
+    acme: Database, application: Target
+) -> None:
+    connection = await acme.connect(application)
+
+    async with connection.transaction():
+        savepoint = connection.transaction()
+        await savepoint.start()
+        await submit(connection, "acme", "report")
+        await savepoint.rollback()
+        await submit(connection, "acme", "report")
+
+    assert len(await connection_wakes(acme)) == 1
+    await only_run(acme)
+
+
+async def connection_wakes(database: Database) -> list[asyncpg.Record]:
+    """Return all wake rows."""
+    return await (await database.connect()).fetch(WAKES)
+
+
+async def test_every_field_is_stored(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+    at = datetime.now(UTC) + timedelta(days=1)
+
+    await submit(
+        connection, "acme", "report", "{}", key="2013-01", queue="slow", priority=9, version="2",
+        at=at, tags=["a", "b,c", 'd"'],
+    )  # fmt: skip
+
+    run = await only_run(acme)
+    assert (run["key"], run["queue"], run["priority"], run["version"]) == (
+        "2013-01",
+        "slow",
+        9,
+        "2",
+    )
+    assert (run["due_at"], run["tags"]) == (at, ["a", "b,c", 'd"'])
+    assert (run["created_at"].timestamp() - 540) * 1000 == pytest.approx(run["rank"], abs=5000)
+    assert [tuple(row) for row in await connection_wakes(acme)] == [("acme", at, "submit")]
+
+
+async def test_a_time_that_is_over_is_now(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+
+    for text in ("-infinity", "4000-01-01 BC", "2020-01-01"):
+        await connection.execute(f"SELECT insula.submit('acme', 'report', at => '{text}')")
+
+    admin = await acme.connect()
+    assert {run["due_at"] for run in await admin.fetch(RUNS)} == {None}
+    assert set(await wake.due(admin, NODE, asleep=[])) == {"acme"}
+
+
+async def test_the_id_is_a_uuid_of_version_7_that_sorts_by_time(
+    acme: Database, application: Target
+) -> None:
+    connection = await acme.connect(application)
+    low = new_run_id()
+
+    ids = [await submit(connection, "acme", "report") for _ in range(50)]
+
+    assert len({*ids}) == 50
+    assert {(id.version, id.variant) for id in ids} == {(7, low.variant)}
+    assert all(abs((id.int >> 80) - (low.int >> 80)) < 60_000 for id in ids)
+
+
+async def test_the_same_key_gives_the_same_run(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+
+    first = await submit(connection, "acme", "report", '{"n": 1}', key="k")
+    again = await submit(connection, "acme", "report", '{"n": 2}', key="k")
+    other = await submit(connection, "acme", "other", key="k")
+
+    assert first == again != other
+    assert len(await (await acme.connect()).fetch(RUNS)) == 2
+
+
+async def test_the_same_key_at_the_same_time_is_one_run(
+    acme: Database, application: Target
+) -> None:
+    connections = [await acme.connect(application) for _ in range(8)]
+    ids: list[UUID] = []
+
+    async def start(connection: Connection) -> None:
+        async with connection.transaction():
+            ids.append(await submit(connection, "acme", "report", key="k"))
+
+    async with anyio.create_task_group() as group:
+        for connection in connections:
+            group.start_soon(start, connection)
+
+    assert len(ids) == 8
+    assert {*ids} == {(await only_run(acme))["id"]}
+
+
+async def test_a_key_whose_first_transaction_rolls_back_is_free_again(
+    acme: Database, application: Target
+) -> None:
+    first, second = await acme.connect(application), await acme.connect(application)
+    transaction = first.transaction()
+    await transaction.start()
+    lost = await submit(first, "acme", "report", key="k")
+    ids: list[UUID] = []
+
+    async def start() -> None:
+        ids.append(await submit(second, "acme", "report", key="k"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await transaction.rollback()
+
+    assert ids == [(await only_run(acme))["id"]]
+    assert ids != [lost]
+
+
+async def test_many_runs_of_one_transaction_wake_once(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+
+    await connection.execute(
+        "SELECT insula.submit('acme', 'report', jsonb_build_object('n', n))"
+        " FROM generate_series(1, 1000) AS n"
+    )
+
+    assert len(await (await acme.connect()).fetch(RUNS)) == 1000
+    assert len(await connection_wakes(acme)) == 1
+
+
+async def test_an_earlier_run_of_a_transaction_moves_the_waking_forward(
+    acme: Database, application: Target
+) -> None:
+    connection = await acme.connect(application)
+
+    async with connection.transaction():
+        await submit(connection, "acme", "report", at=datetime.now(UTC) + timedelta(days=1))
+        await submit(connection, "acme", "report")
+
+    assert await wake.due(await acme.connect(), NODE, asleep=[]) == ["acme"]
+
+
+async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
+    acme: Database, application: Target
+) -> None:
+    """Whoever waits here waits for the transaction that the test ends last."""
+    admin = await acme.connect()
+    node = new_run_id()
+    await admin.execute("SET lock_timeout = '1s'")
+    await admin.execute(
+        "INSERT INTO insula.node (id, name, expires_at) VALUES ($1, 'a', 'infinity')", node
+    )
+    other = await acme.connect(application)
+    await submit(other, "acme", "report")
+    slow = await acme.connect(application)
+    transaction = slow.transaction()
+    await transaction.start()
+    await submit(slow, "acme", "report")
+    await submit(slow, "globex", "report")
+
+    await other.execute("SET lock_timeout = '1s'")
+    await submit(other, "globex", "report")
+    await submit(other, "acme", "report")
+    await wake.consume(admin, [ACME, GLOBEX])
+    epoch = await leases.claim(admin, ACME, node)
+    later = datetime.now(UTC) + timedelta(days=1)
+    await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
+    assert await wake.due(admin, NODE, asleep=[]) == []
+
+    await transaction.commit()
+    assert sorted(await wake.due(admin, NODE, asleep=[])) == ["acme", "globex"]
+    await leases.claim(admin, ACME, node)
+    assert await wake.due(admin, NODE, asleep=[]) == ["globex"]
+
+
+async def test_a_run_that_commits_after_the_tenant_woke_pokes_it(
+    acme: Database, application: Target
+) -> None:
+    admin = await acme.connect()
+    node = new_run_id()
+    await admin.execute(
+        "INSERT INTO insula.node (id, name, expires_at) VALUES ($1, 'a', 'infinity')", node
+    )
+    connection = await acme.connect(application)
+
+    async with connection.transaction():
+        await submit(connection, "acme", "report")
+        await leases.claim(admin, ACME, node)
+
+    assert await wake.due(admin, node, asleep=[]) == ["acme"]
+
+
+async def test_a_tenant_that_can_not_take_runs_is_named(
+    acme: Database, application: Target
+) -> None:
+    admin = await acme.connect()
+    for tenant in ("new", "gone", "off"):
+        await tenants.register(admin, TenantId(tenant), '{"enabled":false}')
+    await admin.execute("UPDATE insula.tenant SET state = 'removed' WHERE id = 'gone'")
+    await admin.execute("UPDATE insula.tenant SET declaration = '{}' WHERE id = 'new'")
+    connection = await acme.connect(application)
+    expected = {
+        "nobody": ("IN404", "no tenant 'nobody' is declared or registered"),
+        "ACME": ("IN404", "no tenant 'ACME'"),
+        None: ("IN404", "no tenant NULL"),
+        "new": ("IN503", "tenant 'new' has no tables yet"),
+        "gone": ("IN410", "tenant 'gone' was taken out of the configuration"),
+        "off": ("IN423", "tenant 'off' is disabled"),
+    }
+
+    for tenant, (code, sentence) in expected.items():
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await submit(connection, tenant, "report")
+
+        assert caught.value.sqlstate == code
+        assert sentence in str(caught.value)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"workflow": ""}, "$.workflow"),
+        ({"workflow": None}, "$.workflow"),
+        ({"workflow": "w" * 101}, "$.workflow"),
+        ({"input": None}, "$.input"),
+        ({"input": "[1]"}, "$.input"),
+        ({"input": '"text"'}, "$.input"),
+        ({"input": '{"a": "' + "x" * 2**24 + '"}'}, "$.input"),
+        ({"key": ""}, "$.key"),
+        ({"key": "k" * 256}, "$.key"),
+        ({"queue": ""}, "$.queue"),
+        ({"queue": None}, "$.queue"),
+        ({"priority": -1}, "$.priority"),
+        ({"priority": 10}, "$.priority"),
+        ({"priority": None}, "$.priority"),
+        ({"version": ""}, "$.version"),
+        ({"at": datetime(9998, 1, 1, tzinfo=UTC)}, "$.at"),
+        ({"tags": None}, "$.tags"),
+        ({"tags": [None]}, "$.tags"),
+        ({"tags": [["a"], ["b"]]}, "$.tags"),
+    ],
+)
+async def test_a_field_that_can_not_be_is_refused_with_its_path(
+    acme: Database, application: Target, arguments: dict[str, Any], path: str
+) -> None:
+    connection = await acme.connect(application)
+
+    with pytest.raises(asyncpg.PostgresError, match="^") as caught:
+        await submit(connection, tenant="acme", **{"workflow": "report", **arguments})
+
+    assert caught.value.sqlstate == "IN422"
+    assert str(caught.value).startswith(f"{path}: ")
+    assert await (await acme.connect()).fetch(RUNS) == []
+
+
+async def test_all_problems_are_told_at_once(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await submit(connection, "acme", "", "[]", key="", priority=10)
+
+    assert [each.split(":")[0] for each in caught.value.args[0].split("; ")] == [
+        "$.workflow",
+        "$.input",
+        "$.key",
+        "$.priority",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "acme'; DELETE FROM insula.tenant; --",
+        'acme".wf_run; DROP SCHEMA tenant_acme CASCADE; --',
+        "$$; SELECT pg_sleep(100); $$",
+        "%I %s %L %1$I",
+        "tenant_globex",
+        "'||(SELECT version())||'",
+        "\\'; SELECT 1; --",
+    ],
+)
+async def test_no_argument_is_ever_read_as_sql(
+    acme: Database, application: Target, text: str
+) -> None:
+    connection = await acme.connect(application)
+
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await submit(connection, text, "report")
+    await submit(
+        connection, "acme", text, asyncpg_json(text), key=text, queue=text, version=text,
+        tags=[text],
+    )  # fmt: skip
+
+    assert caught.value.sqlstate == "IN404"
+    run = await only_run(acme)
+    assert {run["workflow"], run["key"], run["queue"], run["version"], *run["tags"]} == {text}
+    assert len(await tenants.fetch_all(await acme.connect())) == 2
+
+
+def asyncpg_json(text: str) -> str:
+    """Return `text` within a JSON object, as text for PostgreSQL."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{{"a": "{escaped}"}}'
+
+
+async def test_objects_of_the_caller_are_never_used(acme: Database, application: Target) -> None:
+    """Neither its search path nor its temporary tables reach into the function."""
+    connection = await acme.connect(application)
+    await connection.execute(
+        "CREATE TEMPORARY TABLE wf_run (LIKE pg_class);"
+        "CREATE TEMPORARY TABLE tenant (id text);"
+        "CREATE FUNCTION pg_temp.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
+        " AS 'SELECT timestamptz ''2000-01-01''';"
+        "SET search_path = pg_temp, pg_catalog"
+    )
+
+    await submit(connection, "acme", "report")
+
+    assert (await only_run(acme))["rank"] > 1_600_000_000_000
+
+
+async def test_without_a_grant_nobody_starts_runs(acme: Database) -> None:
+    stranger = await acme.connect(await login(acme, f"{acme.role_prefix}_other", grant=False))
+    admin = await acme.connect()
+
+    for role in (stranger, await acme.connect(acme.as_app("acme"))):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="schema insula"):
+            await submit(role, "acme", "report")
+    await admin.execute("GRANT USAGE ON SCHEMA insula TO PUBLIC")
+    for function in ("submit('acme', 'report')", "schema_to_submit_to('acme')"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="function"):
+            await stranger.execute(f"SELECT insula.{function}")
+
+
+async def test_the_grant_opens_nothing_else(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+
+    for text in (
+        "SELECT * FROM insula.tenant",
+        "SELECT * FROM insula.submission",
+        "INSERT INTO insula.submission (tenant, due_at, reason) VALUES ('acme', now(), '')",
+        "SELECT * FROM tenant_acme.wf_run",
+        "SELECT insula.schema_to_submit_to('acme')",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(text)
+
+
+@pytest.mark.parametrize("kind", ["engine", "app"])
+async def test_a_tenants_login_starts_runs_of_its_own_tenant_only(
+    acme: Database, kind: str
+) -> None:
+    target = acme.as_engine("acme") if kind == "engine" else acme.as_app("acme")
+    await allow(acme, target.user)
+    connection = await acme.connect(target)
+
+    await submit(connection, "acme", "report")
+    for tenant in ("globex", "nobody", None):
+        with pytest.raises(asyncpg.PostgresError, match="may not start runs") as caught:
+            await submit(connection, tenant, "report")
+        assert caught.value.sqlstate == "IN403"
+
+    assert (await only_run(acme))["workflow"] == "report"
+    assert await (await acme.connect()).fetchval("SELECT count(*) FROM tenant_globex.wf_run") == 0
+
+
+async def test_a_serializable_transaction_gets_a_retry_and_never_a_second_run(
+    acme: Database, application: Target
+) -> None:
+    connection = await acme.connect(application)
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.fetchval("SELECT 1")
+        await submit(await acme.connect(application), "acme", "report", key="k")
+
+        with pytest.raises(asyncpg.SerializationError):
+            async with connection.transaction():
+                await submit(connection, "acme", "report", key="k")
+
+    await only_run(acme)
