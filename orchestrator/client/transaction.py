@@ -134,8 +134,10 @@ def _arguments(
         raise TypeError(f"enqueue knows no option {', '.join(unknown)}")
     tags = [*options.get("tags", ())]
     key, version = options.get("key"), options.get("version")
-    queue, at = options.get("queue", "default"), options.get("at")
-    priority = options.get("priority", 0)
+    queue = options.get("queue", "default")
+    # Callers need not check their types, so these are looked at.
+    at: object = options.get("at")
+    priority: object = options.get("priority", 0)
     texts = [("tenant", tenant), ("workflow", workflow), ("key", key), ("queue", queue)]
     texts += [("version", version), *(("tags", tag) for tag in tags)]
     problems = [

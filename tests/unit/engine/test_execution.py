@@ -17,6 +17,7 @@ from orchestrator.engine.execution import Execution
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.workflow.context import Context
+from orchestrator.store.tenant.journal import NewRun
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.rules import When
 
@@ -42,7 +43,10 @@ DIAMOND = workflow(a="", b="a", c="a", d="bc")
 
 def execution(flow: Workflow = DIAMOND, given: str = "{}") -> Execution:
     """Return a run that nothing has happened to."""
-    return Execution(RUN, flow, given, "default")
+    row = NewRun(RUN, flow.name, flow.version, "queued", "default", 0, 0, 1, None, "[]", given)
+    run = Execution(row, flow, epoch=1)
+    run.drain()
+    return run
 
 
 def raw(value: Any) -> msgspec.Raw:
@@ -85,7 +89,7 @@ class Engine:
 
     def flush(self) -> None:
         """Write what happened since the last one."""
-        logged = self.live.drain()[2]
+        logged = self.live.drain().logged
         if logged is not None:
             self.journal.append((logged.seq, logged.entries))
 
@@ -197,6 +201,7 @@ def test_a_run_waits_only_when_nothing_runs_and_something_rests(data: st.DataObj
 
 def test_a_run_whose_last_running_task_ends_while_another_rests_waits() -> None:
     run = execution(workflow(a="", b=""))
+    run.record(entries.RunStarted(shape=run.workflow.graph.shape))
     for name in "ab":
         run.record(entries.TaskStarted(task=name, attempt=1))
     states = []
@@ -213,12 +218,13 @@ def test_a_run_whose_last_running_task_ends_while_another_rests_waits() -> None:
 
 def test_what_waits_for_a_slot_does_not_make_the_live_run_another_than_the_stored_one() -> None:
     run = execution(workflow(a="", b=""))
+    run.record(entries.RunStarted(shape=run.workflow.graph.shape))
     for name in "ab":
         run.record(entries.TaskStarted(task=name, attempt=1))
     run.record(entries.TaskRetrying(task="a", attempt=1, error=ERROR, due_at=NOW))
     run.tasks["a"].state = TaskState.READY
     run.record(entries.TaskRetrying(task="b", attempt=1, error=ERROR, due_at=NOW))
-    logged = run.drain()[2]
+    logged = run.drain().logged
     assert logged is not None
     again = execution(workflow(a="", b=""))
     again.replay(logged.seq, logged.entries)

@@ -55,7 +55,7 @@ def test_an_accepted_run_has_an_id_and_the_queue_of_its_workflow() -> None:
     assert one.id != two.id
     assert (one.queue, one.priority, one.key, one.tags) == ("emails", 0, None, "[]")
     assert (two.queue, two.priority, two.key, two.tags) == ("fast", 9, "k", '["x"]')
-    row = one.row(epoch=3)
+    row = one.row(epoch=3, now=NOW)
     assert (row.workflow, row.version, row.state, row.epoch) == ("send", "1", "queued", 3)
     assert row.input == '{"to":"a@b"}'
 
