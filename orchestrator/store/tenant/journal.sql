@@ -44,7 +44,7 @@ WITH fence AS MATERIALIZED (
     WHERE NOT e.fresh OR e.run_id IN (SELECT id FROM added)
     ON CONFLICT DO NOTHING
 )
-SELECT clock_timestamp(), (SELECT count(*) FROM added) FROM fence;
+SELECT clock_timestamp() AS at, (SELECT count(*) FROM added) AS added FROM fence;
 
 -- name: known
 -- Which run holds each id or key: asked only when a flush added fewer runs than it was given.

@@ -17,14 +17,21 @@ RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority,
 
 -- name: block
 -- Runs whose workflow or version this daemon does not have: parked, with the reason, never run by wrong code.
-UPDATE tenant.wf_run AS run
-SET state = 'blocked', error = json_build_object(
-        'type', 'WorkflowNotServed',
-        'message', format('no worker has workflow %s version %s', run.workflow, run.version))
-FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
-WHERE run.finished_at IS NULL AND run.epoch < $1 AND run.state <> 'blocked'
-  AND (run.workflow, run.version) NOT IN (SELECT s.workflow, s.version
-                                          FROM unnest($2::text[], $3::text[]) AS s (workflow, version));
+-- No row back: a newer owner has the tenant.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
+), parked AS (
+    UPDATE tenant.wf_run AS run
+    SET state = 'blocked', error = json_build_object(
+            'type', 'WorkflowNotServed',
+            'message', format('no worker has workflow %s version %s', run.workflow, run.version))
+    FROM fence
+    WHERE run.finished_at IS NULL AND run.epoch < $1 AND run.state <> 'blocked'
+      AND (run.workflow, run.version) NOT IN (
+          SELECT s.workflow, s.version FROM unnest($2::text[], $3::text[]) AS s (workflow, version))
+    RETURNING run.id
+)
+SELECT (SELECT count(*) FROM parked) AS blocked FROM fence;
 
 -- name: unclaimed
 -- How many runs that we could serve wait outside memory.
