@@ -54,7 +54,7 @@ WITH fence AS MATERIALIZED (
     WHERE NOT e.fresh OR e.run_id IN (SELECT id FROM added)
     ON CONFLICT DO NOTHING
 )
-SELECT clock_timestamp(), (SELECT count(*) FROM added) FROM fence;
+SELECT clock_timestamp() AS at, (SELECT count(*) FROM added) AS added FROM fence;
 
 -- name: send
 -- Leave signals for runs that are not finished; a key that was used before leaves nothing more. The rows

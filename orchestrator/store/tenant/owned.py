@@ -84,7 +84,7 @@ class OwnedConnection:
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Take at most `limit` runs into memory, after parking those that nobody here can run."""
-        await self._run(self._claims.block)
+        self._ours(await self._run(self._claims.block))
         return await self._run(lambda c: self._claims.claim(c, limit))
 
     async def claim_these(self, runs: Sequence[UUID]) -> list[Claimed]:

@@ -158,9 +158,15 @@ class Claims:
         )
         return [Claimed(*row) for row in rows]
 
-    async def block(self, connection: Connection) -> None:
-        """Park the runs whose workflow or version is not served here, with the reason."""
-        await connection.execute(self._block, self._epoch, self._workflows, self._versions)
+    async def block(self, connection: Connection) -> int | None:
+        """Park the runs whose workflow or version is not served here, with the reason.
+
+        Returns how many; None when a newer owner has the tenant.
+        """
+        count: int | None = await connection.fetchval(
+            self._block, self._epoch, self._workflows, self._versions
+        )
+        return count
 
     async def claim_these(self, connection: Connection, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs, whatever their state; those that do not exist are left out."""

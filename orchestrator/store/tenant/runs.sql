@@ -54,15 +54,24 @@ FROM tenant.wf_run AS run WHERE run.id = $1;
 
 -- name: block
 -- Runs whose workflow or version this daemon does not have: parked, with the reason, never run by wrong code.
-UPDATE tenant.wf_run AS run
-SET state = 'blocked', error = json_build_object(
-        'type', 'WorkflowNotServed',
-        'message', format('no worker has workflow %s version %s', run.workflow, run.version))
-FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
-WHERE run.finished_at IS NULL AND run.state IN ('queued', 'running') AND run.epoch < $1
-  AND (run.workflow, run.version) NOT IN (SELECT s.workflow, s.version
-                                          FROM unnest($2::text[], $3::text[]) AS s (workflow, version)
-                                          UNION SELECT s.workflow, '' FROM unnest($2::text[]) AS s (workflow));
+-- No row back: a newer owner has the tenant.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
+), parked AS (
+    UPDATE tenant.wf_run AS run
+    SET state = 'blocked', error = json_build_object(
+            'type', 'WorkflowNotServed',
+            'message', format('no worker has workflow %s version %s', run.workflow, run.version))
+    FROM fence
+    WHERE run.finished_at IS NULL AND run.epoch < $1
+      AND (run.state IN ('queued', 'running')
+           OR run.state = 'waiting' AND run.due_at <= clock_timestamp())
+      AND (run.workflow, run.version) NOT IN (
+          SELECT s.workflow, s.version FROM unnest($2::text[], $3::text[]) AS s (workflow, version)
+          UNION SELECT s.workflow, '' FROM unnest($2::text[]) AS s (workflow))
+    RETURNING run.id
+)
+SELECT (SELECT count(*) FROM parked) AS blocked FROM fence;
 
 -- name: outside
 -- What waits outside memory: how many runs could begin now, and when the next one is due.

@@ -1,0 +1,43 @@
+"""Every query is prepared as the engine's login, and its columns are those of its struct."""
+
+from __future__ import annotations
+
+import msgspec
+
+from orchestrator.store import sql
+from orchestrator.store.tenant.journal import Committed, Known
+from orchestrator.store.tenant.runs import Claimed, Entries, Listed, Moment, Stored
+from tests.store.tenant.acme import SCHEMA, Acme
+
+RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
+    "journal.take_over": ["clock_timestamp"],
+    "journal.confirm": ["clock_timestamp"],
+    "journal.flush": Committed,
+    "journal.known": Known,
+    "runs.claim": Claimed,
+    "runs.block": ["blocked"],
+    "runs.unclaimed": ["count"],
+    "runs.accepted_lately": ["minute", "count"],
+    "runs.entries": Entries,
+    "runs.page": Listed,
+    "runs.read": Stored,
+    "runs.history": Moment,
+}
+QUERIES = {
+    f"{module}.{name}": query
+    for module in ("journal", "runs")
+    for name, query in sql.load(f"orchestrator.store.tenant.{module}").items()
+}
+
+
+async def test_the_columns_of_each_query_are_the_fields_of_its_struct(acme: Acme) -> None:
+    connection = await acme.connect()
+    for name, returns in RETURNS.items():
+        statement = await connection.prepare(sql.bind(QUERIES[name], SCHEMA))
+        columns = [attribute.name for attribute in statement.get_attributes()]
+        fields = returns if isinstance(returns, list) else list(returns.__struct_fields__)
+        assert columns == fields, name
+
+
+def test_the_table_above_has_every_query_and_no_other() -> None:
+    assert sorted(RETURNS) == sorted(QUERIES)
