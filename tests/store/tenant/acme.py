@@ -73,6 +73,7 @@ def new_run(**changes: Any) -> NewRun:
         state="queued",
         queue="default",
         priority=0,
+        rank=0,
         epoch=0,
         key=None,
         tags="[]",
@@ -90,6 +91,7 @@ def changed(run: NewRun, **changes: Any) -> ChangedRun:
         context=None,
         error=None,
         due_at=None,
+        epoch=1,
         finished=False,
     )
     return msgspec.structs.replace(plain, **changes)
