@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import anyio
@@ -25,12 +27,18 @@ from orchestrator.http.serve import serve as serve_http
 from orchestrator.http.services import Services
 from orchestrator.model.api import Status
 from orchestrator.model.clock import SystemClock
+from orchestrator.model.errors import InsulaError
+from orchestrator.observability import stacks
 from orchestrator.observability.logging import set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.registry import Registry
+from supervisors.guard import telling
+
+DONE = 0
+FAILED = 1
 
 log = structlog.get_logger(__name__)
 
@@ -43,11 +51,40 @@ def serve(config: Path | None) -> int:
     """
     snapshot = load(config, os.environ)
     set_up(snapshot.settings.log.level, snapshot.settings.log.format)
+    notifier = Notifier()
     registry = workflows.load(snapshot.settings.workflows.modules)
     with StateLock(snapshot.state_dir), _sockets(snapshot) as sockets:
-        daemon = Daemon(snapshot, registry, sockets, config)
+        daemon = Daemon(snapshot, registry, sockets, config, notifier)
+        code = _run(daemon)
+    _leave_threads_behind(code)
+    return code
+
+
+def _run(daemon: Daemon) -> int:
+    """Run `daemon`; what ends it unasked is logged, and raised when it is an error of ours."""
+    try:
         anyio.run(daemon.run, backend_options={"use_uvloop": True})
-    return 0
+    except (Exception, BaseExceptionGroup) as error:
+        cause = telling(error)
+        expected = isinstance(cause, InsulaError)
+        log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
+        if expected:
+            raise cause from None
+        return FAILED
+    return DONE
+
+
+def _leave_threads_behind(code: int) -> None:
+    """End the process here if a task's thread still runs: Python would wait for it for ever.
+
+    Everything is closed by now, and what such a thread does is not recorded any more.
+    """
+    left = [t.name for t in threading.enumerate() if t.is_alive() and not t.daemon]
+    if len(left) > 1:
+        log.warning("daemon.threads_left", count=len(left) - 1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 class Daemon:
@@ -59,56 +96,82 @@ class Daemon:
         registry: Registry,
         sockets: list[socket.socket],
         config: Path | None,
+        notifier: Notifier,
     ) -> None:
         self._snapshot = snapshot
         self._registry = registry
         self._sockets = sockets
         self._config = config
         self._clock = SystemClock()
-        self._notifier = Notifier()
+        self._notifier = notifier
         self._watch = LoopWatch(self._clock, self._notifier)
         self._started_at = datetime.now(UTC)
         self._drain_wanted = anyio.Event()
-        self._draining = False
+        self._starting: anyio.CancelScope | None = None
+        self._serving: anyio.CancelScope | None = None
         self._parts: Parts
         self._reloader: Reloader
 
     async def run(self) -> None:
         """Serve until a signal says stop; whatever ends a loop of ours unasked ends the process."""
-        async with build(self._snapshot, self._registry, self._clock) as parts:
-            self._parts = parts
-            self._reloader = Reloader(
-                self._snapshot, self._read, parts.tenants.publish, self._notifier
-            )
-            async with anyio.create_task_group() as group:
-                await group.start(self._listen_to_signals, group.cancel_scope)
-                group.start_soon(self._watch.run)
-                await group.start(parts.root.run)
-                await group.start(serve_http, build_app(self._services()), self._sockets)
-                group.start_soon(self._reloader.run)
-                self._say_ready()
-                await self._drain_wanted.wait()
-                await self._drain()
-                group.cancel_scope.cancel()
+        async with anyio.create_task_group() as group:
+            await group.start(self._listen_to_signals)
+            with anyio.CancelScope() as self._starting:
+                async with build(self._snapshot, self._registry, self._clock) as parts:
+                    self._parts = parts
+                    await self._serve(parts)
+            group.cancel_scope.cancel()
         log.info("daemon.stopped")
 
+    async def _serve(self, parts: Parts) -> None:
+        self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        async with anyio.create_task_group() as group:
+            self._serving = group.cancel_scope
+            group.start_soon(self._watch.run)
+            group.start_soon(parts.keeper.watch)
+            await group.start(parts.root.run)
+            await group.start(serve_http, build_app(self._services()), self._sockets)
+            group.start_soon(self._reloader.run)
+            self._say_ready()
+            await self._drain_wanted.wait()
+            await self._drain()
+            group.cancel_scope.cancel()
+
+    # -- signals -----------------------------------------------------------------------
+
     async def _listen_to_signals(
-        self,
-        scope: anyio.CancelScope,
-        *,
-        task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         await signals.obey(
-            reload=self._reloader.ask,
-            drain=self._drain_wanted.set,
-            stop=scope.cancel,
+            reload=self._ask_to_reload,
+            drain=self._ask_to_drain,
+            stop=self._stop,
             dump=self._dump,
             task_status=task_status,
         )
 
+    def _ask_to_reload(self) -> None:
+        # What is being read now is as new as it gets, and a drain is no time to start anything.
+        if self._serving is not None and not self._draining:
+            self._reloader.ask()
+
+    def _ask_to_drain(self) -> None:
+        self._drain_wanted.set()
+        if self._serving is None:
+            self._stop()
+
+    def _stop(self) -> None:
+        scope = self._serving or self._starting
+        if scope is not None:
+            scope.cancel()
+
+    @property
+    def _draining(self) -> bool:
+        return self._drain_wanted.is_set()
+
     async def _drain(self) -> None:
-        self._draining = True
-        self._notifier.stopping("draining")
+        supervision = self._snapshot.settings.supervision
+        self._notifier.stopping("draining", within=supervision.drain_timeout.total_seconds())
         log.info("daemon.draining")
         await self._parts.root.drain()
 
@@ -129,12 +192,16 @@ class Daemon:
         return load(self._config, os.environ)
 
     def _dump(self) -> None:
-        """Write what each tenant and each task of this process is doing."""
-        for tenant, slot in sorted(self._parts.root.slots.items()):
+        """Write what each tenant, each task and each thread of this process is doing."""
+        slots = self._parts.root.slots if self._serving is not None else {}
+        for tenant, slot in sorted(slots.items()):
             running = slot.engine.running_tasks if slot.engine else 0
             log.info("dump.slot", tenant=tenant, state=str(slot.state), running_tasks=running)
-        for task in anyio.get_running_tasks():
-            log.info("dump.task", name=task.name)
+        for name, stack in stacks.of_tasks():
+            log.info("dump.task", name=name, stack=stack)
+        for name, stack in stacks.of_threads():
+            log.info("dump.thread", name=name, stack=stack)
+        log.info("dump.end", tenants=len(slots))
 
     def _services(self) -> Services:
         parts = self._parts
@@ -156,7 +223,7 @@ class Daemon:
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
-            version=version("insula"),
+            version=_version(),
             pid=os.getpid(),
             started_at=self._started_at,
             generation=self._reloader.generation,
@@ -174,12 +241,20 @@ class Daemon:
         )
 
 
+def _version() -> str:
+    try:
+        return version("insula")
+    except PackageNotFoundError:
+        return "not installed"
+
+
 @contextmanager
 def _sockets(snapshot: Snapshot) -> Iterator[list[socket.socket]]:
     """Bind the control socket and, if configured, TCP, before anything else is started."""
     with ExitStack() as stack:
         path = control_socket(snapshot.runtime_dir)
         sockets = [stack.enter_context(bind_unix(path))]
+        stack.callback(path.unlink, missing_ok=True)
         listen = snapshot.settings.http.listen
         if listen is not None:
             sockets.append(stack.enter_context(bind_tcp(listen)))

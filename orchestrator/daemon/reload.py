@@ -10,7 +10,7 @@ import structlog
 
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.api import ReloadReport
-from orchestrator.model.errors import ConfigError
+from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.load import Snapshot
 
@@ -58,6 +58,8 @@ class Reloader:
                 report = await self._reload()
             except ConfigError as error:
                 report = self._refused(error.problems)
+            except InsulaError as error:
+                report = self._refused([str(error)])
             self.last = report
             word = "reloaded" if report.applied else "reload REFUSED, still serving"
             self._notifier.ready(f"{word} generation {self.generation}")

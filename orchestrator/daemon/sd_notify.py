@@ -8,6 +8,9 @@ import time
 
 import structlog
 
+CLOSING_SECONDS = 30.0
+"""What ends after the runs have: leases and connections are given back, the database stops."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -28,9 +31,10 @@ class Notifier:
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={microseconds}")
 
-    def stopping(self, status: str) -> None:
-        """Say that the service drains."""
-        self._send("STOPPING=1", f"STATUS={status}")
+    def stopping(self, status: str, *, within: float) -> None:
+        """Say that the service drains, and ask for as many seconds as that may take."""
+        microseconds = int((within + CLOSING_SECONDS) * 1_000_000)
+        self._send("STOPPING=1", f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={microseconds}")
 
     def watchdog(self) -> None:
         """Say that the event loop turns."""

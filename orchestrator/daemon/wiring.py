@@ -40,6 +40,7 @@ class Parts:
     tenants: Tenants
     root: RootSupervisor
     slots: NodeSlots
+    keeper: NodeKeeper
 
 
 @asynccontextmanager
@@ -62,7 +63,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
             app_migrations=app_migrations,
         )
         node = uuid4()
-        await stack.enter_async_context(_alive(snapshot, node, target))
+        keeper = await stack.enter_async_context(_alive(snapshot, node, target))
         control = await stack.enter_async_context(
             ControlPool.open(
                 target, application_name=f"insula {settings.node.name}", timeout=timeout
@@ -86,7 +87,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
         )
         tenants.root = root
         await tenants.publish(snapshot)
-        yield Parts(node, target, version, control, registry, tenants, root, slots)
+        yield Parts(node, target, version, control, registry, tenants, root, slots, keeper)
 
 
 @asynccontextmanager
@@ -114,7 +115,7 @@ async def _prepare(target: Target, seconds: float) -> tuple[UUID, str]:
 
 
 @asynccontextmanager
-async def _alive(snapshot: Snapshot, node: UUID, target: Target) -> AsyncIterator[None]:
+async def _alive(snapshot: Snapshot, node: UUID, target: Target) -> AsyncIterator[NodeKeeper]:
     """Keep the node's row while the body runs."""
     supervision = snapshot.settings.supervision
     keeper = NodeKeeper(
@@ -128,7 +129,7 @@ async def _alive(snapshot: Snapshot, node: UUID, target: Target) -> AsyncIterato
     )
     await keeper.start()
     try:
-        yield
+        yield keeper
     finally:
         with anyio.CancelScope(shield=True):
             await keeper.stop()
