@@ -82,6 +82,13 @@ class Node:
         )
         return count
 
+    async def until_finished(self, tenant: str, count: int) -> None:
+        """Return when so many of the tenant's runs have succeeded."""
+        await until(lambda: self._are_finished(tenant, count), what=f"{count} runs of {tenant}")
+
+    async def _are_finished(self, tenant: str, count: int) -> bool:
+        return await self.finished(tenant) == count
+
     async def connections(self, tenant: str) -> int:
         """Return how many connections the tenant's logins have."""
         logins = self.database.logins(tenant)
@@ -122,7 +129,7 @@ def snapshot(
         state_dir=Path(),
         runtime_dir=Path(),
         database_url=None,
-        database_source=None,
+        database_source="",
         migrations_path=None,
         source=None,
     )
@@ -135,24 +142,21 @@ async def running_node(
     *,
     name: str = "a",
     max_awake: int = 100,
-    tasks: int = 64,
-    registry: Registry | None = None,
     clock: Clock | None = None,
-    lifetime: timedelta = LONG,
 ) -> AsyncIterator[Node]:
     """Run a root over `database` for as long as the block lasts, then drain it."""
     admin = await database.connect()
     node = uuid4()
-    await nodes.register(admin, node, name, lifetime)
+    await nodes.register(admin, node, name, LONG)
     async with ControlPool.open(database.target, application_name=f"insula {name}") as control:
-        slots = NodeSlots(tasks)
+        slots = NodeSlots(64)
         tenants = Tenants(control, database.target, database.spec(), declared)
         ground = Ground(
             node=node,
             name=name,
             control=control,
             prepare=tenants.prepare,
-            registry=registry or Registry.of(workflows.ALL),
+            registry=Registry.of(workflows.ALL),
             slots=slots,
             clock=clock or SystemClock(),
             connect_timeout=5.0,

@@ -1,4 +1,4 @@
-"""A tenant that fails: it is restarted or left alone, what it had is recovered, nobody else notices."""
+"""A tenant that fails is restarted or left alone; its runs are recovered, nobody else notices."""
 
 from __future__ import annotations
 
@@ -64,10 +64,7 @@ async def test_a_crash_restarts_the_tenant_and_nobody_else(database: Database) -
         await mend_journal(node, "acme")
         GATES.open(held)
 
-        async def done() -> bool:
-            return await node.finished("acme") == 1
-
-        await until(done)
+        await node.until_finished("acme", 1)
         assert node.slot("acme").incarnation >= 2
         assert len(node.slot("acme").record.crashes) >= 1
         assert GATES.arrived[held] == 2
@@ -99,25 +96,25 @@ async def test_a_probe_frees_a_quarantined_tenant_whose_cause_was_mended(
     database: Database,
 ) -> None:
     clock = HandClock()
-    async with running_node(database, snapshot(["acme", *OTHERS]), clock=clock) as node:
-        async with undisturbed(node):
-            await node.submit("acme")
-            engine = database.logins("acme").engine
-            await node.sql(f"ALTER ROLE {engine} NOLOGIN")
-            await terminate(node, "acme")
-            await node.reach("acme", SlotState.QUARANTINED)
-            clock.advance(299.0)
-            node.root.probe()
-            assert node.slot("acme").state is SlotState.QUARANTINED
-            clock.advance(2.0)
-            node.root.probe()
-            await node.reach("acme", SlotState.QUARANTINED)
-            assert node.slot("acme").record.probes == 2
-            await node.sql(f"ALTER ROLE {engine} LOGIN")
-            clock.advance(601.0)
-            node.root.probe()
-            await node.submit("acme")
-            assert node.slot("acme").last_error is None
+    declared = snapshot(["acme", *OTHERS])
+    async with running_node(database, declared, clock=clock) as node, undisturbed(node):
+        await node.submit("acme")
+        engine = database.logins("acme").engine
+        await node.sql(f"ALTER ROLE {engine} NOLOGIN")
+        await terminate(node, "acme")
+        await node.reach("acme", SlotState.QUARANTINED)
+        clock.advance(299.0)
+        node.root.probe()
+        assert node.slot("acme").state is SlotState.QUARANTINED
+        clock.advance(2.0)
+        node.root.probe()
+        await node.reach("acme", SlotState.QUARANTINED)
+        assert node.slot("acme").record.probes == 2
+        await node.sql(f"ALTER ROLE {engine} LOGIN")
+        clock.advance(601.0)
+        node.root.probe()
+        await node.submit("acme")
+        assert node.slot("acme").last_error is None
 
 
 async def test_an_outage_of_one_tenant_is_waited_out_and_its_mail_is_served(
@@ -145,10 +142,7 @@ async def test_a_connection_that_is_cut_is_opened_again_without_a_restart(
         await node.submit("acme")
         assert node.slot("acme").incarnation == 1
 
-        async def done() -> bool:
-            return await node.finished("acme") == 4
-
-        await until(done)
+        await node.until_finished("acme", 4)
         assert len(EXECUTED["acme"]) == len(set(EXECUTED["acme"]))
 
 
@@ -172,10 +166,7 @@ async def test_what_a_quarantined_tenant_had_is_let_go_and_found_again(database:
         GATES.open(held)
         await node.declare("acme", supervision=supervision)
 
-        async def done() -> bool:
-            return await node.finished("acme") == 1
-
-        await until(done)
+        await node.until_finished("acme", 1)
 
 
 async def test_what_a_tenant_had_that_was_disabled_in_its_backoff_is_found_again(
@@ -199,10 +190,7 @@ async def test_what_a_tenant_had_that_was_disabled_in_its_backoff_is_found_again
         GATES.open(held)
         await node.declare("acme", enabled=True)
 
-        async def done() -> bool:
-            return await node.finished("acme") == 1
-
-        await until(done)
+        await node.until_finished("acme", 1)
 
 
 async def test_an_early_return_without_a_wish_is_a_crash(database: Database) -> None:

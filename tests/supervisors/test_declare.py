@@ -85,8 +85,9 @@ def test_whatever_was_declared_before_the_slots_are_those_declared_last(
 async def test_under_load_too_the_slots_are_those_declared_last(
     database: Database, seed: int
 ) -> None:
-    chance = Random(seed)
+    chance = Random(seed)  # noqa: S311 - to be repeated, not to be secret
     async with running_node(database, snapshot(NAMES, idle_ttl=Duration(0))) as node:
+        wanted: dict[str, bool] = {}
         async with anyio.create_task_group() as group:
             for _ in range(40):
                 wanted = {n: chance.random() < 0.7 for n in NAMES if chance.random() < 0.7}
@@ -153,10 +154,7 @@ async def test_a_tenant_removed_and_declared_again_while_it_drains_lives_on(
             await anyio.wait_all_tasks_blocked()
             GATES.open(held)
 
-        async def both() -> bool:
-            return await node.finished("acme") == 2
-
-        await until(both)
+        await node.until_finished("acme", 2)
 
 
 async def test_a_tenant_disabled_while_it_starts_serves_nothing(database: Database) -> None:
@@ -194,10 +192,7 @@ async def test_changed_limits_apply_to_a_tenant_that_is_awake(database: Database
         await node.submit("acme", "wait", gate=held)
         GATES.open(held)
 
-        async def all_done() -> bool:
-            return await node.finished("acme") == 5
-
-        await until(all_done)
+        await node.until_finished("acme", 5)
         assert node.slot("acme").incarnation == 1
 
 

@@ -79,10 +79,7 @@ async def test_a_dead_nodes_tenant_is_taken_over_and_the_zombie_writes_nothing(
         assert a.slot("acme").record.crashes == ()
         GATES.open(held)
 
-        async def done() -> bool:
-            return await b.finished("acme") == 1
-
-        await until(done)
+        await b.until_finished("acme", 1)
         assert await b.sql("SELECT count(*) FROM tenant_acme.wf_run") == 1
         writers = "SELECT count(*) FROM tenant_acme.wf_event WHERE epoch = 2 AND node = 'a'"
         assert await b.sql(writers) == 0
@@ -106,7 +103,7 @@ async def test_a_node_that_can_not_have_a_tenant_does_not_ask_without_end(
         await b.sql("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
 
         async def told() -> bool:
-            return await b.sql("SELECT count(*) FROM insula.wake") == 0
+            return bool(await b.sql("SELECT count(*) FROM insula.wake") == 0)
 
         await until(told)
         assert b.slot("acme").incarnation <= tried + 1
@@ -125,7 +122,11 @@ async def test_what_is_due_for_a_tenant_of_a_living_node_is_that_nodes_business(
     await admin.execute("INSERT INTO insula.wake VALUES ('new', now(), 'timer')")
     assert set(await wake.due(admin, ours, asleep=[])) == {"mine", "nobodys", "new"}
     await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", theirs)
-    assert set(await wake.due(admin, ours, asleep=["new"])) == {"mine", "nobodys", "theirs"}
+    assert set(await wake.due(admin, ours, asleep=[TenantId("new")])) == {
+        "mine",
+        "nobodys",
+        "theirs",
+    }
 
 
 async def test_a_zombies_release_does_not_touch_the_new_owner(database: Database) -> None:
@@ -246,7 +247,8 @@ async def test_a_node_whose_connection_was_cut_comes_back_with_its_name(
     async def locked_again() -> bool:
         query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         found: int = await admin.fetchval(
-            query + " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            query
+            + " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         return found == 1
 
@@ -254,7 +256,7 @@ async def test_a_node_whose_connection_was_cut_comes_back_with_its_name(
     await admin.execute("UPDATE insula.node SET expires_at = clock_timestamp()")
 
     async def alive() -> bool:
-        return await admin.fetchval(ALIVE, "a") == 1
+        return bool(await admin.fetchval(ALIVE, "a") == 1)
 
     await until(alive)
     await kept.stop()

@@ -1,4 +1,4 @@
-"""A tenant's life: it starts when it is needed, one at a time, and lets go of everything when idle."""
+"""A tenant's life: it starts when it is needed, and lets go of everything when it is idle."""
 
 from __future__ import annotations
 
@@ -51,15 +51,14 @@ async def test_concurrent_first_submits_start_one_supervisor(database: Database)
         assert node.slot("acme").incarnation == 1
         assert node.slot("acme").epoch == 1
 
-        async def all_done() -> bool:
-            return await node.finished("acme") == 50
-
-        await until(all_done)
+        await node.until_finished("acme", 50)
 
 
 async def test_a_full_mailbox_refuses_at_once_and_the_others_are_served(database: Database) -> None:
     supervision = SupervisionSection(mailbox=3)
-    async with running_node(database, snapshot(["acme", "globex"], supervision=supervision)) as node:
+    async with running_node(
+        database, snapshot(["acme", "globex"], supervision=supervision)
+    ) as node:
         refused: list[TenantBusy] = []
 
         async def submit() -> None:
@@ -100,10 +99,7 @@ async def test_the_idle_time_is_the_clocks(database: Database) -> None:
         await node.submit("acme")
         slot = node.slot("acme")
 
-        async def at_rest() -> bool:
-            return await node.finished("acme") == 1
-
-        await until(at_rest)
+        await node.until_finished("acme", 1)
         clock.advance(0.5)
         slot.look()
         await anyio.wait_all_tasks_blocked()
@@ -157,10 +153,7 @@ async def test_mail_that_comes_while_a_tenant_lets_go_is_served(database: Databa
                 await other.execute("ROLLBACK AND CHAIN")
         assert node.slot("acme").epoch == 2
 
-        async def both() -> bool:
-            return await node.finished("acme") == 2
-
-        await until(both)
+        await node.until_finished("acme", 2)
 
 
 async def test_a_retry_due_later_wakes_its_dormant_tenant(database: Database) -> None:
@@ -169,10 +162,7 @@ async def test_a_retry_due_later_wakes_its_dormant_tenant(database: Database) ->
         await node.reach("acme", SlotState.DORMANT)
         assert await node.sql("SELECT reason FROM insula.wake WHERE tenant = 'acme'") == "timer"
 
-        async def done() -> bool:
-            return await node.finished("acme") == 1
-
-        await until(done)
+        await node.until_finished("acme", 1)
         assert node.slot("acme").epoch == 2
 
 
@@ -271,12 +261,9 @@ async def test_a_wake_up_at_the_end_of_the_idle_time_is_not_lost(database: Datab
     declared = snapshot(["acme"], idle_ttl=Duration(seconds=1))
     async with running_node(database, declared, clock=clock) as node:
         await node.submit("acme")
-
-        async def finished(count: int) -> bool:
-            return await node.finished("acme") == count
-
-        await until(lambda: finished(1))
-        await until(lambda: node.slot("acme").engine and not node.slot("acme").engine.busy)
+        await node.until_finished("acme", 1)
+        engine = node.slot("acme").engine
+        await until(lambda: engine is not None and not engine.busy)
         await node.sql(
             "INSERT INTO tenant_acme.wf_run (id, workflow, version, state, queue, priority, epoch,"
             " tags, input) VALUES (gen_random_uuid(), 'note', '1', 'queued', 'default', 0, 0,"
@@ -284,7 +271,7 @@ async def test_a_wake_up_at_the_end_of_the_idle_time_is_not_lost(database: Datab
         )
         clock.advance(5.0)
         assert node.root.wake(TenantId("acme"))
-        await until(lambda: finished(2))
+        await node.until_finished("acme", 2)
 
 
 async def test_a_task_that_cancels_itself_harms_nobody(database: Database) -> None:
@@ -341,11 +328,5 @@ async def test_what_a_dead_node_left_is_taken_up_without_being_asked(database: D
     await admin.execute("UPDATE insula.node SET expires_at = '-infinity'")
     GATES.open(held)
     async with running_node(database, declared) as second:
-
-        async def done() -> bool:
-            return bool(await second.finished("acme"))
-
-        await until(done)
+        await second.until_finished("acme", 1)
         assert second.slot("acme").epoch == 2
-
-

@@ -98,7 +98,7 @@ def broken() -> None:
 async def test_no_run_is_lost_or_done_twice_and_never_two_supervisors_live(
     database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance, tally = Random(seed), Tally()
+    chance, tally = Random(seed), Tally()  # noqa: S311 - to be repeated, not to be secret
     most = _count_lives(monkeypatch)
     policy = SupervisionSection(restart_intensity=1000)
     declarations = {
@@ -145,7 +145,7 @@ def _count_lives(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     plain = TenantSupervisor.run
 
     async def counted(self: TenantSupervisor) -> None:
-        tenant = self._tenant  # noqa: SLF001 - the one look inside
+        tenant = self._tenant
         living[tenant] += 1
         most[tenant] = max(most[tenant], living[tenant])
         try:

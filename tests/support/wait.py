@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import anyio
 
 T = TypeVar("T")
 
 
+@overload
+async def until(
+    condition: Callable[[], Awaitable[T]], *, within: float = 10.0, what: str = ""
+) -> T: ...
+@overload
+async def until(condition: Callable[[], T], *, within: float = 10.0, what: str = "") -> T: ...
 async def until(
     condition: Callable[[], T | Awaitable[T]], *, within: float = 10.0, what: str = ""
 ) -> T:

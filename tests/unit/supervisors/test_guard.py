@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from supervisors.decide import Ended, Failure
 from supervisors.guard import guard
+from tests.support.wait import until
 
 
 class Unprintable(Exception):
@@ -60,7 +62,7 @@ async def is_cancelled_as_a_task() -> None:
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
-    await asyncio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 async def raises_cancelled_by_hand() -> None:
@@ -98,12 +100,12 @@ async def test_a_death_is_a_crash_and_the_siblings_live_on(
     death: Callable[[], Awaitable[None]],
 ) -> None:
     ended: list[Ended] = []
-    beats = {number: 0 for number in range(20)}
+    beats = dict.fromkeys(range(20), 0)
 
     async def sibling(number: int) -> None:
         while True:
             beats[number] += 1
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     async def dying() -> None:
         ended.append(await guard(death))
@@ -112,11 +114,10 @@ async def test_a_death_is_a_crash_and_the_siblings_live_on(
         for number in beats:
             group.start_soon(sibling, number)
         group.start_soon(dying)
-        while not ended:
-            await anyio.sleep(0)
+        await until(lambda: ended)
         before = dict(beats)
         for _ in range(5):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         assert all(beats[number] > before[number] for number in beats)
         group.cancel_scope.cancel()
     assert ended[0].failure is Failure.CRASH
