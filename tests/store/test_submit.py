@@ -9,8 +9,11 @@ from uuid import UUID
 import anyio
 import asyncpg
 import pytest
+from msgspec import structs
 
+from orchestrator.lifecycle.provision import ensure_provisioned
 from orchestrator.model.ids import TenantId, new_run_id
+from orchestrator.store import migrate
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import leases, tenants, wake
 from tests.support.database import Database
@@ -476,3 +479,28 @@ async def test_a_serializable_transaction_gets_a_retry_and_never_a_second_run(
                 await submit(connection, "acme", "report", key="k")
 
     await only_run(acme)
+
+
+async def test_an_owner_without_superpowers_is_enough(database: Database) -> None:
+    admin = await database.connect()
+    owner = f"{database.role_prefix}_owner"
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(
+        f"DROP SCHEMA insula CASCADE; CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'secret';"
+        f'GRANT CREATE ON DATABASE "{name}" TO {owner}'
+    )
+    plain = await database.connect(database.target.as_role(owner, "secret"))
+    await migrate.migrate_control(plain)
+    await tenants.register(plain, ACME, "{}")
+    spec = structs.replace(
+        database.spec(), installation=await plain.fetchval("SELECT id FROM insula.installation")
+    )
+    await ensure_provisioned(plain, plain, ACME, spec)
+    connection = await database.connect(
+        await login(database, f"{database.role_prefix}_web", grant=True)
+    )
+
+    await submit(connection, "acme", "report")
+
+    await only_run(database)
+    assert (await all_wakes(database))[0]["tenant"] == "acme"
