@@ -88,6 +88,10 @@ class Daemon:
         """Return what the process wrote to stderr."""
         return self.stderr.read_text(encoding="utf-8")
 
+    def plain_lines(self) -> list[str]:
+        """Return what people are told: the lines of stderr that are not of the log."""
+        return [line for line in self.text().splitlines() if not line.startswith("{")]
+
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of the log that are JSON."""
         return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
@@ -123,8 +127,7 @@ class Daemon:
         """Start the process, which must end by itself; return its exit code and stderr's lines."""
         await self.start(ready=False)
         code = await self.end(BOOT_SECONDS)
-        lines = [line for line in self.text().splitlines() if not line.startswith("{")]
-        return code, lines
+        return code, self.plain_lines()
 
 
 @asynccontextmanager

@@ -1,0 +1,189 @@
+"""What keeps a daemon from starting, and what it lives through: one clear error each."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model.errors import Unavailable
+from orchestrator.model.states import RunState
+from orchestrator.store.connect import Target
+from orchestrator.store.embedded import EmbeddedPostgres, Tuning
+from tests.daemon.process import daemon
+from tests.support.database import Database
+from tests.support.server import test_binaries as server_binaries
+from tests.support.wait import until
+
+
+def is_one_error(lines: list[str], code: str) -> bool:
+    """Return whether that is one error line and at most one hint."""
+    errors = [line for line in lines if line.startswith("error[")]
+    rest = [line for line in lines if not line.startswith(("error[", "hint: "))]
+    return len(errors) == 1 and errors[0].startswith(f"error[{code}]: ") and not rest
+
+
+async def test_a_database_that_is_down_is_said_once(state_dir: Path) -> None:
+    async with daemon(state_dir) as served:
+        served.configure(url="postgresql://nobody:topsecret@127.0.0.1:1/app")
+        code, lines = await served.fails()
+        assert code == 5
+        assert is_one_error(lines, "database_unavailable"), lines
+        assert "topsecret" not in served.text()
+        assert not (state_dir / "run" / "insula.sock").exists()
+
+
+async def test_a_wrong_password_is_said_once(database: Database, state_dir: Path) -> None:
+    admin = await database.connect()
+    role = f"{database.role_prefix}_login"
+    await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
+    wrong = database.target.as_role(role, "wrong")
+    async with daemon(state_dir) as served:
+        served.configure(url=wrong.url)
+        code, lines = await served.fails()
+        assert code == 5
+        assert is_one_error(lines, "database_refused"), lines
+
+
+async def test_a_port_in_use_is_said_once(database: Database, state_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with daemon(state_dir) as served:
+            served.configure(database=database, more=f'http.listen = "127.0.0.1:{port}"')
+            code, lines = await served.fails()
+            assert code == 1
+            assert is_one_error(lines, "port_in_use"), lines
+            assert str(port) in lines[0]
+            assert not (state_dir / "run" / "insula.sock").exists()
+
+
+async def test_a_node_name_in_use_is_said_once(database: Database, state_dir: Path) -> None:
+    second_home = state_dir / "second"
+    second_home.mkdir()
+    async with daemon(state_dir) as first, daemon(second_home) as second:
+        first.configure(database=database)
+        second.configure(database=database)
+        await first.start()
+        code, lines = await second.fails()
+        assert code == 1
+        assert is_one_error(lines, "node_name_in_use"), lines
+        async with first.client() as client:
+            await (await client.tenant("acme").start("whoami", {})).result(timeout=20)
+
+
+async def test_a_broken_module_is_named_with_file_and_line(
+    database: Database, state_dir: Path
+) -> None:
+    broken = state_dir / "broken_workflows.py"
+    broken.write_text('"""Broken."""\n\nraise RuntimeError("not today")\n', encoding="utf-8")
+    async with daemon(state_dir) as served:
+        served.configure(database=database, modules="broken_workflows")
+        code, lines = await served.fails()
+        assert code == 78
+        assert is_one_error(lines, "definition_invalid"), lines
+        assert f"{broken}:3" in lines[0]
+        assert "not today" in lines[0]
+
+
+async def test_a_broken_file_is_named_with_all_its_problems(state_dir: Path) -> None:
+    async with daemon(state_dir) as served:
+        served.configure(["Bad-Id"], more="node.nmae = 'x'")
+        code, lines = await served.fails()
+        assert code == 78
+        errors = [line for line in lines if line.startswith("error[config_invalid]")]
+        assert len(errors) == 2
+        assert all(f"{served.config}:" in line for line in errors)
+
+
+class Server:
+    """A configured server of the test's own, to be stopped and started."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._server = self._new()
+
+    def _new(self) -> EmbeddedPostgres:
+        tuning = Tuning(settings={"fsync": "off"})
+        return EmbeddedPostgres(self._directory, tuning=tuning, bin_dir=server_binaries())
+
+    async def start(self) -> Target:
+        """Bring it up, always at the same place."""
+        self._server = self._new()
+        return Target.parse(await self._server.start())
+
+    async def stop(self) -> None:
+        """Take it down, as `systemctl stop postgresql` does."""
+        await self._server.stop()
+
+
+@asynccontextmanager
+async def own_server(directory: Path) -> AsyncIterator[tuple[Server, Target]]:
+    """Yield a server that runs."""
+    directory.mkdir(mode=0o711)
+    server = Server(directory)
+    target = await server.start()
+    try:
+        yield server, target
+    finally:
+        await server.stop()
+
+
+@pytest.mark.slow
+async def test_a_database_that_goes_away_and_comes_back_costs_no_run(state_dir: Path) -> None:
+    arrived, leave = state_dir / "arrived", state_dir / "leave"
+    given = {"arrived": str(arrived), "leave": str(leave)}
+    async with own_server(state_dir / "server") as (server, target), daemon(state_dir) as served:
+        served.configure(["acme", "globex"], url=target.url)
+        await served.start()
+        async with served.client() as client:
+            run = await client.tenant("acme").start("hold", given)
+            await until(arrived.exists)
+            await server.stop()
+            with pytest.raises(Unavailable):
+                await client.tenant("globex").start("whoami", {}, key="during")
+            with pytest.raises(Unavailable):
+                await client.tenant("acme").run(run.id)
+            served.send(signal.SIGHUP)
+            await until(lambda: served.events("config.reload_refused"), within=15.0)
+            assert not (await client.reload()).applied
+            assert (await client.status()).tenants == 2
+            await server.start()
+            leave.touch()
+            view = await _finished(client, run.id)
+            assert view is RunState.SUCCEEDED
+            assert (await client.reload()).applied
+            late = await client.tenant("globex").start("whoami", {}, key="during")
+            assert (await late.result(timeout=20)).state is RunState.SUCCEEDED
+        assert await served.stop() == 0
+        assert served.plain_lines() == []
+
+
+async def _finished(client: object, run: object) -> RunState:
+    async with asyncio.timeout(40):
+        while True:
+            try:
+                view = await client.tenant("acme").run(run, wait=5)  # type: ignore[attr-defined]
+            except Unavailable:
+                await asyncio.sleep(0.1)
+                continue
+            if view.state.finished:
+                state: RunState = view.state
+                return state
+
+
+@pytest.mark.slow
+async def test_a_daemon_can_be_stopped_while_its_database_is_away(state_dir: Path) -> None:
+    async with own_server(state_dir / "server") as (server, target), daemon(state_dir) as served:
+        served.configure(["acme"], url=target.url)
+        await served.start()
+        async with served.client() as client:
+            await (await client.tenant("acme").start("whoami", {})).result(timeout=20)
+        await server.stop()
+        served.send(signal.SIGTERM)
+        assert await served.end(within=20.0) == 0
+        assert served.plain_lines() == []
