@@ -91,8 +91,10 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One flush. `taken` are signals (run and id) that its entries have consumed, and `nudged` runs that
-    are to be looked at if they rest outside memory.
+    """One flush.
+
+    `taken` are signals (run and id) that its entries have consumed, and `nudged` runs that are to
+    be looked at if they rest outside memory.
     """
 
     added: Sequence[NewRun] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -12,7 +13,7 @@ import structlog
 import tenacity
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
-from orchestrator.store.connect import Connection, classify
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
 from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun, Sent
 from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Outside, RunEnd, Signal
 
@@ -39,9 +40,10 @@ SESSION = {
 class OwnedConnection:
     """Runs the fenced statements of one tenant, one at a time.
 
-    A connection that breaks is opened again and the statement sent again: every one of them is safe
-    to repeat. All methods raise LeaseLost when a newer owner has the tenant, and
-    DatabaseUnavailable or DatabaseRefused when no connection can be had.
+    A connection that breaks is opened again and the statement sent again: all but a claim are safe
+    to repeat. All methods raise DatabaseUnavailable or DatabaseRefused when no connection can be
+    had, and LeaseLost when a newer owner has the tenant: writes and claims always, the others when
+    they had to connect again.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class OwnedConnection:
     async def open(self) -> datetime:
         """Connect and raise the fence to our epoch; return the database's time."""
         self._connection = await self._connect()
-        moment = await self._journal.take_over(self._connection)
+        with self._translated():
+            moment = await self._journal.take_over(self._connection)
         return self._ours(moment)
 
     async def close(self) -> None:
@@ -69,10 +72,7 @@ class OwnedConnection:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True) as deadline:
-            await connection.close(timeout=CLOSE_SECONDS)
-        if deadline.cancelled_caught:
-            connection.terminate()
+        await end(connection)
 
     async def flush(self, batch: Batch) -> Committed:
         """Commit a batch."""
@@ -83,13 +83,26 @@ class OwnedConnection:
         return await self._run(lambda c: self._journal.known(c, runs))
 
     async def claim(self, limit: int) -> list[Claimed]:
-        """Take at most `limit` runs into memory, after parking those that nobody here can run."""
+        """Take at most `limit` runs into memory, after parking those that nobody here can run.
+
+        A claim whose answer is lost is DatabaseUnavailable: sent again it would not find the runs
+        that it took, which are ours already. The next owner finds them.
+        """
         self._ours(await self._run(self._claims.block))
-        return await self._run(lambda c: self._claims.claim(c, limit))
+        async with self._lock:
+            try:
+                return await self._once(lambda c: self._claims.claim(c, limit))
+            except DatabaseUnavailable as error:
+                raise DatabaseUnavailable(
+                    f"which runs were claimed is not known: {error}"
+                ) from error
 
     async def claim_these(self, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs into memory, whatever their state."""
-        return await self._run(lambda c: self._claims.claim_these(c, runs))
+        found = await self._run(lambda c: self._claims.claim_these(c, runs))
+        if len(found) < len(runs):  # not there, or not ours any more
+            self._ours(await self._run(self._journal.confirm))
+        return found
 
     async def peek(self, run: UUID) -> Claimed | None:
         """Return one run as it is, without taking it."""
@@ -113,7 +126,7 @@ class OwnedConnection:
 
     async def set_pause(self, workflow: str, *, paused: bool) -> None:
         """Let `workflow`, or with '' the whole tenant, start nothing for now, or again."""
-        await self._run(lambda c: self._claims.set_pause(c, workflow, paused=paused))
+        self._ours(await self._run(lambda c: self._claims.set_pause(c, workflow, paused=paused)))
 
     async def paused(self) -> set[str]:
         """Return the workflows that are paused; '' stands for all."""
@@ -130,35 +143,49 @@ class OwnedConnection:
     async def _run(self, act: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._lock:
             try:
-                return await act(self._live())
-            except Exception as error:
-                if classify(error) is not DatabaseUnavailable:
-                    raise
+                return await self._once(act)
+            except DatabaseUnavailable as error:
                 log.warning("connection.lost", error=str(error))
-            await self._reconnect()
-            return await act(self._live())
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+                stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
+                wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
+                sleep=anyio.sleep,
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._once(act)
+            raise AssertionError("the last attempt returns or raises")
 
-    def _live(self) -> Connection:
+    async def _once(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            with self._translated():
+                return await act(await self._live())
+        except DatabaseUnavailable:
+            if self._connection is not None:
+                self._connection.terminate()
+                self._connection = None
+            raise
+
+    async def _live(self) -> Connection:
+        """Return a connection under which we are still the owner."""
         if self._connection is None or self._connection.is_closed():
-            raise ConnectionResetError("the connection is closed")
+            self._connection = await self._connect()
+            self._ours(await self._journal.confirm(self._connection))
         return self._connection
 
-    async def _reconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
-            stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
-            wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
-            sleep=anyio.sleep,
-            reraise=True,
-        ):
-            with attempt:
-                self._connection = await self._connect()
-                self._ours(await self._journal.confirm(self._connection))
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(f"the journal of tenant {self._tenant!r} can not be reached")
 
     def _ours(self, answer: T | None) -> T:
         if answer is None:
             raise LeaseLost(self._tenant, f"another owner has taken tenant {self._tenant!r}")
         return answer
+
+
+async def end(connection: Connection) -> None:
+    """Close a connection, by force when it does not answer; never raises for its sake."""
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(*DRIVER_ERRORS):
+        await connection.close(timeout=CLOSE_SECONDS)
+    if not connection.is_closed():
+        connection.terminate()

@@ -191,9 +191,14 @@ class Claims:
         """Return how `runs` ended, of those that have."""
         return [RunEnd(*row) for row in await connection.fetch(self._ended, runs)]
 
-    async def set_pause(self, connection: Connection, workflow: str, *, paused: bool) -> None:
-        """Let `workflow`, or with '' the whole tenant, start nothing for now, or again."""
-        await connection.execute(self._pause if paused else self._unpause, self._epoch, workflow)
+    async def set_pause(self, connection: Connection, workflow: str, *, paused: bool) -> int | None:
+        """Let `workflow`, or with '' the whole tenant, start nothing for now, or again.
+
+        Returns our epoch; None when a newer owner has the tenant.
+        """
+        query = self._pause if paused else self._unpause
+        epoch: int | None = await connection.fetchval(query, self._epoch, workflow)
+        return epoch
 
     async def paused(self, connection: Connection) -> set[str]:
         """Return the workflows that are paused; '' stands for all."""

@@ -79,10 +79,10 @@ SELECT (SELECT count(*) FROM tenant.wf_run AS run
         WHERE run.finished_at IS NULL AND run.state IN ('queued', 'running') AND run.epoch < $1
           AND (run.due_at IS NULL OR run.due_at <= clock_timestamp())
           AND NOT (run.state = 'queued' AND EXISTS (
-              SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))),
+              SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))) AS waiting,
        (SELECT min(run.due_at) FROM tenant.wf_run AS run
         WHERE run.finished_at IS NULL AND run.due_at IS NOT NULL
-          AND run.state IN ('queued', 'waiting') AND run.epoch < $1);
+          AND run.state IN ('queued', 'waiting') AND run.epoch < $1) AS due_at;
 
 -- name: signals
 -- What was sent to some runs and not taken yet, oldest first.
@@ -96,14 +96,21 @@ SELECT run.id, run.state, run.output, run.error FROM tenant.wf_run AS run
 WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NOT NULL;
 
 -- name: pause
-INSERT INTO tenant.wf_pause (workflow)
-SELECT $2 FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
-ON CONFLICT DO NOTHING;
+-- No row back, here and in the next one: a newer owner has the tenant.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
+), paused AS (
+    INSERT INTO tenant.wf_pause (workflow) SELECT $2 FROM fence ON CONFLICT DO NOTHING
+)
+SELECT epoch FROM fence;
 
 -- name: unpause
-DELETE FROM tenant.wf_pause AS p
-USING (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
-WHERE p.workflow = $2;
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
+), resumed AS (
+    DELETE FROM tenant.wf_pause AS p USING fence WHERE p.workflow = $2
+)
+SELECT epoch FROM fence;
 
 -- name: paused
 SELECT p.workflow FROM tenant.wf_pause AS p;

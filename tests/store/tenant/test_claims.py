@@ -17,11 +17,11 @@ def claims(epoch: int) -> Claims:
     return Claims(SCHEMA, epoch=epoch, served=SERVED)
 
 
-async def test_the_most_urgent_runs_are_claimed_first_and_the_oldest_of_them(acme: Acme) -> None:
+async def test_queued_runs_are_claimed_by_rank(acme: Acme) -> None:
     connection, journal = await acme.take(1)
-    added = [new_run(priority=priority) for priority in (0, 5, 9, 5, 0, 9)]
+    added = [new_run(rank=rank) for rank in (40, 10, 60, 30, 20, 50)]
     await journal.flush(connection, batch(added))
-    order = sorted(added, key=lambda run: (-run.priority, run.id))
+    order = sorted(added, key=lambda run: run.rank)
     for lot in (order[:2], order[2:4], order[4:]):
         found = await claims(1).claim(connection, 2)
         assert {run.id for run in found} == {run.id for run in lot}
@@ -32,11 +32,25 @@ async def test_only_what_no_living_owner_holds_is_claimed(acme: Acme) -> None:
     mine, outside, orphan, done = (new_run(epoch=epoch) for epoch in (7, 0, 3, 3))
     await journal.flush(connection, batch([mine, outside, orphan, done]))
     await journal.flush(connection, batch([], [changed(done, finished=True)]))
-    assert await claims(7).unclaimed(connection) == 2
+    assert (await claims(7).outside(connection)).waiting == 2
     found = await claims(7).claim(connection, 100)
     assert {run.id for run in found} == {outside.id, orphan.id}
-    assert await claims(7).unclaimed(connection) == 0
+    assert (await claims(7).outside(connection)).waiting == 0
     assert await claims(7).claim(connection, 100) == []
+
+
+async def test_work_under_way_and_due_comes_before_what_is_queued(acme: Acme) -> None:
+    connection, journal = await acme.take(7)
+    now = datetime.now(UTC)
+    queued, orphan = new_run(), new_run(state="running", epoch=3)
+    due, later = (new_run(due_at=now + timedelta(seconds=s), rank=-1) for s in (-1, 3600))
+    await journal.flush(connection, batch([queued, orphan, due, later]))
+    outside = await claims(7).outside(connection)
+    assert (outside.waiting, outside.due_at) == (3, due.due_at)
+    found = [(await claims(7).claim(connection, 1))[0].id for _ in range(3)]
+    assert found == [orphan.id, due.id, queued.id]
+    assert await claims(7).claim(connection, 9) == []
+    assert (await claims(7).outside(connection)).due_at == later.due_at
 
 
 async def test_an_old_epoch_claims_and_blocks_nothing(acme: Acme) -> None:
@@ -58,7 +72,7 @@ async def test_what_is_not_served_is_blocked_with_the_reason_and_claimed_when_it
     assert await claims(1).block(connection) == 2
     assert await claims(1).block(connection) == 0
     assert [run.id for run in await claims(1).claim(connection, 10)] == [ours.id]
-    assert await claims(1).unclaimed(connection) == 0
+    assert (await claims(1).outside(connection)).waiting == 0
     stored = await runs.read(connection, SCHEMA, stranger.id)
     assert stored is not None
     assert stored.state == "blocked"

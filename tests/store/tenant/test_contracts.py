@@ -6,7 +6,16 @@ import msgspec
 
 from orchestrator.store import sql
 from orchestrator.store.tenant.journal import Committed, Known
-from orchestrator.store.tenant.runs import Claimed, Entries, Listed, Moment, Stored
+from orchestrator.store.tenant.runs import (
+    Claimed,
+    Entries,
+    Listed,
+    Moment,
+    Outside,
+    RunEnd,
+    Signal,
+    Stored,
+)
 from tests.store.tenant.acme import SCHEMA, Acme
 
 RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
@@ -16,7 +25,18 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "journal.known": Known,
     "runs.claim": Claimed,
     "runs.block": ["blocked"],
-    "runs.unclaimed": ["count"],
+    "journal.hold": ["epoch"],
+    "journal.send": ["id"],
+    "journal.take": [],
+    "journal.nudge": [],
+    "runs.claim_these": Claimed,
+    "runs.peek": Claimed,
+    "runs.outside": Outside,
+    "runs.signals": Signal,
+    "runs.ended": RunEnd,
+    "runs.pause": ["epoch"],
+    "runs.unpause": ["epoch"],
+    "runs.paused": ["workflow"],
     "runs.accepted_lately": ["minute", "count"],
     "runs.entries": Entries,
     "runs.page": Listed,
