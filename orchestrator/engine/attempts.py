@@ -43,10 +43,11 @@ class Attempts:
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
         structlog.contextvars.bind_contextvars(run=str(execution.id), task=name, attempt=attempt)
+        values, outputs = execution.before(name)
         ctx = Context(
             input=msgspec.json.decode(execution.input),
-            values=execution.values_before(name),
-            outputs=execution.outputs_before(name),
+            values=values,
+            outputs=outputs,
             tenant=tenant_info(self._config()),
             database=self._database,
             current=Current(run_id=execution.id, task=name, attempt=attempt),

@@ -1,4 +1,7 @@
-"""The runs in memory: what is ready, who may start, what follows an outcome. All decisions are synchronous."""
+"""The runs in memory: what is ready, who may start, what follows an outcome.
+
+All decisions are synchronous.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,8 @@ log = structlog.get_logger(__name__)
 class Board:
     """Holds the live runs of one tenant and moves them.
 
-    `touch` hands a run to the next flush; nothing that was recorded takes effect before it has committed.
-    `on_finished` is called when the end of a run is durable.
+    `touch` hands a run to the next flush; nothing that was recorded takes effect before it has
+    committed. `on_finished` is called when the end of a run is durable.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Board:
         limits = self._config().limits
         self._slots.resize(limit=limits.max_concurrent_tasks, weight=self._config().weight)
         self._attempts.resize(self._slots.limit)
-        self.admit()
+        self._admit()
         self.dispatch()
 
     @property
@@ -131,7 +134,7 @@ class Board:
         if execution.deadline_at is not None:
             self._watch(execution, execution.deadline_at)
         heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
-        self.admit()
+        self._admit()
 
     def take_up(self, execution: Execution, *, crashed: bool) -> None:
         """Take up a run where its journal ends."""
@@ -156,20 +159,20 @@ class Board:
             elif task.due_at is not None:
                 self._watch(execution, task.due_at)
         self.resume_parked(execution)
-        self.advance(execution)
+        self._advance(execution)
 
-    def admit(self) -> None:
-        """Let queued runs begin, most urgent first, as far as the tenant may have runs under way."""
+    def _admit(self) -> None:
+        """Let queued runs begin, most urgent first, as far as the tenant's limit allows."""
         allowed = self._config().limits.max_concurrent_runs
         while self._queued and (allowed is None or len(self._active) < allowed):
             _, _, execution = heapq.heappop(self._queued)
             if self.holds(execution):
                 self._active.add(execution.id)
-                self.advance(execution)
+                self._advance(execution)
 
     # -- moving ------------------------------------------------------------------------
 
-    def advance(self, execution: Execution) -> None:
+    def _advance(self, execution: Execution) -> None:
         """Record what the plan settles now, line up what it allows, and let a resting run leave."""
         plan = execution.next()
         for name in plan.skipped:
@@ -241,7 +244,7 @@ class Board:
         for name, task in execution.tasks.items():
             if task.state is TaskState.READY:
                 self._push(execution, name)
-        self.advance(execution)
+        self._advance(execution)
         self.dispatch()
 
     def forget(self, execution: Execution) -> None:
@@ -310,7 +313,7 @@ class Board:
                 return
             case _:
                 assert_never(result)
-        self.advance(execution)
+        self._advance(execution)
 
     def block(self, execution: Execution, failure: Failure) -> None:
         """Park a run that the code here can not continue; nothing is guessed."""
@@ -357,7 +360,7 @@ class Board:
         log.debug("run.finished", run=str(execution.id), state=str(execution.state))
         self.forget(execution)
         self._on_finished(execution)
-        self.admit()
+        self._admit()
         self.dispatch()
 
     def _cut_off(self, execution: Execution) -> None:
@@ -387,7 +390,7 @@ class Board:
             if due is not None and (self.outside_due is None or due < self.outside_due):
                 self.outside_due = due
                 self.timers_changed.beat()
-            self.admit()
+            self._admit()
         else:
             execution.keep()
             self._touch(execution)
@@ -408,7 +411,10 @@ class Board:
         )
 
     def _is_suspect(self, execution: Execution, name: str) -> bool:
-        """One more crash would be too many: such tasks run one at a time, so that only the culprit is hit."""
+        """Tell whether one more crash would be too many.
+
+        Such tasks run one at a time, so that only the culprit is hit.
+        """
         return execution.tasks[name].crashes >= CRASHES - 1
 
     def _take_solo(self) -> bool:

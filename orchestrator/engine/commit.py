@@ -9,7 +9,7 @@ round trip and a busy one has hundreds of rows in a commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,11 +33,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one flush writes of one run, and what may happen afterwards."""
+    """A run, and what one flush writes of it."""
 
     execution: Execution
     written: Drained
-    effects: Sequence[Callable[[], None]]
 
 
 class Writer(Protocol):
@@ -101,7 +100,7 @@ class GroupCommit:
         items = []
         for execution in touched:
             del self._touched[execution]
-            items.append(Item(execution, execution.drain(), execution.effects()))
+            items.append(Item(execution, execution.drain()))
         return items
 
     async def _commit(self, items: Sequence[Item]) -> None:
@@ -114,7 +113,7 @@ class GroupCommit:
             if item.execution.id in known:
                 self._listener.is_known(item.execution, known[item.execution.id])
                 continue
-            for effect in item.effects:
+            for effect in item.written.effects:
                 effect()
 
     async def _write(self, items: Sequence[Item]) -> dict[object, Known]:

@@ -1,4 +1,4 @@
-"""What people do to runs, decided from where a run stands. Pure: each returns the entry to record."""
+"""What people do to runs, decided from where a run stands. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Verb(StrEnum):
 def decide(verb: Verb, run: Execution, *, reason: str = "") -> entries.AnyRunEntry | None:
     """Return what to record for `verb`; None when the run is there already.
 
-    Raises RunConflict when the run's state does not allow it: a finished run never moves again, but a
-    failed or dead one can be retried.
+    Raises RunConflict when the run's state does not allow it: a finished run never moves again,
+    but a failed or dead one can be retried.
     """
     match verb:
         case Verb.CANCEL:

@@ -22,6 +22,7 @@ from orchestrator.engine.commit import GroupCommit
 from orchestrator.engine.control import Verb, prefix
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted, accept
+from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
 from orchestrator.engine.slots import NodeSlots
@@ -32,10 +33,9 @@ from orchestrator.model.errors import InsulaError, RunConflict, RunRefused, Tena
 from orchestrator.model.states import RunState
 from orchestrator.quota.limits import Usage
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.tenant.journal import Known, NewRun, Sent
+from orchestrator.store.tenant.journal import Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
-from orchestrator.workflow.durable import ChildRequest
 from orchestrator.workflow.registry import Registry
 
 
@@ -96,6 +96,9 @@ class Engine:
             touch=self._commit.touch,
             add_fork=self._add_fork,
         )
+        self._port = Port(
+            self._board, self._table, self._attempts, self._accept, self._commit.touch
+        )
 
     # -- asked from outside ------------------------------------------------------------
 
@@ -103,11 +106,10 @@ class Engine:
         """Accept `runs` and answer once all are durable; a refusal is answered at once."""
         try:
             self._usage.queued = self._table.outside + len(self._board.unstarted)
-            accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
+            accepted = self._accept(runs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
             reply.fail(error)
             return
-        self._usage.accepted(len(accepted), self.now)
         submission = Submission(reply, accepted)
         if not accepted:
             reply.answer([])
@@ -187,7 +189,7 @@ class Engine:
         """
         try:
             async with anyio.create_task_group() as group:
-                self._board.open(group, self)
+                self._board.open(group, self._port)
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self._timer_loop, name="timers")
@@ -210,30 +212,6 @@ class Engine:
         if due is not None and due <= self.now:
             self._board.outside_due = None
             self._table.wake()
-
-    # -- what durable calls need -------------------------------------------------------
-
-    @property
-    def threads(self) -> anyio.CapacityLimiter:
-        """The tenant's worker threads."""
-        return self._attempts.threads
-
-    def touch(self, execution: Execution) -> None:
-        """Let the next flush carry what `execution` has recorded."""
-        self._commit.touch(execution)
-
-    def child_row(self, request: ChildRequest, parent: Execution) -> NewRun:
-        """Return the row of a run that a task starts; raises as `submit` answers."""
-        run = StartRun(
-            workflow=request.workflow,
-            input=request.input,
-            queue=request.queue,
-            priority=request.priority,
-        )
-        now = self.now
-        (accepted,) = accept([run], self._config(), self._registry, self._usage, now=now)
-        self._usage.accepted(1, now)
-        return accepted.row(epoch=0, now=now, parent=parent.id)
 
     # -- told by the commit loop -------------------------------------------------------
 
@@ -261,6 +239,13 @@ class Engine:
 
     # -- inside ------------------------------------------------------------------------
 
+    def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
+        """Return `runs` ready to be stored, counted against the limits; raises why not."""
+        now = self.now
+        accepted = accept(runs, self._config(), self._registry, self._usage, now=now)
+        self._usage.accepted(len(accepted), now)
+        return accepted
+
     def _add(self, run: Accepted) -> None:
         held = (
             len(self._board.runs) < RESIDENT_RUNS and not self._table.outside and run.due_at is None
@@ -281,17 +266,15 @@ class Engine:
                 input=msgspec.json.decode(source.input),
                 queue=source.queue,
             )
-            now = self.now
-            (accepted,) = accept([run], self._config(), self._registry, self._usage, now=now)
+            (accepted,) = self._accept([run])
             if accepted.workflow is not source.workflow:
                 raise RunConflict(f"run {source.id} is of version {source.workflow.version!r}")
         except InsulaError as error:
             fork.reply.fail(error)
             return
-        self._usage.accepted(1, now)
         self._submissions[accepted.id] = Submission(fork.reply, [accepted])
         execution = Execution(
-            accepted.row(epoch=self._epoch, now=now), source.workflow, epoch=self._epoch
+            accepted.row(epoch=self._epoch, now=self.now), source.workflow, epoch=self._epoch
         )
         execution.on_durable(lambda: self._stored(execution, accepted))
         shape = source.workflow.graph.shape
@@ -320,7 +303,7 @@ class Engine:
             submission.stored(run, started)
 
     def _finished(self, execution: Execution) -> None:
-        """Tell the parent, cancel the children that depend on this run, and make room for others."""
+        """Tell the parent, cancel the children that depend on this run, and make room."""
         if execution.parent_id is not None:
             self._table.child_ended(execution.parent_id, _end_of(execution))
         for child, on_close in execution.children.items():

@@ -90,7 +90,7 @@ class TaskSkipped(Entry, frozen=True, tag="task.skipped"):
 
 
 class TaskParked(Entry, frozen=True, tag="task.parked"):
-    """The task waits without a slot: until a time, for a signal or for a child, whichever comes first."""
+    """The task waits without a slot: for a time, a signal or a child, whichever comes first."""
 
     task: str
     due_at: datetime | None = None
@@ -149,7 +149,7 @@ class SignalMissed(Entry, frozen=True, tag="signal.missed"):
 
 
 class ChildStarted(Entry, frozen=True, tag="child.started"):
-    """`ctx.start_child` added a run; `on_close` says what becomes of it when this run ends first."""
+    """`ctx.start_child` added a run; `on_close` is what becomes of it when this run ends."""
 
     task: str
     step: int
@@ -225,20 +225,12 @@ AnyStepEntry = (
     | ChildEnded
     | ItemDone
 )
+AnySettling = TaskSucceeded | TaskFailed | TaskSkipped
 AnyTaskEntry = (
     TaskStarted | TaskSucceeded | TaskRetrying | TaskFailed | TaskSkipped | TaskParked | TaskResumed
 )
-AnyRunEntry = (
-    RunStarted
-    | RunRecovered
-    | RunSucceeded
-    | RunFailed
-    | RunCancelled
-    | RunDied
-    | RunPaused
-    | RunResumed
-    | RunRetried
-)
+AnyEnding = RunSucceeded | RunFailed | RunCancelled | RunDied
+AnyRunEntry = RunStarted | RunRecovered | RunPaused | RunResumed | RunRetried | AnyEnding
 AnyEntry = AnyRunEntry | AnyTaskEntry | AnyStepEntry
 
 _ENCODER = msgspec.json.Encoder()

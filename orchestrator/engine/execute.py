@@ -14,18 +14,11 @@ import anyio.to_thread
 from orchestrator.engine import outcome
 from orchestrator.engine.durable import Durable, NonDeterminism, Parked
 from orchestrator.engine.entries import TaskParked
+from orchestrator.engine.failures import AttemptTimeout, TaskExited
 from orchestrator.engine.outcome import Outcome
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.parameters import Parameters
-
-
-class AttemptTimeout(Exception):
-    """The attempt took longer than its task allows."""
-
-
-class TaskExited(Exception):
-    """The task called `sys.exit` or was cancelled by something other than the engine."""
 
 
 async def execute(
@@ -48,24 +41,31 @@ async def execute(
             durable.check_finished()
             return outcome.succeeded(returned, ctx.changes)
         return _failure(AttemptTimeout(f"the attempt took longer than {seconds:g} s"), task)
-    except BaseExceptionGroup as error:
-        return _waiting(error) or _failure(error, task)
-    except Parked as error:
-        return outcome.Waiting(error.wait)
-    except NonDeterminism as error:
-        return outcome.Diverged(str(error))
     except asyncio.CancelledError as error:
         if anyio.current_effective_deadline() == -math.inf:
             raise
         return _failure(TaskExited(f"the task was cancelled from inside: {error!r}"), task)
     except GeneratorExit:
         raise
-    except (SystemExit, KeyboardInterrupt) as error:
-        return _failure(TaskExited(f"the task ended the program: {error!r}"), task)
-    except BaseException as error:  # noqa: BLE001 - user code may raise anything; it fails this attempt only
-        return _failure(error, task)
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything
+        return _ending(error, task)
     finally:
         ctx.close()
+
+
+def _ending(error: BaseException, task: AnyTask) -> Outcome:
+    """Return what an exception means: a wait, a divergence, or a failed attempt."""
+    match error:
+        case Parked(wait=wait):
+            return outcome.Waiting(wait)
+        case NonDeterminism():
+            return outcome.Diverged(str(error))
+        case BaseExceptionGroup():
+            return _waiting(error) or _failure(error, task)
+        case SystemExit() | KeyboardInterrupt():
+            return _failure(TaskExited(f"the task ended the program: {error!r}"), task)
+        case _:
+            return _failure(error, task)
 
 
 async def _call(
@@ -78,7 +78,7 @@ async def _call(
 
 
 def _waiting(group: BaseExceptionGroup[BaseException]) -> Outcome | None:
-    """Return what concurrent durable calls wait for together; None when one of them really failed."""
+    """Return what concurrent durable calls wait for together; None when one of them failed."""
     waits, others = group.split(Parked)
     if waits is None or others is not None:
         return None

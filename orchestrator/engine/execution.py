@@ -10,7 +10,13 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.engine import entries
-from orchestrator.engine.entries import AnyEntry, AnyRunEntry, AnyStepEntry, AnyTaskEntry
+from orchestrator.engine.entries import (
+    AnyEnding,
+    AnyEntry,
+    AnyRunEntry,
+    AnyStepEntry,
+    AnyTaskEntry,
+)
 from orchestrator.engine.plan import Plan, plan
 from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
@@ -21,7 +27,7 @@ from orchestrator.workflow.define import Workflow
 
 
 class Outputs(Mapping[str, Any]):
-    """Outputs by task, decoded afresh at each look, so that no task can change what another sees."""
+    """Outputs by task, decoded at each look, so that no task can change what another sees."""
 
     def __init__(self, encoded: Mapping[str, msgspec.Raw]) -> None:
         self._encoded = encoded
@@ -37,7 +43,7 @@ class Outputs(Mapping[str, Any]):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What one flush writes of one run."""
+    """What one flush writes of one run, and what may happen once it has committed."""
 
     new: NewRun | None
     changed: ChangedRun | None
@@ -45,6 +51,7 @@ class Drained(msgspec.Struct, frozen=True):
     children: list[NewRun]
     taken: list[tuple[UUID, UUID]]
     nudged: UUID | None
+    effects: list[Callable[[], None]]
 
 
 class Execution:
@@ -175,6 +182,19 @@ class Execution:
                 self.shape = shape
             case entries.RunRecovered():
                 self._recover(entry)
+            case entries.RunPaused() | entries.RunResumed():
+                self.paused = isinstance(entry, entries.RunPaused)
+            case entries.RunRetried(tasks=names):
+                self.state, self.error, self._reopened = RunState.RUNNING, None, True
+                for name in names:
+                    self.tasks[name].reset()
+            case _:
+                self._end(entry)
+        if not self.state.finished:
+            self.state = self._standing()
+
+    def _end(self, entry: AnyEnding) -> None:
+        match entry:
             case entries.RunSucceeded():
                 self.state = RunState.SUCCEEDED
             case entries.RunFailed(error=error):
@@ -184,18 +204,8 @@ class Execution:
             case entries.RunCancelled(reason=reason):
                 self.state = RunState.CANCELLED
                 self.error = Failure(type="Cancelled", message=reason or "the run was cancelled")
-            case entries.RunPaused():
-                self.paused = True
-            case entries.RunResumed():
-                self.paused = False
-            case entries.RunRetried(tasks=names):
-                self.state, self.error, self._reopened = RunState.RUNNING, None, True
-                for name in names:
-                    self.tasks[name].reset()
             case _:
                 assert_never(entry)
-        if not self.state.finished:
-            self.state = self._standing()
 
     def _recover(self, entry: entries.RunRecovered) -> None:
         for name in entry.lost:
@@ -303,13 +313,14 @@ class Execution:
         failed = (t.error for t in self.tasks.values() if t.state is TaskState.FAILED)
         return next(failed, None)
 
-    def values_before(self, name: str) -> dict[str, Any]:
-        """Return the context task `name` sees: the input, then what its ancestors set, in order."""
-        return self._merge(self.workflow.graph.ancestors[name])
+    def before(self, name: str) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        """Return what task `name` sees: the context and the outputs of its ancestors.
 
-    def outputs_before(self, name: str) -> Mapping[str, Any]:
-        """Return the outputs of the ancestors of task `name`; each is decoded when asked for."""
-        return Outputs({up: self.tasks[up].output for up in self.workflow.graph.ancestors[name]})
+        The context is the input, then what the ancestors set, in order; an output is decoded when
+        it is asked for.
+        """
+        ancestors = self.workflow.graph.ancestors[name]
+        return self._merge(ancestors), Outputs({up: self.tasks[up].output for up in ancestors})
 
     def output(self) -> bytes:
         """Return the run's output as JSON: of its only sink, else each sink's by name."""
@@ -335,12 +346,8 @@ class Execution:
             new = msgspec.structs.replace(new, state=self.state, epoch=self.epoch)
         children, self._children = self._children, []
         taken, self._taken = self._taken, []
-        return Drained(new, changed, logged, children, taken, nudged)
-
-    def effects(self) -> list[Callable[[], None]]:
-        """Take what waits for the flush that `drain` was called for."""
         effects, self._effects = self._effects, []
-        return effects
+        return Drained(new, changed, logged, children, taken, nudged, effects)
 
     def refuse(self, logged: Logged | None) -> None:
         """Take back a flush that the database would not store; what follows takes its numbers."""

@@ -61,7 +61,10 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 def rank(now: datetime, priority: int) -> int:
-    """Return the place in the queue, lower first: a step of priority is worth AGING_SECONDS of waiting."""
+    """Return the place in the queue, lower first.
+
+    A step of priority is worth AGING_SECONDS of waiting.
+    """
     return int((now.timestamp() - priority * AGING_SECONDS) * 1000)
 
 

@@ -123,7 +123,10 @@ class TaskProgress:
         step.done = True
 
     def _at(self, number: int, kind: str, name: str) -> Step:
-        """Return the call at that place, made now if it is the next; concurrent calls may end out of order."""
+        """Return the call at that place, made now if need be.
+
+        Concurrent calls may end out of order.
+        """
         if self.steps is None:
             self.steps = []
         while len(self.steps) <= number:

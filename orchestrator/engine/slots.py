@@ -32,7 +32,10 @@ class NodeSlots:
         return TenantSlots(self, limit=limit, weight=weight, wake=wake)
 
     def claim_solo(self, wake: Callable[[], None]) -> bool:
-        """Take the one place for tasks suspected of crashing the process; `wake` when it is refused."""
+        """Take the one place for tasks suspected of crashing the process.
+
+        `wake` is called later when it is refused.
+        """
         if self._solo_taken:
             self._solo_line.append(wake)
             return False

@@ -1,4 +1,4 @@
-"""Between the table and the board: claims runs, delivers signals, and does what was asked of single runs."""
+"""Between the table and the board: claims runs, delivers signals, serves what is asked of runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Fork:
 
 
 class Table:
-    """The one loop that reads the tenant's tables. It waits for `wake`; all it finds goes to the board."""
+    """The one loop that reads the tenant's tables; all it finds goes to the board."""
 
     def __init__(
         self,

@@ -64,30 +64,40 @@ def _order(workflow: Any) -> Sequence[str]:
 
 def _apply(tasks: dict[str, TaskView], entry: entries.AnyEntry, moment: Moment) -> None:
     match entry:
-        case entries.RunRecovered(lost=lost):
-            for name in lost:
-                _change(tasks, name, state=TaskState.READY)
-        case entries.TaskStarted(task=name, attempt=attempt):
-            state = TaskState.RUNNING
-            _change(tasks, name, state=state, attempt=attempt, started_at=moment.at, due_at=None)
-        case entries.TaskSucceeded(task=name, output=output):
-            value = msgspec.json.decode(output)
-            _change(tasks, name, state=TaskState.SUCCEEDED, finished_at=moment.at, output=value)
-        case entries.TaskRetrying(task=name, error=error, due_at=due_at):
-            _change(tasks, name, state=TaskState.RETRYING, error=error, due_at=due_at)
-        case entries.TaskFailed(task=name, error=error):
-            _change(tasks, name, state=TaskState.FAILED, finished_at=moment.at, error=error)
-        case entries.TaskParked(task=name, due_at=due_at):
-            _change(tasks, name, state=TaskState.PARKED, due_at=due_at)
-        case entries.TaskResumed(task=name):
-            _change(tasks, name, state=TaskState.RUNNING, due_at=None)
+        case entries.RunRecovered(lost=names):
+            _change_all(tasks, names, state=TaskState.READY)
         case entries.RunRetried(tasks=names):
-            for name in names:
-                _change(tasks, name, state=TaskState.WAITING, error=None, finished_at=None)
-        case entries.TaskSkipped(task=name):
-            _change(tasks, name, state=TaskState.SKIPPED, finished_at=moment.at)
+            _change_all(tasks, names, state=TaskState.WAITING, error=None, finished_at=None)
+        case entries.TaskStarted(attempt=attempt):
+            now = moment.at
+            fields = {"state": TaskState.RUNNING, "attempt": attempt, "started_at": now}
+            _change(tasks, entry.task, **fields, due_at=None)
+        case entries.TaskParked(due_at=due_at):
+            _change(tasks, entry.task, state=TaskState.PARKED, due_at=due_at)
+        case entries.TaskResumed():
+            _change(tasks, entry.task, state=TaskState.RUNNING, due_at=None)
+        case entries.TaskRetrying(error=error, due_at=due_at):
+            _change(tasks, entry.task, state=TaskState.RETRYING, error=error, due_at=due_at)
+        case entries.TaskSucceeded() | entries.TaskFailed() | entries.TaskSkipped():
+            _settle(tasks, entry, moment)
         case _:
             pass
+
+
+def _settle(tasks: dict[str, TaskView], entry: entries.AnySettling, moment: Moment) -> None:
+    match entry:
+        case entries.TaskSucceeded(output=output):
+            fields = {"state": TaskState.SUCCEEDED, "output": msgspec.json.decode(output)}
+        case entries.TaskFailed(error=error):
+            fields = {"state": TaskState.FAILED, "error": error}
+        case _:
+            fields = {"state": TaskState.SKIPPED}
+    _change(tasks, entry.task, **fields, finished_at=moment.at)
+
+
+def _change_all(tasks: dict[str, TaskView], names: Sequence[str], **fields: Any) -> None:
+    for name in names:
+        _change(tasks, name, **fields)
 
 
 def _change(tasks: dict[str, TaskView], name: str, **fields: Any) -> None:

@@ -235,16 +235,16 @@ def test_a_task_sees_what_its_ancestors_set_in_topological_order_and_no_siblings
     run = execution(given='{"x":"input","file":"f"}')
     for name, values in {"b": {"x": "b", "only_b": 1}, "a": {"x": "a"}, "c": {"x": "c"}}.items():
         run.apply(entries.TaskSucceeded(task=name, attempt=1, output=raw(name), values=raw(values)))
-    assert run.values_before("a") == {"x": "input", "file": "f"}
-    assert run.values_before("c") == {"x": "a", "file": "f"}
-    assert run.values_before("d") == {"x": "c", "only_b": 1, "file": "f"}
-    assert dict(run.outputs_before("c")) == {"a": "a"}
+    assert run.before("a")[0] == {"x": "input", "file": "f"}
+    assert run.before("c")[0] == {"x": "a", "file": "f"}
+    assert run.before("d")[0] == {"x": "c", "only_b": 1, "file": "f"}
+    assert dict(run.before("c")[1]) == {"a": "a"}
 
 
 def test_each_look_at_an_output_is_a_value_of_its_own() -> None:
     run = execution()
     run.apply(entries.TaskSucceeded(task="a", attempt=1, output=raw([1])))
-    outputs = run.outputs_before("b")
+    outputs = run.before("b")[1]
     outputs["a"].append(2)
     assert outputs["a"] == [1]
 
