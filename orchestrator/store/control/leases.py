@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from orchestrator.model.errors import LeaseHeldElsewhere
+from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere
 from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -20,16 +20,16 @@ EPOCH = _QUERIES["epoch"]
 
 
 async def claim(connection: Connection, tenant: TenantId, node: UUID) -> int:
-    """Take the tenant and return the new epoch; raises LeaseHeldElsewhere."""
+    """Take the tenant and return the new epoch; raises LeaseHeldElsewhere, or DatabaseUnavailable."""
     epoch: int | None = await connection.fetchval(CLAIM, tenant, node)
     if epoch is None:
         holder = await connection.fetchval(HOLDER, tenant)
-        raise LeaseHeldElsewhere(
-            tenant,
-            f"tenant {tenant!r} is served by node {holder!r}"
-            if holder
-            else f"this node's row has expired, so it may not take tenant {tenant!r}",
-        )
+        if holder is None:
+            # Let go of meanwhile, or we are late ourselves: it passes with the next renewal.
+            raise DatabaseUnavailable(
+                f"this node's row has expired, so it may not take tenant {tenant!r} yet"
+            )
+        raise LeaseHeldElsewhere(tenant, f"tenant {tenant!r} is served by node {holder!r}")
     return epoch
 
 
