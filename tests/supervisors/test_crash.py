@@ -14,6 +14,7 @@ from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import TenantQuarantined, TenantRestarted
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.model import SupervisionSection
+from supervisors.decide import Record
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
@@ -135,15 +136,15 @@ async def test_an_outage_of_one_tenant_is_waited_out_and_its_mail_is_served(
 async def test_a_connection_that_is_cut_is_opened_again_without_a_restart(
     database: Database,
 ) -> None:
-    async with running_node(database, snapshot(["acme"])) as node:
+    async with running_node(database, snapshot(["cut_off"])) as node:
         for _ in range(3):
-            await node.submit("acme")
-            await terminate(node, "acme")
-        await node.submit("acme")
-        assert node.slot("acme").incarnation == 1
+            await node.submit("cut_off")
+            await terminate(node, "cut_off")
+        await node.submit("cut_off")
+        assert node.slot("cut_off").incarnation == 1
 
-        await node.until_finished("acme", 4)
-        assert len(EXECUTED["acme"]) == len(set(EXECUTED["acme"]))
+        await node.until_finished("cut_off", 4)
+        assert len(EXECUTED["cut_off"]) == len(set(EXECUTED["cut_off"]))
 
 
 async def test_what_a_quarantined_tenant_had_is_let_go_and_found_again(database: Database) -> None:
@@ -178,7 +179,7 @@ async def test_what_a_tenant_had_that_was_disabled_in_its_backoff_is_found_again
         await until(lambda: GATES.arrived[held] == 1)
         engine = database.logins("acme").engine
         await node.sql(f"ALTER ROLE {engine} CONNECTION LIMIT 0")
-        node.slot("acme").record = node.slot("acme").record.__class__(failures=10)
+        node.slot("acme").record = Record(failures=10)
         await break_journal(node, "acme")
         with pytest.raises(TenantRestarted):
             await node.submit("acme")
@@ -202,3 +203,16 @@ async def test_an_early_return_without_a_wish_is_a_crash(database: Database) -> 
         await until(lambda: node.slot("acme").incarnation == 2)
         await node.submit("acme")
         assert len(node.slot("acme").record.crashes) == 1
+
+
+async def test_a_drain_does_not_wait_for_a_backoff(database: Database) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.tenants.prepare(TenantId("acme"))
+        await node.sql(f"ALTER ROLE {database.logins('acme').engine} CONNECTION LIMIT 0")
+        node.slot("acme").record = Record(failures=10)
+        node.root.wake(TenantId("acme"))
+        await node.reach("acme", SlotState.BACKOFF)
+        with anyio.fail_after(3.0):
+            await node.root.drain()
+        assert node.slot("acme").state is SlotState.DORMANT
+        assert await node.sql("SELECT count(node) FROM insula.lease") == 0
