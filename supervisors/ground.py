@@ -8,6 +8,7 @@ from uuid import UUID
 
 import anyio
 
+from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
@@ -40,3 +41,4 @@ class Ground:
     clock: Clock
     connect_timeout: float
     app_connections: anyio.Semaphore
+    processes: ProcessPool

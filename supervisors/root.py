@@ -36,8 +36,8 @@ from orchestrator.model.errors import (
     Unavailable,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
-from orchestrator.settings.model import SupervisionSection
 from orchestrator.model.states import RunState
+from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases

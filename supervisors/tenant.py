@@ -85,12 +85,13 @@ class TenantSupervisor:
 
     async def _activate(self, stack: AsyncExitStack) -> Engine:
         access = await self._ground.prepare(self._tenant)
-        epoch = await stack.enter_async_context(self._lease())
+        lease = await stack.enter_async_context(self._lease())
+        epoch = lease.epoch
         owned = await stack.enter_async_context(self._connection(access.engine, epoch))
         clock = AnchoredClock(await owned.open(), self._ground.clock)
         database = await stack.enter_async_context(self._database(access.app))
         engine = self._engine(owned, database, epoch)
-        recovered = await engine.recover(clock)
+        recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
         log.info("tenant.awake", epoch=epoch, recovered=recovered)
         return engine
 
@@ -206,15 +207,15 @@ class TenantSupervisor:
     # -- what an incarnation holds -----------------------------------------------------
 
     @asynccontextmanager
-    async def _lease(self) -> AsyncIterator[int]:
+    async def _lease(self) -> AsyncIterator[leases.Lease]:
         """Hold the tenant; let go of it only after a good end.
 
         Any other end is recovered from.
         """
         async with self._ground.control.acquire() as control:
-            epoch = await leases.claim(control, self._tenant, self._ground.node)
-        self._slot.epoch = self._slot.held = epoch
-        yield epoch
+            lease = await leases.claim(control, self._tenant, self._ground.node)
+        epoch = self._slot.epoch = self._slot.held = lease.epoch
+        yield lease
         with anyio.fail_after(RELEASE_SECONDS, shield=True):
             async with self._ground.control.acquire() as control:
                 await leases.release(
@@ -263,7 +264,7 @@ class TenantSupervisor:
         slot = self._slot
         limit = slot.config.limits.max_concurrent_tasks or self._ground.slots.total
         threads = min(limit, self._ground.slots.total)
-        attempts = Attempts(lambda: slot.config, database, threads=threads)
+        attempts = Attempts(lambda: slot.config, database, self._ground.processes, threads=threads)
         return Engine(
             lambda: slot.config,
             self._ground.registry,

@@ -84,3 +84,6 @@ class Waker:
             awake = [tenant for tenant in due if self._root.wake(tenant)]
             if awake:
                 await wake.consume(control, awake)
+            # Told again: what was left between their look and the deletion has no row any more.
+            for tenant in awake:
+                self._root.wake(tenant)

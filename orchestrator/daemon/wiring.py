@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.provision import ProvisionSpec
@@ -81,6 +82,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
             clock=clock,
             connect_timeout=timeout,
             app_connections=anyio.Semaphore(settings.node.max_awake_tenants),
+            processes=await stack.enter_async_context(_processes(snapshot)),
         )
         root = RootSupervisor(
             ground, settings.supervision, max_awake=settings.node.max_awake_tenants
@@ -88,6 +90,16 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
         tenants.root = root
         await tenants.publish(snapshot)
         yield Parts(node, target, version, control, registry, tenants, root, slots, keeper)
+
+
+def _processes(snapshot: Snapshot) -> ProcessPool:
+    """Return the node's worker processes; none starts before a task needs it."""
+    settings = snapshot.settings
+    return ProcessPool(
+        size=settings.node.max_worker_processes,
+        memory_bytes=settings.node.worker_memory,
+        log=settings.log,
+    )
 
 
 @asynccontextmanager

@@ -13,18 +13,26 @@ from orchestrator.engine.durable import Durable, Port
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Outcome
+from orchestrator.engine.processes.pool import ProcessPool
+from orchestrator.engine.processes.wire import ProcessCall
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.workflow.context import Context, Current, Database, TenantInfo
 from orchestrator.workflow.retry import Retry
 
 
 class Attempts:
-    """Runs attempts for one tenant: its configuration, its database access, its worker threads."""
+    """Runs one tenant's attempts: on the event loop, in its threads, in the node's processes."""
 
     def __init__(
-        self, config: Callable[[], TenantConfig], database: Database, *, threads: int
+        self,
+        config: Callable[[], TenantConfig],
+        database: Database,
+        processes: ProcessPool,
+        *,
+        threads: int,
     ) -> None:
         self._config = config
+        self._processes = processes
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
 
@@ -43,6 +51,8 @@ class Attempts:
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
         structlog.contextvars.bind_contextvars(run=str(execution.id), task=name, attempt=attempt)
+        if task.executor == "process":
+            return await self._processes.run(task, self._call(execution, name))
         values, outputs = execution.before(name)
         ctx = Context(
             input=msgspec.json.decode(execution.input),
@@ -55,6 +65,17 @@ class Attempts:
         )
         parameters = execution.workflow.parameters[name]
         return await execute(task, ctx, parameters, durable, self._threads)
+
+    def _call(self, execution: Execution, name: str) -> ProcessCall:
+        values, outputs = execution.before(name)
+        attempt = execution.tasks[name].attempt
+        return ProcessCall(
+            input=msgspec.Raw(execution.input),
+            values=values,
+            outputs=outputs.encoded,
+            tenant=tenant_info(self._config()),
+            current=Current(run_id=execution.id, task=name, attempt=attempt),
+        )
 
     def retry(self, execution: Execution, name: str) -> Retry:
         """Return the task's policy, cut to what the tenant may have."""

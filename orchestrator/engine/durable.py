@@ -87,7 +87,7 @@ class Durable:
             raise Parked(self._task, entries.TaskParked(task=self._task, due_at=due_at))
         await anyio.sleep(max(0.0, left))
 
-    async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:  # noqa: ASYNC109 - durable
+    async def wait_signal(self, name: str, within: timedelta | None) -> Any:
         """Return the payload of the next signal of that name; park until it comes."""
         number, known = self._place("signal", name)
         if known is not None and known.done:
@@ -102,7 +102,7 @@ class Durable:
                 return msgspec.json.decode(payload)
         due_at = known.due_at if known is not None else None
         if known is None:
-            due_at = None if timeout is None else self._port.now + timeout
+            due_at = None if within is None else self._port.now + within
             self._record(entries.SignalAwaited(self._task, number, name, due_at))
         if due_at is not None and due_at <= self._port.now:
             await self._commit(entries.SignalMissed(self._task, number, name))

@@ -165,6 +165,11 @@ class Engine:
         return self._board.changed
 
     @property
+    def flushes(self) -> int:
+        """How many statements the group commit has sent."""
+        return self._commit.flushes
+
+    @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
         return self._board.used_slots

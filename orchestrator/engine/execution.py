@@ -30,16 +30,16 @@ class Outputs(Mapping[str, Any]):
     """Outputs by task, decoded at each look, so that no task can change what another sees."""
 
     def __init__(self, encoded: Mapping[str, msgspec.Raw]) -> None:
-        self._encoded = encoded
+        self.encoded = encoded
 
     def __getitem__(self, name: str) -> Any:
-        return msgspec.json.decode(self._encoded[name])
+        return msgspec.json.decode(self.encoded[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._encoded)
+        return iter(self.encoded)
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self.encoded)
 
 
 class Drained(msgspec.Struct, frozen=True):
@@ -313,7 +313,7 @@ class Execution:
         failed = (t.error for t in self.tasks.values() if t.state is TaskState.FAILED)
         return next(failed, None)
 
-    def before(self, name: str) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    def before(self, name: str) -> tuple[dict[str, Any], Outputs]:
         """Return what task `name` sees: the context and the outputs of its ancestors.
 
         The context is the input, then what the ancestors set, in order; an output is decoded when

@@ -14,7 +14,8 @@ from orchestrator.model.states import RunState, TaskState
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """Base of everything on the wire.
 
-    Requests refuse unknown fields; answers take them, so an older client understands a newer daemon.
+    Requests refuse unknown fields; answers take them, so an older client understands a newer
+    daemon.
     """
 
 

@@ -57,6 +57,19 @@ class NodeSection(Section, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=10_000)],
         about("tasks running at a time, over all tenants", "daemon"),
     ] = 64
+    max_worker_processes: Annotated[
+        Annotated[int, Meta(ge=1, le=256)],
+        about("worker processes for tasks with executor='process', over all tenants", "daemon"),
+    ] = 4
+    worker_memory: Annotated[
+        Size | None,
+        about(
+            "memory one worker process may have; a task that wants more fails",
+            "daemon",
+            absent="no limit",
+            example="1GiB",
+        ),
+    ] = None
     state_dir: Annotated[
         Text | None,
         about(

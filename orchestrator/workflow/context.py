@@ -87,7 +87,7 @@ class Context:
     the input and what its ancestors set, siblings do not see each other.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name; a test gives the few it needs
         self,
         *,
         input: Mapping[str, Any] | None = None,
@@ -143,10 +143,11 @@ class Context:
     # -- durable calls: a task that waits, or is run again, gets the same answers --------
 
     async def step(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        """Return `function(*args)`, called once: after a crash or retry the stored result comes back.
+        """Return `function(*args)`, called once; a crash or retry gets the stored result.
 
-        The result must have a JSON form. Steps are told apart by their order and name, so a workflow
-        that changes them under a running run needs a new version. A sync function runs in a thread.
+        The result must have a JSON form. Steps are told apart by their order and name, so a
+        workflow that changes them under a running run needs a new version. A sync function runs in
+        a thread.
         """
         return await self._durable.step(name, function, args)
 
@@ -158,7 +159,10 @@ class Context:
         await self._durable.sleep(_span(span))
 
     async def wait_signal(
-        self, name: str, *, timeout: str | float | timedelta | None = None
+        self,
+        name: str,
+        *,
+        timeout: str | float | timedelta | None = None,  # noqa: ASYNC109 - durable
     ) -> Any:
         """Return the payload of the next signal `name` to this run; each is taken once.
 
@@ -189,7 +193,7 @@ class Context:
         return await self._durable.start_child(request)
 
     async def wait(self, child: Child) -> Any:
-        """Return the output of a child once it has ended; raises ChildFailed when it did not succeed."""
+        """Return the output of a child once it has ended; ChildFailed when it did not succeed."""
         return await self._durable.wait(child)
 
     async def map(

@@ -1,4 +1,4 @@
-"""What a task can do durably: the calls of `Context` that survive a crash, and what answers them."""
+"""What a task can do durably: calls of `Context` that survive a crash, and what answers them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Durability(Protocol):
         """Return when the time has passed."""
         ...
 
-    async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:
+    async def wait_signal(self, name: str, within: timedelta | None) -> Any:
         """Return the payload of the next signal of that name; TimeoutError when none came."""
         ...
 
@@ -80,16 +80,24 @@ class Durability(Protocol):
 
 
 class Inline:
-    """For plain unit tests: makes the calls, remembers nothing, and sleeps no time at all."""
+    """For plain unit tests: makes the calls, remembers nothing, and sleeps no time at all.
 
-    async def step(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    Arguments that it has no use for keep the names of the protocol (ARG002).
+    """
+
+    async def step(
+        self,
+        name: str,  # noqa: ARG002
+        function: Callable[..., Any],
+        args: Sequence[Any],
+    ) -> Any:
         """Call."""
         return await _awaited(function(*args))
 
     async def sleep(self, span: timedelta) -> None:
         """Return at once."""
 
-    async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:
+    async def wait_signal(self, name: str, within: timedelta | None) -> Any:  # noqa: ARG002
         """Raise NoEngine: there is nobody to send one."""
         raise NoEngine(f"nobody can send signal {name!r} to a context without an engine")
 
@@ -97,12 +105,16 @@ class Inline:
         """Raise NoEngine."""
         raise NoEngine(f"a context without an engine can not start {request.workflow!r}")
 
-    async def wait(self, child: Child) -> Any:
+    async def wait(self, child: Child) -> Any:  # noqa: ARG002
         """Raise NoEngine."""
         raise NoEngine("a context without an engine has no children")
 
     async def map(
-        self, name: str, function: Callable[[Any], Any], items: Sequence[Any], concurrency: int
+        self,
+        name: str,  # noqa: ARG002
+        function: Callable[[Any], Any],
+        items: Sequence[Any],
+        concurrency: int,  # noqa: ARG002
     ) -> list[Any]:
         """Call for one item after the other."""
         return [await _awaited(function(item)) for item in items]

@@ -36,7 +36,7 @@ class Registry:
         return cls(indexed, {workflow.name: workflow for workflow in indexed.values()})
 
     def serving(self, name: str, version: str) -> Workflow | None:
-        """Return what continues a run of that version, '' meaning the latest; None when not served."""
+        """Return what runs that version, '' meaning the latest; None when it is not served."""
         return self.workflows.get((name, version)) if version else self.latest.get(name)
 
     def find(self, name: str) -> Workflow:

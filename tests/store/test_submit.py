@@ -264,7 +264,7 @@ async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
     await submit(other, "globex", "report")
     await submit(other, "acme", "report")
     await wake.consume(admin, [ACME, GLOBEX])
-    epoch = await leases.claim(admin, ACME, node)
+    epoch = (await leases.claim(admin, ACME, node)).epoch
     later = datetime.now(UTC) + timedelta(days=1)
     await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
     assert await wake.due(admin, NODE, asleep=[]) == []

@@ -14,6 +14,7 @@ import anyio
 import anyio.abc
 
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import Clock, SystemClock
@@ -148,7 +149,10 @@ async def running_node(
     admin = await database.connect()
     node = uuid4()
     await nodes.register(admin, node, name, LONG)
-    async with ControlPool.open(database.target, application_name=f"insula {name}") as control:
+    async with (
+        ControlPool.open(database.target, application_name=f"insula {name}") as control,
+        ProcessPool(size=1, memory_bytes=None) as processes,
+    ):
         slots = NodeSlots(64)
         tenants = Tenants(control, database.target, database.spec(), declared)
         ground = Ground(
@@ -161,6 +165,7 @@ async def running_node(
             clock=clock or SystemClock(),
             connect_timeout=5.0,
             app_connections=anyio.Semaphore(100),
+            processes=processes,
         )
         root = RootSupervisor(ground, declared.settings.supervision, max_awake=max_awake)
         tenants.root = root

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.clock import HandClock
@@ -58,6 +59,7 @@ def resting_root() -> RootSupervisor:
         clock=HandClock(),
         connect_timeout=1.0,
         app_connections=anyio.Semaphore(1),
+        processes=ProcessPool(size=1, memory_bytes=None),
     )
     return RootSupervisor(ground, SupervisionSection(), max_awake=1)
 

@@ -134,25 +134,36 @@ async def test_a_zombies_release_does_not_touch_the_new_owner(database: Database
     old, new = uuid4(), uuid4()
     for node, name in ((old, "a"), (new, "b")):
         await nodes.register(admin, node, name, LONG)
-    epoch = await leases.claim(admin, ACME, old)
+    epoch = (await leases.claim(admin, ACME, old)).epoch
     with pytest.raises(LeaseHeldElsewhere):
         await leases.claim(admin, ACME, new)
     await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", old)
     assert await leases.orphans(admin, new) == [ACME]
-    assert await leases.claim(admin, ACME, new) == epoch + 1
+    assert await leases.claim(admin, ACME, new) == leases.Lease(epoch + 1, True)
     moment = await admin.fetchval("SELECT now()")
     await leases.release(admin, ACME, old, epoch, wake_at=moment, reason="zombie")
     assert await admin.fetchval("SELECT node FROM insula.lease") == new
     assert await admin.fetchval("SELECT count(*) FROM insula.wake") == 0
-    with pytest.raises(LeaseHeldElsewhere, match="expired"):
-        await leases.claim(admin, TenantId("other"), old)
+
+
+async def test_a_node_whose_own_row_expired_waits_for_it_and_keeps_the_mail(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await expire(node)
+        async with anyio.create_task_group() as group:
+            group.start_soon(node.submit, "acme")
+            await node.reach("acme", SlotState.BACKOFF)
+            assert "expired" in (node.slot("acme").last_error or "")
+            await nodes.renew(await database.connect(), node.id, LONG)
+        assert node.slot("acme").epoch == 1
 
 
 async def test_the_same_node_takes_its_tenant_again_under_a_new_epoch(database: Database) -> None:
     admin = await database.connect()
     node = uuid4()
     await nodes.register(admin, node, "a", LONG)
-    assert [await leases.claim(admin, ACME, node) for _ in range(3)] == [1, 2, 3]
+    assert [(await leases.claim(admin, ACME, node)).epoch for _ in range(3)] == [1, 2, 3]
     assert await leases.epoch_of(admin, ACME) == 3
     assert await leases.epoch_of(admin, TenantId("never")) is None
 
@@ -161,7 +172,7 @@ async def test_an_earlier_wake_up_is_never_put_off(database: Database) -> None:
     admin = await database.connect()
     node = uuid4()
     await nodes.register(admin, node, "a", LONG)
-    epoch = await leases.claim(admin, ACME, node)
+    epoch = (await leases.claim(admin, ACME, node)).epoch
     await admin.execute("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
     later = await admin.fetchval("SELECT now() + interval '1 hour'")
     await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")

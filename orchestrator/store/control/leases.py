@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere
 from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
@@ -19,10 +21,17 @@ ORPHANS = _QUERIES["orphans"]
 EPOCH = _QUERIES["epoch"]
 
 
-async def claim(connection: Connection, tenant: TenantId, node: UUID) -> int:
-    """Take the tenant and return the new epoch; raises LeaseHeldElsewhere, or DatabaseUnavailable."""
-    epoch: int | None = await connection.fetchval(CLAIM, tenant, node)
-    if epoch is None:
+class Lease(msgspec.Struct, frozen=True):
+    """One ownership of a tenant; `left_by_the_dead` when the owner before did not let go of it."""
+
+    epoch: int
+    left_by_the_dead: bool
+
+
+async def claim(connection: Connection, tenant: TenantId, node: UUID) -> Lease:
+    """Take the tenant under the next epoch; raises LeaseHeldElsewhere, or DatabaseUnavailable."""
+    row = await connection.fetchrow(CLAIM, tenant, node)
+    if row is None:
         holder = await connection.fetchval(HOLDER, tenant)
         if holder is None:
             # Let go of meanwhile, or we are late ourselves: it passes with the next renewal.
@@ -30,7 +39,7 @@ async def claim(connection: Connection, tenant: TenantId, node: UUID) -> int:
                 f"this node's row has expired, so it may not take tenant {tenant!r} yet"
             )
         raise LeaseHeldElsewhere(tenant, f"tenant {tenant!r} is served by node {holder!r}")
-    return epoch
+    return Lease(*row)
 
 
 async def release(

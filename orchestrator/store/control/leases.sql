@@ -1,7 +1,10 @@
 -- name: claim
 -- Take a tenant that nobody alive serves, under the next epoch, and consume its wake row: whatever becomes
--- due after this statement writes a new one. The node must be alive itself.
-WITH claimed AS (
+-- due after this statement writes a new one. The node must be alive itself. Tells whether another node held
+-- it to its death: then what was under way there is suspect.
+WITH before AS (
+    SELECT lease.node FROM insula.lease AS lease WHERE lease.tenant = $1
+), claimed AS (
     INSERT INTO insula.lease AS lease (tenant, node, epoch)
     SELECT $1, node.id, 1 FROM insula.node AS node
     WHERE node.id = $2 AND node.expires_at > clock_timestamp()
@@ -14,7 +17,7 @@ WITH claimed AS (
 ), consumed AS (
     DELETE FROM insula.wake WHERE tenant = $1 AND EXISTS (SELECT FROM claimed)
 )
-SELECT epoch FROM claimed;
+SELECT epoch, coalesce((SELECT node <> $2 FROM before), false) AS left_by_the_dead FROM claimed;
 
 -- name: holder
 SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node

@@ -34,7 +34,7 @@ HISTORY = _QUERIES["history"]
 
 DAY_SECONDS = 86_400
 Served = Sequence[tuple[str, str]]
-"""Workflow and version, for each that this daemon has."""
+"""Workflow and version, for each that this daemon has; the last of a workflow is its latest."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -150,11 +150,13 @@ class Claims:
         self._epoch = epoch
         self._workflows = [workflow for workflow, _ in served]
         self._versions = [version for _, version in served]
+        latest = dict(served)
+        self._latest = (list(latest), list(latest.values()))
 
     async def claim(self, connection: Connection, limit: int) -> list[Claimed]:
         """Take at most `limit` runs that no living owner holds, most urgent first."""
         rows = await connection.fetch(
-            self._claim, self._epoch, limit, self._workflows, self._versions
+            self._claim, self._epoch, limit, self._workflows, self._versions, *self._latest
         )
         return [Claimed(*row) for row in rows]
 
@@ -170,7 +172,7 @@ class Claims:
 
     async def claim_these(self, connection: Connection, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs, whatever their state; those that do not exist are left out."""
-        rows = await connection.fetch(self._claim_these, self._epoch, runs)
+        rows = await connection.fetch(self._claim_these, self._epoch, runs, *self._latest)
         return [Claimed(*row) for row in rows]
 
     async def peek(self, connection: Connection, run: UUID) -> Claimed | None:

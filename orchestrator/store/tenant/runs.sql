@@ -1,7 +1,8 @@
 -- name: claim
 -- Take runs that no living owner holds into memory: left by a dead owner, due, or queued and most urgent.
--- `$3`, `$4` are the workflows and versions we serve, the version '' stands for any; others are left to
--- `block`. Paused workflows start nothing new. A run whose code diverged from its journal waits for somebody.
+-- `$3`, `$4` are the workflows and versions we serve, the version '' stands for the latest (`$5`, `$6`),
+-- which the run then keeps; others are left to `block`. Paused workflows start nothing new. A run whose
+-- code diverged from its journal waits for somebody.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), served AS MATERIALIZED (
@@ -33,14 +34,20 @@ WITH fence AS MATERIALIZED (
        AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
      LIMIT $2)
 )
-UPDATE tenant.wf_run AS run SET epoch = $1
+UPDATE tenant.wf_run AS run
+SET epoch = $1, version = CASE WHEN run.version = '' THEN (
+        SELECT l.version FROM unnest($5::text[], $6::text[]) AS l (workflow, version)
+        WHERE l.workflow = run.workflow) ELSE run.version END
 FROM fence WHERE run.id IN (SELECT id FROM found LIMIT $2)
 RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
           run.input, run.parent_id, run.deadline_at;
 
 -- name: claim_these
 -- Take certain runs, whatever their state, to do something to them.
-UPDATE tenant.wf_run AS run SET epoch = $1
+UPDATE tenant.wf_run AS run
+SET epoch = $1, version = CASE WHEN run.version = '' THEN coalesce((
+        SELECT l.version FROM unnest($3::text[], $4::text[]) AS l (workflow, version)
+        WHERE l.workflow = run.workflow), '') ELSE run.version END
 FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
 WHERE run.id = ANY($2::uuid[])
 RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
