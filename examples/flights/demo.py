@@ -47,7 +47,7 @@ LONGEST_TEMP = 40
 
 
 TITLES = ("airline", "flights", "cancelled", "mean delay", "worst", "busiest route", "seconds")
-WIDE = 92
+WIDE = 96
 """Columns of a terminal that hold the titles in one line."""
 
 
@@ -244,7 +244,7 @@ class Demo:
                 no_wrap=True,
             )
         for carrier, view in sorted(views.items(), key=lambda item: -item[1].output["flights"]):
-            table.add_row(self._airlines[carrier], *_cells(view.output), f"{_seconds(view):.2f}")
+            table.add_row(f"{carrier}  {self._airlines[carrier]}", *_cells(view.output), f"{_seconds(view):.2f}")
         return table
 
 
