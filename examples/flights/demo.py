@@ -244,7 +244,11 @@ class Demo:
                 no_wrap=True,
             )
         for carrier, view in sorted(views.items(), key=lambda item: -item[1].output["flights"]):
-            table.add_row(f"{carrier}  {self._airlines[carrier]}", *_cells(view.output), f"{_seconds(view):.2f}")
+            table.add_row(
+                f"{carrier}  {self._airlines[carrier]}",
+                *_cells(view.output),
+                f"{_seconds(view):.2f}",
+            )
         return table
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ import asyncpg
 
 from orchestrator.store.connect import Connection, Record, Target, connect
 
+_HAS_PLACE: ContextVar[bool] = ContextVar("has_place", default=False)
 ROLLBACK_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 
@@ -97,7 +99,7 @@ class TenantDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Begin a transaction; commits at the end of the body, rolls back when it raises."""
-        async with self._places, self._borrow() as connection:
+        async with self._place(), self._borrow() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
@@ -115,6 +117,23 @@ class TenantDatabase:
                 await connection.close(timeout=CLOSE_SECONDS)
             if deadline.cancelled_caught:
                 connection.terminate()
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Take one of the node's places, once for each task.
+
+        A task that has a transaction open and asks for more gets it without waiting: tasks that
+        hold one place each and wait for another would wait for ever.
+        """
+        if _HAS_PLACE.get():
+            yield
+            return
+        async with self._places:
+            before = _HAS_PLACE.set(True)
+            try:
+                yield
+            finally:
+                _HAS_PLACE.reset(before)
 
     @asynccontextmanager
     async def _borrow(self) -> AsyncIterator[Connection]:
