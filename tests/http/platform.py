@@ -45,6 +45,7 @@ class HandMadePlatform(HandMadeRuns):
         super().__init__()
         self.views: dict[TenantId, TenantView] = {}
         self.dead = HandMadeDead(self)
+        self.started: list[StartRun] = []
         self.draining = False
         self.report = ReloadReport(applied=True, generation=2, added=["globex"])
         self.reloads = 0
@@ -86,6 +87,7 @@ class HandMadePlatform(HandMadeRuns):
         for run in runs:
             if run.workflow not in {"quick", "slow", "broken"}:
                 raise errors.WorkflowNotFound(f"no workflow {run.workflow!r} is served here")
+        self.started += runs
         return [self._start(tenant, run) for run in runs]
 
     async def read_runs(self, tenant: TenantId, wanted: RunFilter, /) -> RunPage:
