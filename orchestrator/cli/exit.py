@@ -59,6 +59,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.RunNotFound: NOT_FOUND,
     errors.WorkflowNotFound: NOT_FOUND,
     errors.InvalidInput: FAILED,
+    errors.RunConflict: FAILED,
     errors.RunRefused: FAILED,
     errors.RequestError: USAGE,
     errors.InvalidRequest: USAGE,

@@ -14,6 +14,7 @@ from orchestrator.cli.exit import CONFIGURATION, DONE
 from orchestrator.model.errors import ConfigError, DefinitionError
 from orchestrator.settings.load import Snapshot, find_config, load
 from orchestrator.workflow import registry
+from orchestrator.workflow.scheduled import unfit
 
 
 def register(app: typer.Typer) -> None:
@@ -69,10 +70,12 @@ def _workflows(snapshot: Snapshot, problems: list[str]) -> list[str]:
     if problems:
         return []
     try:
-        return sorted(registry.load(modules).latest)
+        served = registry.load(modules)
     except DefinitionError as error:
         problems.append(str(error))
         return []
+    problems.extend(unfit(snapshot.scheduled, served))
+    return sorted(served.latest)
 
 
 def _summary(snapshot: Snapshot, workflows: list[str]) -> str:

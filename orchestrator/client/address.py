@@ -102,7 +102,10 @@ def request(call: Call[Any], *, timeout: float) -> dict[str, Any]:
         "params": dict(call.query),
         "content": None if call.body is None else msgspec.json.encode(call.body),
         # Also without a body: the server takes a POST from nobody who does not say that it is JSON.
-        "headers": {"Content-Type": "application/json"} if call.method == "POST" else {},
+        "headers": {
+            **call.headers,
+            **({"Content-Type": "application/json"} if call.method == "POST" else {}),
+        },
         "timeout": httpx.Timeout(timeout, read=timeout + call.wait),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -13,21 +13,31 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.model.api import (
+    ChangedRun,
+    ChangeRun,
     CreateTenant,
+    DeadReport,
+    EventView,
+    PauseView,
     Problem,
     ReloadReport,
+    RepeatRun,
     RunPage,
     RunView,
+    SetPause,
     Started,
     StartRun,
     Status,
     TenantList,
     TenantView,
 )
-from orchestrator.model.errors import DeadlineExceeded, InsulaError, revive
+from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.states import RunState
 
 T = TypeVar("T")
+
+FOLLOW_PATIENCE = 60.0
+"""Seconds in which a daemon that went away while its events were followed may come back."""
 
 LONGEST_POLL = 30.0
 """Seconds of one long poll; the server allows twice that, proxies often not much more."""
@@ -45,6 +55,7 @@ class Call(Generic[T]):
     answer: type[T]
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False
     wait: float = 0.0
     patience: float = 0.0
@@ -52,7 +63,7 @@ class Call(Generic[T]):
     def decode(self, status: int, content: bytes) -> T:
         """Return the answer; raises the error of ours that the server sent."""
         if not 200 <= status < 300:
-            raise _error(status, content)
+            raise refusal(status, content)
         try:
             return msgspec.json.decode(content, type=self.answer)
         except msgspec.DecodeError as error:
@@ -163,6 +174,77 @@ def show_run(
     )
 
 
+def change_run(tenant: str, run: UUID | str, verb: str, reason: str) -> Call[ChangedRun]:
+    """Cancel, pause, resume or retry a run."""
+    return Call(
+        "POST",
+        _path(tenant, "runs", str(run), verb),
+        ChangedRun,
+        body=ChangeRun(reason=reason),
+        # A second retry finds a run that is not failed any more, and is refused.
+        repeatable=verb != "retry",
+    )
+
+
+def repeat_run(tenant: str, run: UUID | str, task: str | None) -> Call[Started]:
+    """Start a run again, from `task` on or as a whole."""
+    return Call("POST", _path(tenant, "runs", str(run), "repeat"), Started, RepeatRun(task=task))
+
+
+def send_signal(
+    tenant: str, run: UUID | str, name: str, payload: Any, *, key: str | None
+) -> Call[dict[str, str]]:
+    """Send a run a signal; with a key it is the same signal however often it is sent."""
+    return Call(
+        "POST",
+        _path(tenant, "runs", str(run), "signals", name),
+        dict[str, str],
+        body=payload,
+        headers={} if key is None else {"Idempotency-Key": key},
+        repeatable=key is not None,
+    )
+
+
+def list_events(tenant: str, run: UUID | str, after: int) -> Call[list[EventView]]:
+    """Ask for the next part of a run's events; an empty one is the end for now."""
+    query = {"after": str(after)}
+    path = _path(tenant, "runs", str(run), "events")
+    return Call("GET", path, list[EventView], query=query, repeatable=True)
+
+
+def follow_events(
+    tenant: str, run: UUID | str, after: int, *, patience: float
+) -> Call[list[EventView]]:
+    """Ask for a run's events as they happen."""
+    return Call(
+        "GET",
+        _path(tenant, "runs", str(run), "events"),
+        list[EventView],
+        query={"after": str(after)},
+        headers={"Accept": "text/event-stream"},
+        repeatable=True,
+        patience=patience,
+    )
+
+
+def set_pause(tenant: str, workflow: str | None, *, paused: bool) -> Call[PauseView]:
+    """Pause or resume a tenant, or one of its workflows."""
+    path = _path(tenant, "pause" if paused else "resume")
+    return Call("POST", path, PauseView, SetPause(workflow=workflow), repeatable=True)
+
+
+def list_dead(tenant: str, limit: int, cursor: str | None) -> Call[RunPage]:
+    """Ask for a page of dead letters."""
+    query = {"limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
+    return Call("GET", _path(tenant, "dead"), RunPage, query=query, repeatable=True)
+
+
+def change_dead(tenant: str, action: str, runs: Iterable[UUID | str] | None) -> Call[DeadReport]:
+    """Replay or discard dead letters: these, or the oldest of all."""
+    body = {} if runs is None else {"runs": [str(run) for run in runs]}
+    return Call("POST", _path(tenant, "dead", action), DeadReport, body)
+
+
 def polls(timeout: float | None) -> Iterator[float]:
     """Yield the seconds of each long poll until `timeout` is over: at least one, or for ever."""
     end = None if timeout is None else time.monotonic() + timeout
@@ -175,6 +257,14 @@ def polls(timeout: float | None) -> Iterator[float]:
                 return
 
 
+def run_id(id: UUID | str) -> UUID:
+    """Return the id of a run; InvalidRequest when it can not be one."""
+    try:
+        return UUID(str(id))
+    except ValueError:
+        raise InvalidRequest(f"{id!r} is not a run id", hint="a run id is a UUID") from None
+
+
 def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     """Return the error of a wait that is over before its run."""
     return DeadlineExceeded(
@@ -183,11 +273,8 @@ def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     )
 
 
-def _path(tenant: str, *rest: str) -> str:
-    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in (tenant, *rest))])
-
-
-def _error(status: int, content: bytes) -> InsulaError:
+def refusal(status: int, content: bytes) -> InsulaError:
+    """Return the error that an answer without success stands for."""
     try:
         problem = msgspec.json.decode(content, type=Problem)
     except msgspec.DecodeError:
@@ -196,3 +283,7 @@ def _error(status: int, content: bytes) -> InsulaError:
             hint="does something else answer at this address?",
         )
     return revive(problem.code, problem.detail, problem.hint, problem.data)
+
+
+def _path(tenant: str, *rest: str) -> str:
+    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in (tenant, *rest))])

@@ -13,21 +13,27 @@ is one of `orchestrator.model.errors`, as the daemon raised it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+import anyio
 import httpx
 from tenacity import AsyncRetrying
 
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
+from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
     CreateTenant,
+    DeadReport,
+    EventView,
+    PauseView,
     ReloadReport,
     RunPage,
     RunView,
@@ -143,6 +149,44 @@ class Client:
             raise options.address.explain(call, error) from error
         return call.decode(answer.status_code, answer.content)
 
+    async def follow(self, tenant: str, run: UUID, after: int = -1) -> AsyncIterator[EventView]:
+        """Yield the events of a run as they happen, until it has finished.
+
+        A connection that is lost is opened again, and goes on after the last event.
+
+        >>> async for event in client.follow("acme_corp", run.id):  # doctest: +SKIP
+        ...     print(event.event)
+        """
+        patience = 0.0
+        while True:
+            call, seen = calls.follow_events(tenant, run, after, patience=patience), after
+            async with self._open(call) as answer:
+                if answer.status_code == FINISHED:
+                    return
+                async for event in _events(answer):
+                    after = event.number
+                    yield event
+            if after == seen:
+                await anyio.sleep(PAUSE)
+            patience = calls.FOLLOW_PATIENCE
+
+    @asynccontextmanager
+    async def _open(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+        options = self._options
+        sent = self._http.build_request(**request(call, timeout=options.timeout))
+        try:
+            answer: httpx.Response = await AsyncRetrying(**policy(call, retries=options.retries))(
+                self._http.send, sent, stream=True
+            )
+        except httpx.HTTPError as error:
+            raise options.address.explain(call, error) from error
+        try:
+            if not answer.is_success:
+                raise calls.refusal(answer.status_code, await answer.aread())
+            yield answer
+        finally:
+            await answer.aclose()
+
 
 class TenantClient:
     """One tenant, seen from outside; `Client.tenant` makes it."""
@@ -151,7 +195,7 @@ class TenantClient:
         self._client = client
         self.id = id
 
-    async def start(
+    async def start(  # noqa: PLR0913 - one parameter for each option
         self,
         workflow: str,
         input: Mapping[str, Any] | None = None,
@@ -160,13 +204,20 @@ class TenantClient:
         queue: str | None = None,
         priority: int = 0,
         tags: Iterable[str] = (),
+        delay: str | None = None,
+        at: datetime | None = None,
+        deadline: str | None = None,
     ) -> RunHandle:
         """Start a run; it is durable when this returns. The same `key` gives the same run again.
 
+        It begins after `delay` ("5m") or not before `at`, and has to end within `deadline` then.
+
         >>> run = await tenant.start("report", {"month": 1}, key="2013-01")  # doctest: +SKIP
         """
-        run = calls.new_run(workflow, input, key=key, queue=queue, priority=priority, tags=tags)
-        return RunHandle(self, await self._client.send(calls.start(self.id, run)))
+        when = {"delay": delay, "at": at, "deadline": deadline}
+        options = {"key": key, "queue": queue, "priority": priority, "tags": tags, **when}
+        run = calls.new_run(workflow, input, **options)
+        return self._handle(await self._client.send(calls.start(self.id, run)))
 
     async def start_many(self, runs: Iterable[StartRun]) -> list[RunHandle]:
         """Start several runs in one commit, all or none.
@@ -174,7 +225,7 @@ class TenantClient:
         >>> await tenant.start_many([StartRun(workflow="send", key="a")])  # doctest: +SKIP
         """
         answer = await self._client.send(calls.start_many(self.id, [*runs]))
-        return [RunHandle(self, started) for started in answer["runs"]]
+        return [self._handle(started) for started in answer["runs"]]
 
     async def runs(
         self,
@@ -199,6 +250,49 @@ class TenantClient:
         """
         return await self._client.send(calls.show_run(self.id, id, wait=wait))
 
+    def handle(self, id: UUID | str) -> RunHandle:
+        """Return the handle of a run that was started before; nothing is sent yet.
+
+        >>> await tenant.handle(run_id).cancel(reason="not needed")  # doctest: +SKIP
+        """
+        return RunHandle(self._client, self.id, calls.run_id(id))
+
+    async def pause(self, workflow: str | None = None) -> PauseView:
+        """Let the tenant, or one of its workflows, start nothing until it is resumed.
+
+        >>> await tenant.pause("monthly_report")  # doctest: +SKIP
+        """
+        return await self._client.send(calls.set_pause(self.id, workflow, paused=True))
+
+    async def resume(self, workflow: str | None = None) -> PauseView:
+        """Take a pause back: the tenant's, or that of one workflow.
+
+        >>> await tenant.resume("monthly_report")  # doctest: +SKIP
+        """
+        return await self._client.send(calls.set_pause(self.id, workflow, paused=False))
+
+    async def dead(self, *, limit: int = 50, cursor: str | None = None) -> RunPage:
+        """Return a page of dead letters, the runs that failed for good, newest first.
+
+        >>> (await tenant.dead()).runs  # doctest: +SKIP
+        """
+        return await self._client.send(calls.list_dead(self.id, limit, cursor))
+
+    async def replay(self, runs: Iterable[UUID | str] | None = None) -> DeadReport:
+        """Retry dead letters: these, or the oldest thousand of all.
+
+        >>> (await tenant.replay()).left  # doctest: +SKIP
+        0
+        """
+        return await self._client.send(calls.change_dead(self.id, "replay", runs))
+
+    async def discard(self, runs: Iterable[UUID | str] | None = None) -> DeadReport:
+        """Give dead letters up, these or the oldest thousand: they are not listed any more.
+
+        >>> (await tenant.discard([run.id])).done  # doctest: +SKIP
+        """
+        return await self._client.send(calls.change_dead(self.id, "discard", runs))
+
     async def show(self) -> TenantView:
         """Return everything about the tenant.
 
@@ -214,22 +308,36 @@ class TenantClient:
         """
         return await self._client.send(calls.provision(self.id))
 
+    def _handle(self, started: Started) -> RunHandle:
+        return RunHandle(
+            self._client, self.id, started.id, state=started.state, known=started.known
+        )
+
 
 class RunHandle:
-    """One started run; `known` when its key had been used before."""
+    """One run. When this client started it, `state` is its first, and `known` tells a used key."""
 
-    def __init__(self, tenant: TenantClient, started: Started) -> None:
+    def __init__(
+        self,
+        client: Client,
+        tenant: str,
+        id: UUID,
+        *,
+        state: RunState | None = None,
+        known: bool = False,
+    ) -> None:
+        self._client = client
         self._tenant = tenant
-        self.id = started.id
-        self.state = started.state
-        self.known = started.known
+        self.id = id
+        self.state = state
+        self.known = known
 
     async def view(self) -> RunView:
         """Return everything about the run as it is now.
 
         >>> [task.state for task in (await run.view()).tasks]  # doctest: +SKIP
         """
-        return await self._tenant.run(self.id)
+        return await self._client.send(calls.show_run(self._tenant, self.id))
 
     async def result(self, timeout: float | None = None) -> RunView:  # noqa: ASYNC109 - both twins
         """Wait until the run has finished, however; DeadlineExceeded after `timeout` seconds.
@@ -237,7 +345,80 @@ class RunHandle:
         >>> (await run.result(timeout=60)).output  # doctest: +SKIP
         """
         for wait in calls.polls(timeout):
-            view = await self._tenant.run(self.id, wait=wait)
+            view = await self._client.send(calls.show_run(self._tenant, self.id, wait=wait))
             if view.state.finished:
                 return view
         raise calls.not_finished(self.id, timeout)
+
+    async def events(self, *, after: int = -1, follow: bool = False) -> AsyncIterator[EventView]:
+        """Yield the events with a number above `after`; with `follow` until the run has finished.
+
+        >>> async for event in run.events(follow=True):  # doctest: +SKIP
+        ...     print(event.number, event.event["event"])
+        """
+        if follow:
+            async for event in self._client.follow(self._tenant, self.id, after):
+                yield event
+            return
+        while part := await self._client.send(calls.list_events(self._tenant, self.id, after)):
+            for event in part:
+                yield event
+            after = part[-1].number
+
+    async def cancel(self, *, reason: str = "") -> RunState:
+        """Cancel the run and the children that depend on it; return its state.
+
+        >>> await run.cancel(reason="not needed any more")  # doctest: +SKIP
+        """
+        return await self._change("cancel", reason)
+
+    async def pause(self, *, reason: str = "") -> RunState:
+        """Let no further task of the run start until it is resumed; return its state.
+
+        >>> await run.pause()  # doctest: +SKIP
+        """
+        return await self._change("pause", reason)
+
+    async def resume(self, *, reason: str = "") -> RunState:
+        """Let a paused run go on; return its state.
+
+        >>> await run.resume()  # doctest: +SKIP
+        """
+        return await self._change("resume", reason)
+
+    async def retry(self, *, reason: str = "") -> RunState:
+        """Start the tasks of a failed run again that have not succeeded; return its state.
+
+        >>> await run.retry()  # doctest: +SKIP
+        """
+        return await self._change("retry", reason)
+
+    async def repeat(self, task: str | None = None) -> RunHandle:
+        """Start a new run with the same input: as a whole, or from `task` on.
+
+        >>> again = await run.repeat("summarise")  # doctest: +SKIP
+        """
+        started = await self._client.send(calls.repeat_run(self._tenant, self.id, task))
+        return RunHandle(
+            self._client, self._tenant, started.id, state=started.state, known=started.known
+        )
+
+    async def signal(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
+        """Send the run a signal for `ctx.wait_signal`; it is durable when this returns.
+
+        >>> await run.signal("approved", {"by": "ann"}, key="order-7")  # doctest: +SKIP
+        """
+        await self._client.send(calls.send_signal(self._tenant, self.id, name, payload, key=key))
+
+    async def _change(self, verb: str, reason: str) -> RunState:
+        call = calls.change_run(self._tenant, self.id, verb, reason)
+        return (await self._client.send(call)).state
+
+
+async def _events(answer: httpx.Response) -> AsyncIterator[EventView]:
+    reader = EventReader()
+    # However the stream ends, it is asked for again from the last event on.
+    with suppress(httpx.HTTPError):
+        async for piece in answer.aiter_bytes():
+            for event in reader.feed(piece):
+                yield event

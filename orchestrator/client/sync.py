@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,8 +16,12 @@ from tenacity import Retrying
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
+from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     CreateTenant,
+    DeadReport,
+    EventView,
+    PauseView,
     ReloadReport,
     RunPage,
     RunView,
@@ -127,6 +133,44 @@ class SyncClient:
             raise options.address.explain(call, error) from error
         return call.decode(answer.status_code, answer.content)
 
+    def follow(self, tenant: str, run: UUID, after: int = -1) -> Iterator[EventView]:
+        """Yield the events of a run as they happen, until it has finished.
+
+        A connection that is lost is opened again, and goes on after the last event.
+
+        >>> for event in client.follow("acme_corp", run.id):  # doctest: +SKIP
+        ...     print(event.event)
+        """
+        patience = 0.0
+        while True:
+            call, seen = calls.follow_events(tenant, run, after, patience=patience), after
+            with self._open(call) as answer:
+                if answer.status_code == FINISHED:
+                    return
+                for event in _events(answer):
+                    after = event.number
+                    yield event
+            if after == seen:
+                time.sleep(PAUSE)
+            patience = calls.FOLLOW_PATIENCE
+
+    @contextmanager
+    def _open(self, call: Call[Any]) -> Iterator[httpx.Response]:
+        options = self._options
+        sent = self._http.build_request(**request(call, timeout=options.timeout))
+        try:
+            answer: httpx.Response = Retrying(**policy(call, retries=options.retries))(
+                self._http.send, sent, stream=True
+            )
+        except httpx.HTTPError as error:
+            raise options.address.explain(call, error) from error
+        try:
+            if not answer.is_success:
+                raise calls.refusal(answer.status_code, answer.read())
+            yield answer
+        finally:
+            answer.close()
+
 
 class SyncTenantClient:
     """One tenant, seen from outside; `SyncClient.tenant` makes it."""
@@ -135,7 +179,7 @@ class SyncTenantClient:
         self._client = client
         self.id = id
 
-    def start(
+    def start(  # noqa: PLR0913 - one parameter for each option
         self,
         workflow: str,
         input: Mapping[str, Any] | None = None,
@@ -144,13 +188,20 @@ class SyncTenantClient:
         queue: str | None = None,
         priority: int = 0,
         tags: Iterable[str] = (),
+        delay: str | None = None,
+        at: datetime | None = None,
+        deadline: str | None = None,
     ) -> SyncRunHandle:
         """Start a run; it is durable when this returns. The same `key` gives the same run again.
 
+        It begins after `delay` ("5m") or not before `at`, and has to end within `deadline` then.
+
         >>> run = tenant.start("monthly_report", {"month": 1}, key="2013-01")  # doctest: +SKIP
         """
-        run = calls.new_run(workflow, input, key=key, queue=queue, priority=priority, tags=tags)
-        return SyncRunHandle(self, self._client.send(calls.start(self.id, run)))
+        when = {"delay": delay, "at": at, "deadline": deadline}
+        options = {"key": key, "queue": queue, "priority": priority, "tags": tags, **when}
+        run = calls.new_run(workflow, input, **options)
+        return self._handle(self._client.send(calls.start(self.id, run)))
 
     def start_many(self, runs: Iterable[StartRun]) -> list[SyncRunHandle]:
         """Start several runs in one commit, all or none.
@@ -158,7 +209,7 @@ class SyncTenantClient:
         >>> tenant.start_many([StartRun(workflow="send", key="a")])  # doctest: +SKIP
         """
         answer = self._client.send(calls.start_many(self.id, [*runs]))
-        return [SyncRunHandle(self, started) for started in answer["runs"]]
+        return [self._handle(started) for started in answer["runs"]]
 
     def runs(
         self,
@@ -183,6 +234,49 @@ class SyncTenantClient:
         """
         return self._client.send(calls.show_run(self.id, id, wait=wait))
 
+    def handle(self, id: UUID | str) -> SyncRunHandle:
+        """Return the handle of a run that was started before; nothing is sent yet.
+
+        >>> tenant.handle(run_id).cancel(reason="not needed")  # doctest: +SKIP
+        """
+        return SyncRunHandle(self._client, self.id, calls.run_id(id))
+
+    def pause(self, workflow: str | None = None) -> PauseView:
+        """Let the tenant, or one of its workflows, start nothing until it is resumed.
+
+        >>> tenant.pause("monthly_report")  # doctest: +SKIP
+        """
+        return self._client.send(calls.set_pause(self.id, workflow, paused=True))
+
+    def resume(self, workflow: str | None = None) -> PauseView:
+        """Take a pause back: the tenant's, or that of one workflow.
+
+        >>> tenant.resume("monthly_report")  # doctest: +SKIP
+        """
+        return self._client.send(calls.set_pause(self.id, workflow, paused=False))
+
+    def dead(self, *, limit: int = 50, cursor: str | None = None) -> RunPage:
+        """Return a page of dead letters, the runs that failed for good, newest first.
+
+        >>> (tenant.dead()).runs  # doctest: +SKIP
+        """
+        return self._client.send(calls.list_dead(self.id, limit, cursor))
+
+    def replay(self, runs: Iterable[UUID | str] | None = None) -> DeadReport:
+        """Retry dead letters: these, or the oldest thousand of all.
+
+        >>> (tenant.replay()).left  # doctest: +SKIP
+        0
+        """
+        return self._client.send(calls.change_dead(self.id, "replay", runs))
+
+    def discard(self, runs: Iterable[UUID | str] | None = None) -> DeadReport:
+        """Give dead letters up, these or the oldest thousand: they are not listed any more.
+
+        >>> (tenant.discard([run.id])).done  # doctest: +SKIP
+        """
+        return self._client.send(calls.change_dead(self.id, "discard", runs))
+
     def show(self) -> TenantView:
         """Return everything about the tenant.
 
@@ -198,30 +292,116 @@ class SyncTenantClient:
         """
         return self._client.send(calls.provision(self.id))
 
+    def _handle(self, started: Started) -> SyncRunHandle:
+        return SyncRunHandle(
+            self._client, self.id, started.id, state=started.state, known=started.known
+        )
+
 
 class SyncRunHandle:
-    """One started run; `known` when its key had been used before."""
+    """One run. When this client started it, `state` is its first, and `known` tells a used key."""
 
-    def __init__(self, tenant: SyncTenantClient, started: Started) -> None:
+    def __init__(
+        self,
+        client: SyncClient,
+        tenant: str,
+        id: UUID,
+        *,
+        state: RunState | None = None,
+        known: bool = False,
+    ) -> None:
+        self._client = client
         self._tenant = tenant
-        self.id = started.id
-        self.state = started.state
-        self.known = started.known
+        self.id = id
+        self.state = state
+        self.known = known
 
     def view(self) -> RunView:
         """Return everything about the run as it is now.
 
-        >>> [task.state for task in run.view().tasks]  # doctest: +SKIP
+        >>> [task.state for task in (run.view()).tasks]  # doctest: +SKIP
         """
-        return self._tenant.run(self.id)
+        return self._client.send(calls.show_run(self._tenant, self.id))
 
     def result(self, timeout: float | None = None) -> RunView:
         """Wait until the run has finished, however; DeadlineExceeded after `timeout` seconds.
 
-        >>> run.result(timeout=60).output  # doctest: +SKIP
+        >>> (run.result(timeout=60)).output  # doctest: +SKIP
         """
         for wait in calls.polls(timeout):
-            view = self._tenant.run(self.id, wait=wait)
+            view = self._client.send(calls.show_run(self._tenant, self.id, wait=wait))
             if view.state.finished:
                 return view
         raise calls.not_finished(self.id, timeout)
+
+    def events(self, *, after: int = -1, follow: bool = False) -> Iterator[EventView]:
+        """Yield the events with a number above `after`; with `follow` until the run has finished.
+
+        >>> for event in run.events(follow=True):  # doctest: +SKIP
+        ...     print(event.number, event.event["event"])
+        """
+        if follow:
+            for event in self._client.follow(self._tenant, self.id, after):
+                yield event
+            return
+        while part := self._client.send(calls.list_events(self._tenant, self.id, after)):
+            for event in part:
+                yield event
+            after = part[-1].number
+
+    def cancel(self, *, reason: str = "") -> RunState:
+        """Cancel the run and the children that depend on it; return its state.
+
+        >>> run.cancel(reason="not needed any more")  # doctest: +SKIP
+        """
+        return self._change("cancel", reason)
+
+    def pause(self, *, reason: str = "") -> RunState:
+        """Let no further task of the run start until it is resumed; return its state.
+
+        >>> run.pause()  # doctest: +SKIP
+        """
+        return self._change("pause", reason)
+
+    def resume(self, *, reason: str = "") -> RunState:
+        """Let a paused run go on; return its state.
+
+        >>> run.resume()  # doctest: +SKIP
+        """
+        return self._change("resume", reason)
+
+    def retry(self, *, reason: str = "") -> RunState:
+        """Start the tasks of a failed run again that have not succeeded; return its state.
+
+        >>> run.retry()  # doctest: +SKIP
+        """
+        return self._change("retry", reason)
+
+    def repeat(self, task: str | None = None) -> SyncRunHandle:
+        """Start a new run with the same input: as a whole, or from `task` on.
+
+        >>> again = run.repeat("summarise")  # doctest: +SKIP
+        """
+        started = self._client.send(calls.repeat_run(self._tenant, self.id, task))
+        return SyncRunHandle(
+            self._client, self._tenant, started.id, state=started.state, known=started.known
+        )
+
+    def signal(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
+        """Send the run a signal for `ctx.wait_signal`; it is durable when this returns.
+
+        >>> run.signal("approved", {"by": "ann"}, key="order-7")  # doctest: +SKIP
+        """
+        self._client.send(calls.send_signal(self._tenant, self.id, name, payload, key=key))
+
+    def _change(self, verb: str, reason: str) -> RunState:
+        call = calls.change_run(self._tenant, self.id, verb, reason)
+        return (self._client.send(call)).state
+
+
+def _events(answer: httpx.Response) -> Iterator[EventView]:
+    reader = EventReader()
+    # However the stream ends, it is asked for again from the last event on.
+    with suppress(httpx.HTTPError):
+        for piece in answer.iter_bytes():
+            yield from reader.feed(piece)

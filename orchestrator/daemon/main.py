@@ -16,6 +16,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon import signals
+from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -213,7 +214,12 @@ class Daemon:
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
-        return Services(root=platform, status=self._status, reload=self._reloader.reload)
+        return Services(
+            root=platform,
+            dead=TenantDeadLetters(parts.root, parts.control),
+            status=self._status,
+            reload=self._reloader.reload,
+        )
 
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings

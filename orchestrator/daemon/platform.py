@@ -24,11 +24,11 @@ from orchestrator.model.api import (
     TenantSummary,
     TenantView,
 )
-from orchestrator.model.errors import RunNotFound
+from orchestrator.model.errors import QuotaExceeded, RunNotFound
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
-from orchestrator.store.connect import ControlPool
+from orchestrator.store.connect import Connection, ControlPool
 from orchestrator.store.control import tenants as registry_rows
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.tenant import runs as stored_runs
@@ -37,6 +37,9 @@ from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot
+
+EVENT_ROWS = 500
+"""Rows of a journal in one answer; a row holds what one flush wrote of the run."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class TenantPlatform:
     async def read_runs(self, tenant: TenantId, wanted: RunFilter) -> RunPage:
         """Return a page of runs, newest first."""
         async with self.control.acquire() as connection:
-            if not await self._exists(connection, tenant):
+            if not await is_made(self.root, connection, tenant):
                 return RunPage(runs=[])
             listed = await stored_runs.page(connection, schema_of(tenant), wanted)
         return views.page_of(listed, wanted.limit)
@@ -73,12 +76,10 @@ class TenantPlatform:
         """Return everything about one run; RunNotFound when there is none."""
         async with self.control.acquire() as connection:
             schema = schema_of(tenant)
-            exists = await self._exists(connection, tenant)
-            found = await stored_runs.read(connection, schema, run) if exists else None
+            made = await is_made(self.root, connection, tenant)
+            found = await stored_runs.read(connection, schema, run) if made else None
             if found is None:
-                raise RunNotFound(
-                    f"tenant {tenant!r} has no run {run}", hint=f"see `insula run list {tenant}`"
-                )
+                raise _no_run(tenant, run)
             history = await stored_runs.history(connection, schema, run)
         return views.view_of(found, history, self.registry)
 
@@ -86,8 +87,11 @@ class TenantPlatform:
         self, tenant: TenantId, run: UUID, name: str, payload: Any, *, key: str | None = None
     ) -> None:
         """Deliver a signal to a run; sent again with the same key, it is the same signal."""
-        text = msgspec.json.encode(payload).decode()
-        await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text))
+        text = msgspec.json.encode(payload)
+        allowed = self.root.slot(tenant).config.limits.max_payload_bytes
+        if allowed is not None and len(text) > allowed:
+            raise QuotaExceeded(tenant, limit="max_payload_bytes", allowed=allowed)
+        await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
 
     async def change_run(
         self, tenant: TenantId, run: UUID, verb: Verb, *, reason: str = ""
@@ -100,17 +104,28 @@ class TenantPlatform:
         return await self.root.repeat_run(tenant, run, task)
 
     async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
-        """Let a workflow, or the whole tenant, start nothing for now, or again."""
+        """Let a workflow, or the whole tenant, start nothing for now, or again.
+
+        Only a workflow that is served can be paused, so that a misspelt one is noticed.
+        """
+        if paused and workflow is not None:
+            self.registry.find(workflow)
         await self.root.set_pause(tenant, workflow or "", paused=paused)
 
     async def read_events(self, tenant: TenantId, run: UUID, after: int) -> list[EventView]:
-        """Return the run's events with a number above `after`, in order; RunNotFound."""
+        """Return a part of the run's events, those with the next numbers above `after`.
+
+        RunNotFound when there is no such run; an empty part is the end for now.
+        """
         async with self.control.acquire() as connection:
             schema = schema_of(tenant)
-            exists = await self._exists(connection, tenant)
-            if not exists or await stored_runs.read(connection, schema, run) is None:
-                raise RunNotFound(f"tenant {tenant!r} has no run {run}")
-            history = await stored_runs.history(connection, schema, run)
+            if not await is_made(self.root, connection, tenant):
+                raise _no_run(tenant, run)
+            history = await stored_runs.history(
+                connection, schema, run, first=after + 1, limit=EVENT_ROWS
+            )
+            if not history and not await stored_runs.exists(connection, schema, run):
+                raise _no_run(tenant, run)
         return views.events_of(history, after)
 
     def tenants(self) -> list[TenantSummary]:
@@ -133,15 +148,6 @@ class TenantPlatform:
         await self.prepare(self.root.slot(tenant).config.id)
         return await self.read_tenant(tenant)
 
-    async def _exists(self, connection: Any, tenant: TenantId) -> bool:
-        """Return whether the tenant's tables were ever made.
-
-        A declared tenant may never have been used.
-        """
-        self.root.slot(tenant)
-        row = await registry_rows.fetch(connection, tenant)
-        return row.provisioned_at is not None
-
     def _view(self, slot: Slot, row: TenantRow) -> TenantView:
         summary = summary_of(slot)
         return TenantView(
@@ -160,6 +166,16 @@ class TenantPlatform:
         )
 
 
+async def is_made(root: RootSupervisor, connection: Connection, tenant: TenantId) -> bool:
+    """Return whether the tenant's tables were ever made; TenantNotFound when it is not declared.
+
+    A declared tenant may never have been used.
+    """
+    root.slot(tenant)
+    row = await registry_rows.fetch(connection, tenant)
+    return row.provisioned_at is not None
+
+
 def summary_of(slot: Slot) -> TenantSummary:
     """Return one line about a tenant."""
     config = slot.config
@@ -171,4 +187,10 @@ def summary_of(slot: Slot) -> TenantSummary:
         enabled=config.enabled,
         state="removing" if slot.removed else str(slot.state),
         aliases=list(config.aliases),
+    )
+
+
+def _no_run(tenant: TenantId, run: UUID) -> RunNotFound:
+    return RunNotFound(
+        f"tenant {tenant!r} has no run {run}", hint=f"see `insula run list {tenant}`"
     )

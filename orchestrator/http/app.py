@@ -11,7 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from orchestrator.http import errors, guard
-from orchestrator.http.routes import health, node, runs, tenants
+from orchestrator.http.routes import control, dead, events, health, node, runs, tenants
 from orchestrator.http.services import Services
 from orchestrator.model.errors import InsulaError
 
@@ -26,7 +26,11 @@ def build_app(services: Services) -> Litestar:
     >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
     """
     return Litestar(
-        [*health.ROUTES, *node.ROUTES, *tenants.ROUTES, *runs.ROUTES],
+        [
+            each
+            for routes in (health, node, tenants, runs, control, events, dead)
+            for each in routes.ROUTES
+        ],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
         guards=[guard.refuse_strangers, guard.require_json, guard.refuse_unknown_parameters],
         exception_handlers={
@@ -42,7 +46,7 @@ def build_app(services: Services) -> Litestar:
             render_plugins=[JsonRenderPlugin()],
         ),
         request_max_body_size=MAX_BODY,
-        state=State({"closing": anyio.Event()}),
+        state=State({"closing": anyio.Event(), "followers": set()}),
         logging_config=None,
         debug=False,
     )

@@ -29,6 +29,11 @@ def read(body: bytes) -> Any:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
 
 
+def fit_optional(body: bytes, shape: type[T]) -> T:
+    """Return a body that may be left out as a `shape`, which then has its defaults."""
+    return fit(read(body) if body.strip() else {}, shape)
+
+
 def fit(value: Any, shape: type[T]) -> T:
     """Return `value` as a `shape`; InvalidRequest names every path that does not fit."""
     try:

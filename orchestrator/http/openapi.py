@@ -12,7 +12,15 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Sche
 
 from orchestrator.http.errors import PROBLEM
 from orchestrator.http.wire import StartRuns
-from orchestrator.model.api import CreateTenant, Problem, StartRun
+from orchestrator.model.api import (
+    ChangeRun,
+    CreateTenant,
+    DeadSelection,
+    Problem,
+    RepeatRun,
+    SetPause,
+    StartRun,
+)
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -40,11 +48,11 @@ def _schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return schema
 
 
-def _body(schema: dict[str, Any]) -> RequestBody:
+def _body(schema: dict[str, Any], *, required: bool = True) -> RequestBody:
     # The routes read their bodies themselves (`http.body`), so the schema is told here; Litestar
     # renders a plain mapping as it is.
     media = OpenAPIMediaType(schema=cast("Schema", schema))
-    return RequestBody(content={"application/json": media}, required=True)
+    return RequestBody(content={"application/json": media}, required=required)
 
 
 def _start_body() -> RequestBody:
@@ -67,3 +75,43 @@ class CreateOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(CreateTenant))
+
+
+@dataclass
+class PauseOperation(Operation):
+    """`POST /v1/tenants/{id}/pause` and `…/resume`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(SetPause), required=False)
+
+
+@dataclass
+class ChangeOperation(Operation):
+    """`POST …/runs/{run}/{verb}`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(ChangeRun), required=False)
+
+
+@dataclass
+class RepeatOperation(Operation):
+    """`POST …/runs/{run}/repeat`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(RepeatRun), required=False)
+
+
+@dataclass
+class SignalOperation(Operation):
+    """`POST …/runs/{run}/signals/{name}`: any JSON."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body({}, required=False)
+
+
+@dataclass
+class DeadOperation(Operation):
+    """`POST …/dead/replay` and `…/dead/discard`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(DeadSelection), required=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
     CreateTenant,
+    DeadReport,
+    EventView,
     ReloadReport,
     RunPage,
     RunView,
@@ -19,6 +22,7 @@ from orchestrator.model.api import (
     TenantView,
 )
 from orchestrator.model.ids import TenantId
+from orchestrator.model.states import RunState
 from orchestrator.store.tenant.runs import RunFilter
 
 
@@ -41,6 +45,30 @@ class Platform(Protocol):
         """Return everything about one run; RunNotFound when there is none."""
         ...
 
+    async def send_signal(
+        self, tenant: TenantId, run: UUID, name: str, payload: Any, *, key: str | None = None
+    ) -> None:
+        """Deliver a signal to a run; sent again with the same key, it is the same signal."""
+        ...
+
+    async def change_run(
+        self, tenant: TenantId, run: UUID, verb: Verb, *, reason: str = ""
+    ) -> RunState:
+        """Cancel, pause, resume or retry a run; return its state."""
+        ...
+
+    async def repeat_run(self, tenant: TenantId, run: UUID, task: str | None) -> Started:
+        """Start a run again with its input: as a whole, or from `task` on."""
+        ...
+
+    async def read_events(self, tenant: TenantId, run: UUID, after: int) -> list[EventView]:
+        """Return a part of the run's events, those with the next numbers above `after`."""
+        ...
+
+    async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
+        """Let a workflow, or the whole tenant, start nothing for now, or again."""
+        ...
+
     def tenants(self) -> list[TenantSummary]:
         """Return every tenant, by id."""
         ...
@@ -58,10 +86,27 @@ class Platform(Protocol):
         ...
 
 
+class DeadLetters(Protocol):
+    """The runs of a tenant that failed for good; lists of ids may have a thousand."""
+
+    async def read(self, tenant: TenantId, *, limit: int, cursor: UUID | None) -> RunPage:
+        """Return a page of dead letters, newest first."""
+        ...
+
+    async def replay(self, tenant: TenantId, runs: list[UUID] | None) -> DeadReport:
+        """Retry dead letters: these, or the oldest of all."""
+        ...
+
+    async def discard(self, tenant: TenantId, runs: list[UUID] | None) -> DeadReport:
+        """Give dead letters up: these, or the oldest of all."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
 
     root: Platform
+    dead: DeadLetters
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

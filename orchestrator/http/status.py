@@ -32,6 +32,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.RunNotFound: 404,
     errors.WorkflowNotFound: 404,
     errors.InvalidInput: 422,
+    errors.RunConflict: 409,
     errors.RunRefused: 422,
     errors.RequestError: 422,
     errors.InvalidRequest: 422,

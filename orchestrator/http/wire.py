@@ -6,10 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from orchestrator.model.api import Started, StartRun, Wire
-
-BATCH = 1000
-"""Runs in one request. They are one commit of the tenant's journal, and the others wait for it."""
+from orchestrator.model.api import BATCH, Started, StartRun, Wire
 
 
 class StartRuns(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from orchestrator.model.states import RunState, TaskState
+
+
+NAME_CHARACTERS = 255
+REASON_CHARACTERS = 1000
+BATCH = 1000
+"""Runs in one request. Each is work for one supervisor, and its other requests wait for it."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=r"^[^\x00]*$")]
+"""Text that the database can hold; it has no word for NUL."""
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +53,63 @@ class Started(Wire, frozen=True, kw_only=True):
     id: UUID
     state: RunState
     known: bool = False
+
+
+class ChangeRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST …/runs/{run}/{verb}`, which may be left out; the reason goes into the log."""
+
+    reason: Annotated[str, Meta(max_length=REASON_CHARACTERS)] = ""
+
+
+class ChangedRun(Wire, frozen=True, kw_only=True):
+    """Where a run stands after it was changed."""
+
+    id: UUID
+    state: RunState
+
+
+class RepeatRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST …/runs/{run}/repeat`: from a task on, or as a whole."""
+
+    task: Annotated[Name | None, Meta(description="the first task to do again")] = msgspec.field(
+        default=None, name="from"
+    )
+
+
+class SetPause(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/pause` and `…/resume`: one workflow, or everything."""
+
+    workflow: Name | None = None
+
+
+class PauseView(Wire, frozen=True, kw_only=True):
+    """What was paused or resumed; without a workflow the whole tenant."""
+
+    tenant: str
+    workflow: str | None
+    paused: bool
+
+
+class DeadSelection(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST …/dead/replay` and `…/dead/discard`: these runs, or the oldest of all."""
+
+    runs: Annotated[list[UUID], Meta(min_length=1, max_length=BATCH)] | None = None
+
+
+class RefusedRun(Wire, frozen=True, kw_only=True):
+    """One run that was left as it is, with the error that says why."""
+
+    run: UUID
+    code: str
+    detail: str
+
+
+class DeadReport(Wire, frozen=True, kw_only=True):
+    """What a bulk change did; `left` is how many dead letters there still are."""
+
+    done: list[UUID]
+    refused: list[RefusedRun] = []
+    left: int = 0
 
 
 class Failure(Wire, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -18,7 +18,13 @@ from orchestrator.settings.model import NOT_SERVED_YET, Section
 
 S = TypeVar("S", bound=Section)
 
-_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "datetime": "a date and time with its offset, such as 2026-01-31T09:00:00Z",
+}
 _MESSAGE = re.compile(r"Expected `(\w+)`(?:, got `\w+`| (?P<rule>.*))")
 _LENGTH = re.compile(r"of length (>=|<=) (\d+)")
 _JSON_INTEGERS = range(-(2**63), 2**63)
@@ -194,7 +200,7 @@ def _sentence(message: str, kind: Any, raw: object) -> str:
         return f"must be one of {choices}, not {shown(raw)}"
     match = _MESSAGE.fullmatch(message)
     if match is None:
-        return message
+        return f"must be {_WORDS['datetime']}, not {shown(raw)}" if kind is datetime else message
     rule = match["rule"] or ""
     if bound := _LENGTH.fullmatch(rule):
         empty = bound[1] == ">=" and bound[2] == "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -14,19 +14,37 @@ import msgspec
 
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
-from orchestrator.settings.decode import Fault, decode, shown
+from orchestrator.settings.decode import Fault, decode, shown, spell
 from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
 from orchestrator.settings.duration import enc_hook
 from orchestrator.settings.files import Source, read_included, read_source, resolve_secret
-from orchestrator.settings.model import Section, Settings, Tenant, Tier
+from orchestrator.settings.model import Settings, Tenant, Tier
+from orchestrator.settings.schedules import faults_of
 from orchestrator.settings.tenants import TenantConfig, declare, tenant_config, unknown_tier
 
-__all__ = ["Snapshot", "TenantConfig", "declare", "find_config", "load", "tenant_config"]
+__all__ = [
+    "Scheduled",
+    "Snapshot",
+    "TenantConfig",
+    "declare",
+    "find_config",
+    "load",
+    "tenant_config",
+]
 
 DATABASE_VARIABLES = ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL")
 """The environment goes before the file; the first of these that is set wins."""
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=Tier)
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """A schedule as a file has it: what must fit the workflows, which are imported later."""
+
+    place: str
+    path: str
+    workflow: str
+    input: dict[str, Any]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +61,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     database_source: str
     migrations_path: Path | None
     source: Path | None
+    scheduled: tuple[Scheduled, ...] = ()
 
     def __repr__(self) -> str:
         """Leave the database URL out: it may hold a password."""
@@ -108,7 +127,20 @@ class _Loader:
             database_source=url_source,
             migrations_path=migrations,
             source=self._main.path if self._main else None,
+            scheduled=tuple(self._scheduled(settings)),
         )
+
+    def _scheduled(self, settings: Settings) -> Iterator[Scheduled]:
+        tables: dict[str, Mapping[str, Tier]] = {
+            "tiers": settings.tiers,
+            "tenants": settings.tenants,
+        }
+        for table, declared in tables.items():
+            for name, declaration in declared.items():
+                for index, each in enumerate(declaration.schedules):
+                    path = (table, name, "schedules", index)
+                    place = self._origin[table, name].where((*path, "workflow"))
+                    yield Scheduled(place, spell(path), each.workflow, each.input)
 
     def _read_settings(self) -> Settings:
         if self._main is None:
@@ -131,7 +163,11 @@ class _Loader:
                     source.faults.append(Fault(path, f"is declared already at {first}"))
                     continue
                 self._origin[path] = source
-                found[name] = decode(kind, each, path, source.faults)
+                declaration = decode(kind, each, path, source.faults)
+                found[name] = declaration
+                where = (*path, "schedules")
+                if not any(fault.path[:3] == where for fault in source.faults):
+                    source.faults.extend(faults_of(declaration.schedules, where))
         return found
 
     def _check_supervision(self, settings: Settings) -> None:
@@ -153,7 +189,24 @@ class _Loader:
             if declaration.tier is not None and declaration.tier not in settings.tiers:
                 sentence = unknown_tier(declaration.tier, settings.tiers)
                 self._fault(("tenants", name, "tier"), sentence)
+            self._check_workflows(name, declaration, settings.tiers)
         return self._check_aliases(settings)
+
+    def _check_workflows(self, name: str, tenant: Tenant, tiers: Mapping[str, Tier]) -> None:
+        """Complain of schedules whose runs the tenant may not start."""
+        tier = tiers.get(tenant.tier or "", Tier())
+        allowed = tier.workflows if tenant.workflows is None else tenant.workflows
+        if allowed is None:
+            return
+        for index, each in enumerate(tenant.schedules):
+            if each.workflow not in allowed:
+                path = ("tenants", name, "schedules", index, "workflow")
+                self._fault(path, f"the tenant may not run {each.workflow!r}")
+        own = {each.name for each in tenant.schedules}
+        for each in tier.schedules:
+            if each.name not in own and each.workflow not in allowed:
+                sentence = f"its tier's schedule {each.name!r} starts {each.workflow!r}, which"
+                self._fault(("tenants", name), f"{sentence} the tenant may not run")
 
     def _check_aliases(self, settings: Settings) -> dict[str, TenantId]:
         taken: dict[str, str] = {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
 from orchestrator.settings.duration import Duration
+from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
 
 Reload: TypeAlias = Literal["live", "restart", "immutable", "daemon", "lifecycle"]
 """What a changed key needs: nothing, the tenant's supervisor anew, a new installation, a restart of
@@ -261,6 +263,58 @@ class Limits(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class ScheduleSection(Section, frozen=True, kw_only=True):
+    """Starts runs of a workflow by itself: at the times of exactly one of `cron`, `every`, `at`."""
+
+    name: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")],
+        about("what it is called; different for each schedule of a tenant", "live"),
+    ] = ""
+    workflow: Annotated[Name, about("name of the workflow", "live")] = ""
+    cron: Annotated[
+        Text | None,
+        about(
+            "minute, hour, day of month, month, day of week",
+            "live",
+            absent="-",
+            example="0 3 * * *",
+        ),
+    ] = None
+    timezone: Annotated[
+        Text | None,
+        about("IANA time zone of `cron`", "live", absent="UTC", example="Europe/Berlin"),
+    ] = None
+    every: Annotated[
+        Duration | None, about("an interval, counted from `anchor`", "live", absent="-")
+    ] = None
+    anchor: Annotated[
+        datetime | None, about("see `every`", "live", absent="1970-01-01T00:00:00Z")
+    ] = None
+    at: Annotated[datetime | None, about("one moment", "live", absent="-")] = None
+    jitter: Annotated[
+        Duration, about("a run starts up to so much later than its fire time", "live")
+    ] = Duration()
+    overlap: Annotated[
+        Overlap, about("what becomes of a fire while an earlier run has not ended", "live")
+    ] = "skip"
+    catch_up: Annotated[
+        CatchUp, about("what becomes of fires that nobody was there for", "live")
+    ] = "one"
+    catch_up_limit: Annotated[int, about('so many at most for `catch_up = "all"`', "live")] = (
+        MOST_FIRES
+    )
+    grace: Annotated[Duration, about("a fire later than this was missed", "live")] = Duration(
+        minutes=1
+    )
+    input: Annotated[dict[str, Any], about("input of the runs", "live", example={"month": 1})] = {}
+    queue: Annotated[Name | None, about("queue of the runs", "live", absent="the workflow's")] = (
+        None
+    )
+    priority: Annotated[
+        Annotated[int, Meta(ge=0, le=9)], about("priority of the runs; 9 goes first", "live")
+    ] = 0
+
+
 class Tier(Section, frozen=True, kw_only=True):
     """Named defaults for tenants."""
 
@@ -286,6 +340,10 @@ class Tier(Section, frozen=True, kw_only=True):
             example=["monthly_report"],
         ),
     ] = None
+    schedules: Annotated[
+        list[ScheduleSection],
+        about("what starts runs by itself, see below; a tenant's goes before its tier's", "live"),
+    ] = []
     idle_ttl: Annotated[
         Duration | None,
         about(
@@ -353,7 +411,7 @@ NOT_SERVED_YET: dict[str, frozenset[str]] = {
     "Settings": frozenset({"shards"}),
     "Limits": frozenset({"max_items_per_run", "rate", "retention_days"}),
     "Tier": frozenset({"retention_days", "shard"}),
-    "Tenant": frozenset({"retention_days", "schedules", "shard"}),
+    "Tenant": frozenset({"retention_days", "shard"}),
 }
 """Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
-believes in a limit or a schedule that is not there."""
+believes in a limit that is not there."""

@@ -10,7 +10,15 @@ import msgspec
 
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.model import RELOADS, Limits, Section, Settings, Tenant, Tier
+from orchestrator.settings.model import (
+    RELOADS,
+    Limits,
+    ScheduleSection,
+    Section,
+    Settings,
+    Tenant,
+    Tier,
+)
 
 _INTRODUCTION = """\
 # Configuration
@@ -37,6 +45,7 @@ _TYPES = {
     "int": "whole number",
     "str": "text",
     "Duration": "duration",
+    "datetime": "date and time",
 }
 
 
@@ -61,6 +70,8 @@ def _page() -> Iterator[str]:
         "`[tenants.ID]`", Tenant, also="Every key of a tier, and:", leave_out=_keys(Tier)
     )
     yield from _section("`limits` of a tier or a tenant", Limits)
+    title = "`[[tenants.ID.schedules]]` and `[[tiers.NAME.schedules]]`"
+    yield from _section(title, ScheduleSection)
 
 
 def _section(
@@ -83,10 +94,11 @@ def _type(field: Described) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{each}`" for each in get_args(kind))
     if get_origin(kind) is list:
-        return f"list of {_type(describe(get_args(kind)[0]))}"
+        inner = _type(describe(get_args(kind)[0]))
+        return f"list of {'tables' if inner == 'table' else inner}"
     if get_origin(kind) is dict:
-        inner = get_args(kind)[1]
-        return "table" if inner is Any else f"table of {_TYPES[inner.__name__]}"
+        value = get_args(kind)[1]
+        return "table" if value is Any else f"table of {_TYPES[value.__name__]}"
     if issubclass(kind, Section):
         return "table"
     return "size" if "size" in field.extra else _TYPES[kind.__name__] + _bounds(field)
@@ -109,6 +121,8 @@ def _default(each: msgspec.structs.FieldInfo, field: Described) -> str:
         return "empty"
     if isinstance(each.default, bool):
         return f"`{str(each.default).lower()}`"
+    if each.default == "":
+        return "must be given"
     quoted = isinstance(each.default, str | Duration)
     return f'`"{each.default}"`' if quoted else f"`{each.default}`"
 

@@ -15,6 +15,7 @@ from orchestrator.model.ids import TenantId, alias_problems
 from orchestrator.settings.decode import Fault, decode, suggest
 from orchestrator.settings.duration import Duration, enc_hook
 from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
+from orchestrator.settings.schedules import TenantSchedule, faults_of, merged
 
 
 class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     metadata: dict[str, Any] = {}
     workflows: tuple[str, ...] | None = None
+    schedules: tuple[TenantSchedule, ...] = ()
     idle_ttl: timedelta = Duration(seconds=60)
     weight: int = 1
     source: Literal["file", "api"] = "file"
@@ -63,6 +65,7 @@ def tenant_config(
         limits=_merge_limits(tier.limits, declaration.limits),
         metadata={**tier.metadata, **declaration.metadata},
         workflows=None if workflows is None else tuple(workflows),
+        schedules=merged(tenant, tier.schedules, declaration.schedules),
         idle_ttl=_first(declaration.idle_ttl, tier.idle_ttl, supervision.idle_ttl),
         weight=_first(declaration.weight, tier.weight, 1),
         source=source,
@@ -88,7 +91,7 @@ def declare(request: CreateTenant) -> Tenant:
             faults.append(Fault((key,), "is given twice"))
         elif value is not None:
             raw[key] = value
-    declaration = decode(Tenant, raw, (), faults)
+    declaration = _decode(raw, faults)
     for alias in declaration.aliases:
         faults.extend(
             Fault(("aliases",), f"{alias!r} can not be an alias: {reason}")
@@ -110,7 +113,7 @@ def load_declaration(text: str) -> Tenant:
         raw = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise ConfigError([f"a stored declaration is no JSON: {error}"]) from None
-    declaration = decode(Tenant, raw, (), faults)
+    declaration = _decode(raw, faults)
     if faults:
         raise ConfigError([f"a stored declaration is not valid here: {each}" for each in faults])
     return declaration
@@ -121,6 +124,13 @@ def unknown_tier(name: str, tiers: Mapping[str, Tier]) -> str:
     what = "declared tiers"
     hint = suggest(name, tiers, what=what) or "; none is declared, write [tiers.NAME]"
     return f"no tier {name!r} is declared{hint}"
+
+
+def _decode(raw: object, faults: list[Fault]) -> Tenant:
+    declaration = decode(Tenant, raw, (), faults)
+    if not any(each.path[:1] == ("schedules",) for each in faults):
+        faults.extend(faults_of(declaration.schedules, ("schedules",)))
+    return declaration
 
 
 def _merge_limits(tier: Limits, own: Limits) -> Limits:

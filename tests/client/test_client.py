@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from anyio import to_thread
@@ -37,8 +38,10 @@ class InThread:
         value = getattr(self._wrapped, name)
         if not inspect.ismethod(value):
             return value
-        if name == "tenant":
+        if name in {"tenant", "handle"}:
             return lambda *args: InThread(value(*args))
+        if inspect.isgeneratorfunction(value):
+            return lambda *args, **kwargs: _in_thread(value(*args, **kwargs))
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             answer = await to_thread.run_sync(lambda: value(*args, **kwargs))
@@ -47,6 +50,11 @@ class InThread:
             return _awaitable(answer)
 
         return call
+
+
+async def _in_thread(items: Iterator[Any]) -> AsyncIterator[Any]:
+    while (item := await to_thread.run_sync(lambda: next(items, None))) is not None:
+        yield item
 
 
 def _awaitable(answer: Any) -> Any:
@@ -175,6 +183,161 @@ async def test_an_error_arrives_as_it_was_raised(
     assert str(caught.value) == str(platform.refuse)
     assert caught.value.hint == platform.refuse.hint
     assert (caught.value.limit, caught.value.data["retry_after"]) == ("max_runs_per_hour", 1800.0)
+
+
+async def test_a_run_is_paused_resumed_cancelled_retried_and_repeated(
+    opened: Open, served: Served, platform: HandMadePlatform
+) -> None:
+    tenant = opened(served.unix).tenant("acme_corp")
+    run = await tenant.start("slow")
+
+    states = [await run.pause(reason="lunch"), await run.resume(), await run.cancel(reason="no")]
+    broken = await tenant.start("broken")
+    states.append(await tenant.handle(str(broken.id)).retry())
+    again = await broken.repeat("load")
+
+    assert states == ["paused", "running", "cancelled", "running"]
+    assert [asked[0] for asked in platform.asked[:3]] == ["pause", "resume", "cancel"]
+    assert platform.asked[0][1] == "lunch"
+    assert platform.asked[-1] == ("repeat", "load")
+    assert (await again.view()).workflow == "broken"
+
+
+async def test_what_the_state_of_a_run_forbids_is_a_conflict(opened: Open, served: Served) -> None:
+    run = await opened(served.unix).tenant("acme_corp").start("quick")
+
+    with pytest.raises(errors.RunConflict):
+        await run.cancel()
+
+
+async def test_a_handle_of_what_is_no_run_is_refused(opened: Open, served: Served) -> None:
+    with pytest.raises(errors.InvalidRequest, match="not a run id"):
+        opened(served.unix).tenant("acme_corp").handle("last")
+
+
+async def test_a_signal_is_sent_with_any_payload(
+    opened: Open, served: Served, platform: HandMadePlatform
+) -> None:
+    run = await opened(served.unix).tenant("acme_corp").start("slow")
+
+    await run.signal("approved", {"by": "ann"}, key="k")
+    await run.signal("go on")
+
+    assert platform.asked == [("approved", {"by": "ann"}, "k"), ("go on", None, None)]
+
+
+async def test_a_tenant_is_paused_and_resumed(
+    opened: Open, served: Served, platform: HandMadePlatform
+) -> None:
+    tenant = opened(served.unix).tenant("acme-corp")
+
+    assert (await tenant.pause("slow")).paused
+    assert not (await tenant.resume()).paused
+    assert platform.asked == [("acme_corp", "slow", True), ("acme_corp", None, False)]
+
+
+async def test_dead_letters_are_listed_replayed_and_discarded(opened: Open, served: Served) -> None:
+    tenant = opened(served.unix).tenant("acme_corp")
+    one, other, third, fourth = [(await tenant.start("broken")).id for _ in range(4)]
+
+    page = await tenant.dead(limit=3)
+    rest = await tenant.dead(limit=3, cursor=page.cursor)
+    replayed = await tenant.replay([one])
+    discarded = await tenant.discard()
+
+    assert [run.id for run in page.runs + rest.runs] == [fourth, third, other, one]
+    assert (replayed.done, replayed.left) == ([one], 3)
+    assert (discarded.done, discarded.left) == ([third, other], 1)
+
+
+async def test_a_start_can_be_put_off_and_bounded(opened: Open, served: Served) -> None:
+    tenant = opened(served.unix).tenant("acme_corp")
+    at = datetime.now(UTC) + timedelta(hours=1)
+
+    await tenant.start("slow", delay="5m", deadline="1h")
+    await tenant.start("slow", at=at)
+
+    first, second = served.platform.started
+    assert (first.delay, first.at, first.deadline) == ("5m", None, "1h")
+    assert (second.delay, second.at, second.deadline) == (None, at, None)
+
+
+async def test_events_are_read_to_their_present_end(
+    opened: Open, served: Served, platform: HandMadePlatform
+) -> None:
+    run = await opened(served.unix).tenant("acme_corp").start("slow")
+    for number in range(6):
+        platform.tell(run.id, "task.started", task=f"t{number}\u2028\x85")
+
+    every = [event async for event in run.events()]
+    some = [event async for event in run.events(after=4)]
+
+    assert [event.number for event in every] == [0, 1, 2, 3, 4, 5, 6]
+    assert [event.number for event in some] == [5, 6]
+    assert every[1].event == {"event": "task.started", "task": "t0\u2028\x85"}
+
+
+async def test_events_are_followed_to_the_end_of_the_run(
+    opened: Open, served: Served, platform: HandMadePlatform
+) -> None:
+    run = await opened(served.unix).tenant("acme_corp").start("slow")
+    platform.tell(run.id, "task.started", task="t\u2028\x85")
+    seen = []
+
+    async for event in run.events(follow=True):
+        seen.append(event)
+        if event.number == 1:
+            finish_soon(platform, run.id)
+
+    assert [event.event["event"] for event in seen] == [
+        "run.started",
+        "task.started",
+        "run.succeeded",
+    ]
+    assert seen[1].event["task"] == "t\u2028\x85"
+
+
+async def test_events_of_a_run_that_is_not_there_are_an_error(opened: Open, served: Served) -> None:
+    run = opened(served.unix).tenant("acme_corp").handle(UUID(int=0))
+
+    for follow in (False, True):
+        with pytest.raises(errors.RunNotFound):
+            _ = [event async for event in run.events(follow=follow)]
+
+
+@LEAVES_A_SOCKET
+@pytest.mark.usefixtures("left_sockets")
+async def test_events_are_followed_over_a_restart_of_the_daemon(
+    opened: Open, platform: HandMadePlatform, tmp_path: Path
+) -> None:
+    path = tmp_path / "insula.sock"
+    first_over, over = threading.Event(), threading.Event()
+
+    def two_lives() -> None:
+        with serving(platform, path):
+            listening.set()
+            first_over.wait(30)
+        with serving(platform, path):
+            over.wait(30)
+
+    listening = threading.Event()
+    thread = threading.Thread(target=two_lives)
+    thread.start()
+    await to_thread.run_sync(listening.wait, 30)
+    numbers = []
+    try:
+        run = await opened(f"unix://{path}", retries=0).tenant("acme_corp").start("slow")
+        async for event in run.events(follow=True):
+            numbers.append(event.number)
+            if not first_over.is_set():
+                first_over.set()
+                finish_soon(platform, run.id)
+    finally:
+        first_over.set()
+        over.set()
+        thread.join()
+
+    assert numbers == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["no/such", "a?b#c", "..", "Ä"])

@@ -28,23 +28,24 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
 
-_SUMMARY = [field.name for field in msgspec.structs.fields(RunSummary)]
 _TENANT_SUMMARY = [field.name for field in msgspec.structs.fields(TenantSummary)]
 
 
-class HandMadePlatform:
+class HandMadePlatform(HandMadeRuns):
     """Tenants and runs in memory, moved by hand.
 
     A run of workflow `quick` is over at once, one of `broken` has failed, any other waits.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.views: dict[TenantId, TenantView] = {}
-        self.runs: dict[TenantId, dict[UUID, RunView]] = {}
-        self.refuse: Exception | None = None
+        self.dead = HandMadeDead(self)
+        self.started: list[StartRun] = []
         self.draining = False
         self.report = ReloadReport(applied=True, generation=2, added=["globex"])
         self.reloads = 0
@@ -70,14 +71,8 @@ class HandMadePlatform:
         self.runs[tenant] = {}
         return view
 
-    def finish(self, tenant: str, run: UUID, **changes: Any) -> None:
-        """Move a run; without more it succeeds."""
-        changes = {"state": RunState.SUCCEEDED, "finished_at": datetime.now(UTC), **changes}
-        runs = self.runs[TenantId(tenant)]
-        runs[run] = msgspec.structs.replace(runs[run], **changes)
-
     def services(self) -> Services:
-        return Services(root=self, status=self.status, reload=self.reload)
+        return Services(root=self, dead=self.dead, status=self.status, reload=self.reload)
 
     def resolve(self, name: str) -> TenantId:
         for tenant, view in self.views.items():
@@ -92,13 +87,14 @@ class HandMadePlatform:
         for run in runs:
             if run.workflow not in {"quick", "slow", "broken"}:
                 raise errors.WorkflowNotFound(f"no workflow {run.workflow!r} is served here")
+        self.started += runs
         return [self._start(tenant, run) for run in runs]
 
     async def read_runs(self, tenant: TenantId, wanted: RunFilter, /) -> RunPage:
         found = [
-            RunSummary(**{name: getattr(run, name) for name in _SUMMARY})
+            RunSummary(**{name: getattr(run, name) for name in SUMMARY})
             for run in sorted(self.runs[tenant].values(), key=lambda run: run.id, reverse=True)
-            if wanted.state in {None, run.state}
+            if (wanted.states is None or run.state in wanted.states)
             and wanted.workflow in {None, run.workflow}
             and (wanted.since is None or run.created_at >= wanted.since)
             and (wanted.cursor is None or run.id < wanted.cursor)
@@ -188,6 +184,7 @@ class HandMadePlatform:
             tasks=[TaskView(name="load", state=TaskState.RUNNING, attempt=1, started_at=now)],
         )
         self.runs[tenant][view.id] = view
+        self.tell(view.id, "run.started")
         if run.workflow == "quick":
             self.finish(tenant, view.id, output=42, context={**run.input, "flights": 3})
         if run.workflow == "broken":

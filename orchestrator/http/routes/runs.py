@@ -34,7 +34,12 @@ Key = Annotated[
         required=False,
     ),
 ]
-State = Annotated[RunState | None, QueryParameter(name="state", required=False)]
+States = Annotated[
+    list[RunState] | None,
+    QueryParameter(
+        name="state", description="only in that state; may be given again", required=False
+    ),
+]
 """Named otherwise in the route: `state` is a word of Litestar's."""
 
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="runs on a page")]
@@ -75,7 +80,7 @@ async def start_runs(
 async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     services: Injected,
     tenant: FromPath[str],
-    in_state: State = None,
+    in_states: States = None,
     workflow: FromQuery[str | None] = None,
     since: Since = None,
     limit: Page = 50,
@@ -84,7 +89,8 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     """List runs, newest first."""
     if since is not None and since.tzinfo is None:
         raise InvalidRequest("`since`: a time needs its offset, for example 2026-01-31T09:00:00Z")
-    wanted = RunFilter(state=in_state, workflow=workflow, since=since, limit=limit, cursor=cursor)
+    states = tuple(in_states) if in_states else None
+    wanted = RunFilter(states=states, workflow=workflow, since=since, limit=limit, cursor=cursor)
     return await services.root.read_runs(services.root.resolve(tenant), wanted)
 
 
@@ -98,7 +104,7 @@ async def show_run(
 ) -> RunView:
     """Show everything about one run; with `wait` not before it has finished or the time is over."""
     known_as = services.root.resolve(tenant)
-    view = await services.root.read_run(known_as, _run_id(run))
+    view = await services.root.read_run(known_as, run_id(run))
     if wait and not view.state.finished:
         closing: anyio.Event = request.app.state.closing
         view = await _finished(services.root, known_as, view, wait=wait, closing=closing)
@@ -137,7 +143,8 @@ def _several(content: Any, key: str | None) -> list[StartRun]:
     return bodies.fit(content, StartRuns).runs
 
 
-def _run_id(text: str) -> UUID:
+def run_id(text: str) -> UUID:
+    """Return the run that a path names; InvalidRequest when it can not be one."""
     try:
         return UUID(text)
     except ValueError:

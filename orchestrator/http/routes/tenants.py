@@ -7,8 +7,9 @@ from litestar.params import FromPath, RawBody
 
 from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import CreateOperation, problems
-from orchestrator.model.api import CreateTenant, TenantList, TenantView
+from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
+from orchestrator.http.services import Services
+from orchestrator.model.api import CreateTenant, PauseView, SetPause, TenantList, TenantView
 
 
 @get("/v1/tenants", sync_to_thread=False, tags=["tenants"])
@@ -45,4 +46,42 @@ async def provision_tenant(services: Injected, tenant: FromPath[str]) -> TenantV
     return await services.root.provision(services.root.resolve(tenant))
 
 
-ROUTES = (list_tenants, create_tenant, show_tenant, provision_tenant)
+@post(
+    "/v1/tenants/{tenant:str}/pause",
+    status_code=200,
+    tags=["tenants"],
+    operation_class=PauseOperation,
+    responses=problems(403, 404, 422, 429, 503),
+)
+async def pause_tenant(services: Injected, tenant: FromPath[str], body: RawBody) -> PauseView:
+    """Let the tenant, or one of its workflows, start no more tasks; what runs goes on."""
+    return await _set_pause(services, tenant, body, paused=True)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/resume",
+    status_code=200,
+    tags=["tenants"],
+    operation_class=PauseOperation,
+    responses=problems(403, 404, 422, 429, 503),
+)
+async def resume_tenant(services: Injected, tenant: FromPath[str], body: RawBody) -> PauseView:
+    """Take a pause back: the tenant's, or that of one workflow."""
+    return await _set_pause(services, tenant, body, paused=False)
+
+
+async def _set_pause(services: Services, tenant: str, body: bytes, *, paused: bool) -> PauseView:
+    wanted = bodies.fit_optional(body, SetPause)
+    known_as = services.root.resolve(tenant)
+    await services.root.set_pause(known_as, wanted.workflow, paused=paused)
+    return PauseView(tenant=known_as, workflow=wanted.workflow, paused=paused)
+
+
+ROUTES = (
+    list_tenants,
+    create_tenant,
+    show_tenant,
+    provision_tenant,
+    pause_tenant,
+    resume_tenant,
+)

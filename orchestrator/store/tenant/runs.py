@@ -30,6 +30,7 @@ ACCEPTED_LATELY = _QUERIES["accepted_lately"]
 ENTRIES = _QUERIES["entries"]
 PAGE = _QUERIES["page"]
 READ = _QUERIES["read"]
+EXISTS = _QUERIES["exists"]
 HISTORY = _QUERIES["history"]
 
 DAY_SECONDS = 86_400
@@ -124,7 +125,7 @@ class Stored(Listed, frozen=True):
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs to list, newest first; `cursor` is the last id of the page before."""
 
-    state: RunState | None = None
+    states: tuple[RunState, ...] | None = None
     workflow: str | None = None
     since: datetime | None = None
     limit: int = 50
@@ -221,7 +222,7 @@ async def page(connection: Connection, schema: str, wanted: RunFilter) -> list[L
     """Return one page of runs, newest first."""
     rows = await connection.fetch(
         sql.bind(PAGE, schema),
-        wanted.state,
+        wanted.states,
         wanted.workflow,
         wanted.since,
         wanted.cursor,
@@ -236,7 +237,14 @@ async def read(connection: Connection, schema: str, run: UUID) -> Stored | None:
     return None if row is None else Stored(*row)
 
 
-async def history(connection: Connection, schema: str, run: UUID) -> list[Moment]:
-    """Return the run's journal, in order."""
-    rows = await connection.fetch(sql.bind(HISTORY, schema), run)
+async def exists(connection: Connection, schema: str, run: UUID) -> bool:
+    """Return whether there is such a run."""
+    return bool(await connection.fetchval(sql.bind(EXISTS, schema), run))
+
+
+async def history(
+    connection: Connection, schema: str, run: UUID, *, first: int = 0, limit: int | None = None
+) -> list[Moment]:
+    """Return the run's journal in order, from the flush on that holds entry `first`."""
+    rows = await connection.fetch(sql.bind(HISTORY, schema), run, first, limit)
     return [Moment(*row) for row in rows]

@@ -143,7 +143,7 @@ ORDER BY event.run_id, event.seq;
 SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.created_at,
        run.started_at, run.finished_at, run.key
 FROM tenant.wf_run AS run
-WHERE ($1::text IS NULL OR run.state = $1)
+WHERE ($1::text[] IS NULL OR run.state = ANY($1))
   AND ($2::text IS NULL OR run.workflow = $2)
   AND ($3::timestamptz IS NULL OR run.created_at >= $3)
   AND ($4::uuid IS NULL OR run.id < $4)
@@ -156,7 +156,14 @@ SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, ru
 FROM tenant.wf_run AS run
 WHERE run.id = $1;
 
+-- name: exists
+SELECT EXISTS (SELECT FROM tenant.wf_run AS run WHERE run.id = $1);
+
 -- name: history
+-- A run's journal, or its part from entry `$2` on: that entry may stand in the middle of a row.
 SELECT event.seq, event.at, event.epoch, event.node, event.entries FROM tenant.wf_event AS event
 WHERE event.run_id = $1
-ORDER BY event.seq;
+  AND event.seq >= coalesce((SELECT max(before.seq) FROM tenant.wf_event AS before
+                             WHERE before.run_id = $1 AND before.seq <= $2), 0)
+ORDER BY event.seq
+LIMIT $3;

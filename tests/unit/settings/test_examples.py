@@ -14,7 +14,15 @@ from orchestrator.settings.decode import describe
 from orchestrator.settings.lines import Lines
 from orchestrator.settings.lines import Path as Keys
 from orchestrator.settings.load import load
-from orchestrator.settings.model import RELOADS, Limits, Section, Settings, Tenant, Tier
+from orchestrator.settings.model import (
+    RELOADS,
+    Limits,
+    ScheduleSection,
+    Section,
+    Settings,
+    Tenant,
+    Tier,
+)
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = (ROOT / "config" / "insula.toml").read_text()
@@ -44,6 +52,8 @@ def test_the_complete_file_names_every_key() -> None:
         *(("tenants", "globex", key) for key in tenant_keys),
     }
     assert expected <= written
+    schedules = {path[4] for path in written if path[2:3] == ("schedules",) and path[4:]}
+    assert schedules >= set(ScheduleSection.__struct_fields__)
 
 
 def test_the_complete_file_shows_the_defaults(tmp_path: Path) -> None:
@@ -90,7 +100,7 @@ def test_the_reference_page_is_current() -> None:
 
 def test_every_key_is_described_and_says_what_a_reload_does() -> None:
     sections = [each.type for each in msgspec.structs.fields(Settings)]
-    kinds: list[type[Section]] = [Limits, Tenant]
+    kinds: list[type[Section]] = [Limits, ScheduleSection, Tenant]
     kinds += [each for each in sections if isinstance(each, type) and issubclass(each, Section)]
 
     for kind in kinds:

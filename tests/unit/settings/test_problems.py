@@ -105,11 +105,8 @@ drain_timeout = "2d"
             ),
         ),
         (
-            "[[tenants.a.schedules]]\nname = 'x'",
-            (
-                "1: tenants.a.schedules: is not served yet, and nothing is ignored silently;"
-                " take it out"
-            ),
+            "[tenants.a]\nshard = 'eu'",
+            "2: tenants.a.shard: is not served yet, and nothing is ignored silently; take it out",
         ),
         (
             "[shards.eu]\nurl = 'postgresql:///eu'",

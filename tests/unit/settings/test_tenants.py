@@ -69,7 +69,7 @@ def test_every_problem_of_a_request_is_named_with_its_path() -> None:
             "weight.deep": 2,
             "weight": 3,
             "name": "again",
-            "schedules": [],
+            "shard": "eu",
         },
     )
 
@@ -82,7 +82,7 @@ def test_every_problem_of_a_request_is_named_with_its_path() -> None:
         "limits.max_queue_length: must be a whole number, not 'many'",
         "limits.max_quue: unknown key; did you mean 'max_queue_length'?",
         "weight: must be a whole number, not a table",
-        "schedules: is not served yet, and nothing is ignored silently; take it out",
+        "shard: is not served yet, and nothing is ignored silently; take it out",
         (
             "aliases: 'not good' can not be an alias:"
             " an alias has only ASCII letters, digits, hyphens and underscores"

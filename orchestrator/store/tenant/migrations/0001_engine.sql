@@ -12,7 +12,8 @@ INSERT INTO tenant.wf_fence (epoch) VALUES (0);
 -- One row a run: what it was asked to do and how it ended. `epoch` is the owner that holds it in memory,
 -- 0 when nobody does. `rank` orders the queue: the time of arrival in milliseconds, earlier by a fixed span
 -- for each step of priority, so that urgent runs go first and no run waits for ever. `due_at` is when a
--- delayed or resting run is to be looked at. JSON is stored as text (json, not jsonb): written often, read
+-- delayed or resting run is to be looked at. `discarded_at` is when somebody gave a failed run up: it is no
+-- dead letter any more, unless it was retried since and has failed again. JSON is stored as text (json, not jsonb): written often, read
 -- rarely.
 CREATE TABLE tenant.wf_run (
     id uuid PRIMARY KEY,
@@ -34,11 +35,14 @@ CREATE TABLE tenant.wf_run (
     deadline_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at timestamptz,
-    finished_at timestamptz
+    finished_at timestamptz,
+    discarded_at timestamptz
 );
 CREATE UNIQUE INDEX wf_run_by_key ON tenant.wf_run (workflow, key) WHERE key IS NOT NULL;
 CREATE INDEX wf_run_live ON tenant.wf_run (state, rank) WHERE finished_at IS NULL;
 CREATE INDEX wf_run_due ON tenant.wf_run (due_at) WHERE finished_at IS NULL AND due_at IS NOT NULL;
+CREATE INDEX wf_run_dead ON tenant.wf_run (id)
+    WHERE state IN ('failed', 'dead') AND (discarded_at IS NULL OR discarded_at < finished_at);
 
 -- Messages to runs, until they are taken: the journal entry that takes one and its deletion are one commit.
 CREATE TABLE tenant.wf_signal (

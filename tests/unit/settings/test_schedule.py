@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orchestrator.model.errors import DefinitionError
 from orchestrator.settings.duration import Duration, dec_hook
-from orchestrator.workflow.schedule import (
+from orchestrator.settings.schedule import (
     MOST_COUNTED,
     MOST_FIRES,
     Decision,

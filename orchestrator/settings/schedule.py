@@ -40,6 +40,9 @@ MOST_FIRES = 100
 MOST_COUNTED = 10_000
 """Fires passed over are counted so far; beyond, their number is a lower bound."""
 
+Problem: TypeAlias = tuple[str, str]
+"""The key that is wrong, '' for all of them together, and the sentence."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SOME_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
@@ -86,9 +89,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     input: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        if problems := list(_problems(self)):
+        if found := list(_problems(self)):
+            problems = [sentence for _, sentence in found]
             raise DefinitionError(
-                f"schedule {self.id!r}: {'; '.join(problems)}", data={"problems": problems}
+                f"schedule {self.id!r}: {'; '.join(problems)}",
+                data={"problems": problems, "keys": [key for key, _ in found]},
             )
 
 
@@ -305,49 +310,56 @@ def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _problems(schedule: Schedule) -> Iterator[str]:
+def _problems(schedule: Schedule) -> Iterator[Problem]:
     for name in ("id", "workflow"):
         text = getattr(schedule, name)
         if not 0 < len(text) <= _NAME_CHARACTERS or "\0" in text:
-            yield f"{name} has 1 to {_NAME_CHARACTERS} characters and no NUL"
+            yield name, f"{name} has 1 to {_NAME_CHARACTERS} characters and no NUL"
     given = [name for name in ("cron", "every", "at") if getattr(schedule, name) is not None]
     if len(given) != 1:
-        yield f"give exactly one of cron, every and at, not {' and '.join(given) or 'none of them'}"
+        which = " and ".join(given) or "none of them"
+        yield "", f"give exactly one of cron, every and at, not {which}"
     for name, companion in (("timezone", "cron"), ("anchor", "every")):
         if getattr(schedule, name) is not None and companion not in given:
-            yield f"{name} goes with {companion} only"
+            yield name, f"{name} goes with {companion} only"
     yield from _choice_problems(schedule)
     yield from _time_problems(schedule)
     zone_problem = _zone_problem(schedule.timezone)
     if zone_problem:
-        yield zone_problem
+        yield "timezone", zone_problem
     elif schedule.cron is not None:
         yield from _cron_problems(schedule.cron, ZoneInfo(schedule.timezone or "UTC"))
 
 
-def _choice_problems(schedule: Schedule) -> Iterator[str]:
+def _choice_problems(schedule: Schedule) -> Iterator[Problem]:
     for name, known in (("overlap", get_args(Overlap)), ("catch_up", get_args(CatchUp))):
         if getattr(schedule, name) not in known:
-            yield f"{name} is one of {', '.join(known)}; got {getattr(schedule, name)!r}"
+            yield name, f"{name} is one of {', '.join(known)}; got {getattr(schedule, name)!r}"
     if not 1 <= schedule.catch_up_limit <= MOST_FIRES:
-        yield f"catch_up_limit is from 1 to {MOST_FIRES}; got {schedule.catch_up_limit}"
+        yield (
+            "catch_up_limit",
+            f"catch_up_limit is from 1 to {MOST_FIRES}; got {schedule.catch_up_limit}",
+        )
 
 
-def _time_problems(schedule: Schedule) -> Iterator[str]:
+def _time_problems(schedule: Schedule) -> Iterator[Problem]:
     for name, (least, most) in _SPANS.items():
         span: object = getattr(schedule, name)
         if span is None:
             continue
         if not isinstance(span, timedelta):
-            yield f'{name} is a Duration, for example Duration.parse("1h"); got {span!r}'
+            yield name, f'{name} is a Duration, for example Duration.parse("1h"); got {span!r}'
         elif not least <= span <= most:
-            yield f"{name} is from {least.seconds} s to {most.days} days; got {span}"
+            yield name, f"{name} is from {least.seconds} s to {most.days} days; got {span}"
     for name in ("anchor", "at"):
         moment: datetime | None = getattr(schedule, name)
         if moment is not None and moment.tzinfo is None:
-            yield f"{name} needs an offset from UTC, for example {moment.isoformat()}Z"
+            yield name, f"{name} needs an offset from UTC, for example {moment.isoformat()}Z"
         elif moment is not None and moment.year not in _YEARS:
-            yield f"{name} is in a year from {_YEARS.start} to {_YEARS.stop - 1}; got {moment}"
+            yield (
+                name,
+                f"{name} is in a year from {_YEARS.start} to {_YEARS.stop - 1}; got {moment}",
+            )
 
 
 def _zone_problem(name: str | None) -> str | None:
@@ -362,16 +374,16 @@ def _zone_problem(name: str | None) -> str | None:
     return f"timezone {name!r} is not an IANA time zone, for example Europe/Berlin"
 
 
-def _cron_problems(cron: str, zone: ZoneInfo) -> Iterator[str]:
+def _cron_problems(cron: str, zone: ZoneInfo) -> Iterator[Problem]:
     if len(cron) > _CRON_CHARACTERS:
-        yield f"cron has at most {_CRON_CHARACTERS} characters"
+        yield "cron", f"cron has at most {_CRON_CHARACTERS} characters"
     elif len(cron.split()) != len(_CRON_FIELDS):
-        yield f"cron {cron!r} must have five fields: {', '.join(_CRON_FIELDS)}"
+        yield "cron", f"cron {cron!r} must have five fields: {', '.join(_CRON_FIELDS)}"
     else:
         try:
             CronSim(cron, _SOME_TIME)
         except CronSimError as error:
-            yield f"cron {cron!r} has a {str(error).lower()}"
+            yield "cron", f"cron {cron!r} has a {str(error).lower()}"
             return
         if next(_cron_fires(cron, zone, _SOME_TIME), None) is None:
-            yield f"cron {cron!r} names a day that never comes"
+            yield "cron", f"cron {cron!r} names a day that never comes"

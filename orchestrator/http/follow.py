@@ -1,0 +1,124 @@
+"""Follows the events of one run to its end: what a text/event-stream is made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import anyio
+import msgspec
+import structlog
+from litestar.datastructures import State
+from litestar.response.sse import ServerSentEventMessage
+
+from orchestrator.engine import entries
+from orchestrator.http.services import Platform
+from orchestrator.model.api import EventView
+from orchestrator.model.errors import InsulaError, InvalidRequest, Unavailable
+from orchestrator.model.ids import TenantId
+
+log = structlog.get_logger(__name__)
+
+EVENT_STREAM = "text/event-stream"
+FOLLOWERS = 100
+"""Streams at a time. Each looks into the database a few times a second."""
+
+FIRST_LOOK, SLOWEST_LOOK = 0.2, 1.0
+"""Seconds between two looks for more: short after an event, then ever longer."""
+
+KEEP_ALIVE = 10.0
+"""Seconds of silence after which a comment shows that both ends are there."""
+
+_LAST = {
+    kind.__struct_config__.tag
+    for kind in (entries.RunSucceeded, entries.RunFailed, entries.RunCancelled, entries.RunDied)
+}
+
+
+class Follower:
+    """One stream; it ends when the run has finished, when the server does, or when a look fails.
+
+    Each look begins with the event that was seen last: it tells whether the run has finished, also
+    to one who comes back and has seen everything. A caller that was cut off asks again from there.
+    """
+
+    def __init__(
+        self, root: Platform, tenant: TenantId, run: UUID, after: int, state: State
+    ) -> None:
+        self._root = root
+        self._tenant = tenant
+        self._run = run
+        self._seen = after
+        self._closing: anyio.Event = state.closing
+        self._followers: set[Follower] = state.followers
+        self._pending: list[EventView] = []
+        self._finished = False
+
+    async def begin(self) -> bool:
+        """Take the first look; False when there is nothing to follow any more.
+
+        Raises RunNotFound, InvalidRequest when the run has no such event, and Unavailable when
+        there are too many followers.
+        """
+        if len(self._followers) >= FOLLOWERS:
+            raise Unavailable(
+                f"{FOLLOWERS} events are followed already",
+                hint="ask for the list with `Accept: application/json` meanwhile",
+                retry_after=5.0,
+            )
+        before = self._seen
+        found = await self._look()
+        if before >= 0 and not found:
+            raise InvalidRequest(f"run {self._run} has no event {before}")
+        return bool(self._pending) or not self._finished
+
+    async def events(self) -> AsyncIterator[EventView | None]:
+        """Yield event after event; None stands for a silence."""
+        self._followers.add(self)
+        try:
+            quiet, pause = 0.0, FIRST_LOOK
+            while not self._closing.is_set():
+                pending, self._pending = self._pending, []
+                for event in pending:
+                    yield event
+                if pending:
+                    quiet, pause = 0.0, FIRST_LOOK
+                elif self._finished:
+                    return
+                elif quiet >= KEEP_ALIVE:
+                    yield None
+                    quiet = 0.0
+                with anyio.move_on_after(0 if self._finished else pause):
+                    await self._closing.wait()
+                quiet, pause = quiet + pause, min(pause * 1.5, SLOWEST_LOOK)
+                await self._look()
+        except InsulaError as error:
+            # The answer has begun, so the caller hears of it when it asks again.
+            log.warning("events.cut_off", run=str(self._run), error=str(error))
+        finally:
+            self._followers.discard(self)
+
+    async def _look(self) -> bool:
+        # Only the pause is cut short, never a look: that one is a query of the tenant's.
+        with anyio.CancelScope(shield=True):
+            found = await self._root.read_events(self._tenant, self._run, max(self._seen - 1, -1))
+        self._pending = [event for event in found if event.number > self._seen]
+        if found:
+            self._seen = max(self._seen, found[-1].number)
+            self._finished = found[-1].event.get("event") in _LAST
+        return bool(found)
+
+
+async def as_messages(
+    events: AsyncIterator[EventView | None],
+) -> AsyncIterator[ServerSentEventMessage]:
+    """Yield events as the messages of a text/event-stream."""
+    async for event in events:
+        if event is None:
+            yield ServerSentEventMessage(data=None, comment="still here")
+        else:
+            yield ServerSentEventMessage(
+                id=event.number,
+                event=str(event.event.get("event", "event")),
+                data=msgspec.json.encode(event),
+            )

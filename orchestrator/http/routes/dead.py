@@ -1,0 +1,49 @@
+"""Dead letters: the runs that failed for good, until somebody retries them or gives them up."""
+
+from __future__ import annotations
+
+from litestar import get, post
+from litestar.params import FromPath, RawBody
+
+from orchestrator.http import body as bodies
+from orchestrator.http.injected import Injected
+from orchestrator.http.openapi import DeadOperation, problems
+from orchestrator.http.routes.runs import Cursor, Page
+from orchestrator.model.api import DeadReport, DeadSelection, RunPage
+
+
+@get("/v1/tenants/{tenant:str}/dead", tags=["dead letters"], responses=problems(404, 422, 503))
+async def list_dead(
+    services: Injected, tenant: FromPath[str], limit: Page = 50, cursor: Cursor = None
+) -> RunPage:
+    """List the runs that failed or were parked as poison and are not discarded, newest first."""
+    return await services.dead.read(services.root.resolve(tenant), limit=limit, cursor=cursor)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/dead/replay",
+    status_code=200,
+    tags=["dead letters"],
+    operation_class=DeadOperation,
+    responses=problems(403, 404, 422, 429, 503),
+)
+async def replay_dead(services: Injected, tenant: FromPath[str], body: RawBody) -> DeadReport:
+    """Retry dead letters: those named, or the oldest 1,000."""
+    wanted = bodies.fit_optional(body, DeadSelection)
+    return await services.dead.replay(services.root.resolve(tenant), wanted.runs)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/dead/discard",
+    status_code=200,
+    tags=["dead letters"],
+    operation_class=DeadOperation,
+    responses=problems(403, 404, 422, 503),
+)
+async def discard_dead(services: Injected, tenant: FromPath[str], body: RawBody) -> DeadReport:
+    """Give dead letters up, those named or the oldest 1,000: they are not listed any more."""
+    wanted = bodies.fit_optional(body, DeadSelection)
+    return await services.dead.discard(services.root.resolve(tenant), wanted.runs)
+
+
+ROUTES = (list_dead, replay_dead, discard_dead)
