@@ -105,12 +105,17 @@ class TaskResumed(Entry, frozen=True, tag="task.resumed"):
 
 
 class StepDone(Entry, frozen=True, tag="step.done"):
-    """`ctx.step` number `step` of the task returned."""
+    """`ctx.step` number `step` of the task returned.
+
+    Here and below, `branch` tells durable calls apart that are made side by side: each task of the
+    event loop that makes any is a branch, in the order of their first calls, and counts its own.
+    """
 
     task: str
     step: int
     name: str
     value: msgspec.Raw
+    branch: int = 0
 
 
 class SleepSet(Entry, frozen=True, tag="sleep.set"):
@@ -119,6 +124,7 @@ class SleepSet(Entry, frozen=True, tag="sleep.set"):
     task: str
     step: int
     due_at: datetime
+    branch: int = 0
 
 
 class SignalAwaited(Entry, frozen=True, tag="signal.awaited"):
@@ -128,6 +134,7 @@ class SignalAwaited(Entry, frozen=True, tag="signal.awaited"):
     step: int
     name: str
     due_at: datetime | None = None
+    branch: int = 0
 
 
 class SignalTaken(Entry, frozen=True, tag="signal.taken"):
@@ -138,6 +145,7 @@ class SignalTaken(Entry, frozen=True, tag="signal.taken"):
     name: str
     signal: UUID
     payload: msgspec.Raw
+    branch: int = 0
 
 
 class SignalMissed(Entry, frozen=True, tag="signal.missed"):
@@ -146,6 +154,7 @@ class SignalMissed(Entry, frozen=True, tag="signal.missed"):
     task: str
     step: int
     name: str
+    branch: int = 0
 
 
 class ChildStarted(Entry, frozen=True, tag="child.started"):
@@ -156,6 +165,7 @@ class ChildStarted(Entry, frozen=True, tag="child.started"):
     child: UUID
     workflow: str
     on_close: OnClose = "cancel"
+    branch: int = 0
 
 
 class ChildEnded(Entry, frozen=True, tag="child.ended"):
@@ -167,6 +177,7 @@ class ChildEnded(Entry, frozen=True, tag="child.ended"):
     state: str
     output: msgspec.Raw
     error: Failure | None = None
+    branch: int = 0
 
 
 class ItemDone(Entry, frozen=True, tag="item.done"):
@@ -177,6 +188,7 @@ class ItemDone(Entry, frozen=True, tag="item.done"):
     name: str
     item: int
     value: msgspec.Raw
+    branch: int = 0
 
 
 class RunSucceeded(Entry, frozen=True, tag="run.succeeded"):

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from orchestrator.engine import outcome
-from orchestrator.engine.durable import Durable, NonDeterminism, Parked
-from orchestrator.engine.entries import TaskParked
+from orchestrator.engine.durable import Durable, Parked
 from orchestrator.engine.failures import AttemptTimeout, TaskExited
 from orchestrator.engine.outcome import Outcome
 from orchestrator.workflow.context import Context
@@ -33,6 +33,7 @@ async def execute(
     A sync task runs in a worker thread. At its timeout the thread is left to itself: Python can not
     stop it, but its context no longer reaches the database.
     """
+    mine = asyncio.current_task()
     seconds = task.timeout.total_seconds() if task.timeout else math.inf
     deadline = anyio.CancelScope(deadline=anyio.current_time() + seconds)
     try:
@@ -41,31 +42,46 @@ async def execute(
             durable.check_finished()
             return outcome.succeeded(returned, ctx.changes)
         return _failure(AttemptTimeout(f"the attempt took longer than {seconds:g} s"), task)
-    except asyncio.CancelledError as error:
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and _running_task() is not mine:
+            raise  # nobody raised it: this coroutine is being thrown away
         if anyio.current_effective_deadline() == -math.inf:
-            raise
-        return _failure(TaskExited(f"the task was cancelled from inside: {error!r}"), task)
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # noqa: BLE001 - user code may raise anything
-        return _ending(error, task)
+            # The engine stops, or the run has ended: what the task makes of that is no outcome.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        return _ending(error, task, durable)
     finally:
         ctx.close()
 
 
-def _ending(error: BaseException, task: AnyTask) -> Outcome:
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _ending(error: BaseException, task: AnyTask, durable: Durable) -> Outcome:
     """Return what an exception means: a wait, a divergence, or a failed attempt."""
+    if durable.diverged is not None:
+        return outcome.Diverged(durable.diverged)
     match error:
-        case Parked(wait=wait):
-            return outcome.Waiting(wait)
-        case NonDeterminism():
-            return outcome.Diverged(str(error))
+        case Parked():
+            return outcome.Waiting(durable.waits_for)
         case BaseExceptionGroup():
-            return _waiting(error) or _failure(error, task)
-        case SystemExit() | KeyboardInterrupt():
-            return _failure(TaskExited(f"the task ended the program: {error!r}"), task)
+            # A call of a task group that waits does not hide that another one failed.
+            _, others = error.split(Parked)
+            return _failure(others, task) if others else outcome.Waiting(durable.waits_for)
+        case SystemExit() | KeyboardInterrupt() | GeneratorExit():
+            return _failure(TaskExited(f"the task ended the program: {_told(error)}"), task)
+        case asyncio.CancelledError():
+            return _failure(TaskExited("the task was cancelled from inside"), task)
         case _:
             return _failure(error, task)
+
+
+def _told(error: BaseException) -> str:
+    described = outcome.describe(error)
+    return f"{described.type}: {described.message}"
 
 
 async def _call(
@@ -75,29 +91,6 @@ async def _call(
     if task.is_async:
         return await call()
     return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
-
-
-def _waiting(group: BaseExceptionGroup[BaseException]) -> Outcome | None:
-    """Return what concurrent durable calls wait for together; None when one of them failed."""
-    waits, others = group.split(Parked)
-    if waits is None or others is not None:
-        return None
-    found = [error.wait for error in _leaves(waits) if isinstance(error, Parked)]
-    due = [wait.due_at for wait in found if wait.due_at is not None]
-    return outcome.Waiting(
-        TaskParked(
-            task=found[0].task,
-            due_at=min(due, default=None),
-            signals=[name for wait in found for name in wait.signals],
-            children=[child for wait in found for child in wait.children],
-        )
-    )
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
 
 
 def _failure(error: BaseException, task: AnyTask) -> Outcome:

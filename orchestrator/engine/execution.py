@@ -272,6 +272,11 @@ class Execution:
         return self.shape is not None
 
     @property
+    def over(self) -> bool:
+        """True when no attempt may do anything more: finished, or blocked until somebody helps."""
+        return self.state.finished or self.state is RunState.BLOCKED
+
+    @property
     def mismatch(self) -> str | None:
         """Why the code here can not continue the run, or None when it can."""
         if self.shape in (None, self.workflow.graph.shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import anyio
 
@@ -14,6 +15,7 @@ from orchestrator.engine.intake import Accepted
 from orchestrator.engine.table import Table
 from orchestrator.model.api import StartRun
 from orchestrator.store.tenant.journal import NewRun
+from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import ChildRequest
 
 
@@ -58,3 +60,7 @@ class Port:
         )
         (accepted,) = self._accept([run])
         return accepted.row(epoch=0, now=self.now, parent=parent.id)
+
+    async def end_of(self, run: UUID) -> RunEnd | None:
+        """Return how a run ended; None when it has not, or is not there."""
+        return await self._table.end_of(run)

@@ -15,9 +15,12 @@ from orchestrator.model.states import TaskState
 
 NULL = msgspec.Raw(b"null")
 
+Place = tuple[int, int]
+"""Of a durable call in its task: the branch and the number in it."""
+
 
 class Step:
-    """One durable call inside a task, by its place in the order of calls.
+    """One durable call inside a task, by its place among them.
 
     `done` when it needs not be made again; `value` is its JSON result, `error` what it raises
     instead. `items` holds the results of a map by item.
@@ -63,7 +66,7 @@ class TaskProgress:
         self.error: Failure | None = None
         self.due_at: datetime | None = None
         self.wait: entries.TaskParked | None = None
-        self.steps: list[Step] | None = None
+        self.steps: dict[Place, Step] | None = None
 
     @property
     def rested(self) -> bool:
@@ -82,55 +85,44 @@ class TaskProgress:
         self.__init__()  # type: ignore[misc]  # the same object stays in the run's table
         self.attempt = attempt
 
-    def step(self, number: int) -> Step | None:
+    def step(self, place: Place) -> Step | None:
         """Return the durable call at that place, if it was ever made."""
-        steps = self.steps
-        return steps[number] if steps is not None and number < len(steps) else None
+        return None if self.steps is None else self.steps.get(place)
 
     def apply(self, entry: AnyStepEntry) -> None:
         """Let one durable call change the memory of the task."""
         match entry:
-            case entries.StepDone(step=number, name=name, value=value):
-                self._finish(self._at(number, "step", name), value)
-            case entries.SleepSet(step=number, due_at=due_at):
-                self._at(number, "sleep", "").due_at = due_at
-            case entries.SignalAwaited(step=number, name=name, due_at=due_at):
-                self._at(number, "signal", name).due_at = due_at
-            case entries.SignalTaken(step=number, name=name, payload=payload):
-                self._finish(self._at(number, "signal", name), payload)
-            case entries.SignalMissed(step=number, name=name):
-                step = self._at(number, "signal", name)
+            case entries.StepDone(name=name, value=value):
+                self._finish(self._at(entry, "step", name), value)
+            case entries.SleepSet(due_at=due_at):
+                self._at(entry, "sleep", "").due_at = due_at
+            case entries.SignalAwaited(name=name, due_at=due_at):
+                self._at(entry, "signal", name).due_at = due_at
+            case entries.SignalTaken(name=name, payload=payload):
+                self._finish(self._at(entry, "signal", name), payload)
+            case entries.SignalMissed(name=name):
+                step = self._at(entry, "signal", name)
                 step.done = step.missed = True
-            case entries.ItemDone(step=number, name=name, item=item, value=value):
-                self._at(number, "map", name).items[item] = value
-            case entries.ChildStarted() | entries.ChildEnded():
-                self._apply_to_child(entry)
+            case entries.ItemDone(name=name, item=item, value=value):
+                self._at(entry, "map", name).items[item] = value
+            case entries.ChildStarted(child=child, workflow=workflow):
+                step = self._at(entry, "child", workflow)
+                step.child, step.done = child, True
+            case entries.ChildEnded(child=child, output=output, error=error):
+                step = self._at(entry, "wait", str(child))
+                step.error = error
+                self._finish(step, output)
             case _:
                 assert_never(entry)
-
-    def _apply_to_child(self, entry: entries.ChildStarted | entries.ChildEnded) -> None:
-        if isinstance(entry, entries.ChildStarted):
-            step = self._at(entry.step, "child", entry.workflow)
-            step.child = entry.child
-            step.done = True
-        else:
-            step = self._at(entry.step, "wait", str(entry.child))
-            step.error = entry.error
-            self._finish(step, entry.output)
 
     def _finish(self, step: Step, value: msgspec.Raw) -> None:
         step.value = value
         step.done = True
 
-    def _at(self, number: int, kind: str, name: str) -> Step:
-        """Return the call at that place, made now if need be.
-
-        Concurrent calls may end out of order.
-        """
+    def _at(self, entry: AnyStepEntry, kind: str, name: str) -> Step:
         if self.steps is None:
-            self.steps = []
-        while len(self.steps) <= number:
-            self.steps.append(Step("", ""))
-        step = self.steps[number]
-        step.kind, step.name = kind, name
-        return step
+            self.steps = {}
+        place = entry.branch, entry.step
+        if place not in self.steps:
+            self.steps[place] = Step(kind, name)
+        return self.steps[place]

@@ -246,6 +246,10 @@ class Table:
         else:
             self.wake()
 
+    async def end_of(self, run: UUID) -> RunEnd | None:
+        """Return how a run ended; None when it has not, or is not there."""
+        return next(iter(await self._owned.ended([run])), None)
+
     # -- single runs -------------------------------------------------------------------
 
     async def _fetch_asked(self) -> None:
