@@ -30,6 +30,7 @@ from orchestrator.store.tenant.runs import Claims
 from supervisors.ground import Ground
 from supervisors.messages import (
     ChangeRun,
+    ChangeSchedule,
     Message,
     RepeatRun,
     SendSignal,
@@ -172,6 +173,8 @@ class TenantSupervisor:
                 engine.fork(run, task, repeated)
             case SetPause(workflow=workflow, paused=paused, reply=done):
                 engine.set_pause(workflow, done, paused=paused)
+            case ChangeSchedule(ask=ask):
+                engine.schedules.ask(ask)
             case _:
                 assert_never(message)
 

@@ -15,7 +15,7 @@ from orchestrator.engine.plan import Plan, plan
 from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
-from orchestrator.store.tenant.journal import ChangedRun, Logged, NewRun
+from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
 from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 
@@ -45,6 +45,7 @@ class Drained(msgspec.Struct, frozen=True):
     children: list[NewRun]
     taken: list[tuple[UUID, UUID]]
     nudged: UUID | None
+    fired: Fired | None = None
 
 
 class Execution:
@@ -70,6 +71,7 @@ class Execution:
         "ended",
         "epoch",
         "error",
+        "fired",
         "id",
         "inbox",
         "input",
@@ -106,6 +108,7 @@ class Execution:
         self._children: list[NewRun] = []
         self._taken: list[tuple[UUID, UUID]] = []
         self._new = row if isinstance(row, NewRun) else None
+        self.fired: Fired | None = None
         self._dirty = False
         self._reopened = False
         self._row_state = None if isinstance(row, NewRun) else row.state
@@ -335,7 +338,8 @@ class Execution:
             new = msgspec.structs.replace(new, state=self.state, epoch=self.epoch)
         children, self._children = self._children, []
         taken, self._taken = self._taken, []
-        return Drained(new, changed, logged, children, taken, nudged)
+        fired, self.fired = self.fired, None
+        return Drained(new, changed, logged, children, taken, nudged, fired)
 
     def effects(self) -> list[Callable[[], None]]:
         """Take what waits for the flush that `drain` was called for."""
