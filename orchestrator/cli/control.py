@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
@@ -54,7 +53,9 @@ def pause(door: Door, tenant: TenantArgument, run: RunArgument, reason: Reason =
 
     Example: insula run pause acme_corp RUN
     """
-    _change(door, tenant, run, lambda handle: handle.pause(reason=reason))
+    state = _change(door, tenant, run, lambda handle: handle.pause(reason=reason))
+    if state is not RunState.PAUSED:
+        output.say("it is paused once the tasks that are under way have ended")
 
 
 def resume(door: Door, tenant: TenantArgument, run: RunArgument, reason: Reason = "") -> None:
@@ -107,15 +108,14 @@ def signal(
         output.say(f"sent {output.line(name)} to {handle.id}")
 
 
-def _change(door: Door, tenant: str, run: str, act: Callable[[SyncRunHandle], RunState]) -> None:
+def _change(
+    door: Door, tenant: str, run: str, act: Callable[[SyncRunHandle], RunState]
+) -> RunState:
     with door.open() as client:
         handle = client.tenant(tenant).handle(run)
         state = act(handle)
-    _print_state(door, handle.id, state)
-
-
-def _print_state(door: Door, run: UUID, state: RunState) -> None:
     if door.json:
-        output.document({"id": run, "state": state})
+        output.document({"id": handle.id, "state": state})
     else:
         typer.echo(str(state))
+    return state
