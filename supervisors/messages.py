@@ -9,6 +9,7 @@ from uuid import UUID
 
 from orchestrator.engine.control import Verb
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.schedules import AskSchedule
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
@@ -66,7 +67,20 @@ class SetPause:
     deadline: float
 
 
-Message = Submit | SendSignal | ChangeRun | RepeatRun | SetPause
+@dataclass(frozen=True, slots=True)
+class ChangeSchedule:
+    """Pause, resume or fire a schedule; answered with the run that it starts."""
+
+    ask: AskSchedule
+    deadline: float
+
+    @property
+    def reply(self) -> Reply[list[Started]]:
+        """Whom to answer."""
+        return self.ask.reply
+
+
+Message = Submit | SendSignal | ChangeRun | RepeatRun | SetPause | ChangeSchedule
 
 
 class Stop(StrEnum):

@@ -23,6 +23,7 @@ from structlog.contextvars import bound_contextvars
 from orchestrator.engine.control import Verb
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.schedules import AskSchedule, ScheduleVerb
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.errors import (
     DeadlineExceeded,
@@ -48,6 +49,7 @@ from supervisors.guard import guard
 from supervisors.idle import victim
 from supervisors.messages import (
     ChangeRun,
+    ChangeSchedule,
     Message,
     RepeatRun,
     SendSignal,
@@ -207,6 +209,14 @@ class RootSupervisor:
         """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
         reply: Reply[None] = Reply()
         await self._ask(tenant, SetPause(workflow, paused, reply, self._deadline()), reply)
+
+    async def change_schedule(
+        self, tenant: TenantId, name: str, verb: ScheduleVerb
+    ) -> list[Started]:
+        """Pause, resume or fire a schedule and return what it starts; ScheduleNotFound."""
+        reply: Reply[list[Started]] = Reply()
+        message = ChangeSchedule(AskSchedule(name, verb, reply), self._deadline())
+        return await self._ask(tenant, message, reply)
 
     def _deadline(self) -> float:
         return self._ground.clock.monotonic() + REPLY_SECONDS

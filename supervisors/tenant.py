@@ -22,7 +22,7 @@ from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DeadlineExceeded
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Target, connect
-from orchestrator.store.control import leases
+from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
@@ -30,6 +30,7 @@ from orchestrator.store.tenant.runs import Claims
 from supervisors.ground import Ground
 from supervisors.messages import (
     ChangeRun,
+    ChangeSchedule,
     Message,
     RepeatRun,
     SendSignal,
@@ -173,6 +174,8 @@ class TenantSupervisor:
                 engine.fork(run, task, repeated)
             case SetPause(workflow=workflow, paused=paused, reply=done):
                 engine.set_pause(workflow, done, paused=paused)
+            case ChangeSchedule(ask=ask):
+                engine.schedules.ask(ask)
             case _:
                 assert_never(message)
 
@@ -226,7 +229,8 @@ class TenantSupervisor:
                     wake_at=self._wake_at,
                     reason="timer",
                 )
-        self._slot.held = None
+                self._slot.held = None
+                await tenants.touch(control, [self._tenant])
         log.info("tenant.dormant", epoch=epoch, wake_at=self._wake_at)
 
     @asynccontextmanager

@@ -13,7 +13,8 @@ import typer
 
 from orchestrator.cli import output
 from orchestrator.client.client import SyncClient
-from orchestrator.model.errors import InsulaError
+from orchestrator.model.errors import ConfigError, InsulaError
+from orchestrator.settings import lenient
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import find_config, load
 
@@ -48,18 +49,32 @@ class Door:
     json: bool = False
 
     def open(self) -> SyncClient:
-        """Return a client of the daemon; ConfigError when the configuration does not say where."""
+        """Return a client of the daemon; ConfigError when the configuration is not there.
+
+        One that is broken is read as far as it tells where the daemon is, with a warning.
+        """
         # No retries: who types a command rather hears at once that nobody answers.
         return SyncClient(self._address(), retries=0)
 
     def _address(self) -> str:
         if self.url is not None:
             return self.url
-        path = self.socket
-        if path is None:
-            snapshot = load(find_config(self.config, Path.cwd()), os.environ)
-            path = control_socket(snapshot.runtime_dir)
+        path = self.socket or control_socket(self._runtime_dir())
         return f"unix://{path.absolute()}"
+
+    def _runtime_dir(self) -> Path:
+        config = find_config(self.config, Path.cwd())
+        try:
+            return load(config, os.environ).runtime_dir
+        except ConfigError as error:
+            # A name that was misspelt must not lead to the daemon of the default directory.
+            if config is not None and not config.exists():
+                raise
+            found = lenient.runtime_dir(config, os.environ)
+            first, *others = error.problems
+            more = f" (and {len(others)} more problems)" if others else ""
+            output.say(f"warning: {output.line(first)}{more}; the daemon is looked for in {found}")
+            return found
 
 
 def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:

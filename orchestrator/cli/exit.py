@@ -48,6 +48,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.TenantExists: FAILED,
     errors.TenantSuspended: NOT_ALLOWED,
     errors.QuotaExceeded: QUOTA,
+    errors.ScheduleNotFound: NOT_FOUND,
     errors.RoleConflict: FAILED,
     errors.MigrationFailed: FAILED,
     errors.MigrationChecksumMismatch: FAILED,

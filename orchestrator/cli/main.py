@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from typer.main import get_command
 
-from orchestrator.cli import node, output, runs, serve, tenants
+from orchestrator.cli import control, dead, events, node, output, runs, serve, tenants
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.model.errors import InsulaError
 
@@ -20,12 +20,14 @@ def build() -> typer.Typer:
     app = _group("Insula: durable workflows for many tenants on PostgreSQL.")
     serve.register(app)
     node.register(app)
-    for name, module, purpose in (
-        ("tenant", tenants, "Create, list and show tenants."),
-        ("run", runs, "Start, list and show runs."),
+    for name, modules, purpose in (
+        ("tenant", [tenants], "Create, list, show and pause tenants."),
+        ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
+        ("dead", [dead], "See to the runs that failed for good."),
     ):
         group = _group(purpose)
-        module.register(group)
+        for module in modules:
+            module.register(group)
         app.add_typer(group, name=name)
     return app
 

@@ -25,7 +25,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(door: Door) -> None:
-    """Show the daemon at a glance."""
+    """Show the daemon at a glance.
+
+    Example: insula status
+    """
     with door.open() as client:
         found = client.status()
     if door.json:
@@ -35,7 +38,10 @@ def status(door: Door) -> None:
 
 
 def reload(door: Door, wait: Wait = False) -> int:
-    """Have the daemon read its configuration again. All of it is applied, or nothing."""
+    """Have the daemon read its configuration again. All of it is applied, or nothing.
+
+    Example: insula reload --wait
+    """
     with door.open() as client:
         if not wait:
             accepted = client.send(calls.reload_unattended())

@@ -20,7 +20,8 @@ _CLI = """\
 
 Results go to stdout, everything for people to stderr. A table is drawn on a terminal and has plain
 aligned columns elsewhere; `--json` prints exactly one JSON document instead, also for an error:
-`{"error": {"code": …, "detail": …, "hint": …, "data": …}}`.
+`{"error": {"code": …, "detail": …, "hint": …, "data": …}}`. Only `run events --follow --json`
+prints one for each event, as a line of its own.
 
 An error is a line `error[code]: sentence` on stderr, and a line `hint: …` when something can be
 done about it. The codes are listed in [Errors](errors.md). The exit code tells a script what kind
@@ -34,9 +35,11 @@ _DOOR = """
 ## Reaching the daemon
 
 Every command but `serve` and `check` talks to the daemon over its control socket. It is found as
-`serve` finds it, so the configuration that `--config` names (or `./config/insula.toml`, or the
-defaults) must be valid; with `--socket` or `--url` it is not read. The socket belongs to the
-daemon's user and group, mode 0660: who may open it may do everything. All these commands take:
+`serve` finds it, by the configuration that `--config` names (or `./config/insula.toml`, or the
+defaults); with `--socket` or `--url` that is not read. A configuration that is broken is read as
+far as it tells `node.runtime_dir`, with a warning, since the daemon still serves the last whole
+one. The socket belongs to the daemon's user and group, mode 0660: who may open it may do
+everything. All these commands take:
 
 | option | meaning |
 |---|---|
@@ -87,7 +90,9 @@ def _commands(command: Any, path: str, shared: Set[str]) -> Iterator[str]:
         return
     usage = [p.metavar for p in command.params if p.param_type_name == "argument"]
     yield f"\n## `{' '.join([path, *usage])}`\n"
-    yield " ".join(command.help.split())
+    purpose, _, example = command.help.partition("\n\nExample: ")
+    yield " ".join(purpose.split())
+    yield f"\n```\n{' '.join(example.split())}\n```"
     talks = shared <= {each.name for each in command.params}
     own = [each for each in command.params if not (talks and each.name in {*shared, "config"})]
     if own:

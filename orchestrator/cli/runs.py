@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -13,8 +15,8 @@ from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
 from orchestrator.cli.follow import follow
 from orchestrator.cli.tenants import TenantArgument
-from orchestrator.client.sync import SyncTenantClient
-from orchestrator.model.api import Failure, RunSummary, RunView, TaskView
+from orchestrator.client.sync import SyncRunHandle
+from orchestrator.model.api import Failure, RunPage, RunSummary, RunView, TaskView
 from orchestrator.model.states import RunState
 
 PAGE = 1000
@@ -31,6 +33,13 @@ Key = Annotated[
 Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="The queue to wait in.")]
 Priority = Annotated[
     int, typer.Option(metavar="N", min=0, max=9, help="0 to 9; higher goes first.")
+]
+Delay = Annotated[str | None, typer.Option(metavar="TIME", help="Begin after a while: 5m.")]
+At = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Begin not before a time: 2026-01-31T09:00.")
+]
+Deadline = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Fail it when it has not ended in a while: 1h.")
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")]
 State = Annotated[RunState | None, typer.Option(help="Only runs in that state.")]
@@ -58,15 +67,28 @@ def start(  # noqa: PLR0913 - one parameter for each option
     key: Key = None,
     queue: Queue = None,
     priority: Priority = 0,
+    delay: Delay = None,
+    at: At = None,
+    deadline: Deadline = None,
     wait: Wait = False,
 ) -> int:
-    """Start a run and print its id. With --wait the result too, and exit 1 if it failed."""
+    """Start a run and print its id. With --wait the result too, and exit 1 if it failed.
+
+    Example: insula run start acme_corp monthly_report --input '{"month": 1}' --wait
+    """
+    if delay and at:
+        raise typer.BadParameter("give one of --delay and --at", param_hint="--at")
     content = values.read_input(input)
+    when = {
+        "delay": values.read_while(delay, "--delay"),
+        "at": values.read_time(at, "--at"),
+        "deadline": values.read_while(deadline, "--deadline"),
+    }
+    options: dict[str, Any] = {"key": key, "queue": queue, "priority": priority, **when}
     with door.open() as client:
-        place = client.tenant(tenant)
-        run = place.start(workflow, content, key=key, queue=queue, priority=priority)
+        run = client.tenant(tenant).start(workflow, content, **options)
         if not wait:
-            _print_started(door, {"id": run.id, "state": run.state, "known": run.known})
+            print_started(door, run)
             return DONE
         if not door.json:
             typer.echo(str(run.id))
@@ -82,11 +104,14 @@ def list_runs(
     since: Since = None,
     limit: Limit = 50,
 ) -> None:
-    """List a tenant's runs, newest first."""
+    """List a tenant's runs, newest first.
+
+    Example: insula run list acme_corp --state failed --since 2h
+    """
     filters: dict[str, Any] = {"state": state, "workflow": workflow}
     filters["since"] = values.read_since(since) if since else None
     with door.open() as client:
-        runs, more = _read(client.tenant(tenant), limit, filters)
+        runs, more = read_pages(partial(client.tenant(tenant).runs, **filters), limit)
     if door.json:
         output.document({"runs": runs, "more": more})
         return
@@ -100,9 +125,17 @@ def list_runs(
 
 
 def show(door: Door, tenant: TenantArgument, run: RunArgument) -> None:
-    """Show everything about one run: its tasks, times, result and error."""
+    """Show everything about one run: its tasks, times, result and error.
+
+    Example: insula run show acme_corp RUN
+    """
     with door.open() as client:
         view = client.tenant(tenant).run(run)
+    print_run(door, view)
+
+
+def print_run(door: Door, view: RunView) -> None:
+    """Print everything about one run."""
     if door.json:
         output.document(view)
         return
@@ -118,24 +151,24 @@ def show(door: Door, tenant: TenantArgument, run: RunArgument) -> None:
         typer.echo(f"\nerror\n{_traceback(view.error)}")
 
 
-def _read(
-    tenant: SyncTenantClient, limit: int, filters: dict[str, Any]
-) -> tuple[list[RunSummary], bool]:
-    page = tenant.runs(limit=min(limit, PAGE), **filters)
+def read_pages(read: Callable[..., RunPage], limit: int) -> tuple[list[RunSummary], bool]:
+    """Return at most `limit` runs from as many pages as it takes, and whether there are more."""
+    page = read(limit=min(limit, PAGE))
     runs = page.runs
     while page.cursor is not None and len(runs) < limit:
-        page = tenant.runs(limit=min(limit - len(runs), PAGE), cursor=page.cursor, **filters)
+        page = read(limit=min(limit - len(runs), PAGE), cursor=page.cursor)
         runs = runs + page.runs
     return runs, page.cursor is not None
 
 
-def _print_started(door: Door, started: dict[str, Any]) -> None:
+def print_started(door: Door, run: SyncRunHandle) -> None:
+    """Print the id of a run that was just started."""
     if door.json:
-        output.document(started)
+        output.document({"id": run.id, "state": run.state, "known": run.known})
         return
-    typer.echo(str(started["id"]))
-    if started["known"]:
-        output.say(f"the key was known: this is the run it gave before, {started['state']}")
+    typer.echo(str(run.id))
+    if run.known:
+        output.say(f"the key was known: this is the run it gave before, {run.state}")
 
 
 def _print_result(door: Door, tenant: str, view: RunView) -> int:

@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(config: Config = None) -> int:
-    """Run the daemon in the foreground. It logs to stderr and drains at SIGTERM or Ctrl-C."""
+    """Run the daemon in the foreground. It logs to stderr and drains at SIGTERM or Ctrl-C.
+
+    Example: insula serve --config insula.toml
+    """
     # Only here: the other commands talk to a daemon and need neither web server nor database.
     daemon = importlib.import_module("orchestrator.daemon.main")
     code: int = daemon.serve(config)
@@ -32,7 +35,10 @@ def serve(config: Config = None) -> int:
 
 
 def check(config: Config = None, as_json: AsJson = False) -> int:
-    """Validate the configuration. Its workflows are imported too; every error has file and line."""
+    """Validate the configuration. Its workflows are imported too; every error has file and line.
+
+    Example: insula check --config insula.toml
+    """
     snapshot: Snapshot | None = None
     problems: list[str] = []
     workflows: list[str] = []

@@ -1,4 +1,4 @@
-"""`tenant`: create, list and show tenants."""
+"""`tenant`: create, list, show, pause and resume tenants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import TenantView
+from orchestrator.model.api import PauseView, TenantView
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="An id or alias.")]
 NewTenant = Annotated[
@@ -28,12 +28,19 @@ Settings = Annotated[
     ),
 ]
 
+WorkflowOption = Annotated[
+    str | None,
+    typer.Option("--workflow", metavar="WORKFLOW", help="Only that workflow, not all of them."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     daemon_command(app, "create")(create)
     daemon_command(app, "list")(list_tenants)
     daemon_command(app, "show")(show)
+    daemon_command(app, "pause")(pause)
+    daemon_command(app, "resume")(resume)
 
 
 def create(
@@ -44,7 +51,10 @@ def create(
     alias: Aliases = None,
     set: Settings = None,
 ) -> None:
-    """Register a tenant. Its schema and roles are made at first use."""
+    """Register a tenant. Its schema and roles are made at first use.
+
+    Example: insula tenant create acme_corp --tier basic --set limits.max_queue_length=500
+    """
     settings = values.read_settings(set or [])
     with door.open() as client:
         view = client.create_tenant(id, name=name, tier=tier, aliases=alias or [], set=settings)
@@ -55,7 +65,10 @@ def create(
 
 
 def list_tenants(door: Door) -> None:
-    """List all tenants."""
+    """List all tenants.
+
+    Example: insula tenant list
+    """
     with door.open() as client:
         found = client.tenants()
     if door.json:
@@ -70,7 +83,10 @@ def list_tenants(door: Door) -> None:
 
 
 def show(door: Door, tenant: TenantArgument) -> None:
-    """Show everything about one tenant."""
+    """Show everything about one tenant.
+
+    Example: insula tenant show acme_corp
+    """
     with door.open() as client:
         view = client.tenant(tenant).show()
     if door.json:
@@ -80,6 +96,34 @@ def show(door: Door, tenant: TenantArgument) -> None:
     if view.declaration:
         typer.echo("declaration")
         typer.echo(msgspec.json.format(msgspec.json.encode(view.declaration), indent=2))
+
+
+def pause(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:
+    """Let a tenant start no more tasks, until it is resumed. What runs already goes on to its end.
+
+    Example: insula tenant pause acme_corp --workflow monthly_report
+    """
+    with door.open() as client:
+        view = client.tenant(tenant).pause(workflow)
+    _print_pause(door, view)
+
+
+def resume(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:
+    """Take a pause back: the tenant's, or that of one workflow.
+
+    Example: insula tenant resume acme_corp --workflow monthly_report
+    """
+    with door.open() as client:
+        view = client.tenant(tenant).resume(workflow)
+    _print_pause(door, view)
+
+
+def _print_pause(door: Door, view: PauseView) -> None:
+    if door.json:
+        output.document(view)
+        return
+    whose = f"workflow {view.workflow} of {view.tenant}" if view.workflow else view.tenant
+    output.say(f"{'paused' if view.paused else 'resumed'} {output.line(whose)}")
 
 
 def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:

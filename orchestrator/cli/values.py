@@ -19,23 +19,33 @@ def read_input(text: str) -> dict[str, Any]:
     >>> read_input('{"month": 1}')
     {'month': 1}
     """
-    where = "it"
+    value = read_json(text, "--input")
+    if not isinstance(value, dict):
+        sentence = f'{_place(text)} is not a JSON object such as {{"month": 1}}'
+        raise typer.BadParameter(sentence, param_hint="--input")
+    return value
+
+
+def read_json(text: str, option: str) -> Any:
+    """Return the value of an option: JSON itself, `@FILE` that holds it, or `-` for stdin.
+
+    >>> read_json("[1, 2]", "--data")
+    [1, 2]
+    """
     content: str | bytes = text
     try:
         if text == "-":
-            where, content = "stdin", sys.stdin.buffer.read()
+            content = sys.stdin.buffer.read()
         elif text.startswith("@"):
-            where, content = text[1:], Path(text[1:]).read_bytes()
+            content = Path(text[1:]).read_bytes()
     except OSError as error:
-        raise typer.BadParameter(f"{where}: {error.strerror}", param_hint="--input") from None
+        sentence = f"{_place(text)}: {error.strerror}"
+        raise typer.BadParameter(sentence, param_hint=option) from None
     try:
-        value = msgspec.json.decode(content)
+        return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise typer.BadParameter(f"{where} is not JSON: {error}", param_hint="--input") from None
-    if not isinstance(value, dict):
-        sentence = f'{where} is not a JSON object such as {{"month": 1}}'
-        raise typer.BadParameter(sentence, param_hint="--input")
-    return value
+        sentence = f"{_place(text)} is not JSON: {error}"
+        raise typer.BadParameter(sentence, param_hint=option) from None
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:
@@ -72,3 +82,27 @@ def read_since(text: str, now: datetime | None = None) -> datetime:
     except (ValueError, OverflowError):
         sentence = f"{text!r} is neither a time like 2026-01-31T09:00 nor a while like 2h"
         raise typer.BadParameter(sentence, param_hint="--since") from None
+
+
+def read_time(text: str | None, option: str) -> datetime | None:
+    """Return a time, which is ours unless it has an offset."""
+    try:
+        return datetime.fromisoformat(text).astimezone() if text is not None else None
+    except (ValueError, OverflowError):
+        sentence = f"{text!r} is not a time like 2026-01-31T09:00"
+        raise typer.BadParameter(sentence, param_hint=option) from None
+
+
+def read_while(text: str | None, option: str) -> str | None:
+    """Return a while such as 5m as it was written, once it is known to be one."""
+    try:
+        _ = Duration.parse(text) if text is not None else None
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+    return text
+
+
+def _place(text: str) -> str:
+    if text == "-":
+        return "stdin"
+    return text[1:] if text.startswith("@") else "it"

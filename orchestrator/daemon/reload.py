@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,7 @@ class Reloader:
         self.snapshot = snapshot
         self.generation = 1
         self.last: ReloadReport | None = None
+        self._booted = snapshot
         self._read = read
         self._apply = apply
         self._notifier = notifier
@@ -75,7 +76,8 @@ class Reloader:
         await self._apply(new)
         self.snapshot = new
         self.generation += 1
-        report = _report(plan, self.generation)
+        waiting = diff(self._booted, new).needs_daemon_restart
+        report = _report(plan, waiting, self.generation)
         log.info(
             "config.reloaded",
             generation=self.generation,
@@ -91,10 +93,9 @@ class Reloader:
         return ReloadReport(applied=False, generation=self.generation, problems=problems)
 
 
-def _report(plan: Plan, generation: int) -> ReloadReport:
-    notes = [
-        f"{path} takes effect at the next start of the daemon" for path in plan.needs_daemon_restart
-    ]
+def _report(plan: Plan, waiting: Iterable[str], generation: int) -> ReloadReport:
+    """Describe a reload; `waiting` is what differs from what the daemon was started with."""
+    notes = [f"{path} takes effect at the next start of the daemon" for path in waiting]
     return ReloadReport(
         applied=True,
         generation=generation,

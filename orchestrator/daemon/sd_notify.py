@@ -57,4 +57,4 @@ def watchdog_interval() -> float | None:
     allowed = os.environ.get("WATCHDOG_USEC", "")
     if not allowed.isdigit() or (owner is not None and owner != str(os.getpid())):
         return None
-    return int(allowed) / 2_000_000
+    return int(allowed) / 2_000_000 or None

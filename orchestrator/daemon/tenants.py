@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
+from orchestrator.daemon import timetable
+from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest, TenantExists
@@ -42,6 +44,7 @@ class Tenants:
     snapshot: Snapshot
     root: RootSupervisor | None = None
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
+    since: SinceWhen = field(default_factory=dict)
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
@@ -60,7 +63,11 @@ class Tenants:
         async with self._lock:
             async with self.control.acquire() as connection:
                 registered = self._registered(snapshot, await rows.fetch_all(connection))
-                await rows.declare(connection, declared)
+                configs = [*snapshot.tenants.values(), *registered.values()]
+                before = [*self.snapshot.tenants, *self.registered]
+                async with connection.transaction():
+                    await rows.declare(connection, declared)
+                    self.since = await timetable.note(connection, configs, before)
             self.snapshot = snapshot
             self.registered = registered
             self._declare()
@@ -72,8 +79,9 @@ class Tenants:
         async with self._lock:
             config = _config(self.snapshot, tenant, declaration)
             self._refuse_taken(config)
-            async with self.control.acquire() as connection:
+            async with self.control.acquire() as connection, connection.transaction():
                 await rows.register(connection, tenant, dump_declaration(declaration))
+                self.since = {**self.since, **await timetable.note(connection, [config])}
             self.registered[tenant] = config
             self._declare()
         return tenant
@@ -102,7 +110,8 @@ class Tenants:
 
     def _declare(self) -> None:
         if self.root is not None:
-            configs = [*self.snapshot.tenants.values(), *self.registered.values()]
+            tenants = [*self.snapshot.tenants.values(), *self.registered.values()]
+            configs = [timetable.dated(config, self.since) for config in tenants]
             aliases = {alias: tenant for alias, tenant in self._names().items() if alias != tenant}
             self.root.declare(configs, aliases)
 

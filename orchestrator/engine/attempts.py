@@ -9,6 +9,7 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.engine.access import Access
 from orchestrator.engine.durable import Durable, Port
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
@@ -54,17 +55,21 @@ class Attempts:
         if task.executor == "process":
             return await self._processes.run(task, self._call(execution, name))
         values, outputs = execution.before(name)
+        access = Access(self._database)
         ctx = Context(
             input=msgspec.json.decode(execution.input),
             values=values,
             outputs=outputs,
             tenant=tenant_info(self._config()),
-            database=self._database,
+            database=access,
             current=Current(run_id=execution.id, task=name, attempt=attempt),
             durable=durable,
         )
         parameters = execution.workflow.parameters[name]
-        return await execute(task, ctx, parameters, durable, self._threads)
+        try:
+            return await execute(task, ctx, parameters, durable, self._threads)
+        finally:
+            access.close()
 
     def _call(self, execution: Execution, name: str) -> ProcessCall:
         values, outputs = execution.before(name)
@@ -88,12 +93,13 @@ class Attempts:
 
 def tenant_info(config: TenantConfig) -> TenantInfo:
     """Return what a task may know of its tenant."""
+    # Copies: what a task changes in them is its own affair, not the next task's.
     limits = msgspec.to_builtins(config.limits)
     return TenantInfo(
         id=config.id,
         name=config.name,
-        settings=dict(config.settings),
+        settings=msgspec.to_builtins(config.settings),
         features=dict(config.features),
         limits={name: value for name, value in limits.items() if value is not None},
-        metadata=dict(config.metadata),
+        metadata=msgspec.to_builtins(config.metadata),
     )

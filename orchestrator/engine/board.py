@@ -78,6 +78,7 @@ class Board:
         self.accepting = True
         self.clock: AnchoredClock
         self.outside_due: datetime | None = None
+        self.schedule_due: datetime | None = None
         self.changed = Pulse()
         self.timers_changed = Pulse()
 
@@ -112,9 +113,10 @@ class Board:
 
     @property
     def next_due(self) -> datetime | None:
-        """When the earliest timer fires, of the runs here and of those outside memory."""
+        """When the earliest timer fires: of the runs here, of those outside memory, of schedules."""
         first = self._timers[0][0] if self._timers else None
-        return min((due for due in (first, self.outside_due) if due is not None), default=None)
+        dues = (first, self.outside_due, self.schedule_due)
+        return min((due for due in dues if due is not None), default=None)
 
     @property
     def used_slots(self) -> int:

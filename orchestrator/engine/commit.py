@@ -21,6 +21,7 @@ from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
     Committed,
+    Fired,
     Known,
     NewRun,
 )
@@ -31,11 +32,24 @@ MAX_ROWS = 500
 log = structlog.get_logger(__name__)
 
 
+class Note:
+    """What became of a fire that started no run, on its way to a flush."""
+
+    __slots__ = ("_fired",)
+
+    def __init__(self, fired: Fired) -> None:
+        self._fired = fired
+
+    def drain(self) -> Drained:
+        """Return what the flush has to write."""
+        return Drained(None, None, None, [], [], None, [], self._fired)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A run, and what one flush writes of it."""
+    """A run or a fire, and what one flush writes of it."""
 
-    execution: Execution
+    execution: Execution | Note
     written: Drained
 
 
@@ -64,13 +78,13 @@ class GroupCommit:
     def __init__(self, writer: Writer, listener: Listener) -> None:
         self._writer = writer
         self._listener = listener
-        self._touched: dict[Execution, None] = {}
+        self._touched: dict[Execution | Note, None] = {}
         self._wake = anyio.Event()
         self._flushing = False
         self.flushes = 0
         self.rows = 0
 
-    def touch(self, execution: Execution) -> None:
+    def touch(self, execution: Execution | Note) -> None:
         """Let the next flush carry what `execution` has recorded."""
         self._touched[execution] = None
         self._wake.set()
@@ -110,8 +124,9 @@ class GroupCommit:
             await self._bisect(items, error)
             return
         for item in items:
-            if item.execution.id in known:
-                self._listener.is_known(item.execution, known[item.execution.id])
+            run = item.execution
+            if isinstance(run, Execution) and run.id in known:
+                self._listener.is_known(run, known[run.id])
                 continue
             for effect in item.written.effects:
                 effect()
@@ -134,11 +149,15 @@ class GroupCommit:
             await self._commit(items[middle:])
             return
         (item,) = items
-        log.warning("run.refused", run=str(item.execution.id), error=str(error))
+        run = item.execution
+        if isinstance(run, Note):
+            log.warning("fire.refused", error=str(error))
+            return
+        log.warning("run.refused", run=str(run.id), error=str(error))
         new = item.written.new is not None
         if not new:
-            item.execution.refuse(item.written.logged)
-        self._listener.is_refused(item.execution, error, new=new)
+            run.refuse(item.written.logged)
+        self._listener.is_refused(run, error, new=new)
 
 
 def _batch(written: Sequence[Drained]) -> Batch:
@@ -149,6 +168,7 @@ def _batch(written: Sequence[Drained]) -> Batch:
         logged=[run.logged for run in written if run.logged is not None],
         taken=[signal for run in written for signal in run.taken],
         nudged=[run.nudged for run in written if run.nudged is not None],
+        fires=[run.fired for run in written if run.fired is not None],
     )
 
 

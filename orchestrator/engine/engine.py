@@ -18,13 +18,14 @@ import msgspec
 from orchestrator.engine import entries, outcome
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
-from orchestrator.engine.commit import GroupCommit
+from orchestrator.engine.commit import GroupCommit, Note
 from orchestrator.engine.control import Verb, prefix
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted, accept
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, Post, Table
 from orchestrator.model.api import Started, StartRun
@@ -33,7 +34,7 @@ from orchestrator.model.errors import InsulaError, RunConflict, RunRefused, Tena
 from orchestrator.model.states import RunState
 from orchestrator.quota.limits import Usage
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.tenant.journal import Known, Sent
+from orchestrator.store.tenant.journal import Fired, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.registry import Registry
@@ -99,13 +100,19 @@ class Engine:
         self._port = Port(
             self._board, self._table, self._attempts, self._accept, self._commit.touch
         )
+        hooks = Hooks(
+            now=lambda: self.now,
+            start=self._start_fired,
+            note=lambda fired: self._commit.touch(Note(fired)),
+            arm=self._arm_schedules,
+        )
+        self.schedules = Schedules(config, owned.schedules, hooks)
 
     # -- asked from outside ------------------------------------------------------------
 
     def submit(self, runs: Sequence[StartRun], reply: Reply[list[Started]]) -> None:
         """Accept `runs` and answer once all are durable; a refusal is answered at once."""
         try:
-            self._usage.queued = self._table.outside + len(self._board.unstarted)
             accepted = self._accept(runs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
             reply.fail(error)
@@ -139,14 +146,19 @@ class Engine:
         self._table.wake()
 
     def reconfigured(self) -> None:
-        """Apply the limits of a changed configuration to what waits."""
+        """Apply the limits of a changed configuration to what waits, and its schedules."""
         self._board.reconfigured()
+        self.schedules.reconfigured()
 
     @property
     def busy(self) -> bool:
         """True while there is anything to do before the next timer."""
         return bool(
-            self._submissions or self._table.busy or self._board.busy or not self._commit.idle
+            self._submissions
+            or self._table.busy
+            or self._board.busy
+            or self.schedules.busy
+            or not self._commit.idle
         )
 
     @property
@@ -184,6 +196,7 @@ class Engine:
         self._board.clock = clock
         for minute, count in await self._owned.accepted_lately():
             self._usage.accepted(count, minute)
+        await self.schedules.recover()
         return await self._table.recover(crashed=crashed)
 
     @asynccontextmanager
@@ -197,6 +210,7 @@ class Engine:
                 self._board.open(group, self._port)
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
+                group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
                 yield
                 group.cancel_scope.cancel()
@@ -217,6 +231,9 @@ class Engine:
         if due is not None and due <= self.now:
             self._board.outside_due = None
             self._table.wake()
+        due = self._board.schedule_due
+        if due is not None and due <= self.now:
+            self.schedules.tick()
 
     # -- told by the commit loop -------------------------------------------------------
 
@@ -227,6 +244,7 @@ class Engine:
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
         self._board.forget(execution)
+        self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
 
     def is_refused(self, execution: Execution, error: Exception, *, new: bool) -> None:
@@ -235,32 +253,47 @@ class Engine:
         if new:
             submission = self._submissions.pop(execution.id, None)
             self._board.forget(execution)
+            self.schedules.refused(execution.id, error)
             if submission is not None:
                 submission.fail(RunRefused(f"the database refused the run: {error}"))
             return
         execution.record(entries.RunFailed(error=outcome.describe(error)))
         execution.on_durable(lambda: self._board.forget(execution))
+        execution.on_durable(lambda: self.schedules.ended(execution.id))
         self._commit.touch(execution)
 
     # -- inside ------------------------------------------------------------------------
 
     def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
-        now = self.now
-        accepted = accept(runs, self._config(), self._registry, self._usage, now=now)
-        self._usage.accepted(len(accepted), now)
+        self._usage.queued = self._table.outside + len(self._board.unstarted)
+        accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
+        self._usage.accepted(len(accepted), self.now)
         return accepted
 
-    def _add(self, run: Accepted) -> None:
+    def _add(self, run: Accepted, fired: Fired | None = None) -> None:
         held = (
             len(self._board.runs) < RESIDENT_RUNS and not self._table.outside and run.due_at is None
         )
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
         execution = Execution(row, run.workflow, epoch=row.epoch)
+        execution.fired = fired
         execution.on_durable(lambda: self._stored(execution, run))
         if held:
             self._board.hold(execution)
         self._commit.touch(execution)
+
+    def _start_fired(self, run: StartRun, fired: Fired, reply: Reply[list[Started]] | None) -> UUID:
+        (accepted,) = self._accept([run])
+        if reply is not None:
+            self._submissions[accepted.id] = Submission(reply, [accepted])
+        self._add(accepted, fired)
+        self._board.dispatch()
+        return accepted.id
+
+    def _arm_schedules(self, due: datetime | None) -> None:
+        self._board.schedule_due = due
+        self._board.timers_changed.beat()
 
     def _add_fork(self, source: Execution, fork: Fork) -> None:
         """Start a new run with the input of `source` and the tasks that it need not do again."""
@@ -308,7 +341,8 @@ class Engine:
             submission.stored(run, started)
 
     def _finished(self, execution: Execution) -> None:
-        """Tell the parent, cancel the children that depend on this run, and make room."""
+        """Tell the parent and the schedule, cancel dependent children, and make room."""
+        self.schedules.ended(execution.id)
         if execution.parent_id is not None:
             self._table.child_ended(execution.parent_id, _end_of(execution))
         for child, on_close in execution.children.items():
@@ -327,6 +361,7 @@ class Engine:
             submission.fail(error)
         self._submissions.clear()
         self._table.give_up(error)
+        self.schedules.give_up(error)
 
     async def _timer_loop(self) -> None:
         while True:

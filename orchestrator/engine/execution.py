@@ -21,7 +21,7 @@ from orchestrator.engine.plan import Plan, plan
 from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
-from orchestrator.store.tenant.journal import ChangedRun, Logged, NewRun
+from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
 from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 
@@ -52,6 +52,7 @@ class Drained(msgspec.Struct, frozen=True):
     taken: list[tuple[UUID, UUID]]
     nudged: UUID | None
     effects: list[Callable[[], None]]
+    fired: Fired | None = None
 
 
 class Execution:
@@ -77,6 +78,7 @@ class Execution:
         "ended",
         "epoch",
         "error",
+        "fired",
         "id",
         "inbox",
         "input",
@@ -113,6 +115,7 @@ class Execution:
         self._children: list[NewRun] = []
         self._taken: list[tuple[UUID, UUID]] = []
         self._new = row if isinstance(row, NewRun) else None
+        self.fired: Fired | None = None
         self._dirty = False
         self._reopened = False
         self._row_state = None if isinstance(row, NewRun) else row.state
@@ -351,8 +354,9 @@ class Execution:
             new = msgspec.structs.replace(new, state=self.state, epoch=self.epoch)
         children, self._children = self._children, []
         taken, self._taken = self._taken, []
+        fired, self.fired = self.fired, None
         effects, self._effects = self._effects, []
-        return Drained(new, changed, logged, children, taken, nudged, effects)
+        return Drained(new, changed, logged, children, taken, nudged, effects, fired)
 
     def refuse(self, logged: Logged | None) -> None:
         """Take back a flush that the database would not store; what follows takes its numbers."""

@@ -21,6 +21,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.TenantExists: 409,
     errors.TenantSuspended: 403,
     errors.QuotaExceeded: 429,
+    errors.ScheduleNotFound: 404,
     errors.RoleConflict: 409,
     errors.MigrationFailed: 409,
     errors.MigrationChecksumMismatch: 409,

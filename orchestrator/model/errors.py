@@ -7,7 +7,7 @@
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
-    │   ├── QuotaExceeded
+    │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
@@ -163,6 +163,12 @@ class QuotaExceeded(TenantError):
             data={"limit": limit, "allowed": allowed, "retry_after": retry_after},
         )
         self.limit = limit
+
+
+class ScheduleNotFound(TenantError):
+    """The tenant has no schedule of that name."""
+
+    code = "schedule_not_found"
 
 
 class RoleConflict(TenantError):

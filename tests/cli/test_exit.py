@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.cli.exit import EXIT, MEANING, exit_code
 from orchestrator.model import errors
+from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import InsulaError
 from tests.cli.conftest import Insula
 from tests.http.platform import SECRET, HandMadePlatform
@@ -77,6 +78,15 @@ def test_an_unexpected_error_of_the_daemon_shows_no_traceback(
         (["run", "list", "a", "--limit", "0"], "--limit"),
         (["run", "list", "a", "--state", "done"], "--state"),
         (["run", "list", "a", "--since", "yesterday"], "neither a time"),
+        (["run", "start", "a", "b", "--delay", "soon"], "--delay"),
+        (["run", "start", "a", "b", "--deadline", "5"], "--deadline"),
+        (["run", "start", "a", "b", "--at", "noon"], "not a time like"),
+        (["run", "start", "a", "b", "--at", "2026-01-31", "--delay", "5m"], "one of --delay"),
+        (["run", "signal", "a", "b", "go", "--data", "{"], "it is not JSON"),
+        (["run", "signal", "a", "b", "go", "--data", "@none"], "No such file"),
+        (["run", "delete", "a", "b"], "No such command"),
+        (["dead", "replay", "a"], "give the runs, or --all"),
+        (["dead", "discard", "a", "b", "--all"], "give the runs, or --all"),
         (["tenant", "create", "a", "--set", "weight"], "not KEY=VALUE"),
         (["status", "--url", "http://a", "--socket", "b"], "one of --url and --socket"),
     ],
@@ -109,18 +119,42 @@ def test_nobody_at_the_socket_says_what_to_do(local: Insula) -> None:
     assert done.err.splitlines()[1] == "hint: is the daemon running? insula serve"
 
 
-def test_a_broken_configuration_hides_the_socket_but_a_given_one_is_used(
-    local: Insula, tmp_path: Path, served: Served
+def test_a_broken_configuration_hides_no_daemon(
+    local: Insula, tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken.toml").write_text("[node]\nnme = 1\n[htp]\n")
+    monkeypatch.delenv("INSULA_RUNTIME_DIR")
+    (tmp_path / "broken.toml").write_text(f'[node]\nnme = 1\nruntime_dir = "{tmp_path}"\n[htp]\n')
 
     by_config = local("status", "--config", "broken.toml")
     by_socket = local("status", "--config", "broken.toml", "--socket", str(served.path))
     by_url = local("status", "--config", "broken.toml", "--url", served.tcp)
 
-    assert by_config.code == 78
-    assert by_config.err.count("error[config_invalid]: ") == 2
-    assert (by_socket.code, by_url.code) == (0, 0)
+    assert [done.code for done in (by_config, by_socket, by_url)] == [0, 0, 0]
+    (warning,) = by_config.err.splitlines()
+    assert warning.startswith("warning: broken.toml:2: ")
+    assert warning.endswith(f"(and 1 more problems); the daemon is looked for in {tmp_path}")
+    assert by_socket.err == by_url.err == ""
+
+
+def test_a_reload_of_a_broken_configuration_fails_with_what_the_daemon_says(
+    insula: Insula, platform: HandMadePlatform, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.toml").write_text("[node\n")
+    platform.report = ReloadReport(applied=False, generation=1, problems=["insula.toml:1: x"])
+
+    done = insula("reload", "--wait", "--config", "broken.toml")
+
+    warning, problem, hint = done.err.splitlines()
+    assert done.code == 1
+    assert warning.startswith("warning: broken.toml:1: ")
+    assert problem == "error[config_invalid]: insula.toml:1: x"
+    assert hint == "hint: the old configuration stays in force"
+
+
+def test_a_configuration_that_is_not_there_leads_to_no_daemon(insula: Insula) -> None:
+    done = insula("status", "--config", "nowhere.toml")
+
+    assert (done.code, done.out) == (78, "")
 
 
 def test_an_error_with_json_is_one_document_too(insula: Insula) -> None:

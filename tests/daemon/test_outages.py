@@ -104,6 +104,7 @@ class Server:
     """A configured server of the test's own, to be stopped and started."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o711)
         self._directory = directory
         self._server = self._new()
 
@@ -124,7 +125,6 @@ class Server:
 @asynccontextmanager
 async def own_server(directory: Path) -> AsyncIterator[tuple[Server, Target]]:
     """Yield a server that runs."""
-    directory.mkdir(mode=0o711)
     server = Server(directory)
     target = await server.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -205,6 +206,45 @@ async def test_a_second_node_takes_over_what_a_killed_one_had(
             assert view.state is RunState.SUCCEEDED
             found = await client.tenant("acme").start("whoami", {})
             assert (await found.result(timeout=20)).output == second.process.pid
+
+
+@pytest.mark.slow
+async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_it(
+    database: Database, state_dir: Path
+) -> None:
+    times = 'supervision.node_expiry = "1s"\nsupervision.node_renewal = "200ms"\n'
+    leave = state_dir / "leave"
+    second_home = state_dir / "second"
+    second_home.mkdir()
+    async with daemon(state_dir) as first, daemon(second_home) as second:
+        first.configure(["acme"], database=database, more=times + 'node.name = "one"')
+        second.configure(["acme"], database=database, more=times + 'node.name = "two"')
+        await first.start()
+        _share_key(first, second)
+        await second.start()
+        async with first.client() as client, second.client() as other:
+            given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
+            run = await client.tenant("acme").start("hold", given)
+            await until((state_dir / "arrived").exists)
+            first.send(signal.SIGSTOP)
+            try:
+                leave.touch()
+                view = await _view(other, "acme", run.id)
+                assert (view.state, view.tasks[0].attempt) == (RunState.SUCCEEDED, 2)
+            finally:
+                first.send(signal.SIGCONT)
+            await until(lambda: _rests(client))
+            with pytest.raises(InsulaError, match="node 'two'"):
+                await client.tenant("acme").start("whoami", {})
+        admin = await database.connect()
+        late = "SELECT count(*) FROM tenant_acme.wf_event WHERE node = 'one' AND epoch > 1"
+        assert await admin.fetchval(late) == 0
+        assert await admin.fetchval("SELECT epoch FROM tenant_acme.wf_fence") == 2
+        assert first.process.returncode is None, "only the tenant was lost, not the node"
+
+
+async def _rests(client: Client) -> bool:
+    return (await client.status()).slots == {"dormant": 1}
 
 
 def _share_key(first: Daemon, second: Daemon) -> None:

@@ -6,10 +6,12 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import pytest
 
+from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import TenantQuarantined, TenantRestarted
 from orchestrator.model.ids import TenantId
@@ -45,12 +47,17 @@ async def mend_journal(node: Node, tenant: str) -> None:
     await node.sql(f"ALTER TABLE tenant_{tenant}.gone RENAME TO wf_event")
 
 
-async def terminate(node: Node, tenant: str) -> None:
-    """End the connections of the tenant's supervisor, and have it notice."""
+async def cut(node: Node, tenant: str) -> None:
+    """End the connections of the tenant's supervisor; it notices at its next statement."""
     engine = node.database.logins(tenant).engine
     await node.sql(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1", engine
     )
+
+
+async def terminate(node: Node, tenant: str) -> None:
+    """Cut them, and have it notice."""
+    await cut(node, tenant)
     node.root.wake(TenantId(tenant))
 
 
@@ -133,17 +140,23 @@ async def test_an_outage_of_one_tenant_is_waited_out_and_its_mail_is_served(
         assert node.slot("acme").record.crashes == ()
 
 
+def _quiet(engine: Engine | None) -> bool:
+    return engine is not None and not engine.busy
+
+
 async def test_a_connection_that_is_cut_is_opened_again_without_a_restart(
     database: Database,
 ) -> None:
     async with running_node(database, snapshot(["cut_off"])) as node:
-        for _ in range(3):
+        for count in range(1, 5):
             await node.submit("cut_off")
-            await terminate(node, "cut_off")
+            await node.until_finished("cut_off", count)
+            engine = node.slot("cut_off").engine
+            await until(partial(_quiet, engine))
+            await cut(node, "cut_off")
         await node.submit("cut_off")
         assert node.slot("cut_off").incarnation == 1
-
-        await node.until_finished("cut_off", 4)
+        await node.until_finished("cut_off", 5)
         assert len(EXECUTED["cut_off"]) == len(set(EXECUTED["cut_off"]))
 
 

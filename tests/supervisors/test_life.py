@@ -83,6 +83,8 @@ async def test_an_idle_tenant_lets_go_of_lease_and_connections(database: Databas
         await node.reach("acme", SlotState.DORMANT)
         assert await node.sql("SELECT node FROM insula.lease WHERE tenant = 'acme'") is None
         assert await node.sql("SELECT count(*) FROM insula.wake") == 0
+        since = "SELECT last_active_at > now() - interval '1 minute' FROM insula.tenant"
+        assert await node.sql(since)
 
         async def nobody() -> bool:
             return await node.connections("acme") == 0

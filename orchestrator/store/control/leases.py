@@ -18,7 +18,6 @@ HOLDER = _QUERIES["holder"]
 RELEASE = _QUERIES["release"]
 ABANDON = _QUERIES["abandon"]
 ORPHANS = _QUERIES["orphans"]
-EPOCH = _QUERIES["epoch"]
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -63,9 +62,3 @@ async def abandon(connection: Connection, tenant: TenantId, node: UUID, epoch: i
 async def orphans(connection: Connection, node: UUID) -> list[TenantId]:
     """Return the tenants whose owner is dead."""
     return [row[0] for row in await connection.fetch(ORPHANS, node)]
-
-
-async def epoch_of(connection: Connection, tenant: TenantId) -> int | None:
-    """Return the tenant's last epoch, or None when it was never served."""
-    epoch: int | None = await connection.fetchval(EPOCH, tenant)
-    return epoch

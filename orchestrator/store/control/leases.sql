@@ -53,6 +53,3 @@ SELECT lease.tenant FROM insula.lease AS lease
 WHERE lease.node IS NOT NULL AND lease.node <> $1 AND NOT EXISTS (
     SELECT FROM insula.node AS owner
     WHERE owner.id = lease.node AND owner.expires_at > clock_timestamp());
-
--- name: epoch
-SELECT epoch FROM insula.lease WHERE tenant = $1;

@@ -24,6 +24,11 @@ SEND = _QUERIES["send"]
 TAKE = _QUERIES["take"]
 NUDGE = _QUERIES["nudge"]
 HOLD = _QUERIES["hold"]
+FIRE = _QUERIES["fire"]
+
+
+class FireTaken(Exception):
+    """Something else became of that fire already."""
 
 
 REFUSED = (
@@ -31,8 +36,9 @@ REFUSED = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
     asyncpg.exceptions.DataError,
+    FireTaken,
 )
-"""What the driver raises for rows that the database will not store."""
+"""What is raised for rows that the database will not store."""
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -90,6 +96,21 @@ class Sent(msgspec.Struct, frozen=True):
     payload: str
 
 
+class Fired(msgspec.Struct, frozen=True):
+    """What became of one fire of a schedule; `workflow` and `key` are of the run that it started.
+
+    Every fire up to one that `advances` its schedule is dealt with.
+    """
+
+    schedule: str
+    fire_at: datetime
+    outcome: str
+    reason: str = ""
+    workflow: str | None = None
+    key: str | None = None
+    advances: bool = True
+
+
 class Batch(msgspec.Struct, frozen=True):
     """One flush.
 
@@ -102,11 +123,12 @@ class Batch(msgspec.Struct, frozen=True):
     logged: Sequence[Logged] = ()
     taken: Sequence[tuple[UUID, UUID]] = ()
     nudged: Sequence[UUID] = ()
+    fires: Sequence[Fired] = ()
 
     @property
     def rows(self) -> int:
         """How many rows it writes."""
-        return len(self.added) + len(self.changed) + len(self.logged)
+        return len(self.added) + len(self.changed) + len(self.logged) + len(self.fires)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -137,7 +159,9 @@ class Journal:
         self._take = sql.bind(TAKE, schema)
         self._nudge = sql.bind(NUDGE, schema)
         self._hold = sql.bind(HOLD, schema)
-        self._epoch = epoch
+        self._fire = sql.bind(FIRE, schema)
+        self.schema = schema
+        self._epoch = self.epoch = epoch
         self._node = node
 
     async def take_over(self, connection: Connection) -> datetime | None:
@@ -156,13 +180,15 @@ class Journal:
     async def flush(self, connection: Connection, batch: Batch) -> Committed | None:
         """Commit `batch`; None when the fence refused it, and then nothing was written.
 
-        One statement, but for the rare batch that takes signals or nudges other runs.
+        One statement, but for the rare batch that takes signals, nudges other runs or has fires.
         """
-        if not (batch.taken or batch.nudged):
+        if not (batch.taken or batch.nudged or batch.fires):
             return await self._write(connection, batch)
         async with connection.transaction():
             committed = await self._write(connection, batch)
-            if committed is not None:
+            if committed is not None and batch.fires:
+                await self._note(connection, batch.fires)
+            if committed is not None and (batch.taken or batch.nudged):
                 runs, signals = [r for r, _ in batch.taken], [s for _, s in batch.taken]
                 await connection.execute(self._take, runs, signals)
                 await connection.execute(self._nudge, list(batch.nudged))
@@ -220,6 +246,24 @@ class Journal:
             [event.fresh for event in logged],
         )
         return None if row is None else Committed(*row)
+
+    async def _note(self, connection: Connection, fires: Sequence[Fired]) -> None:
+        # Of one fire the last word counts: it may have been held and let go in one batch.
+        final = list({(fire.schedule, fire.fire_at): fire for fire in fires}.values())
+        noted = await connection.fetchval(
+            self._fire,
+            self._epoch,
+            [fire.schedule for fire in final],
+            [fire.fire_at for fire in final],
+            [fire.outcome for fire in final],
+            [fire.reason for fire in final],
+            [fire.workflow for fire in final],
+            [fire.key for fire in final],
+            [fire.advances for fire in final],
+        )
+        if noted != len(final):
+            names = ", ".join(sorted({fire.schedule for fire in final}))
+            raise FireTaken(f"a fire of {names} was dealt with before")
 
     async def known(self, connection: Connection, runs: Sequence[NewRun]) -> list[Known]:
         """Return the stored runs that hold an id or a key of `runs`."""

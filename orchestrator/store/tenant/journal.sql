@@ -56,6 +56,33 @@ WITH fence AS MATERIALIZED (
 )
 SELECT clock_timestamp() AS at, (SELECT count(*) FROM added) AS added FROM fence;
 
+-- name: fire
+-- What became of fires, in the transaction of the flush that adds their runs, after it. `$2` to `$8` are by
+-- fire; the run is found by its key, so it may be one that was there. A fire that is taken already, by another
+-- run or with another outcome, is left alone, and the count tells.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
+), given AS MATERIALIZED (
+    SELECT g.* FROM fence, unnest($2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
+                                  $8::bool[])
+                           AS g (schedule, fire_at, outcome, reason, workflow, key, advances)
+), fired AS (
+    INSERT INTO tenant.wf_fire AS fire (schedule, fire_at, outcome, reason, run_id)
+    SELECT g.schedule, g.fire_at, g.outcome, g.reason, run.id
+    FROM given AS g LEFT JOIN tenant.wf_run AS run ON run.workflow = g.workflow AND run.key = g.key
+    ON CONFLICT (schedule, fire_at) DO UPDATE
+    SET outcome = excluded.outcome, reason = excluded.reason, run_id = excluded.run_id, at = clock_timestamp()
+    WHERE fire.outcome = 'held'
+       OR (fire.outcome, fire.run_id) IS NOT DISTINCT FROM (excluded.outcome, excluded.run_id)
+    RETURNING fire.schedule
+), advanced AS (
+    UPDATE tenant.wf_schedule AS schedule SET last_fire_at = greatest(schedule.last_fire_at, g.fire_at)
+    FROM (SELECT given.schedule, max(given.fire_at) AS fire_at FROM given WHERE given.advances
+          GROUP BY given.schedule) AS g
+    WHERE schedule.name = g.schedule
+)
+SELECT (SELECT count(*) FROM fired) AS fired FROM fence;
+
 -- name: send
 -- Leave signals for runs that are not finished; a key that was used before leaves nothing more. The rows
 -- that come back are the runs that can still take one.

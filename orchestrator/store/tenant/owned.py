@@ -16,6 +16,7 @@ from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
 from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun, Sent
 from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Outside, RunEnd, Signal
+from orchestrator.store.tenant.schedules import OwnedSchedules
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -59,6 +60,9 @@ class OwnedConnection:
         self._connect = connect
         self._connection: Connection | None = None
         self._lock = anyio.Lock()
+        self.schedules = OwnedSchedules(
+            self._run, self._ours, schema=journal.schema, epoch=journal.epoch
+        )
 
     async def open(self) -> datetime:
         """Connect and raise the fence to our epoch; return the database's time."""

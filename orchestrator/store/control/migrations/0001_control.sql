@@ -56,6 +56,16 @@ CREATE TABLE insula.wake (
 );
 CREATE INDEX wake_by_due ON insula.wake (due_at);
 
+-- Since when a schedule has had the times that it has: nothing before counts as missed. Here, because a tenant
+-- that sleeps, or was never used, does not hear of its declaration.
+CREATE TABLE insula.schedule (
+    tenant text,
+    name text,
+    times text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant, name)
+);
+
 CREATE TABLE insula.migration (
     number int PRIMARY KEY,
     name text NOT NULL,

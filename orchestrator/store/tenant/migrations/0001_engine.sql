@@ -41,6 +41,7 @@ CREATE TABLE tenant.wf_run (
 CREATE UNIQUE INDEX wf_run_by_key ON tenant.wf_run (workflow, key) WHERE key IS NOT NULL;
 CREATE INDEX wf_run_live ON tenant.wf_run (state, rank) WHERE finished_at IS NULL;
 CREATE INDEX wf_run_due ON tenant.wf_run (due_at) WHERE finished_at IS NULL AND due_at IS NOT NULL;
+CREATE INDEX wf_run_scheduled ON tenant.wf_run (key) WHERE finished_at IS NULL AND starts_with(key, 'schedule:');
 CREATE INDEX wf_run_dead ON tenant.wf_run (id)
     WHERE state IN ('failed', 'dead') AND (discarded_at IS NULL OR discarded_at < finished_at);
 
@@ -61,6 +62,29 @@ CREATE TABLE tenant.wf_pause (
     workflow text PRIMARY KEY,
     paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- The schedules that were declared when the tenant was awake last; `spec` is for people. All fires up to
+-- `last_fire_at` are dealt with.
+CREATE TABLE tenant.wf_schedule (
+    name text PRIMARY KEY,
+    spec json NOT NULL,
+    paused boolean NOT NULL DEFAULT false,
+    last_fire_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What became of each fire, by its nominal time. One row each, so that none is doubled, in the same commit as
+-- its run and the schedule's `last_fire_at`, so that none is lost. A held one waits for an earlier run.
+CREATE TABLE tenant.wf_fire (
+    schedule text NOT NULL,
+    fire_at timestamptz NOT NULL,
+    run_id uuid,
+    outcome text NOT NULL CHECK (outcome IN ('started', 'held', 'skipped', 'missed', 'refused')),
+    reason text NOT NULL DEFAULT '',
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (schedule, fire_at)
+);
+CREATE INDEX wf_fire_held ON tenant.wf_fire (schedule) WHERE outcome = 'held';
 
 -- The journal, and at the same time the run's event log: insert-only, never updated. A row holds what
 -- happened to one run in one flush; `seq` numbers its first entry, so a run's entries have no gaps.

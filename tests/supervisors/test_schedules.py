@@ -1,0 +1,163 @@
+"""Schedules of tenants that sleep: they are woken in time, and what a reload changes applies."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from orchestrator.engine.schedules import ScheduleVerb
+from orchestrator.model.ids import TenantId
+from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import ScheduleSection, Tenant, Tier
+from supervisors.slot import SlotState
+from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.support.database import Database
+from tests.support.wait import until
+
+SHORT = Duration(milliseconds=20)
+FIRES = "SELECT array_agg(outcome ORDER BY fire_at) FROM tenant_acme.wf_fire"
+WAKE = "SELECT due_at FROM insula.wake WHERE tenant = 'acme'"
+SINCE = "SELECT since FROM insula.schedule WHERE tenant = 'acme'"
+
+
+def every(seconds: float, **given: Any) -> ScheduleSection:
+    """Return a schedule of the job `note`."""
+    interval = Duration(seconds=seconds)
+    return ScheduleSection(**{"name": "often", "workflow": "note", "every": interval, **given})
+
+
+async def fired(node: Node, count: int) -> None:
+    """Return when acme has finished so many runs."""
+
+    async def enough() -> bool:
+        made = await node.sql("SELECT to_regclass('tenant_acme.wf_run') IS NOT NULL")
+        return bool(made) and await node.finished("acme") >= count
+
+    await until(enough)
+
+
+async def test_a_tenant_that_was_never_used_wakes_for_its_schedule_and_sleeps_between(
+    database: Database,
+) -> None:
+    declared = snapshot(["acme"], idle_ttl=SHORT, schedules=[every(1)])
+    async with running_node(database, declared) as node:
+        assert await node.sql("SELECT to_regnamespace('tenant_acme')") is None
+        assert await node.sql(WAKE) is not None
+        await fired(node, 2)
+        await node.reach("acme", SlotState.DORMANT)
+        slept = node.slot("acme").incarnation
+        assert slept >= 2
+        await fired(node, 3)
+        assert set(await node.sql(FIRES)) == {"started"}
+
+
+async def test_publishing_wakes_nobody_and_leaves_an_earlier_row_alone(database: Database) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    admin = await database.connect()
+    await admin.execute("INSERT INTO insula.wake VALUES ('acme', $1, 'timer')", soon)
+    names = ["acme", *(f"t{number}" for number in range(50))]
+    declared = snapshot(names, schedules=[every(3600), every(7200, name="rarely")])
+    async with running_node(database, declared) as node:
+        assert {slot.state for slot in node.root.slots.values()} == {SlotState.DORMANT}
+        assert await node.sql(WAKE) == soon
+        hour = "SELECT count(*) FROM insula.wake WHERE due_at = date_trunc('hour', now()) + '1 h'"
+        assert await node.sql(hour) == 50
+        assert await node.sql("SELECT count(*) FROM insula.schedule") == 102
+
+
+async def test_a_disabled_tenant_fires_nothing_and_begins_anew(database: Database) -> None:
+    schedules = [every(1, catch_up="all")]
+    declared = snapshot(["acme"], enabled=False, schedules=schedules)
+    async with running_node(database, declared) as node:
+        assert await node.sql(WAKE) is None
+        assert await node.sql(SINCE) is None
+        await node.declare("acme", schedules=schedules)
+        await fired(node, 1)
+        first = await node.sql("SELECT min(fire_at) FROM tenant_acme.wf_fire")
+        assert first > await node.sql(SINCE)
+
+
+async def test_who_falls_asleep_leaves_word_of_the_next_fire(database: Database) -> None:
+    declared = snapshot(["acme"], idle_ttl=SHORT, schedules=[every(3600)])
+    async with running_node(database, declared) as node:
+        await node.sql("DELETE FROM insula.wake")
+        await node.submit("acme")
+        await node.reach("acme", SlotState.DORMANT)
+        assert await node.sql(WAKE) == await node.sql("SELECT date_trunc('hour', now()) + '1 h'")
+
+
+async def test_a_fire_missed_while_no_daemon_ran_is_caught_up_by_the_next(
+    database: Database,
+) -> None:
+    declared = snapshot(["acme"], schedules=[every(3600)])
+    async with running_node(database, declared) as node:
+        # As if it had been declared, and the daemon stopped, before the hour.
+        await node.sql("UPDATE insula.schedule SET since = since - interval '1 h'")
+        await node.sql("UPDATE insula.wake SET due_at = date_trunc('hour', now())")
+    async with running_node(database, declared, name="b") as node:
+        await fired(node, 1)
+        last = await node.sql("SELECT max(fire_at) FROM tenant_acme.wf_fire")
+        assert last == await node.sql("SELECT date_trunc('hour', now())")
+
+
+async def test_a_reload_adds_changes_and_removes_schedules_of_a_tenant_awake(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme")
+        await node.declare("acme", schedules=[every(1)])
+        await fired(node, 2)
+        await node.declare("acme", schedules=[every(3600)])
+        hourly = await node.sql(SINCE)
+        await node.declare("acme", schedules=[every(3600, priority=2)])
+        assert await node.sql(SINCE) == hourly
+        slot = node.slot("acme")
+        engine = slot.engine
+        assert engine is not None
+        await until(lambda: not engine.busy)
+        due = engine.next_due
+        assert due is not None
+        assert due.minute == 0
+        await node.declare("acme")
+        await until(lambda: engine.next_due is None)
+        assert await node.sql("SELECT count(*) FROM insula.schedule") == 0
+        assert slot.incarnation == 1
+
+
+async def test_a_schedule_removed_and_back_while_its_tenant_slept_does_not_fire_for_the_past(
+    database: Database,
+) -> None:
+    often = snapshot(["acme"], idle_ttl=SHORT, schedules=[every(3600, catch_up="all")])
+    async with running_node(database, often) as node:
+        await node.submit("acme")
+        await node.reach("acme", SlotState.DORMANT)
+        await node.sql("UPDATE tenant_acme.wf_schedule SET last_fire_at = now() - interval '1 day'")
+        await node.declare("acme", idle_ttl=SHORT)
+        await node.tenants.publish(often)
+        await node.submit("acme")
+        await fired(node, 2)
+        assert await node.sql(FIRES) is None
+
+
+async def test_a_tier_gives_its_schedules_to_each_of_its_tenants(database: Database) -> None:
+    tenants = {name: Tenant(tier="gold") for name in ("acme", "globex")}
+    from_tier = snapshot([], declarations=tenants, tiers={"gold": Tier(schedules=[every(1)])})
+    async with running_node(database, from_tier) as node:
+        await fired(node, 1)
+
+        async def other() -> bool:
+            return await node.finished("globex") >= 1
+
+        await until(other)
+
+
+async def test_a_pause_asked_of_a_sleeping_tenant_wakes_it_and_holds(database: Database) -> None:
+    declared = snapshot(["acme"], idle_ttl=SHORT, schedules=[every(3600)])
+    async with running_node(database, declared) as node:
+        acme = TenantId("acme")
+        assert await node.root.change_schedule(acme, "often", ScheduleVerb.PAUSE) == []
+        await node.reach("acme", SlotState.DORMANT)
+        assert await node.sql("SELECT paused FROM tenant_acme.wf_schedule")
+        (started,) = await node.root.change_schedule(acme, "often", ScheduleVerb.FIRE)
+        await fired(node, 1)
+        assert await node.sql("SELECT id FROM tenant_acme.wf_run") == started.id
