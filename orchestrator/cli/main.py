@@ -10,7 +10,17 @@ from typing import NoReturn
 import typer
 from typer.main import get_command
 
-from orchestrator.cli import control, dead, events, node, output, runs, serve, tenants
+from orchestrator.cli import (
+    control,
+    dead,
+    events,
+    node,
+    output,
+    runs,
+    schedules,
+    serve,
+    tenants,
+)
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.model.errors import InsulaError
 
@@ -24,6 +34,7 @@ def build() -> typer.Typer:
         ("tenant", [tenants], "Create, list, show and pause tenants."),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
+        ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
     ):
         group = _group(purpose)
         for module in modules:

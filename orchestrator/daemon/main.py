@@ -18,6 +18,7 @@ from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
+from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
@@ -150,6 +151,7 @@ class Daemon:
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
+            schedules=TenantSchedules(parts.root, parts.control),
             status=self._status,
             reload=self._reloader.reload,
         )

@@ -24,3 +24,6 @@ INSERT INTO insula.wake AS wake (tenant, due_at, reason)
 SELECT d.tenant, d.due_at, 'schedule' FROM unnest($1::text[], $2::timestamptz[]) AS d (tenant, due_at)
 ON CONFLICT (tenant) DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason
 WHERE excluded.due_at < wake.due_at;
+
+-- name: now
+SELECT clock_timestamp();
