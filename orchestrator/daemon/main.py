@@ -33,6 +33,7 @@ from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.registry import Registry
+from orchestrator.workflow.scheduled import unfit
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +47,17 @@ def serve(config: Path | None) -> int:
     snapshot = load(config, os.environ)
     set_up(snapshot.settings.log.level, snapshot.settings.log.format)
     registry = workflows.load(snapshot.settings.workflows.modules)
+    warn_of_schedules(snapshot, registry)
     with StateLock(snapshot.state_dir), _sockets(snapshot) as sockets:
         daemon = Daemon(snapshot, registry, sockets, config)
         anyio.run(daemon.run, backend_options={"use_uvloop": True})
     return 0
+
+
+def warn_of_schedules(snapshot: Snapshot, registry: Registry) -> None:
+    """Log the schedules whose runs will be refused; another node may serve their workflows."""
+    for problem in unfit(snapshot.scheduled, registry):
+        log.warning("config.schedule_unfit", problem=problem)
 
 
 class Daemon:
@@ -128,7 +136,9 @@ class Daemon:
         self._notifier.ready(f"serving {tenants} tenants")
 
     def _read(self) -> Snapshot:
-        return load(self._config, os.environ)
+        snapshot = load(self._config, os.environ)
+        warn_of_schedules(snapshot, self._registry)
+        return snapshot
 
     def _dump(self) -> None:
         """Write what each tenant and each task of this process is doing."""
