@@ -191,6 +191,18 @@ async def test_code_may_go_on_as_it_likes_where_an_unfinished_history_ends() -> 
     assert not finished.compatible
 
 
+async def test_a_wait_that_the_code_gave_up_is_given_up_again() -> None:
+    async def race(ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ctx.sleep, 0.5)
+            await ctx.step("first", anyio.sleep, 0)
+            group.cancel_scope.cancel()
+
+    history = await recorded(of_one(race))
+
+    assert (await replay(history, of_one(race))).compatible
+
+
 async def test_an_attempt_that_failed_may_make_fewer_calls_than_those_before_it() -> None:
     async def shaky(ctx: Context) -> None:
         await ctx.step("one", call, "one")
