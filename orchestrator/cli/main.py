@@ -10,7 +10,18 @@ from typing import NoReturn
 import typer
 from typer.main import get_command
 
-from orchestrator.cli import control, dead, events, node, output, runs, serve, tenants
+from orchestrator.cli import (
+    control,
+    dead,
+    events,
+    node,
+    output,
+    replay,
+    runs,
+    schedules,
+    serve,
+    tenants,
+)
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.model.errors import InsulaError
 
@@ -19,11 +30,13 @@ def build() -> typer.Typer:
     """Return the application with all its commands."""
     app = _group("Insula: durable workflows for many tenants on PostgreSQL.")
     serve.register(app)
+    replay.register(app)
     node.register(app)
     for name, modules, purpose in (
         ("tenant", [tenants], "Create, list, show and pause tenants."),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
+        ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
     ):
         group = _group(purpose)
         for module in modules:

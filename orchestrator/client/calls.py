@@ -24,6 +24,8 @@ from orchestrator.model.api import (
     RepeatRun,
     RunPage,
     RunView,
+    ScheduleList,
+    ScheduleView,
     SetPause,
     Started,
     StartRun,
@@ -243,6 +245,22 @@ def change_dead(tenant: str, action: str, runs: Iterable[UUID | str] | None) -> 
     """Replay or discard dead letters: these, or the oldest of all."""
     body = {} if runs is None else {"runs": [str(run) for run in runs]}
     return Call("POST", _path(tenant, "dead", action), DeadReport, body)
+
+
+def list_schedules(tenant: str) -> Call[ScheduleList]:
+    """Ask for the schedules of a tenant."""
+    return Call("GET", _path(tenant, "schedules"), ScheduleList, repeatable=True)
+
+
+def pause_schedule(tenant: str, name: str, *, paused: bool) -> Call[ScheduleView]:
+    """Pause a schedule, or let it go on."""
+    verb = "pause" if paused else "resume"
+    return Call("POST", _path(tenant, "schedules", name, verb), ScheduleView, repeatable=True)
+
+
+def fire_schedule(tenant: str, name: str) -> Call[Started]:
+    """Start a run of a schedule now."""
+    return Call("POST", _path(tenant, "schedules", name, "fire"), Started)
 
 
 def polls(timeout: float | None) -> Iterator[float]:

@@ -37,6 +37,7 @@ from orchestrator.model.api import (
     ReloadReport,
     RunPage,
     RunView,
+    ScheduleView,
     Started,
     StartRun,
     Status,
@@ -45,7 +46,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.states import RunState
 
-__all__ = ["Client", "RunHandle", "SyncClient", "TenantClient"]
+__all__ = ["Client", "RunHandle", "ScheduleHandle", "SyncClient", "TenantClient"]
 
 T = TypeVar("T")
 
@@ -293,6 +294,20 @@ class TenantClient:
         """
         return await self._client.send(calls.change_dead(self.id, "discard", runs))
 
+    async def schedules(self) -> list[ScheduleView]:
+        """Return the tenant's schedules, by name.
+
+        >>> [each.next_fire_at for each in await tenant.schedules()]  # doctest: +SKIP
+        """
+        return (await self._client.send(calls.list_schedules(self.id))).schedules
+
+    def schedule(self, name: str) -> ScheduleHandle:
+        """Return the handle of a schedule; nothing is sent yet.
+
+        >>> await tenant.schedule("nightly").fire()  # doctest: +SKIP
+        """
+        return ScheduleHandle(self._client, self.id, name)
+
     async def show(self) -> TenantView:
         """Return everything about the tenant.
 
@@ -311,6 +326,41 @@ class TenantClient:
     def _handle(self, started: Started) -> RunHandle:
         return RunHandle(
             self._client, self.id, started.id, state=started.state, known=started.known
+        )
+
+
+class ScheduleHandle:
+    """One schedule of a tenant; `TenantClient.schedule` makes it."""
+
+    def __init__(self, client: Client, tenant: str, name: str) -> None:
+        self._client = client
+        self._tenant = tenant
+        self.name = name
+
+    async def pause(self) -> ScheduleView:
+        """Let it start nothing until it is resumed; what passes meanwhile is not caught up.
+
+        >>> await tenant.schedule("nightly").pause()  # doctest: +SKIP
+        """
+        call = calls.pause_schedule(self._tenant, self.name, paused=True)
+        return await self._client.send(call)
+
+    async def resume(self) -> ScheduleView:
+        """Let it go on from now.
+
+        >>> (await tenant.schedule("nightly").resume()).next_fire_at  # doctest: +SKIP
+        """
+        call = calls.pause_schedule(self._tenant, self.name, paused=False)
+        return await self._client.send(call)
+
+    async def fire(self) -> RunHandle:
+        """Start a run of it now, also while it is paused or an earlier run goes on.
+
+        >>> run = await tenant.schedule("nightly").fire()  # doctest: +SKIP
+        """
+        started = await self._client.send(calls.fire_schedule(self._tenant, self.name))
+        return RunHandle(
+            self._client, self._tenant, started.id, state=started.state, known=started.known
         )
 
 

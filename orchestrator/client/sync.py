@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     ReloadReport,
     RunPage,
     RunView,
+    ScheduleView,
     Started,
     StartRun,
     Status,
@@ -277,6 +278,20 @@ class SyncTenantClient:
         """
         return self._client.send(calls.change_dead(self.id, "discard", runs))
 
+    def schedules(self) -> list[ScheduleView]:
+        """Return the tenant's schedules, by name.
+
+        >>> [each.next_fire_at for each in tenant.schedules()]  # doctest: +SKIP
+        """
+        return (self._client.send(calls.list_schedules(self.id))).schedules
+
+    def schedule(self, name: str) -> SyncScheduleHandle:
+        """Return the handle of a schedule; nothing is sent yet.
+
+        >>> tenant.schedule("nightly").fire()  # doctest: +SKIP
+        """
+        return SyncScheduleHandle(self._client, self.id, name)
+
     def show(self) -> TenantView:
         """Return everything about the tenant.
 
@@ -295,6 +310,41 @@ class SyncTenantClient:
     def _handle(self, started: Started) -> SyncRunHandle:
         return SyncRunHandle(
             self._client, self.id, started.id, state=started.state, known=started.known
+        )
+
+
+class SyncScheduleHandle:
+    """One schedule of a tenant; `SyncTenantClient.schedule` makes it."""
+
+    def __init__(self, client: SyncClient, tenant: str, name: str) -> None:
+        self._client = client
+        self._tenant = tenant
+        self.name = name
+
+    def pause(self) -> ScheduleView:
+        """Let it start nothing until it is resumed; what passes meanwhile is not caught up.
+
+        >>> tenant.schedule("nightly").pause()  # doctest: +SKIP
+        """
+        call = calls.pause_schedule(self._tenant, self.name, paused=True)
+        return self._client.send(call)
+
+    def resume(self) -> ScheduleView:
+        """Let it go on from now.
+
+        >>> (tenant.schedule("nightly").resume()).next_fire_at  # doctest: +SKIP
+        """
+        call = calls.pause_schedule(self._tenant, self.name, paused=False)
+        return self._client.send(call)
+
+    def fire(self) -> SyncRunHandle:
+        """Start a run of it now, also while it is paused or an earlier run goes on.
+
+        >>> run = tenant.schedule("nightly").fire()  # doctest: +SKIP
+        """
+        started = self._client.send(calls.fire_schedule(self._tenant, self.name))
+        return SyncRunHandle(
+            self._client, self._tenant, started.id, state=started.state, known=started.known
         )
 
 

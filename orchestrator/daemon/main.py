@@ -20,6 +20,7 @@ from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
+from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
@@ -36,6 +37,7 @@ from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.registry import Registry
+from orchestrator.workflow.scheduled import unfit
 from supervisors.guard import telling
 
 DONE = 0
@@ -54,6 +56,7 @@ def serve(config: Path | None) -> int:
     set_up(snapshot.settings.log.level, snapshot.settings.log.format)
     notifier = Notifier()
     registry = workflows.load(snapshot.settings.workflows.modules)
+    warn_of_schedules(snapshot, registry)
     with StateLock(snapshot.state_dir), _sockets(snapshot) as sockets:
         daemon = Daemon(snapshot, registry, sockets, config, notifier)
         code = _run(daemon)
@@ -86,6 +89,12 @@ def _leave_threads_behind(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def warn_of_schedules(snapshot: Snapshot, registry: Registry) -> None:
+    """Log the schedules whose runs will be refused; another node may serve their workflows."""
+    for problem in unfit(snapshot.scheduled, registry):
+        log.warning("config.schedule_unfit", problem=problem)
 
 
 class Daemon:
@@ -190,7 +199,9 @@ class Daemon:
         self._notifier.ready(f"serving {tenants} tenants")
 
     def _read(self) -> Snapshot:
-        return load(self._config, os.environ)
+        snapshot = load(self._config, os.environ)
+        warn_of_schedules(snapshot, self._registry)
+        return snapshot
 
     def _dump(self) -> None:
         """Write what each tenant, each task and each thread of this process is doing."""
@@ -217,6 +228,7 @@ class Daemon:
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
+            schedules=TenantSchedules(parts.root, parts.control),
             status=self._status,
             reload=self._reloader.reload,
         )

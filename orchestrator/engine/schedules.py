@@ -200,15 +200,7 @@ class Schedules:
     async def _obey(self, ask: AskSchedule) -> None:
         entry = self._entries.get(ask.name)
         if entry is None:
-            known = ", ".join(sorted(self._entries)) or "none"
-            tenant = self._config().id
-            ask.reply.fail(
-                ScheduleNotFound(
-                    tenant,
-                    f"tenant {tenant!r} has no schedule {ask.name!r}",
-                    hint=f"declared: {known}",
-                )
-            )
+            ask.reply.fail(not_found(self._config(), ask.name))
             return
         match ask.verb:
             case ScheduleVerb.FIRE:
@@ -326,6 +318,15 @@ class Schedules:
 
 def _bounded(reason: str) -> str:
     return reason.replace("\0", "\\0")[:REASON_CHARACTERS]
+
+
+def not_found(config: TenantConfig, name: str) -> ScheduleNotFound:
+    """Return the error for a schedule that the tenant does not have."""
+    return ScheduleNotFound(
+        config.id,
+        f"tenant {config.id!r} has no schedule {name!r}",
+        hint=f"declared: {', '.join(each.name for each in config.schedules) or 'none'}",
+    )
 
 
 def key_of(schedule: str, fire: datetime) -> str:

@@ -11,7 +11,16 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from orchestrator.http import errors, guard
-from orchestrator.http.routes import control, dead, events, health, node, runs, tenants
+from orchestrator.http.routes import (
+    control,
+    dead,
+    events,
+    health,
+    node,
+    runs,
+    schedules,
+    tenants,
+)
 from orchestrator.http.services import Services
 from orchestrator.model.errors import InsulaError
 
@@ -28,7 +37,7 @@ def build_app(services: Services) -> Litestar:
     return Litestar(
         [
             each
-            for routes in (health, node, tenants, runs, control, events, dead)
+            for routes in (health, node, tenants, runs, control, events, dead, schedules)
             for each in routes.ROUTES
         ],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},

@@ -15,6 +15,7 @@ from orchestrator.model.api import (
     ReloadReport,
     RunPage,
     RunView,
+    ScheduleView,
     Started,
     StartRun,
     Status,
@@ -102,11 +103,28 @@ class DeadLetters(Protocol):
         ...
 
 
+class Schedules(Protocol):
+    """The schedules of a tenant."""
+
+    async def read(self, tenant: TenantId) -> list[ScheduleView]:
+        """Return the tenant's schedules, by name."""
+        ...
+
+    async def pause(self, tenant: TenantId, name: str, *, paused: bool) -> ScheduleView:
+        """Pause a schedule, or let it go on from now; ScheduleNotFound."""
+        ...
+
+    async def fire(self, tenant: TenantId, name: str) -> Started:
+        """Start a run of a schedule now; ScheduleNotFound."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
 
     root: Platform
     dead: DeadLetters
+    schedules: Schedules
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

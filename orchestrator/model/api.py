@@ -11,7 +11,6 @@ from msgspec import Meta
 
 from orchestrator.model.states import RunState, TaskState
 
-
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
 BATCH = 1000
@@ -185,6 +184,36 @@ class CreateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tier: str | None = None
     aliases: list[str] = []
     set: dict[str, Any] = {}
+
+
+class FireView(Wire, frozen=True, kw_only=True):
+    """What became of one fire, known by its nominal time `fire_at`; `at` is when that was decided.
+
+    `outcome` is started, held (until an earlier run has ended), skipped, missed or refused.
+    """
+
+    fire_at: datetime
+    outcome: str
+    reason: str = ""
+    run: UUID | None = None
+    at: datetime
+
+
+class ScheduleView(Wire, frozen=True, kw_only=True):
+    """One schedule: as it is declared, whether it is paused, its next fire and its newest one."""
+
+    name: str
+    workflow: str
+    spec: dict[str, Any]
+    paused: bool = False
+    next_fire_at: datetime | None = None
+    last_fire: FireView | None = None
+
+
+class ScheduleList(Wire, frozen=True, kw_only=True):
+    """All schedules of a tenant, by name."""
+
+    schedules: list[ScheduleView]
 
 
 class TenantSummary(Wire, frozen=True, kw_only=True):

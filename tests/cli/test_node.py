@@ -136,6 +136,38 @@ def test_check_imports_the_workflows_too(
     assert "empty_flow" in empty
 
 
+def test_check_names_the_schedules_that_no_workflow_fits(
+    local: Insula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "timed_flow.py").write_text(
+        "from orchestrator import Context, job\n\n"
+        '@job("report")\nasync def report(ctx: Context, month: int) -> None: ...\n'
+    )
+    (tmp_path / "c.toml").write_text("""
+workflows.modules = ["timed_flow"]
+[[tiers.basic.schedules]]
+name = "monthly"
+workflow = "report"
+cron = "0 3 1 * *"
+input = { month = "may" }
+[[tenants.acme.schedules]]
+name = "typing"
+workflow = "reprot"
+every = "1h"
+""")
+
+    done = local("check", "--config", "c.toml", "--json")
+
+    assert done.code == 78
+    wrong_input, unknown = (each.partition("c.toml:")[2] for each in done.json["problems"])
+    assert wrong_input.startswith("5: tiers.basic.schedules[0].input: ")
+    assert unknown == (
+        "10: tenants.acme.schedules[0].workflow: no workflow 'reprot' is served;"
+        " did you mean 'report'?"
+    )
+
+
 def test_check_of_a_file_that_is_not_there_is_a_configuration_error(local: Insula) -> None:
     done = local("check", "--config", "nowhere.toml")
 

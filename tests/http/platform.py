@@ -28,6 +28,7 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.schedules import HandMadeSchedules
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
@@ -45,6 +46,7 @@ class HandMadePlatform(HandMadeRuns):
         super().__init__()
         self.views: dict[TenantId, TenantView] = {}
         self.dead = HandMadeDead(self)
+        self.schedules = HandMadeSchedules()
         self.started: list[StartRun] = []
         self.draining = False
         self.report = ReloadReport(applied=True, generation=2, added=["globex"])
@@ -72,7 +74,13 @@ class HandMadePlatform(HandMadeRuns):
         return view
 
     def services(self) -> Services:
-        return Services(root=self, dead=self.dead, status=self.status, reload=self.reload)
+        return Services(
+            root=self,
+            dead=self.dead,
+            schedules=self.schedules,
+            status=self.status,
+            reload=self.reload,
+        )
 
     def resolve(self, name: str) -> TenantId:
         for tenant, view in self.views.items():

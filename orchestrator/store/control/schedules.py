@@ -14,6 +14,7 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 DECLARE = _QUERIES["declare"]
 REMIND = _QUERIES["remind"]
+NOW = _QUERIES["now"]
 
 
 class Since(msgspec.Struct, frozen=True):
@@ -46,3 +47,9 @@ async def remind(connection: Connection, due: Iterable[tuple[TenantId, datetime]
     """Have each tenant woken at that time, or earlier when it is to be woken earlier already."""
     rows = sorted(due)
     await connection.execute(REMIND, [tenant for tenant, _ in rows], [at for _, at in rows])
+
+
+async def now(connection: Connection) -> datetime:
+    """Return the database's time."""
+    moment: datetime = await connection.fetchval(NOW)
+    return moment

@@ -19,8 +19,13 @@ LEFT JOIN noted ON noted.tenant = d.tenant AND noted.name = d.name
 LEFT JOIN insula.schedule AS known ON known.tenant = d.tenant AND known.name = d.name;
 
 -- name: remind
--- Have tenants woken for their schedules, unless they are woken before.
+-- Have tenants woken for their schedules, unless they are woken before. Rows that stay are not even locked:
+-- somebody may be taking them.
 INSERT INTO insula.wake AS wake (tenant, due_at, reason)
 SELECT d.tenant, d.due_at, 'schedule' FROM unnest($1::text[], $2::timestamptz[]) AS d (tenant, due_at)
+WHERE NOT EXISTS (SELECT FROM insula.wake AS w WHERE w.tenant = d.tenant AND w.due_at <= d.due_at)
 ON CONFLICT (tenant) DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason
 WHERE excluded.due_at < wake.due_at;
+
+-- name: now
+SELECT clock_timestamp();

@@ -1,0 +1,58 @@
+"""Schedules of a tenant."""
+
+from __future__ import annotations
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from orchestrator.http.injected import Injected
+from orchestrator.http.openapi import problems
+from orchestrator.model.api import ScheduleList, ScheduleView, Started
+
+
+@get("/v1/tenants/{tenant:str}/schedules", tags=["schedules"], responses=problems(404, 422, 503))
+async def list_schedules(services: Injected, tenant: FromPath[str]) -> ScheduleList:
+    """List the schedules, by name: as declared, with the next fire and what became of the last."""
+    found = await services.schedules.read(services.root.resolve(tenant))
+    return ScheduleList(schedules=found)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/schedules/{name:str}/pause",
+    status_code=200,
+    tags=["schedules"],
+    responses=problems(403, 404, 422, 429, 503),
+)
+async def pause_schedule(
+    services: Injected, tenant: FromPath[str], name: FromPath[str]
+) -> ScheduleView:
+    """Let a schedule start nothing until it is resumed; what passes meanwhile is not caught up."""
+    known_as = services.root.resolve(tenant)
+    return await services.schedules.pause(known_as, name, paused=True)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/schedules/{name:str}/resume",
+    status_code=200,
+    tags=["schedules"],
+    responses=problems(403, 404, 422, 429, 503),
+)
+async def resume_schedule(
+    services: Injected, tenant: FromPath[str], name: FromPath[str]
+) -> ScheduleView:
+    """Let a schedule go on from now."""
+    known_as = services.root.resolve(tenant)
+    return await services.schedules.pause(known_as, name, paused=False)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/schedules/{name:str}/fire",
+    tags=["schedules"],
+    responses=problems(403, 404, 422, 429, 503),
+)
+async def fire_schedule(services: Injected, tenant: FromPath[str], name: FromPath[str]) -> Started:
+    """Start a run of a schedule now, also while it is paused or an earlier run goes on."""
+    return await services.schedules.fire(services.root.resolve(tenant), name)
+
+
+ROUTES = (list_schedules, pause_schedule, resume_schedule, fire_schedule)
