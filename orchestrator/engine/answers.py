@@ -12,9 +12,6 @@ import msgspec
 from orchestrator.engine.progress import Step, TaskProgress
 from orchestrator.workflow.durable import Child, ChildFailed, ChildRequest
 
-LOOP_TURNS = 20
-"""So many turns of the event loop let other tasks come to their next call."""
-
 Why = Literal["differs", "new", "waits", "database"]
 
 
@@ -45,7 +42,7 @@ class Answers:
         """Return at once when the recorded sleep is over."""
         known = self._recorded("sleep", "")
         if known.due_at is None or known.due_at > self._end:
-            raise await self._unfinished("sleep")
+            raise self._unfinished("sleep")
         await anyio.lowlevel.checkpoint()
 
     async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:  # noqa: ARG002, ASYNC109
@@ -54,14 +51,14 @@ class Answers:
         if known.missed:
             raise TimeoutError(f"no signal {name!r} came in time")
         if not known.done:
-            raise await self._unfinished(told("signal", name))
+            raise self._unfinished(told("signal", name))
         return msgspec.json.decode(known.value)
 
     async def start_child(self, request: ChildRequest) -> Child:
         """Return the recorded child."""
         known = self._recorded("child", request.workflow)
         if known.child is None:
-            raise await self._unfinished(told("child", request.workflow))
+            raise self._unfinished(told("child", request.workflow))
         return Child(known.child, request.workflow)
 
     async def wait(self, child: Child) -> Any:
@@ -87,7 +84,7 @@ class Answers:
             )
         missing = [index for index in range(len(items)) if index not in done]
         if missing:
-            raise await self._unfinished(f"item {missing[0]} of map {name!r}")
+            raise self._unfinished(f"item {missing[0]} of map {name!r}")
         return [msgspec.json.decode(done[index]) for index in range(len(items))]
 
     def close(self) -> None:
@@ -118,10 +115,7 @@ class Answers:
         self.answered += 1
         return known
 
-    async def _unfinished(self, what: str) -> Stop:
-        # Code that made other calls beside this one goes on first, and may give this one up.
-        for _ in range(LOOP_TURNS):
-            await anyio.lowlevel.checkpoint()
+    def _unfinished(self, what: str) -> Stop:
         return self._stopped("waits", "no end of it", f"waits for {what}")
 
     def _stopped(self, why: Why, expected: str, found: str) -> Stop:
