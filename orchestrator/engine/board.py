@@ -113,7 +113,7 @@ class Board:
 
     @property
     def next_due(self) -> datetime | None:
-        """When the earliest timer fires: of the runs here, of those outside memory, of schedules."""
+        """When the earliest timer fires: of runs here or outside memory, or of a schedule."""
         first = self._timers[0][0] if self._timers else None
         dues = (first, self.outside_due, self.schedule_due)
         return min((due for due in dues if due is not None), default=None)

@@ -1,4 +1,0 @@
-"""The kit for users' tests: the real engine over a table in memory and a clock moved by hand.
-
-Users import it as `orchestrator.workflow.testing`.
-"""
