@@ -6,7 +6,7 @@ from orchestrator import Context, Workflow, job
 
 
 @job("one_step")
-async def one_step(ctx: Context) -> int:
+async def one_step(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 1
 
@@ -15,30 +15,30 @@ chain = Workflow("chain_of_five")
 
 
 @chain.task()
-async def first(ctx: Context) -> int:
+async def first(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 1
 
 
 @chain.task(after=[first])
-async def second(ctx: Context) -> int:
+async def second(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 2
 
 
 @chain.task(after=[second])
-async def third(ctx: Context) -> int:
+async def third(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 3
 
 
 @chain.task(after=[third])
-async def fourth(ctx: Context) -> int:
+async def fourth(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 4
 
 
 @chain.task(after=[fourth])
-async def fifth(ctx: Context) -> int:
+async def fifth(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 5

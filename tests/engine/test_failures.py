@@ -13,6 +13,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
+from orchestrator.engine import entries
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
@@ -118,9 +119,7 @@ async def test_a_bad_attempt_fails_alone_and_says_why(house: House, kind: str) -
         after = await live.run("fine")
     assert await house.output(after) == "still here"
     failed = {
-        e.task: e.error
-        for e in await house.journal(run)
-        if hasattr(e, "error") and hasattr(e, "task")
+        e.task: e.error for e in await house.journal(run) if isinstance(e, entries.TaskFailed)
     }
     for name, (_, type_, message) in BAD.items():
         assert failed[name].type.startswith(type_), name

@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 import anyio
-import anyio.from_thread
 import pytest
 
 from orchestrator.model.api import StartRun

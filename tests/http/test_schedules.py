@@ -42,4 +42,6 @@ def test_an_unknown_schedule_is_not_found(api: httpx.Client, verb: str) -> None:
 
 
 def test_a_schedule_knows_no_other_verb(api: httpx.Client) -> None:
-    assert api.post("/v1/tenants/acme_corp/schedules/nightly/delete", headers=JSON).status_code == 404
+    answer = api.post("/v1/tenants/acme_corp/schedules/nightly/delete", headers=JSON)
+
+    assert answer.status_code == 404

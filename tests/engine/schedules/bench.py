@@ -13,6 +13,7 @@ import msgspec
 
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
+from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.reply import Reply
 from orchestrator.engine.schedules import AskSchedule, ScheduleVerb
 from orchestrator.engine.slots import NodeSlots
@@ -36,6 +37,8 @@ from tests.support.wait import until
 SCHEMA = "tenant_acme"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REGISTRY = Registry.of(workflows.ALL)
+
+NO_PROCESSES = ProcessPool(size=1, memory_bytes=None)
 
 
 class Killed(Exception):
@@ -144,7 +147,7 @@ class Bench:
         app = TenantDatabase(
             self.database.as_app("acme"), application_name="test", places=anyio.Semaphore(4)
         )
-        attempts = Attempts(lambda: self.config, app, threads=4)
+        attempts = Attempts(lambda: self.config, app, NO_PROCESSES, threads=4)
         engine = Engine(
             lambda: self.config, REGISTRY, owned, attempts, NodeSlots(64), epoch=self.epoch
         )

@@ -16,8 +16,8 @@ from orchestrator.engine import entries
 from orchestrator.engine.execution import Execution
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
-from orchestrator.workflow.context import Context
 from orchestrator.store.tenant.journal import NewRun
+from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.rules import When
 
