@@ -68,7 +68,7 @@ class Board:
         self._scopes: dict[tuple[UUID, str], anyio.CancelScope] = {}
         self._order = itertools.count()
         self._active: set[UUID] = set()
-        self._solo = False
+        self._solo: tuple[UUID, str] | None = None
         self._starting: dict[UUID, int] = {}
         self._group: anyio.abc.TaskGroup | None = None
         self._port: Port
@@ -200,7 +200,7 @@ class Board:
             elif self._is_paused(execution):
                 self._slots.give_back()
                 aside.append(item)
-            elif self._is_suspect(execution, name) and not self._take_solo():
+            elif self._is_suspect(execution, name) and not self._take_solo(execution, name):
                 self._slots.give_back()
                 suspects.append(item)
             else:
@@ -241,6 +241,15 @@ class Board:
         """End a run now; its attempts are cut off and nothing of theirs is recorded."""
         self._end(execution, entry)
 
+    def fail(self, execution: Execution, error: Failure) -> None:
+        """End a run now, as failed."""
+        self._end(execution, entries.RunFailed(error=error))
+
+    def give_up(self, execution: Execution) -> None:
+        """Let go of a run as the table has it; its attempts are cut off."""
+        self._cut_off(execution)
+        self.forget(execution)
+
     def resume(self, execution: Execution) -> None:
         """Line up again what a pause had put aside."""
         for name, task in execution.tasks.items():
@@ -276,6 +285,9 @@ class Board:
         """Give back the slots of starts that will never become durable."""
         for _ in range(self._starting.pop(execution.id, 0)):
             self._slots.give_back()
+        solo = self._solo
+        if solo is not None and solo[0] == execution.id and solo not in self._scopes:
+            self._give_back_solo()
 
     def _launch(self, execution: Execution, name: str) -> None:
         left = self._starting.pop(execution.id, 1) - 1
@@ -292,7 +304,7 @@ class Board:
                 result = await self._attempts.run(execution, name, self._port)
         self._scopes.pop((execution.id, name), None)
         self._slots.give_back()
-        if self._is_suspect(execution, name):
+        if self._solo == (execution.id, name):
             self._give_back_solo()
         if result is not None and self.holds(execution):
             self._settle(execution, name, result)
@@ -419,15 +431,15 @@ class Board:
         """
         return execution.tasks[name].crashes >= CRASHES - 1
 
-    def _take_solo(self) -> bool:
-        if self._solo or not self._slots.take_solo():
+    def _take_solo(self, execution: Execution, name: str) -> bool:
+        if self._solo is not None or not self._slots.take_solo():
             return False
-        self._solo = True
+        self._solo = (execution.id, name)
         return True
 
     def _give_back_solo(self) -> None:
-        if self._solo:
-            self._solo = False
+        if self._solo is not None:
+            self._solo = None
             self._slots.give_back_solo()
 
     def paused_runs(self) -> Iterator[Execution]:

@@ -126,6 +126,7 @@ class GroupCommit:
         for item in items:
             run = item.execution
             if isinstance(run, Execution) and run.id in known:
+                run.refuse(None)  # what it recorded meanwhile belongs to no run
                 self._listener.is_known(run, known[run.id])
                 continue
             for effect in item.written.effects:
@@ -154,10 +155,8 @@ class GroupCommit:
             log.warning("fire.refused", error=str(error))
             return
         log.warning("run.refused", run=str(run.id), error=str(error))
-        new = item.written.new is not None
-        if not new:
-            run.refuse(item.written.logged)
-        self._listener.is_refused(run, error, new=new)
+        run.refuse(item.written.logged)
+        self._listener.is_refused(run, error, new=item.written.new is not None)
 
 
 def _batch(written: Sequence[Drained]) -> Batch:

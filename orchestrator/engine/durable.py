@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 import msgspec
 
 from orchestrator.engine import entries
@@ -22,6 +22,7 @@ from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import encode
 from orchestrator.engine.progress import Place, Step
 from orchestrator.engine.pulse import Pulse
+from orchestrator.engine.threads import in_thread
 from orchestrator.model.api import Failure
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
@@ -304,9 +305,7 @@ class Durable:
         try:
             if inspect.iscoroutinefunction(function):
                 return await function(*args)
-            value = await anyio.to_thread.run_sync(
-                function, *args, limiter=self._port.threads, abandon_on_cancel=True
-            )
+            value = await in_thread(partial(function, *args), self._port.threads)
             return await value if inspect.isawaitable(value) else value
         finally:
             _INSIDE.set(False)

@@ -14,14 +14,16 @@ from uuid import UUID
 
 import anyio
 import msgspec
+import structlog
 
-from orchestrator.engine import entries, outcome
+from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
 from orchestrator.engine.commit import GroupCommit, Note
 from orchestrator.engine.control import Verb, prefix
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted, accept
+from orchestrator.engine.outcome import unstorable
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
@@ -38,6 +40,8 @@ from orchestrator.store.tenant.journal import Fired, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.registry import Registry
+
+log = structlog.get_logger(__name__)
 
 
 class Submission:
@@ -257,10 +261,12 @@ class Engine:
             if submission is not None:
                 submission.fail(RunRefused(f"the database refused the run: {error}"))
             return
-        execution.record(entries.RunFailed(error=outcome.describe(error)))
-        execution.on_durable(lambda: self._board.forget(execution))
-        execution.on_durable(lambda: self.schedules.ended(execution.id))
-        self._commit.touch(execution)
+        if execution.refusals > 1:
+            # Not even its failure can be stored: it is left as it is to the next owner.
+            log.error("run.stuck", run=str(execution.id), error=str(error))
+            self._board.give_up(execution)
+            return
+        self._board.fail(execution, unstorable(error))
 
     # -- inside ------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from orchestrator.engine import outcome
 from orchestrator.engine.durable import Durable, Parked
 from orchestrator.engine.failures import AttemptTimeout, TaskExited
 from orchestrator.engine.outcome import Outcome
+from orchestrator.engine.threads import in_thread
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.parameters import Parameters
@@ -90,7 +90,7 @@ async def _call(
     call = partial(task.function, ctx, **arguments)
     if task.is_async:
         return await call()
-    return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
+    return await in_thread(call, limiter)
 
 
 def _failure(error: BaseException, task: AnyTask) -> Outcome:

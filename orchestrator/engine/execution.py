@@ -86,6 +86,7 @@ class Execution:
         "paused",
         "queue",
         "rank",
+        "refusals",
         "shape",
         "state",
         "tasks",
@@ -116,6 +117,7 @@ class Execution:
         self._taken: list[tuple[UUID, UUID]] = []
         self._new = row if isinstance(row, NewRun) else None
         self.fired: Fired | None = None
+        self.refusals = 0
         self._dirty = False
         self._reopened = False
         self._row_state = None if isinstance(row, NewRun) else row.state
@@ -359,11 +361,16 @@ class Execution:
         return Drained(new, changed, logged, children, taken, nudged, effects, fired)
 
     def refuse(self, logged: Logged | None) -> None:
-        """Take back a flush that the database would not store; what follows takes its numbers."""
+        """Take back a flush that the database would not store; what follows takes its numbers.
+
+        What was recorded since is taken back as well. The row that follows leaves out the context,
+        which may be what was refused.
+        """
         if logged is not None:
             self._seq = logged.seq
-        self._pending = []
-        self._effects = []
+        self._pending, self._effects, self._children, self._taken = [], [], [], []
+        self._dirty = False
+        self.refusals += 1
 
     def park(self, failure: Failure) -> None:
         """Leave the run as it is, blocked, with the reason; its journal is not touched."""
@@ -379,7 +386,7 @@ class Execution:
             id=self.id,
             state=self.state,
             output=self.output().decode() if succeeded else None,
-            context=self._final_context() if finished else None,
+            context=self._final_context() if finished and not self.refusals else None,
             error=msgspec.json.encode(self.error).decode() if self.error else None,
             due_at=self.look_at if self.state is RunState.WAITING else None,
             epoch=self.epoch,
@@ -402,6 +409,7 @@ class Execution:
 
 
 _WITH_ROW = (
+    entries.RunFailed,
     entries.RunRecovered,
     entries.RunRetried,
     entries.TaskRetrying,

@@ -95,6 +95,15 @@ def describe(error: BaseException, task: str | None = None) -> Failure:
     )
 
 
+def unstorable(error: Exception) -> Failure:
+    """Return the failure of a run that the database refused.
+
+    Only the first line of the reason: the others show the values that were refused.
+    """
+    reason = str(error).partition("\n")[0]
+    return Failure(type="Refused", message=_bounded(reason, MESSAGE_CHARACTERS))
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """Which attempt at which task; `failures` counts the failed ones, this one included."""

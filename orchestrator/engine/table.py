@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import anyio
@@ -26,6 +27,10 @@ RESIDENT_RUNS = 1_000
 """How many runs one tenant holds in memory; the others wait in the table until these finish."""
 
 SIGNALS_AT_ONCE = 500
+
+LOOK_AGAIN = timedelta(seconds=0.5)
+"""When to look again for what should be due but was not found: its time has not come by the
+database's clock, or there is no room for it."""
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +169,8 @@ class Table:
     async def _look_outside(self) -> None:
         outside = await self._owned.outside()
         self.outside = outside.waiting
-        self._board.outside_due = outside.due_at
+        soon = self._board.clock.now() + LOOK_AGAIN
+        self._board.outside_due = max(outside.due_at, soon) if outside.due_at else None
         self._board.timers_changed.beat()
 
     async def _claim(self, *, crashed: bool) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -147,7 +148,7 @@ async def test_nuls_in_outputs_and_context_are_stored_and_read_again(house: Hous
 async def test_retries_follow_the_clock_and_count_across_attempts(house: House) -> None:
     attempts: list[int] = []
 
-    @job("w", retry=Retry(attempts=3, initial="10s", jitter=0))
+    @job("w", retry=Retry(attempts=3, initial="2s", jitter=0))
     async def flaky(ctx: Context) -> int:
         attempts.append(ctx.attempt)
         if ctx.attempt < 3:
@@ -157,15 +158,39 @@ async def test_retries_follow_the_clock_and_count_across_attempts(house: House) 
     async with serving(house, flaky) as live:
         run = await live.run("w")
         assert (await house.row(run)).state == "waiting"
-        await live.later(9.5)
+        await live.later(1.9)
         assert attempts == [1]
-        await live.later(1)
+        await live.later(0.2)
         assert attempts == [1, 2]
-        await live.later(19)
+        await live.later(3.8)
         assert attempts == [1, 2]
-        await live.later(1.5)
+        await live.later(0.4)
     assert attempts == [1, 2, 3]
     assert await house.output(run) == 3
+
+
+async def test_a_long_rest_is_spent_in_the_table(house: House) -> None:
+    @job("w", retry=Retry(attempts=3, initial="1h", cap="1h", jitter=0))
+    async def flaky(ctx: Context) -> int:
+        if ctx.attempt < 2:
+            raise ConnectionError("again")
+        return ctx.attempt
+
+    async with serving(house, flaky) as live:
+        run = await live.run("w")
+        due = live.engine.next_due
+        assert due is not None
+        assert timedelta(minutes=59) < due - live.engine.now <= timedelta(hours=1)
+        assert await house.value("SELECT epoch FROM tenant.wf_run") == 0
+        # The clock here runs ahead of the server's: nothing is due there yet.
+        await live.later(3601)
+        due = live.engine.next_due
+        assert due is not None
+        assert due > live.engine.now
+        await house.value("UPDATE tenant.wf_run SET due_at = clock_timestamp()")
+        live.engine.poke()
+        await live.quiet()
+    assert await house.output(run) == 2
 
 
 async def test_the_last_failure_ends_the_run_and_fail_is_never_retried(house: House) -> None:

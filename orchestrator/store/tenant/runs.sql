@@ -89,7 +89,9 @@ SELECT (SELECT count(*) FROM tenant.wf_run AS run
               SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))) AS waiting,
        (SELECT min(run.due_at) FROM tenant.wf_run AS run
         WHERE run.finished_at IS NULL AND run.due_at IS NOT NULL
-          AND run.state IN ('queued', 'waiting') AND run.epoch < $1) AS due_at;
+          AND run.state IN ('queued', 'waiting') AND run.epoch < $1
+          AND NOT (run.state = 'queued' AND EXISTS (
+              SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))) AS due_at;
 
 -- name: signals
 -- What was sent to some runs and not taken yet, oldest first.
