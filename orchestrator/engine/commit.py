@@ -114,7 +114,10 @@ class GroupCommit:
         items = []
         for execution in touched:
             del self._touched[execution]
-            items.append(Item(execution, execution.drain()))
+            item = Item(execution, execution.drain())
+            items.append(item)
+            if item.written.more:
+                self.touch(execution)
         return items
 
     async def _commit(self, items: Sequence[Item]) -> None:
@@ -126,6 +129,7 @@ class GroupCommit:
         for item in items:
             run = item.execution
             if isinstance(run, Execution) and run.id in known:
+                run.refuse(item.written.logged)
                 self._listener.is_known(run, known[run.id])
                 continue
             for effect in item.written.effects:
@@ -154,10 +158,8 @@ class GroupCommit:
             log.warning("fire.refused", error=str(error))
             return
         log.warning("run.refused", run=str(run.id), error=str(error))
-        new = item.written.new is not None
-        if not new:
-            run.refuse(item.written.logged)
-        self._listener.is_refused(run, error, new=new)
+        run.refuse(item.written.logged)
+        self._listener.is_refused(run, error, new=item.written.new is not None)
 
 
 def _batch(written: Sequence[Drained]) -> Batch:

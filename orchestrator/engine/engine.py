@@ -14,6 +14,7 @@ from uuid import UUID
 
 import anyio
 import msgspec
+import structlog
 
 from orchestrator.engine import entries, outcome
 from orchestrator.engine.attempts import Attempts
@@ -38,6 +39,8 @@ from orchestrator.store.tenant.journal import Fired, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.registry import Registry
+
+log = structlog.get_logger(__name__)
 
 
 class Submission:
@@ -86,9 +89,7 @@ class Engine:
         self._usage = Usage()
         self._submissions: dict[UUID, Submission] = {}
         self._commit = GroupCommit(owned, self)
-        self._board = Board(
-            config, attempts, slots, touch=self._commit.touch, on_finished=self._finished
-        )
+        self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
             self._board,
             owned,
@@ -257,16 +258,17 @@ class Engine:
             if submission is not None:
                 submission.fail(RunRefused(f"the database refused the run: {error}"))
             return
-        execution.record(entries.RunFailed(error=outcome.describe(error)))
-        execution.on_durable(lambda: self._board.forget(execution))
-        execution.on_durable(lambda: self.schedules.ended(execution.id))
-        self._commit.touch(execution)
+        if execution.refusals == 1:
+            self._board.fail(execution, outcome.describe(error))
+        else:
+            log.error("run.stuck", run=str(execution.id), error=str(error))
+            self._board.forget(execution)
 
     # -- inside ------------------------------------------------------------------------
 
     def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
-        self._usage.queued = self._table.outside + len(self._board.unstarted)
+        self._usage.queued = self._table.queued + len(self._board.unstarted)
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
         self._usage.accepted(len(accepted), self.now)
         return accepted
@@ -330,6 +332,7 @@ class Engine:
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
             self._table.outside += 1
+            self._table.queued += 1
             self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:
             self._board.outside_due = run.due_at
@@ -340,16 +343,21 @@ class Engine:
         if submission is not None:
             submission.stored(run, started)
 
-    def _finished(self, execution: Execution) -> None:
-        """Tell the parent and the schedule, cancel dependent children, and make room."""
+    def _gone(self, execution: Execution) -> None:
+        """Tell whom its end concerns, and use the room that it leaves."""
+        if execution.state.finished:
+            self._ended(execution)
+        if self._table.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+            self._table.wake()
+
+    def _ended(self, execution: Execution) -> None:
+        """Tell the parent and the schedule, and cancel dependent children."""
         self.schedules.ended(execution.id)
         if execution.parent_id is not None:
             self._table.child_ended(execution.parent_id, _end_of(execution))
         for child, on_close in execution.children.items():
-            if on_close == "cancel":
+            if on_close == "cancel" and child not in execution.ended:
                 self.control(child, Verb.CANCEL, f"its parent {execution.id} ended", Reply())
-        if self._table.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
-            self._table.wake()
 
     def _give_up(self) -> None:
         """Answer everyone who still waits: their runs may or may not have been stored."""

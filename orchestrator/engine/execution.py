@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
@@ -22,7 +22,7 @@ from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
-from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
+from orchestrator.store.tenant.runs import Claimed, Entries, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 
 
@@ -43,7 +43,10 @@ class Outputs(Mapping[str, Any]):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What one flush writes of one run, and what may happen once it has committed."""
+    """What one flush writes of one run, and what may happen once it has committed.
+
+    `more` when the next flush has to write the rest.
+    """
 
     new: NewRun | None
     changed: ChangedRun | None
@@ -53,6 +56,7 @@ class Drained(msgspec.Struct, frozen=True):
     nudged: UUID | None
     effects: list[Callable[[], None]]
     fired: Fired | None = None
+    more: bool = False
 
 
 class Execution:
@@ -86,6 +90,7 @@ class Execution:
         "paused",
         "queue",
         "rank",
+        "refusals",
         "shape",
         "state",
         "tasks",
@@ -103,6 +108,7 @@ class Execution:
         self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
         self.paused = False
+        self.refusals = 0
         self.error: Failure | None = None
         self.shape: str | None = None
         self.tasks = {name: TaskProgress() for name in workflow.graph.order}
@@ -128,6 +134,7 @@ class Execution:
         self.apply(entry)
         self._pending.append(entry)
         self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
+        self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
 
     def on_durable(self, effect: Callable[[], None]) -> None:
         """Call `effect` once everything recorded so far is committed."""
@@ -166,6 +173,18 @@ class Execution:
         for entry in found:
             self.apply(entry)
 
+    def replay_unserved(self, row: Claimed, parts: Iterable[Entries]) -> None:
+        """Read of a run whose code is not here what its end needs: its state and its children."""
+        self.state = RunState(row.state)
+        for part in parts:
+            found = entries.decode(part.entries)
+            self._seq = part.seq + len(found)
+            for entry in found:
+                if isinstance(entry, entries.ChildStarted):
+                    self.children[entry.child] = entry.on_close
+                elif isinstance(entry, entries.ChildEnded):
+                    self.children.pop(entry.child, None)
+
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
         if isinstance(entry, AnyStepEntry):
@@ -188,7 +207,8 @@ class Execution:
             case entries.RunPaused() | entries.RunResumed():
                 self.paused = isinstance(entry, entries.RunPaused)
             case entries.RunRetried(tasks=names):
-                self.state, self.error, self._reopened = RunState.RUNNING, None, True
+                # Whoever has it tried again knows that its time is over.
+                self.state, self.error, self.deadline_at = RunState.RUNNING, None, None
                 for name in names:
                     self.tasks[name].reset()
             case _:
@@ -246,7 +266,7 @@ class Execution:
         """
         if not self.started:
             return RunState.PAUSED if self.paused else RunState.QUEUED
-        if any(task.state is TaskState.RUNNING for task in self.tasks.values()):
+        if self.at_work:
             return RunState.RUNNING
         if self.paused:
             return RunState.PAUSED
@@ -288,6 +308,11 @@ class Execution:
             f"the tasks of workflow {self.workflow.name!r} changed under version "
             f"{self.workflow.version!r}; give the changed workflow a new version"
         )
+
+    @property
+    def at_work(self) -> bool:
+        """True while an attempt is under way or about to begin."""
+        return any(task.state is TaskState.RUNNING for task in self.tasks.values())
 
     @property
     def resting(self) -> bool:
@@ -342,6 +367,11 @@ class Execution:
     def drain(self) -> Drained:
         """Take what the next flush has to write of this run."""
         new, self._new = self._new, None
+        if new is not None and self.state.finished:
+            # A row that is added can not tell how its run ended: that follows.
+            new = msgspec.structs.replace(new, epoch=self.epoch)
+            fired, self.fired = self.fired, None
+            return Drained(new, None, None, [], [], None, [], fired, more=True)
         changed = self._row() if self._dirty and new is None else None
         nudged = self.parent_id if changed is not None and changed.finished else None
         self._dirty = self._reopened = False
@@ -360,16 +390,15 @@ class Execution:
 
     def refuse(self, logged: Logged | None) -> None:
         """Take back a flush that the database would not store; what follows takes its numbers."""
-        if logged is not None:
-            self._seq = logged.seq
-        self._pending = []
-        self._effects = []
+        self.refusals += 1
+        free = self._seq if logged is None else logged.seq
+        self.drain()
+        self._seq = free
 
     def park(self, failure: Failure) -> None:
-        """Leave the run as it is, blocked, with the reason; its journal is not touched."""
+        """Leave the run as it is, blocked, with the reason; its journal tells nothing of that."""
         self.state = RunState.BLOCKED
         self.error = failure
-        self._pending = []
         self._dirty = True
 
     def _row(self) -> ChangedRun:

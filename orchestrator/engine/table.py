@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import anyio
@@ -20,12 +21,16 @@ from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
+from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 
 RESIDENT_RUNS = 1_000
 """How many runs one tenant holds in memory; the others wait in the table until these finish."""
 
 SIGNALS_AT_ONCE = 500
+
+LOOK_AGAIN = timedelta(milliseconds=50)
+"""How soon the table is looked at again for what was not there, or not due, a moment ago."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +88,7 @@ class Table:
         self._wanted = anyio.Event()
         self._working = False
         self.outside = 0
+        self.queued = 0
 
     # -- asked -------------------------------------------------------------------------
 
@@ -93,7 +99,10 @@ class Table:
     def ask(self, ask: Ask) -> None:
         """Do something to one run; at once when it is here."""
         run = self._board.runs.get(ask.run)
-        if run is not None:
+        if run is not None and run.state is RunState.BLOCKED:
+            run.on_durable(lambda: self.ask(ask))  # it is about to leave; then it is fetched again
+            self._touch(run)
+        elif run is not None:
             self._apply(run, ask)
         else:
             self._asks.append(ask)
@@ -147,6 +156,7 @@ class Table:
         """Take over what a former owner left; return how many runs."""
         self._board.paused = await self._owned.paused()
         found = await self._claim(crashed=crashed)
+        await self._end_orphans()
         await self._look_outside()
         return found
 
@@ -161,10 +171,30 @@ class Table:
             await self._look_outside()
         self._board.dispatch()
 
+    async def _end_orphans(self) -> None:
+        """Cancel the children of runs at whose end the former owner died."""
+        orphans = await self._owned.orphans()
+        parents = list({orphan.parent_id for orphan in orphans})
+        tied: set[UUID] = set()
+        for part in await self._owned.entries(parents) if parents else ():
+            for entry in entries.decode(part.entries):
+                if isinstance(entry, entries.ChildStarted) and entry.on_close == "cancel":
+                    tied.add(entry.child)
+        for orphan in orphans:
+            if orphan.id in tied:
+                reason = f"its parent {orphan.parent_id} ended"
+                self.ask(Ask(orphan.id, Verb.CANCEL, reason, Reply()))
+
     async def _look_outside(self) -> None:
         outside = await self._owned.outside()
         self.outside = outside.waiting
-        self._board.outside_due = outside.due_at
+        self.queued = outside.queued
+        # Never sooner than a little later: the clocks may differ, and looking costs.
+        soonest = self._board.clock.now() + LOOK_AGAIN
+        due = outside.due_at
+        self._board.outside_due = None if due is None else max(due, soonest)
+        if self.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+            self._board.outside_due = soonest  # came after the last claim
         self._board.timers_changed.beat()
 
     async def _claim(self, *, crashed: bool) -> int:
@@ -199,11 +229,10 @@ class Table:
         return fitting
 
     async def _load_news(self, loaded: dict[UUID, Execution]) -> None:
-        """Add what came while the runs rested: signals, and children that ended."""
-        waiting = [run.id for run in loaded.values() if run.started]
-        if not waiting:
+        """Add what came while the runs were not here: signals, and children that ended."""
+        if not loaded:
             return
-        for signal in await self._owned.signals(waiting):
+        for signal in await self._owned.signals(list(loaded)):
             loaded[signal.run_id].inbox.append(signal)
         parents = {child: run for run in loaded.values() for child in run.children}
         if parents:
@@ -217,10 +246,11 @@ class Table:
         if not posts:
             return
         with anyio.CancelScope(shield=True):
-            live = await self._owned.send([post.sent for post in posts])
+            delivered = await self._owned.send([post.sent for post in posts])
         for post in posts:
-            if post.sent.run_id in live:
-                self._hand_over(post.sent)
+            if post.sent.run_id in delivered.live:
+                if post.sent.id in delivered.left:
+                    self._hand_over(post.sent)
                 post.reply.answer(None)
             else:
                 run = post.sent.run_id
@@ -262,6 +292,8 @@ class Table:
         for execution in fetched.values():
             if not execution.state.finished:
                 self._board.take_up(execution, crashed=False)
+        for unfit in [run for run in claimed if run.id not in fetched]:
+            fetched[unfit.id] = await self._read_unfit(unfit)
         for ask in asks:
             run = self._board.runs.get(ask.run) or fetched.get(ask.run)
             if run is None:
@@ -269,8 +301,16 @@ class Table:
             else:
                 self._apply(run, ask)
 
+    async def _read_unfit(self, row: Claimed) -> Execution:
+        """Return a run that the code here can not continue: it can only be cancelled."""
+        run = Execution(row, Workflow(row.workflow, version=row.version or "1"), epoch=self._epoch)
+        run.replay_unserved(row, await self._owned.entries([row.id]))
+        return run
+
     def _apply(self, run: Execution, ask: Ask) -> None:
         try:
+            if not run.workflow.tasks and ask.verb is not Verb.CANCEL:
+                raise RunConflict(f"the code here can not continue run {run.id}; see its error")
             entry = decide(ask.verb, run, reason=ask.reason)
         except InsulaError as error:
             ask.reply.fail(error)
@@ -279,6 +319,7 @@ class Table:
         if entry is None:
             self._touch(run)
         elif isinstance(entry, entries.RunCancelled):
+            self._board.runs[run.id] = run
             self._board.cancel(run, entry)
         elif isinstance(entry, entries.RunRetried):
             run.record(entry)
@@ -299,8 +340,14 @@ class Table:
                 )
                 continue
             source = Execution(row, workflow, epoch=self._epoch)
-            for part in await self._owned.entries([fork.run]):
-                source.replay(part.seq, part.entries)
+            try:
+                # Repeated as a whole, it needs nothing of what its tasks were.
+                for part in await self._owned.entries([fork.run]) if fork.task else ():
+                    source.replay(part.seq, part.entries)
+            except (ValueError, KeyError) as error:
+                sentence = f"the journal of run {fork.run} does not fit the workflow: {error}"
+                fork.reply.fail(RunConflict(sentence))
+                continue
             self._add_fork(source, fork)
 
     async def _change_pauses(self) -> None:

@@ -14,8 +14,16 @@ import tenacity
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
-from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun, Sent
-from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Outside, RunEnd, Signal
+from orchestrator.store.tenant.journal import (
+    Batch,
+    Committed,
+    Delivered,
+    Journal,
+    Known,
+    NewRun,
+    Sent,
+)
+from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Orphan, Outside, RunEnd, Signal
 from orchestrator.store.tenant.schedules import OwnedSchedules
 
 T = TypeVar("T")
@@ -124,8 +132,12 @@ class OwnedConnection:
         """Return how `runs` ended, of those that have."""
         return await self._run(lambda c: self._claims.ended(c, runs))
 
-    async def send(self, signals: Sequence[Sent]) -> set[UUID]:
-        """Leave signals; return the runs that can take one."""
+    async def orphans(self) -> list[Orphan]:
+        """Return the live runs whose parent has ended."""
+        return await self._run(self._claims.orphans)
+
+    async def send(self, signals: Sequence[Sent]) -> Delivered:
+        """Leave signals, for the runs that can take one."""
         return self._ours(await self._run(lambda c: self._journal.send(c, signals)))
 
     async def set_pause(self, workflow: str, *, paused: bool) -> None:

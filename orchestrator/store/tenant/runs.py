@@ -23,6 +23,7 @@ PEEK = _QUERIES["peek"]
 OUTSIDE = _QUERIES["outside"]
 SIGNALS = _QUERIES["signals"]
 ENDED = _QUERIES["ended"]
+ORPHANS = _QUERIES["orphans"]
 PAUSE = _QUERIES["pause"]
 UNPAUSE = _QUERIES["unpause"]
 PAUSED = _QUERIES["paused"]
@@ -55,9 +56,14 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What waits outside memory: how many runs could begin now, and when the next is due."""
+    """What waits outside memory.
+
+    How many runs could go on now, how many have not begun though nothing but a pause keeps them,
+    and when the next one is due.
+    """
 
     waiting: int
+    queued: int
     due_at: datetime | None
 
 
@@ -77,6 +83,13 @@ class RunEnd(msgspec.Struct, frozen=True):
     state: str
     output: str | None
     error: str | None
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """A live run whose parent has ended."""
+
+    id: UUID
+    parent_id: UUID
 
 
 class Entries(msgspec.Struct, frozen=True):
@@ -143,6 +156,7 @@ class Claims:
         self._outside = sql.bind(OUTSIDE, schema)
         self._signals = sql.bind(SIGNALS, schema)
         self._ended = sql.bind(ENDED, schema)
+        self._orphans = sql.bind(ORPHANS, schema)
         self._pause = sql.bind(PAUSE, schema)
         self._unpause = sql.bind(UNPAUSE, schema)
         self._paused = sql.bind(PAUSED, schema)
@@ -184,7 +198,7 @@ class Claims:
     async def outside(self, connection: Connection) -> Outside:
         """Return what waits outside memory."""
         row = await connection.fetchrow(self._outside, self._epoch)
-        return Outside(*row) if row else Outside(0, None)
+        return Outside(*row) if row else Outside(0, 0, None)
 
     async def signals(self, connection: Connection, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet, oldest first."""
@@ -193,6 +207,10 @@ class Claims:
     async def ended(self, connection: Connection, runs: Sequence[UUID]) -> list[RunEnd]:
         """Return how `runs` ended, of those that have."""
         return [RunEnd(*row) for row in await connection.fetch(self._ended, runs)]
+
+    async def orphans(self, connection: Connection) -> list[Orphan]:
+        """Return the live runs whose parent has ended."""
+        return [Orphan(*row) for row in await connection.fetch(self._orphans)]
 
     async def set_pause(self, connection: Connection, workflow: str, *, paused: bool) -> int | None:
         """Let `workflow`, or with '' the whole tenant, start nothing for now, or again.
