@@ -37,7 +37,8 @@ class NodeSlots:
         `wake` is called later when it is refused.
         """
         if self._solo_taken:
-            self._solo_line.append(wake)
+            if wake not in self._solo_line:
+                self._solo_line.append(wake)
             return False
         self._solo_taken = True
         return True

@@ -29,6 +29,7 @@ DRIVER_ERRORS = (
 """All that the driver raises on its own account; `classify` tells what one of them means."""
 
 _GONE = re.compile("closed|released back to the pool")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]*)(:[0-9]{1,5})?")
 _SCHEMES = ("postgresql", "postgres")
 _SECRETS = ("password", "sslpassword")
 
@@ -68,6 +69,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
                 hint="for example postgresql://user:password@host:5432/database",
             )
         login, _, hosts = parts.netloc.rpartition("@")
+        if parts.fragment or not all(_ADDRESS.fullmatch(each) for each in hosts.split(",")):
+            raise ConfigError(
+                ["the database URL can not be read: it has no host:port where one belongs"],
+                hint="in a password, write / ? # @ : % as %2F %3F %23 %40 %3A %25",
+            )
         user, _, password = login.partition(":")
         user = options.pop("user", unquote(user)) or os.environ.get("PGUSER") or getpass.getuser()
         database = options.pop("dbname", options.pop("database", unquote(parts.path[1:])))

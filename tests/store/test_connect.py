@@ -223,3 +223,18 @@ async def test_a_borrower_gets_a_new_connection_after_the_server_ended_one(
 
         async with pool.acquire() as connection:
             assert connection.get_server_pid() != ended
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2#x@127.0.0.1/app",
+        "postgresql://u:hunter2/@:pw@127.0.0.1/app",
+        "postgresql://u:hunter2@127.0.0.1:abc/app",
+    ],
+)
+def test_a_url_that_can_not_be_read_is_refused_without_a_word_of_its_secret(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Target.parse(url)
+
+    assert "hunter2" not in str(caught.value)
