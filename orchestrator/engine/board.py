@@ -153,7 +153,7 @@ class Board:
             execution.record(entries.RunRecovered(lost=lost, crashed=crashed))
         poisoned = next((t for t in execution.tasks.values() if t.crashes >= CRASHES), None)
         if poisoned is not None:
-            self._end(execution, entries.RunDied(error=_poison(execution, poisoned)))
+            self.end(execution, entries.RunDied(error=_poison(execution, poisoned)))
             return
         for name, task in execution.tasks.items():
             if task.state is TaskState.READY:
@@ -185,7 +185,7 @@ class Board:
         if plan.settled:
             failure = execution.first_failure
             ending = entries.RunSucceeded() if failure is None else entries.RunFailed(error=failure)
-            self._end(execution, ending)
+            self.end(execution, ending)
         self._leave_if_resting(execution)
         self._touch(execution)
 
@@ -233,10 +233,6 @@ class Board:
             if execution.resumable(name, self.clock.now()):
                 execution.tasks[name].state = TaskState.READY
                 self._push(execution, name)
-
-    def cancel(self, execution: Execution, entry: entries.RunCancelled) -> None:
-        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
-        self._end(execution, entry)
 
     def resume(self, execution: Execution) -> None:
         """Line up again what a pause had put aside."""
@@ -357,9 +353,12 @@ class Board:
 
     # -- the end -----------------------------------------------------------------------
 
-    def fail(self, execution: Execution, failure: Failure) -> None:
-        """End a run now that can not go on."""
-        self._end(execution, entries.RunFailed(error=failure))
+    def end(self, execution: Execution, entry: entries.AnyEnding) -> None:
+        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
+        self._cut_off(execution)
+        execution.record(entry)
+        execution.on_durable(lambda: self._finished(execution))
+        self._touch(execution)
 
     def _expires(self, execution: Execution, *, watch: bool = True) -> bool:
         """End a run that is past its deadline; otherwise keep watching for it."""
@@ -368,17 +367,12 @@ class Board:
             return False
         if deadline <= self.clock.now():
             message = "the run did not end in time"
-            self.fail(execution, Failure(type="DeadlineExceeded", message=message))
+            error = Failure(type="DeadlineExceeded", message=message)
+            self.end(execution, entries.RunFailed(error=error))
             return True
         if watch:
             self._watch(execution, deadline)
         return False
-
-    def _end(self, execution: Execution, entry: entries.AnyRunEntry) -> None:
-        self._cut_off(execution)
-        execution.record(entry)
-        execution.on_durable(lambda: self._finished(execution))
-        self._touch(execution)
 
     def _finished(self, execution: Execution) -> None:
         log.debug("run.finished", run=str(execution.id), state=str(execution.state))

@@ -195,10 +195,11 @@ class Engine:
         `crashed` when that owner did not end of its own accord.
         """
         self._board.clock = clock
-        for minute, count in await self._owned.accepted_lately():
+        left = await self._owned.inherited()
+        for minute, count in left.accepted:
             self._usage.accepted(count, minute)
         await self.schedules.recover()
-        return await self._table.recover(crashed=crashed)
+        return await self._table.recover(left.orphans, crashed=crashed)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -259,7 +260,7 @@ class Engine:
                 submission.fail(RunRefused(f"the database refused the run: {error}"))
             return
         if execution.refusals == 1:
-            self._board.fail(execution, outcome.describe(error))
+            self._board.end(execution, entries.RunFailed(error=outcome.describe(error)))
         else:
             log.error("run.stuck", run=str(execution.id), error=str(error))
             self._board.forget(execution)

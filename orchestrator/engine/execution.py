@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
@@ -22,7 +22,7 @@ from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
-from orchestrator.store.tenant.runs import Claimed, Entries, RunEnd, Signal
+from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 
 
@@ -161,42 +161,37 @@ class Execution:
             self._dirty = True
         self._row_state = None
 
-    def replay(self, first: int, text: str) -> None:
+    def replay(self, first: int, text: str, *, tasks: bool = True) -> None:
         """Apply entries read back from the journal; `first` is the number of the first one.
 
-        Raises ValueError when the journal has a gap: nothing is guessed.
+        Without `tasks`, which the code here may not have, only what the run's end needs. Raises
+        ValueError when the journal has a gap: nothing is guessed.
         """
         if first != self._seq:
             raise ValueError(f"run {self.id}: entry {self._seq} is missing, found {first}")
         found = entries.decode(text)
         self._seq += len(found)
         for entry in found:
-            self.apply(entry)
-
-    def replay_unserved(self, row: Claimed, parts: Iterable[Entries]) -> None:
-        """Read of a run whose code is not here what its end needs: its state and its children."""
-        self.state = RunState(row.state)
-        for part in parts:
-            found = entries.decode(part.entries)
-            self._seq = part.seq + len(found)
-            for entry in found:
-                if isinstance(entry, entries.ChildStarted):
-                    self.children[entry.child] = entry.on_close
-                elif isinstance(entry, entries.ChildEnded):
-                    self.children.pop(entry.child, None)
+            if tasks:
+                self.apply(entry)
+            elif isinstance(entry, AnyStepEntry):
+                self._apply_to_children(entry)
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
         if isinstance(entry, AnyStepEntry):
             self.tasks[entry.task].apply(entry)
-            if isinstance(entry, entries.ChildStarted):
-                self.children[entry.child] = entry.on_close
-            elif isinstance(entry, entries.ChildEnded):
-                self.children.pop(entry.child, None)
+            self._apply_to_children(entry)
         elif isinstance(entry, AnyTaskEntry):
             self._apply_to_task(entry)
         else:
             self._apply_to_run(entry)
+
+    def _apply_to_children(self, entry: AnyStepEntry) -> None:
+        if isinstance(entry, entries.ChildStarted):
+            self.children[entry.child] = entry.on_close
+        elif isinstance(entry, entries.ChildEnded):
+            self.children.pop(entry.child, None)
 
     def _apply_to_run(self, entry: AnyRunEntry) -> None:
         match entry:

@@ -20,7 +20,7 @@ from orchestrator.model.errors import InsulaError, RunConflict, RunNotFound
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.owned import OwnedConnection
-from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
+from orchestrator.store.tenant.runs import Claimed, Orphan, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 
@@ -152,11 +152,11 @@ class Table:
             self._working = False
             self._board.changed.beat()
 
-    async def recover(self, *, crashed: bool) -> int:
+    async def recover(self, orphans: Sequence[Orphan], *, crashed: bool) -> int:
         """Take over what a former owner left; return how many runs."""
         self._board.paused = await self._owned.paused()
         found = await self._claim(crashed=crashed)
-        await self._end_orphans()
+        await self._end_orphans(orphans)
         await self._look_outside()
         return found
 
@@ -171,9 +171,8 @@ class Table:
             await self._look_outside()
         self._board.dispatch()
 
-    async def _end_orphans(self) -> None:
+    async def _end_orphans(self, orphans: Sequence[Orphan]) -> None:
         """Cancel the children of runs at whose end the former owner died."""
-        orphans = await self._owned.orphans()
         parents = list({orphan.parent_id for orphan in orphans})
         tied: set[UUID] = set()
         for part in await self._owned.entries(parents) if parents else ():
@@ -304,7 +303,9 @@ class Table:
     async def _read_unfit(self, row: Claimed) -> Execution:
         """Return a run that the code here can not continue: it can only be cancelled."""
         run = Execution(row, Workflow(row.workflow, version=row.version or "1"), epoch=self._epoch)
-        run.replay_unserved(row, await self._owned.entries([row.id]))
+        run.state = RunState(row.state)
+        for part in await self._owned.entries([row.id]):
+            run.replay(part.seq, part.entries, tasks=False)
         return run
 
     def _apply(self, run: Execution, ask: Ask) -> None:
@@ -320,7 +321,7 @@ class Table:
             self._touch(run)
         elif isinstance(entry, entries.RunCancelled):
             self._board.runs[run.id] = run
-            self._board.cancel(run, entry)
+            self._board.end(run, entry)
         elif isinstance(entry, entries.RunRetried):
             run.record(entry)
             self._board.take_up(run, crashed=False)

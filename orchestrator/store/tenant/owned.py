@@ -23,7 +23,15 @@ from orchestrator.store.tenant.journal import (
     NewRun,
     Sent,
 )
-from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Orphan, Outside, RunEnd, Signal
+from orchestrator.store.tenant.runs import (
+    Claimed,
+    Claims,
+    Entries,
+    Inherited,
+    Outside,
+    RunEnd,
+    Signal,
+)
 from orchestrator.store.tenant.schedules import OwnedSchedules
 
 T = TypeVar("T")
@@ -132,10 +140,6 @@ class OwnedConnection:
         """Return how `runs` ended, of those that have."""
         return await self._run(lambda c: self._claims.ended(c, runs))
 
-    async def orphans(self) -> list[Orphan]:
-        """Return the live runs whose parent has ended."""
-        return await self._run(self._claims.orphans)
-
     async def send(self, signals: Sequence[Sent]) -> Delivered:
         """Leave signals, for the runs that can take one."""
         return self._ours(await self._run(lambda c: self._journal.send(c, signals)))
@@ -148,9 +152,9 @@ class OwnedConnection:
         """Return the workflows that are paused; '' stands for all."""
         return await self._run(self._claims.paused)
 
-    async def accepted_lately(self) -> list[tuple[datetime, int]]:
-        """Return how many runs were accepted in each minute of the last day."""
-        return await self._run(self._claims.accepted_lately)
+    async def inherited(self) -> Inherited:
+        """Return what a new owner has to know besides the runs that it claims."""
+        return await self._run(self._claims.inherited)
 
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""

@@ -92,6 +92,13 @@ class Orphan(msgspec.Struct, frozen=True):
     parent_id: UUID
 
 
+class Inherited(msgspec.Struct, frozen=True):
+    """For a new owner: how many runs were accepted in each minute of a day, and orphans."""
+
+    accepted: list[tuple[datetime, int]]
+    orphans: list[Orphan]
+
+
 class Entries(msgspec.Struct, frozen=True):
     """The part of a run's journal that one flush wrote; `entries` is JSON text."""
 
@@ -208,10 +215,6 @@ class Claims:
         """Return how `runs` ended, of those that have."""
         return [RunEnd(*row) for row in await connection.fetch(self._ended, runs)]
 
-    async def orphans(self, connection: Connection) -> list[Orphan]:
-        """Return the live runs whose parent has ended."""
-        return [Orphan(*row) for row in await connection.fetch(self._orphans)]
-
     async def set_pause(self, connection: Connection, workflow: str, *, paused: bool) -> int | None:
         """Let `workflow`, or with '' the whole tenant, start nothing for now, or again.
 
@@ -225,10 +228,14 @@ class Claims:
         """Return the workflows that are paused; '' stands for all."""
         return {row[0] for row in await connection.fetch(self._paused)}
 
-    async def accepted_lately(self, connection: Connection) -> list[tuple[datetime, int]]:
-        """Return how many runs were accepted in each minute of the last day."""
-        rows = await connection.fetch(self._accepted_lately, run_id_at(time.time() - DAY_SECONDS))
-        return [(minute, count) for minute, count in rows]
+    async def inherited(self, connection: Connection) -> Inherited:
+        """Return what a new owner has to know besides the runs that it claims."""
+        day_ago = run_id_at(time.time() - DAY_SECONDS)
+        accepted = await connection.fetch(self._accepted_lately, day_ago)
+        orphans = await connection.fetch(self._orphans)
+        return Inherited(
+            [(minute, count) for minute, count in accepted], [Orphan(*row) for row in orphans]
+        )
 
     async def entries(self, connection: Connection, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`, in order."""

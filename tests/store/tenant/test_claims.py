@@ -108,7 +108,7 @@ async def test_runs_of_the_last_day_are_counted_by_minute(acme: Acme) -> None:
         for place, age in enumerate(ages)
     ]
     await journal.flush(connection, batch(added))
-    counted = await claims(1).accepted_lately(connection)
+    counted = (await claims(1).inherited(connection)).accepted
     minutes = [(now - age).replace(second=0) for age in ages]
     assert counted == [(minutes[1], 2), (minutes[0], 1)]
 
