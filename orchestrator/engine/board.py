@@ -25,6 +25,7 @@ from orchestrator.engine.outcome import Diverged, Failed, Outcome, Succeeded, Wa
 from orchestrator.engine.progress import NULL, TaskProgress
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.slots import NodeSlots
+from orchestrator.engine.timers import Timers
 from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.states import RunState, TaskState
@@ -43,7 +44,7 @@ class Board:
     """Holds the live runs of one tenant and moves them.
 
     `touch` hands a run to the next flush; nothing that was recorded takes effect before it has
-    committed. `on_finished` is called when the end of a run is durable.
+    committed. `on_gone` is called when a run has left: ended for good, or rests in the table.
     """
 
     def __init__(
@@ -53,18 +54,18 @@ class Board:
         slots: NodeSlots,
         *,
         touch: Callable[[Execution], None],
-        on_finished: Callable[[Execution], None],
+        on_gone: Callable[[Execution], None],
     ) -> None:
         self._config = config
         self._attempts = attempts
         self._touch = touch
-        self._on_finished = on_finished
+        self._on_gone = on_gone
         self._slots = slots.tenant(
             limit=config().limits.max_concurrent_tasks, weight=config().weight, wake=self.dispatch
         )
         self._queued: list[tuple[int, int, Execution]] = []
         self._ready: list[tuple[int, int, Execution, str]] = []
-        self._timers: list[tuple[datetime, int, Execution]] = []
+        self._timers = Timers()
         self._scopes: dict[tuple[UUID, str], anyio.CancelScope] = {}
         self._order = itertools.count()
         self._active: set[UUID] = set()
@@ -113,9 +114,8 @@ class Board:
 
     @property
     def next_due(self) -> datetime | None:
-        """When the earliest timer fires: of runs here or outside memory, or of a schedule."""
-        first = self._timers[0][0] if self._timers else None
-        dues = (first, self.outside_due, self.schedule_due)
+        """When the earliest timer fires: of runs here, of those outside, of schedules."""
+        dues = (self._timers.first, self.outside_due, self.schedule_due)
         return min((due for due in dues if due is not None), default=None)
 
     @property
@@ -124,8 +124,8 @@ class Board:
         return self._slots.used
 
     def holds(self, execution: Execution) -> bool:
-        """Return whether the run is here and not finished."""
-        return execution.id in self.runs and not execution.state.finished
+        """Return whether the run is here, this very object, and can still move."""
+        return self.runs.get(execution.id) is execution and not execution.over
 
     # -- taking runs up ----------------------------------------------------------------
 
@@ -133,8 +133,8 @@ class Board:
         """Take up a run that has not begun."""
         self.runs[execution.id] = execution
         self.unstarted.add(execution.id)
-        if execution.deadline_at is not None:
-            self._watch(execution, execution.deadline_at)
+        if self._expires(execution):
+            return
         heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
         self._admit()
 
@@ -146,14 +146,14 @@ class Board:
             return
         self.runs[execution.id] = execution
         self._active.add(execution.id)
-        if execution.deadline_at is not None:
-            self._watch(execution, execution.deadline_at)
+        if self._expires(execution):
+            return
         lost = [n for n, t in execution.tasks.items() if t.state is TaskState.RUNNING]
         if lost:
             execution.record(entries.RunRecovered(lost=lost, crashed=crashed))
         poisoned = next((t for t in execution.tasks.values() if t.crashes >= CRASHES), None)
         if poisoned is not None:
-            self._end(execution, entries.RunDied(error=_poison(execution, poisoned)))
+            self.end(execution, entries.RunDied(error=_poison(execution, poisoned)))
             return
         for name, task in execution.tasks.items():
             if task.state is TaskState.READY:
@@ -185,7 +185,7 @@ class Board:
         if plan.settled:
             failure = execution.first_failure
             ending = entries.RunSucceeded() if failure is None else entries.RunFailed(error=failure)
-            self._end(execution, ending)
+            self.end(execution, ending)
         self._leave_if_resting(execution)
         self._touch(execution)
 
@@ -207,6 +207,7 @@ class Board:
                 self._start(execution, name)
         for _, _, execution, _ in aside:
             self._leave_if_resting(execution)
+            self._touch(execution)
         for item in suspects:
             heapq.heappush(self._ready, item)
         self._slots.settle()
@@ -214,13 +215,9 @@ class Board:
     def tick(self) -> None:
         """Let go on what has rested long enough, and end what is past its deadline."""
         now = self.clock.now()
-        while self._timers and self._timers[0][0] <= now:
-            _, _, execution = heapq.heappop(self._timers)
-            if not self.holds(execution):
-                continue
-            if execution.deadline_at is not None and execution.deadline_at <= now:
-                error = Failure(type="DeadlineExceeded", message="the run did not end in time")
-                self._end(execution, entries.RunFailed(error=error))
+        for run in self._timers.due(now):
+            execution = self.runs.get(run)
+            if execution is None or execution.over or self._expires(execution, watch=False):
                 continue
             for name, task in execution.tasks.items():
                 due = task.due_at is not None and task.due_at <= now
@@ -237,19 +234,6 @@ class Board:
                 execution.tasks[name].state = TaskState.READY
                 self._push(execution, name)
 
-    def cancel(self, execution: Execution, entry: entries.RunCancelled) -> None:
-        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
-        self._end(execution, entry)
-
-    def fail(self, execution: Execution, error: Failure) -> None:
-        """End a run now, as failed."""
-        self._end(execution, entries.RunFailed(error=error))
-
-    def give_up(self, execution: Execution) -> None:
-        """Let go of a run as the table has it; its attempts are cut off."""
-        self._cut_off(execution)
-        self.forget(execution)
-
     def resume(self, execution: Execution) -> None:
         """Line up again what a pause had put aside."""
         for name, task in execution.tasks.items():
@@ -259,11 +243,18 @@ class Board:
         self.dispatch()
 
     def forget(self, execution: Execution) -> None:
-        """Let go of a run: it has ended, or rests in the table."""
-        self.runs.pop(execution.id, None)
+        """Let go of a run as the table has it; what may still be under way of it is cut off."""
+        self.forget_starts(execution)
+        if self.runs.get(execution.id) is not execution:
+            return
+        self._cut_off(execution)
+        del self.runs[execution.id]
         self._active.discard(execution.id)
         self.unstarted.discard(execution.id)
-        self.forget_starts(execution)
+        self._timers.prune(self.runs)
+        self._on_gone(execution)
+        self._admit()
+        self.dispatch()
         self.changed.beat()
 
     # -- attempts ----------------------------------------------------------------------
@@ -285,9 +276,8 @@ class Board:
         """Give back the slots of starts that will never become durable."""
         for _ in range(self._starting.pop(execution.id, 0)):
             self._slots.give_back()
-        solo = self._solo
-        if solo is not None and solo[0] == execution.id and solo not in self._scopes:
-            self._give_back_solo()
+            if self._solo is not None and self._solo[0] == execution.id:
+                self._give_back_solo()
 
     def _launch(self, execution: Execution, name: str) -> None:
         left = self._starting.pop(execution.id, 1) - 1
@@ -364,18 +354,30 @@ class Board:
 
     # -- the end -----------------------------------------------------------------------
 
-    def _end(self, execution: Execution, entry: entries.AnyRunEntry) -> None:
+    def end(self, execution: Execution, entry: entries.AnyEnding) -> None:
+        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
         self._cut_off(execution)
         execution.record(entry)
         execution.on_durable(lambda: self._finished(execution))
         self._touch(execution)
 
+    def _expires(self, execution: Execution, *, watch: bool = True) -> bool:
+        """End a run that is past its deadline; otherwise keep watching for it."""
+        deadline = execution.deadline_at
+        if deadline is None:
+            return False
+        if deadline <= self.clock.now():
+            message = "the run did not end in time"
+            error = Failure(type="DeadlineExceeded", message=message)
+            self.end(execution, entries.RunFailed(error=error))
+            return True
+        if watch:
+            self._watch(execution, deadline)
+        return False
+
     def _finished(self, execution: Execution) -> None:
         log.debug("run.finished", run=str(execution.id), state=str(execution.state))
         self.forget(execution)
-        self._on_finished(execution)
-        self._admit()
-        self.dispatch()
 
     def _cut_off(self, execution: Execution) -> None:
         for name in execution.tasks:
@@ -384,13 +386,12 @@ class Board:
                 scope.cancel()
 
     def _leave_if_resting(self, execution: Execution) -> None:
-        """Let a run leave memory that has nothing to do for a while."""
-        if not self.holds(execution) or not execution.started:
+        """Let a run leave memory that has nothing to do for a while; the next flush carries it."""
+        if not self.holds(execution):
             return
-        idle_pause = execution.state is RunState.PAUSED
         due = execution.next_due
         long = due is None or due - self.clock.now() > RESIDENT_WAIT
-        if idle_pause or (execution.resting and long):
+        if self._is_held_up(execution) or (execution.resting and long):
             execution.leave()
             execution.on_durable(lambda: self._left(execution))
 
@@ -398,13 +399,13 @@ class Board:
         """Forget a run that rests in the table now, unless something came meanwhile."""
         if not self.holds(execution):
             return
-        if execution.state is RunState.PAUSED or execution.resting:
-            self.forget(execution)
+        if self._is_held_up(execution) or execution.resting:
             due = execution.look_at
-            if due is not None and (self.outside_due is None or due < self.outside_due):
+            paused = self._is_paused(execution)
+            if due is not None and not paused and _before(due, self.outside_due):
                 self.outside_due = due
                 self.timers_changed.beat()
-            self._admit()
+            self.forget(execution)
         else:
             execution.keep()
             self._touch(execution)
@@ -415,7 +416,7 @@ class Board:
         heapq.heappush(self._ready, (execution.rank, next(self._order), execution, name))
 
     def _watch(self, execution: Execution, moment: datetime) -> None:
-        heapq.heappush(self._timers, (moment, next(self._order), execution))
+        self._timers.watch(execution.id, moment)
         self.timers_changed.beat()
 
     def _is_paused(self, execution: Execution) -> bool:
@@ -423,6 +424,10 @@ class Board:
         return execution.paused or (
             bool(names) and ("" in names or execution.workflow.name in names)
         )
+
+    def _is_held_up(self, execution: Execution) -> bool:
+        """Tell whether a pause lets nothing of the run go on."""
+        return self._is_paused(execution) and not execution.at_work
 
     def _is_suspect(self, execution: Execution, name: str) -> bool:
         """Tell whether one more crash would be too many.
@@ -434,7 +439,7 @@ class Board:
     def _take_solo(self, execution: Execution, name: str) -> bool:
         if self._solo is not None or not self._slots.take_solo():
             return False
-        self._solo = (execution.id, name)
+        self._solo = execution.id, name
         return True
 
     def _give_back_solo(self) -> None:
@@ -445,6 +450,10 @@ class Board:
     def paused_runs(self) -> Iterator[Execution]:
         """Return the runs here that a pause holds."""
         return (run for run in self.runs.values() if self._is_paused(run))
+
+
+def _before(moment: datetime, other: datetime | None) -> bool:
+    return other is None or moment < other
 
 
 def _poison(execution: Execution, task: TaskProgress) -> Failure:

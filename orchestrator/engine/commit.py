@@ -114,7 +114,10 @@ class GroupCommit:
         items = []
         for execution in touched:
             del self._touched[execution]
-            items.append(Item(execution, execution.drain()))
+            item = Item(execution, execution.drain())
+            items.append(item)
+            if item.written.more:
+                self.touch(execution)
         return items
 
     async def _commit(self, items: Sequence[Item]) -> None:
@@ -126,7 +129,7 @@ class GroupCommit:
         for item in items:
             run = item.execution
             if isinstance(run, Execution) and run.id in known:
-                run.refuse(None)  # what it recorded meanwhile belongs to no run
+                run.refuse(item.written.logged)
                 self._listener.is_known(run, known[run.id])
                 continue
             for effect in item.written.effects:

@@ -90,9 +90,7 @@ class Engine:
         self._usage = Usage()
         self._submissions: dict[UUID, Submission] = {}
         self._commit = GroupCommit(owned, self)
-        self._board = Board(
-            config, attempts, slots, touch=self._commit.touch, on_finished=self._finished
-        )
+        self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
             self._board,
             owned,
@@ -198,10 +196,11 @@ class Engine:
         `crashed` when that owner did not end of its own accord.
         """
         self._board.clock = clock
-        for minute, count in await self._owned.accepted_lately():
+        left = await self._owned.inherited()
+        for minute, count in left.accepted:
             self._usage.accepted(count, minute)
         await self.schedules.recover()
-        return await self._table.recover(crashed=crashed)
+        return await self._table.recover(left.orphans, crashed=crashed)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -261,18 +260,18 @@ class Engine:
             if submission is not None:
                 submission.fail(RunRefused(f"the database refused the run: {error}"))
             return
-        if execution.refusals > 1:
+        if execution.refusals == 1:
+            self._board.end(execution, entries.RunFailed(error=unstorable(error)))
+        else:
             # Not even its failure can be stored: it is left as it is to the next owner.
             log.error("run.stuck", run=str(execution.id), error=str(error))
-            self._board.give_up(execution)
-            return
-        self._board.fail(execution, unstorable(error))
+            self._board.forget(execution)
 
     # -- inside ------------------------------------------------------------------------
 
     def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
-        self._usage.queued = self._table.outside + len(self._board.unstarted)
+        self._usage.queued = self._table.queued + len(self._board.unstarted)
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
         self._usage.accepted(len(accepted), self.now)
         return accepted
@@ -336,6 +335,7 @@ class Engine:
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
             self._table.outside += 1
+            self._table.queued += 1
             self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:
             self._board.outside_due = run.due_at
@@ -346,16 +346,21 @@ class Engine:
         if submission is not None:
             submission.stored(run, started)
 
-    def _finished(self, execution: Execution) -> None:
-        """Tell the parent and the schedule, cancel dependent children, and make room."""
+    def _gone(self, execution: Execution) -> None:
+        """Tell whom its end concerns, and use the room that it leaves."""
+        if execution.state.finished:
+            self._ended(execution)
+        if self._table.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+            self._table.wake()
+
+    def _ended(self, execution: Execution) -> None:
+        """Tell the parent and the schedule, and cancel dependent children."""
         self.schedules.ended(execution.id)
         if execution.parent_id is not None:
             self._table.child_ended(execution.parent_id, _end_of(execution))
         for child, on_close in execution.children.items():
-            if on_close == "cancel":
+            if on_close == "cancel" and child not in execution.ended:
                 self.control(child, Verb.CANCEL, f"its parent {execution.id} ended", Reply())
-        if self._table.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
-            self._table.wake()
 
     def _give_up(self) -> None:
         """Answer everyone who still waits: their runs may or may not have been stored."""

@@ -43,7 +43,10 @@ class Outputs(Mapping[str, Any]):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What one flush writes of one run, and what may happen once it has committed."""
+    """What one flush writes of one run, and what may happen once it has committed.
+
+    `more` when the next flush has to write the rest.
+    """
 
     new: NewRun | None
     changed: ChangedRun | None
@@ -53,6 +56,7 @@ class Drained(msgspec.Struct, frozen=True):
     nudged: UUID | None
     effects: list[Callable[[], None]]
     fired: Fired | None = None
+    more: bool = False
 
 
 class Execution:
@@ -104,6 +108,7 @@ class Execution:
         self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
         self.paused = False
+        self.refusals = 0
         self.error: Failure | None = None
         self.shape: str | None = None
         self.tasks = {name: TaskProgress() for name in workflow.graph.order}
@@ -117,7 +122,6 @@ class Execution:
         self._taken: list[tuple[UUID, UUID]] = []
         self._new = row if isinstance(row, NewRun) else None
         self.fired: Fired | None = None
-        self.refusals = 0
         self._dirty = False
         self._reopened = False
         self._row_state = None if isinstance(row, NewRun) else row.state
@@ -130,6 +134,7 @@ class Execution:
         self.apply(entry)
         self._pending.append(entry)
         self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
+        self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
 
     def on_durable(self, effect: Callable[[], None]) -> None:
         """Call `effect` once everything recorded so far is committed."""
@@ -156,30 +161,37 @@ class Execution:
             self._dirty = True
         self._row_state = None
 
-    def replay(self, first: int, text: str) -> None:
+    def replay(self, first: int, text: str, *, tasks: bool = True) -> None:
         """Apply entries read back from the journal; `first` is the number of the first one.
 
-        Raises ValueError when the journal has a gap: nothing is guessed.
+        Without `tasks`, which the code here may not have, only what the run's end needs. Raises
+        ValueError when the journal has a gap: nothing is guessed.
         """
         if first != self._seq:
             raise ValueError(f"run {self.id}: entry {self._seq} is missing, found {first}")
         found = entries.decode(text)
         self._seq += len(found)
         for entry in found:
-            self.apply(entry)
+            if tasks:
+                self.apply(entry)
+            elif isinstance(entry, AnyStepEntry):
+                self._apply_to_children(entry)
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
         if isinstance(entry, AnyStepEntry):
             self.tasks[entry.task].apply(entry)
-            if isinstance(entry, entries.ChildStarted):
-                self.children[entry.child] = entry.on_close
-            elif isinstance(entry, entries.ChildEnded):
-                self.children.pop(entry.child, None)
+            self._apply_to_children(entry)
         elif isinstance(entry, AnyTaskEntry):
             self._apply_to_task(entry)
         else:
             self._apply_to_run(entry)
+
+    def _apply_to_children(self, entry: AnyStepEntry) -> None:
+        if isinstance(entry, entries.ChildStarted):
+            self.children[entry.child] = entry.on_close
+        elif isinstance(entry, entries.ChildEnded):
+            self.children.pop(entry.child, None)
 
     def _apply_to_run(self, entry: AnyRunEntry) -> None:
         match entry:
@@ -190,7 +202,8 @@ class Execution:
             case entries.RunPaused() | entries.RunResumed():
                 self.paused = isinstance(entry, entries.RunPaused)
             case entries.RunRetried(tasks=names):
-                self.state, self.error, self._reopened = RunState.RUNNING, None, True
+                # Whoever has it tried again knows that its time is over.
+                self.state, self.error, self.deadline_at = RunState.RUNNING, None, None
                 for name in names:
                     self.tasks[name].reset()
             case _:
@@ -248,7 +261,7 @@ class Execution:
         """
         if not self.started:
             return RunState.PAUSED if self.paused else RunState.QUEUED
-        if any(task.state is TaskState.RUNNING for task in self.tasks.values()):
+        if self.at_work:
             return RunState.RUNNING
         if self.paused:
             return RunState.PAUSED
@@ -290,6 +303,11 @@ class Execution:
             f"the tasks of workflow {self.workflow.name!r} changed under version "
             f"{self.workflow.version!r}; give the changed workflow a new version"
         )
+
+    @property
+    def at_work(self) -> bool:
+        """True while an attempt is under way or about to begin."""
+        return any(task.state is TaskState.RUNNING for task in self.tasks.values())
 
     @property
     def resting(self) -> bool:
@@ -344,6 +362,11 @@ class Execution:
     def drain(self) -> Drained:
         """Take what the next flush has to write of this run."""
         new, self._new = self._new, None
+        if new is not None and self.state.finished:
+            # A row that is added can not tell how its run ended: that follows.
+            new = msgspec.structs.replace(new, epoch=self.epoch)
+            fired, self.fired = self.fired, None
+            return Drained(new, None, None, [], [], None, [], fired, more=True)
         changed = self._row() if self._dirty and new is None else None
         nudged = self.parent_id if changed is not None and changed.finished else None
         self._dirty = self._reopened = False
@@ -366,17 +389,15 @@ class Execution:
         What was recorded since is taken back as well. The row that follows leaves out the context,
         which may be what was refused.
         """
-        if logged is not None:
-            self._seq = logged.seq
-        self._pending, self._effects, self._children, self._taken = [], [], [], []
-        self._dirty = False
         self.refusals += 1
+        free = self._seq if logged is None else logged.seq
+        self.drain()
+        self._seq = free
 
     def park(self, failure: Failure) -> None:
-        """Leave the run as it is, blocked, with the reason; its journal is not touched."""
+        """Leave the run as it is, blocked, with the reason; its journal tells nothing of that."""
         self.state = RunState.BLOCKED
         self.error = failure
-        self._pending = []
         self._dirty = True
 
     def _row(self) -> ChangedRun:

@@ -20,7 +20,8 @@ from orchestrator.model.errors import InsulaError, RunConflict, RunNotFound
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.owned import OwnedConnection
-from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
+from orchestrator.store.tenant.runs import Claimed, Orphan, RunEnd, Signal
+from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 
 RESIDENT_RUNS = 1_000
@@ -28,9 +29,8 @@ RESIDENT_RUNS = 1_000
 
 SIGNALS_AT_ONCE = 500
 
-LOOK_AGAIN = timedelta(seconds=0.5)
-"""When to look again for what should be due but was not found: its time has not come by the
-database's clock, or there is no room for it."""
+LOOK_AGAIN = timedelta(milliseconds=50)
+"""How soon the table is looked at again for what was not there, or not due, a moment ago."""
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +88,7 @@ class Table:
         self._wanted = anyio.Event()
         self._working = False
         self.outside = 0
+        self.queued = 0
 
     # -- asked -------------------------------------------------------------------------
 
@@ -98,7 +99,10 @@ class Table:
     def ask(self, ask: Ask) -> None:
         """Do something to one run; at once when it is here."""
         run = self._board.runs.get(ask.run)
-        if run is not None:
+        if run is not None and run.state is RunState.BLOCKED:
+            run.on_durable(lambda: self.ask(ask))  # it is about to leave; then it is fetched again
+            self._touch(run)
+        elif run is not None:
             self._apply(run, ask)
         else:
             self._asks.append(ask)
@@ -148,10 +152,11 @@ class Table:
             self._working = False
             self._board.changed.beat()
 
-    async def recover(self, *, crashed: bool) -> int:
+    async def recover(self, orphans: Sequence[Orphan], *, crashed: bool) -> int:
         """Take over what a former owner left; return how many runs."""
         self._board.paused = await self._owned.paused()
         found = await self._claim(crashed=crashed)
+        await self._end_orphans(orphans)
         await self._look_outside()
         return found
 
@@ -166,11 +171,29 @@ class Table:
             await self._look_outside()
         self._board.dispatch()
 
+    async def _end_orphans(self, orphans: Sequence[Orphan]) -> None:
+        """Cancel the children of runs at whose end the former owner died."""
+        parents = list({orphan.parent_id for orphan in orphans})
+        tied: set[UUID] = set()
+        for part in await self._owned.entries(parents) if parents else ():
+            for entry in entries.decode(part.entries):
+                if isinstance(entry, entries.ChildStarted) and entry.on_close == "cancel":
+                    tied.add(entry.child)
+        for orphan in orphans:
+            if orphan.id in tied:
+                reason = f"its parent {orphan.parent_id} ended"
+                self.ask(Ask(orphan.id, Verb.CANCEL, reason, Reply()))
+
     async def _look_outside(self) -> None:
         outside = await self._owned.outside()
         self.outside = outside.waiting
-        soon = self._board.clock.now() + LOOK_AGAIN
-        self._board.outside_due = max(outside.due_at, soon) if outside.due_at else None
+        self.queued = outside.queued
+        # Never sooner than a little later: the clocks may differ, and looking costs.
+        soonest = self._board.clock.now() + LOOK_AGAIN
+        due = outside.due_at
+        self._board.outside_due = None if due is None else max(due, soonest)
+        if self.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+            self._board.outside_due = soonest  # came after the last claim
         self._board.timers_changed.beat()
 
     async def _claim(self, *, crashed: bool) -> int:
@@ -205,11 +228,10 @@ class Table:
         return fitting
 
     async def _load_news(self, loaded: dict[UUID, Execution]) -> None:
-        """Add what came while the runs rested: signals, and children that ended."""
-        waiting = [run.id for run in loaded.values() if run.started]
-        if not waiting:
+        """Add what came while the runs were not here: signals, and children that ended."""
+        if not loaded:
             return
-        for signal in await self._owned.signals(waiting):
+        for signal in await self._owned.signals(list(loaded)):
             loaded[signal.run_id].inbox.append(signal)
         parents = {child: run for run in loaded.values() for child in run.children}
         if parents:
@@ -223,10 +245,11 @@ class Table:
         if not posts:
             return
         with anyio.CancelScope(shield=True):
-            live = await self._owned.send([post.sent for post in posts])
+            delivered = await self._owned.send([post.sent for post in posts])
         for post in posts:
-            if post.sent.run_id in live:
-                self._hand_over(post.sent)
+            if post.sent.run_id in delivered.live:
+                if post.sent.id in delivered.left:
+                    self._hand_over(post.sent)
                 post.reply.answer(None)
             else:
                 run = post.sent.run_id
@@ -268,6 +291,8 @@ class Table:
         for execution in fetched.values():
             if not execution.state.finished:
                 self._board.take_up(execution, crashed=False)
+        for unfit in [run for run in claimed if run.id not in fetched]:
+            fetched[unfit.id] = await self._read_unfit(unfit)
         for ask in asks:
             run = self._board.runs.get(ask.run) or fetched.get(ask.run)
             if run is None:
@@ -275,8 +300,18 @@ class Table:
             else:
                 self._apply(run, ask)
 
+    async def _read_unfit(self, row: Claimed) -> Execution:
+        """Return a run that the code here can not continue: it can only be cancelled."""
+        run = Execution(row, Workflow(row.workflow, version=row.version or "1"), epoch=self._epoch)
+        run.state = RunState(row.state)
+        for part in await self._owned.entries([row.id]):
+            run.replay(part.seq, part.entries, tasks=False)
+        return run
+
     def _apply(self, run: Execution, ask: Ask) -> None:
         try:
+            if not run.workflow.tasks and ask.verb is not Verb.CANCEL:
+                raise RunConflict(f"the code here can not continue run {run.id}; see its error")
             entry = decide(ask.verb, run, reason=ask.reason)
         except InsulaError as error:
             ask.reply.fail(error)
@@ -285,7 +320,8 @@ class Table:
         if entry is None:
             self._touch(run)
         elif isinstance(entry, entries.RunCancelled):
-            self._board.cancel(run, entry)
+            self._board.runs[run.id] = run
+            self._board.end(run, entry)
         elif isinstance(entry, entries.RunRetried):
             run.record(entry)
             self._board.take_up(run, crashed=False)
@@ -305,8 +341,14 @@ class Table:
                 )
                 continue
             source = Execution(row, workflow, epoch=self._epoch)
-            for part in await self._owned.entries([fork.run]):
-                source.replay(part.seq, part.entries)
+            try:
+                # Repeated as a whole, it needs nothing of what its tasks were.
+                for part in await self._owned.entries([fork.run]) if fork.task else ():
+                    source.replay(part.seq, part.entries)
+            except (ValueError, KeyError) as error:
+                sentence = f"the journal of run {fork.run} does not fit the workflow: {error}"
+                fork.reply.fail(RunConflict(sentence))
+                continue
             self._add_fork(source, fork)
 
     async def _change_pauses(self) -> None:

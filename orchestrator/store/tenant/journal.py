@@ -111,6 +111,16 @@ class Fired(msgspec.Struct, frozen=True):
     advances: bool = True
 
 
+class Delivered(msgspec.Struct, frozen=True):
+    """The runs that can take a signal, and the signals that were left for them.
+
+    One whose key was used before is not left again.
+    """
+
+    live: set[UUID]
+    left: set[UUID]
+
+
 class Batch(msgspec.Struct, frozen=True):
     """One flush.
 
@@ -194,8 +204,8 @@ class Journal:
                 await connection.execute(self._nudge, list(batch.nudged))
         return committed
 
-    async def send(self, connection: Connection, signals: Sequence[Sent]) -> set[UUID] | None:
-        """Leave signals and return the runs that can take one; None when we are not the owner."""
+    async def send(self, connection: Connection, signals: Sequence[Sent]) -> Delivered | None:
+        """Leave signals; None when we are not the owner."""
         async with connection.transaction():
             if await connection.fetchval(self._hold, self._epoch) is None:
                 return None
@@ -209,7 +219,7 @@ class Journal:
                 [signal.payload for signal in signals],
             )
             await connection.execute(self._nudge, runs)
-        return {row[0] for row in rows}
+        return Delivered({run for run, _ in rows}, {signal for _, signal in rows if signal})
 
     async def _write(self, connection: Connection, batch: Batch) -> Committed | None:
         added, changed, logged = batch.added, batch.changed, batch.logged

@@ -84,31 +84,48 @@ WITH fence AS MATERIALIZED (
 SELECT (SELECT count(*) FROM fired) AS fired FROM fence;
 
 -- name: send
--- Leave signals for runs that are not finished; a key that was used before leaves nothing more. The rows
--- that come back are the runs that can still take one.
-WITH live AS (
+-- Leave signals for runs that are not finished; a key that was used before leaves nothing more. A row for
+-- each run that can still take one, with each signal of it that was left now or, when the same statement is
+-- sent again after an ambiguous commit, left then.
+WITH wanted AS MATERIALIZED (
+    SELECT s.run_id, s.id, s.name, s.key, s.payload
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::json[])
+         AS s (run_id, id, name, key, payload)
+), live AS MATERIALIZED (
     SELECT run.id FROM tenant.wf_run AS run
     WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL
 ), sent AS (
     INSERT INTO tenant.wf_signal (run_id, id, name, key, payload)
-    SELECT s.run_id, s.id, s.name, s.key, s.payload
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::json[])
-         AS s (run_id, id, name, key, payload)
+    SELECT s.run_id, s.id, s.name, s.key, s.payload FROM wanted AS s
     WHERE s.run_id IN (SELECT id FROM live)
     ON CONFLICT DO NOTHING
+    RETURNING run_id, id
+), there AS (
+    SELECT run_id, id FROM sent
+    UNION ALL
+    SELECT signal.run_id, signal.id FROM tenant.wf_signal AS signal, wanted AS s
+    WHERE signal.run_id = s.run_id AND signal.id = s.id AND signal.taken_at IS NULL
 )
-SELECT id FROM live;
+SELECT live.id AS run_id, there.id AS signal_id FROM live LEFT JOIN there ON there.run_id = live.id;
 
 -- name: take
--- Delete the signals that this flush's entries have taken.
-DELETE FROM tenant.wf_signal AS signal
-USING unnest($1::uuid[], $2::uuid[]) AS t (run_id, id)
-WHERE signal.run_id = t.run_id AND signal.id = t.id;
+-- Away with the signals that this flush's entries have taken.
+WITH taken AS MATERIALIZED (
+    SELECT t.run_id, t.id FROM unnest($1::uuid[], $2::uuid[]) AS t (run_id, id)
+), gone AS (
+    DELETE FROM tenant.wf_signal AS signal USING taken AS t
+    WHERE signal.run_id = t.run_id AND signal.id = t.id AND signal.key IS NULL
+)
+UPDATE tenant.wf_signal AS signal SET taken_at = clock_timestamp(), payload = 'null'
+FROM taken AS t
+WHERE signal.run_id = t.run_id AND signal.id = t.id AND signal.key IS NOT NULL;
 
 -- name: nudge
--- Let runs that rest outside memory be looked at now.
+-- Let runs that rest outside memory be looked at now: those that this owner does not hold.
 UPDATE tenant.wf_run AS run SET due_at = clock_timestamp()
-WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL AND run.state = 'waiting' AND run.epoch = 0;
+FROM tenant.wf_fence AS fence
+WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL AND run.state = 'waiting'
+  AND run.epoch <> fence.epoch;
 
 -- name: known
 -- Which run holds each id or key: asked only when a flush added fewer runs than it was given.

@@ -14,8 +14,24 @@ import tenacity
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
-from orchestrator.store.tenant.journal import Batch, Committed, Journal, Known, NewRun, Sent
-from orchestrator.store.tenant.runs import Claimed, Claims, Entries, Outside, RunEnd, Signal
+from orchestrator.store.tenant.journal import (
+    Batch,
+    Committed,
+    Delivered,
+    Journal,
+    Known,
+    NewRun,
+    Sent,
+)
+from orchestrator.store.tenant.runs import (
+    Claimed,
+    Claims,
+    Entries,
+    Inherited,
+    Outside,
+    RunEnd,
+    Signal,
+)
 from orchestrator.store.tenant.schedules import OwnedSchedules
 
 T = TypeVar("T")
@@ -124,8 +140,8 @@ class OwnedConnection:
         """Return how `runs` ended, of those that have."""
         return await self._run(lambda c: self._claims.ended(c, runs))
 
-    async def send(self, signals: Sequence[Sent]) -> set[UUID]:
-        """Leave signals; return the runs that can take one."""
+    async def send(self, signals: Sequence[Sent]) -> Delivered:
+        """Leave signals, for the runs that can take one."""
         return self._ours(await self._run(lambda c: self._journal.send(c, signals)))
 
     async def set_pause(self, workflow: str, *, paused: bool) -> None:
@@ -136,9 +152,9 @@ class OwnedConnection:
         """Return the workflows that are paused; '' stands for all."""
         return await self._run(self._claims.paused)
 
-    async def accepted_lately(self) -> list[tuple[datetime, int]]:
-        """Return how many runs were accepted in each minute of the last day."""
-        return await self._run(self._claims.accepted_lately)
+    async def inherited(self) -> Inherited:
+        """Return what a new owner has to know besides the runs that it claims."""
+        return await self._run(self._claims.inherited)
 
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""

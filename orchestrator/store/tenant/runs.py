@@ -23,6 +23,7 @@ PEEK = _QUERIES["peek"]
 OUTSIDE = _QUERIES["outside"]
 SIGNALS = _QUERIES["signals"]
 ENDED = _QUERIES["ended"]
+ORPHANS = _QUERIES["orphans"]
 PAUSE = _QUERIES["pause"]
 UNPAUSE = _QUERIES["unpause"]
 PAUSED = _QUERIES["paused"]
@@ -55,9 +56,14 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What waits outside memory: how many runs could begin now, and when the next is due."""
+    """What waits outside memory.
+
+    How many runs could go on now, how many have not begun though nothing but a pause keeps them,
+    and when the next one is due.
+    """
 
     waiting: int
+    queued: int
     due_at: datetime | None
 
 
@@ -77,6 +83,20 @@ class RunEnd(msgspec.Struct, frozen=True):
     state: str
     output: str | None
     error: str | None
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """A live run whose parent has ended."""
+
+    id: UUID
+    parent_id: UUID
+
+
+class Inherited(msgspec.Struct, frozen=True):
+    """For a new owner: how many runs were accepted in each minute of a day, and orphans."""
+
+    accepted: list[tuple[datetime, int]]
+    orphans: list[Orphan]
 
 
 class Entries(msgspec.Struct, frozen=True):
@@ -143,6 +163,7 @@ class Claims:
         self._outside = sql.bind(OUTSIDE, schema)
         self._signals = sql.bind(SIGNALS, schema)
         self._ended = sql.bind(ENDED, schema)
+        self._orphans = sql.bind(ORPHANS, schema)
         self._pause = sql.bind(PAUSE, schema)
         self._unpause = sql.bind(UNPAUSE, schema)
         self._paused = sql.bind(PAUSED, schema)
@@ -184,7 +205,7 @@ class Claims:
     async def outside(self, connection: Connection) -> Outside:
         """Return what waits outside memory."""
         row = await connection.fetchrow(self._outside, self._epoch)
-        return Outside(*row) if row else Outside(0, None)
+        return Outside(*row) if row else Outside(0, 0, None)
 
     async def signals(self, connection: Connection, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet, oldest first."""
@@ -207,10 +228,14 @@ class Claims:
         """Return the workflows that are paused; '' stands for all."""
         return {row[0] for row in await connection.fetch(self._paused)}
 
-    async def accepted_lately(self, connection: Connection) -> list[tuple[datetime, int]]:
-        """Return how many runs were accepted in each minute of the last day."""
-        rows = await connection.fetch(self._accepted_lately, run_id_at(time.time() - DAY_SECONDS))
-        return [(minute, count) for minute, count in rows]
+    async def inherited(self, connection: Connection) -> Inherited:
+        """Return what a new owner has to know besides the runs that it claims."""
+        day_ago = run_id_at(time.time() - DAY_SECONDS)
+        accepted = await connection.fetch(self._accepted_lately, day_ago)
+        orphans = await connection.fetch(self._orphans)
+        return Inherited(
+            [(minute, count) for minute, count in accepted], [Orphan(*row) for row in orphans]
+        )
 
     async def entries(self, connection: Connection, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`, in order."""

@@ -1,8 +1,8 @@
 -- name: claim
 -- Take runs that no living owner holds into memory: left by a dead owner, due, or queued and most urgent.
 -- `$3`, `$4` are the workflows and versions we serve, the version '' stands for the latest (`$5`, `$6`),
--- which the run then keeps; others are left to `block`. Paused workflows start nothing new. A run whose
--- code diverged from its journal waits for somebody.
+-- which the run then keeps; others are left to `block`. What is paused stays in the table. A run whose code
+-- diverged from its journal waits for somebody.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), served AS MATERIALIZED (
@@ -12,14 +12,14 @@ WITH fence AS MATERIALIZED (
     (SELECT run.id FROM tenant.wf_run AS run
      WHERE run.finished_at IS NULL AND run.state = 'running' AND run.epoch < $1
        AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
+       AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
      LIMIT $2)
     UNION ALL
     (SELECT run.id FROM tenant.wf_run AS run
      WHERE run.finished_at IS NULL AND run.due_at <= clock_timestamp()
        AND run.state IN ('queued', 'waiting') AND run.epoch < $1
        AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
-       AND NOT (run.state = 'queued' AND EXISTS (
-           SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))
+       AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
      ORDER BY run.due_at LIMIT $2)
     UNION ALL
     (SELECT run.id FROM tenant.wf_run AS run
@@ -81,28 +81,48 @@ WITH fence AS MATERIALIZED (
 SELECT (SELECT count(*) FROM parked) AS blocked FROM fence;
 
 -- name: outside
--- What waits outside memory: how many runs could begin now, and when the next one is due.
-SELECT (SELECT count(*) FROM tenant.wf_run AS run
-        WHERE run.finished_at IS NULL AND run.state IN ('queued', 'running') AND run.epoch < $1
-          AND (run.due_at IS NULL OR run.due_at <= clock_timestamp())
-          AND NOT (run.state = 'queued' AND EXISTS (
-              SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))) AS waiting,
-       (SELECT min(run.due_at) FROM tenant.wf_run AS run
-        WHERE run.finished_at IS NULL AND run.due_at IS NOT NULL
+-- What waits outside memory: how many runs could go on now, how many have not begun, paused or not, and when
+-- the next one is due. What is due already and not paused is among those that could go on.
+WITH queued AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM tenant.wf_pause AS p
+                   WHERE p.workflow IN (run.workflow, '')) AS paused
+    FROM tenant.wf_run AS run
+    WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.epoch < $1
+      AND (run.due_at IS NULL OR run.due_at <= clock_timestamp())
+)
+SELECT (SELECT count(*) FROM queued WHERE NOT queued.paused)
+       + (SELECT count(*) FROM tenant.wf_run AS run
+          WHERE run.finished_at IS NULL AND run.state = 'running' AND run.epoch < $1
+            AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))
+       + (SELECT count(*) FROM tenant.wf_run AS run
+          WHERE run.finished_at IS NULL AND run.due_at <= clock_timestamp()
+            AND run.state = 'waiting' AND run.epoch < $1
+            AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))
+       AS waiting,
+       (SELECT count(*) FROM queued) AS queued,
+       (SELECT run.due_at FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.due_at > clock_timestamp()
           AND run.state IN ('queued', 'waiting') AND run.epoch < $1
-          AND NOT (run.state = 'queued' AND EXISTS (
-              SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))) AS due_at;
+          AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
+        ORDER BY run.due_at LIMIT 1) AS due_at;
 
 -- name: signals
 -- What was sent to some runs and not taken yet, oldest first.
 SELECT signal.run_id, signal.id, signal.name, signal.payload FROM tenant.wf_signal AS signal
-WHERE signal.run_id = ANY($1::uuid[])
+WHERE signal.run_id = ANY($1::uuid[]) AND signal.taken_at IS NULL
 ORDER BY signal.sent_at, signal.id;
 
 -- name: ended
 -- How some runs ended, of those that have.
 SELECT run.id, run.state, run.output, run.error FROM tenant.wf_run AS run
 WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NOT NULL;
+
+-- name: orphans
+-- Live runs whose parent has ended: what an owner that died at the parent's end left to do.
+SELECT run.id, run.parent_id FROM tenant.wf_run AS run
+WHERE run.finished_at IS NULL AND run.parent_id IS NOT NULL
+  AND EXISTS (SELECT FROM tenant.wf_run AS parent
+              WHERE parent.id = run.parent_id AND parent.finished_at IS NOT NULL);
 
 -- name: pause
 -- No row back, here and in the next one: a newer owner has the tenant.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from orchestrator.model.ids import new_run_id
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.workflow.define import Workflow
-from tests.engine.live import SCHEMA, House, Live, Options, serving
+from tests.engine.live import House, Live, Options, serving
 from tests.support.proxy import CuttingProxy, When
 
 T = TypeVar("T")
@@ -64,19 +63,6 @@ async def answer(reply: Reply[T]) -> T:
         return await reply.wait()
 
 
-async def let_pass(live: Live, seconds: float) -> None:
-    """Let time pass for the engine and for the rows that rest in the table."""
-    await skip(live.house, seconds)
-    await live.later(seconds)
-
-
-async def skip(house: House, seconds: float) -> None:
-    """Let time pass while no engine runs."""
-    span = timedelta(seconds=seconds)
-    await house.admin.execute(f"UPDATE {SCHEMA}.wf_run SET due_at = due_at - $1::interval", span)
-    house.ahead += span
-
-
 def resident(live: Live) -> set[UUID]:
     """Return the runs that the engine holds in memory."""
     return set(live.engine._board.runs)  # noqa: SLF001 - nobody else asks
@@ -106,14 +92,14 @@ async def dying(
 
 async def crash_at(
     house: House,
-    flow: Workflow,
+    flows: Sequence[Workflow],
     cut_at: int,
     when: When,
     drive: Callable[[Live], Awaitable[None]],
 ) -> bool:
     """Drive an engine into a crash at statement `cut_at`; False when it got to the end before."""
     try:
-        async with dying(house, flow, cut_at=cut_at, when=when) as (live, _):
+        async with dying(house, *flows, cut_at=cut_at, when=when) as (live, _):
             await drive(live)
     except (DatabaseRefused, DatabaseUnavailable):
         return True

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from orchestrator.engine.engine import Engine
-from orchestrator.model.errors import LeaseLost
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from tests.engine.schedules.bench import Bench, Fate, Killed, schedule
 
 HOUR = 3600
@@ -60,8 +60,13 @@ async def test_a_commit_of_which_nobody_heard_is_repeated_and_changes_nothing(
 ) -> None:
     for day, fate in enumerate(fates(after=True, lost=True), start=1):
         bench.declare(schedule(catch_up="all", overlap="queue"))
-        async with bench.engine(fate) as engine:
-            await live(bench, engine, 3)
+        try:
+            async with bench.engine(fate) as engine:
+                await live(bench, engine, 3)
+        except* DatabaseUnavailable:
+            # It does not know which runs it claimed: only the next owner can.
+            async with bench.engine() as engine:
+                await live(bench, engine, 3)
         assert [outcome for _, outcome in await bench.fires()] == ["started"] * 3, fate
         assert [state for _, state in await bench.runs()] == ["succeeded"] * 3, fate
         assert await bench.value(MATCHING) == 3, fate

@@ -46,7 +46,7 @@ async def test_work_under_way_and_due_comes_before_what_is_queued(acme: Acme) ->
     due, later = (new_run(due_at=now + timedelta(seconds=s), rank=-1) for s in (-1, 3600))
     await journal.flush(connection, batch([queued, orphan, due, later]))
     outside = await claims(7).outside(connection)
-    assert (outside.waiting, outside.due_at) == (3, due.due_at)
+    assert (outside.waiting, outside.queued, outside.due_at) == (3, 2, later.due_at)
     found = [(await claims(7).claim(connection, 1))[0].id for _ in range(3)]
     assert found == [orphan.id, due.id, queued.id]
     assert await claims(7).claim(connection, 9) == []
@@ -108,7 +108,7 @@ async def test_runs_of_the_last_day_are_counted_by_minute(acme: Acme) -> None:
         for place, age in enumerate(ages)
     ]
     await journal.flush(connection, batch(added))
-    counted = await claims(1).accepted_lately(connection)
+    counted = (await claims(1).inherited(connection)).accepted
     minutes = [(now - age).replace(second=0) for age in ages]
     assert counted == [(minutes[1], 2), (minutes[0], 1)]
 

@@ -33,7 +33,7 @@ ACTS: dict[str, Act] = {
     "paused": lambda owned: owned.paused(),
     "claim_these": lambda owned: owned.claim_these([RUN.id]),
     "send": lambda owned: owned.send([Sent(OTHER.id, OTHER.id, "go", "key", "{}")]),
-    "accepted_lately": lambda owned: owned.accepted_lately(),
+    "inherited": lambda owned: owned.inherited(),
     "entries": lambda owned: owned.entries([RUN.id]),
 }
 

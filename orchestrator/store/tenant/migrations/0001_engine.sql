@@ -44,8 +44,11 @@ CREATE INDEX wf_run_due ON tenant.wf_run (due_at) WHERE finished_at IS NULL AND 
 CREATE INDEX wf_run_scheduled ON tenant.wf_run (key) WHERE finished_at IS NULL AND starts_with(key, 'schedule:');
 CREATE INDEX wf_run_dead ON tenant.wf_run (id)
     WHERE state IN ('failed', 'dead') AND (discarded_at IS NULL OR discarded_at < finished_at);
+CREATE INDEX wf_run_children ON tenant.wf_run (parent_id)
+    WHERE finished_at IS NULL AND parent_id IS NOT NULL;
 
 -- Messages to runs, until they are taken: the journal entry that takes one and its deletion are one commit.
+-- One with a key stays as `taken_at`, empty, so that the same message sent again is known.
 CREATE TABLE tenant.wf_signal (
     run_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -53,6 +56,7 @@ CREATE TABLE tenant.wf_signal (
     key text,
     payload json NOT NULL,
     sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    taken_at timestamptz,
     PRIMARY KEY (run_id, id)
 );
 CREATE UNIQUE INDEX wf_signal_by_key ON tenant.wf_signal (run_id, key) WHERE key IS NOT NULL;
