@@ -136,6 +136,10 @@ async def daemon(directory: Path, **environ: str) -> AsyncIterator[Daemon]:
     made = Daemon(directory, **environ)
     try:
         yield made
+    except BaseException:
+        if made.stderr.exists():
+            print(made.text()[-20_000:])  # noqa: T201 - pytest shows it with the failure
+        raise
     finally:
         if made._process is not None and made.process.returncode is None:  # noqa: SLF001
             made.send(signal.SIGTERM)
