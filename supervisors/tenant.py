@@ -10,7 +10,6 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import assert_never
 
 import anyio
@@ -21,10 +20,12 @@ from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DeadlineExceeded
 from orchestrator.model.ids import schema_of
-from orchestrator.store.connect import Target, connect
+from orchestrator.store.connect import Target
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
+from orchestrator.store.tenant.login import Login
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
 from supervisors.ground import Ground
@@ -88,9 +89,10 @@ class TenantSupervisor:
         access = await self._ground.prepare(self._tenant)
         lease = await stack.enter_async_context(self._lease())
         epoch = lease.epoch
-        owned = await stack.enter_async_context(self._connection(access.engine, epoch))
+        journal = Journal(schema_of(self._tenant), epoch=epoch, node=self._ground.name)
+        owned = await stack.enter_async_context(self._connection(access.engine, journal))
         clock = AnchoredClock(await owned.open(), self._ground.clock)
-        database = await stack.enter_async_context(self._database(access.app))
+        database = await stack.enter_async_context(self._database(access.app, journal.fence))
         engine = self._engine(owned, database, epoch)
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
         log.info("tenant.awake", epoch=epoch, recovered=recovered)
@@ -234,20 +236,19 @@ class TenantSupervisor:
         log.info("tenant.dormant", epoch=epoch, wake_at=self._wake_at)
 
     @asynccontextmanager
-    async def _connection(self, target: Target, epoch: int) -> AsyncIterator[OwnedConnection]:
-        schema = schema_of(self._tenant)
+    async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
         served = list(self._ground.registry.workflows)
         owned = OwnedConnection(
             self._tenant,
-            Journal(schema, epoch=epoch, node=self._ground.name),
-            Claims(schema, epoch=epoch, served=served),
-            partial(
-                connect,
+            journal,
+            Claims(journal.schema, epoch=journal.epoch, served=served),
+            Login(
                 target,
                 application_name=f"insula {self._ground.name} {self._tenant}"[:63],
                 timeout=self._ground.connect_timeout,
                 settings=SESSION,
-            ),
+                repair=self._repair,
+            ).connect,
         )
         try:
             yield owned
@@ -255,14 +256,21 @@ class TenantSupervisor:
             await owned.close()
 
     @asynccontextmanager
-    async def _database(self, target: Target) -> AsyncIterator[TenantDatabase]:
-        name = f"insula {self._ground.name} app {self._tenant}"[:63]
-        places = self._ground.app_connections
-        database = TenantDatabase(target, application_name=name, places=places)
+    async def _database(self, target: Target, fence: Fence) -> AsyncIterator[TenantDatabase]:
+        database = TenantDatabase(
+            target,
+            application_name=f"insula {self._ground.name} app {self._tenant}"[:63],
+            places=self._ground.app_places,
+            fence=fence,
+            repair=self._repair,
+        )
         try:
             yield database
         finally:
             await database.close()
+
+    async def _repair(self) -> None:
+        await self._ground.prepare(self._tenant, again=True)
 
     def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
         slot = self._slot
