@@ -8,10 +8,14 @@ from uuid import UUID
 
 import anyio
 
+from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
+from orchestrator.engine.commit import GroupCommit
+from orchestrator.engine.durable import Write
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted
+from orchestrator.engine.outcome import Succeeded
 from orchestrator.engine.table import Table
 from orchestrator.model.api import StartRun
 from orchestrator.store.tenant.journal import NewRun
@@ -28,13 +32,14 @@ class Port:
         table: Table,
         attempts: Attempts,
         accept: Callable[[Sequence[StartRun]], list[Accepted]],
-        touch: Callable[[Execution], None],
+        commit: GroupCommit,
     ) -> None:
         self._board = board
         self._table = table
         self._attempts = attempts
         self._accept = accept
-        self.touch = touch
+        self._commit = commit
+        self.touch = commit.touch
 
     @property
     def now(self) -> datetime:
@@ -60,6 +65,23 @@ class Port:
         )
         (accepted,) = self._accept([run])
         return accepted.row(epoch=0, now=self.now, parent=parent.id)
+
+    async def complete(
+        self, execution: Execution, name: str, result: Succeeded, write: Write
+    ) -> bool:
+        """Let an attempt commit its own completion; False when the run has ended meanwhile.
+
+        No flush writes of the run meanwhile, so the entry has the next number of its journal. Once
+        begun it is never cancelled: half of the tenant would not know how it came out.
+        """
+        async with self._commit.alone(execution):
+            if not self._board.holds(execution):
+                return False
+            entry = self._board.success(name, execution.tasks[name].attempt, result)
+            with anyio.CancelScope(shield=True):
+                await write(execution.id, execution.written, entries.encode([entry]))
+            execution.adopt(entry)
+        return True
 
     async def end_of(self, run: UUID) -> RunEnd | None:
         """Return how a run ended; None when it has not, or is not there."""
