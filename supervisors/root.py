@@ -60,6 +60,7 @@ from supervisors.messages import (
 )
 from supervisors.places import Places
 from supervisors.slot import AT_REST, Slot, SlotState
+from supervisors.standing import Outage
 from supervisors.tenant import TenantSupervisor
 from supervisors.wake import Waker
 
@@ -247,10 +248,7 @@ class RootSupervisor:
         outage = self._ground.standing.outage
         if outage is not None and slot.state is not SlotState.RUNNING:
             slot.check_open()
-            raise DatabaseUnavailable(
-                f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
-                hint="nothing was stored; try again when `insula status` says that it answers",
-            )
+            raise _database_away(outage)
 
     def wake(self, tenant: TenantId) -> bool:
         """Let the tenant look for work in its tables; True when it was awake already."""
@@ -373,6 +371,7 @@ class RootSupervisor:
                 slot.doubted = standing.words if slot.doubted is None else slot.doubted
                 if standing.outage is not None:
                     slot.last_error = standing.outage.error
+                    slot.refuse_mail(_database_away(standing.outage))
                 await slot.attention()
         finally:
             self._unserved.discard(slot)
@@ -499,3 +498,10 @@ class RootSupervisor:
 
 def _shutting_down() -> ShuttingDown:
     return ShuttingDown("the daemon is shutting down", retry_after=5.0)
+
+
+def _database_away(outage: Outage) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
+        hint="nothing was stored; try again when `insula status` says that it answers",
+    )

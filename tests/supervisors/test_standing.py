@@ -182,10 +182,12 @@ async def test_a_crowd_of_tenants_leaves_the_probing_of_a_dead_server_to_the_kee
     async with running_node(
         database, snapshot(names), standing=standing, prepare=refused, max_awake=500
     ) as node:
-        for name in names:
-            node.root.wake(TenantId(name))
-        await until(lambda: len(doubts) == len(names))
-        standing.lost("connection refused")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_refused, node)
+            for name in names:
+                node.root.wake(TenantId(name))
+            await until(lambda: len(doubts) == len(names))
+            standing.lost("connection refused")
         # Long enough for each of them to have tried once more, if it did that on its own.
         await anyio.sleep(0.6)
         assert len(tried) == len(names), "once each, when nobody knew yet"
@@ -193,3 +195,9 @@ async def test_a_crowd_of_tenants_leaves_the_probing_of_a_dead_server_to_the_kee
         with pytest.raises(DatabaseUnavailable, match="connection refused") as answer:
             await node.submit("t0")
         assert answer.value.retry_after > 0
+
+
+async def _refused(node: Node) -> None:
+    """Ask before anybody knows; the answer comes when the keeper does."""
+    with anyio.fail_after(3), pytest.raises(DatabaseUnavailable, match="connection refused"):
+        await node.submit("t1")
