@@ -41,6 +41,9 @@ from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.registry import Registry
 
+LAST_FLUSH_SECONDS = 2.0
+"""How long an engine that is stopped waits for the flush under way."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -215,11 +218,23 @@ class Engine:
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
+                group.start_soon(self._bound_last_flush, name="last flush")
                 yield
                 group.cancel_scope.cancel()
         finally:
             self._board.close()
             self._give_up()
+
+    async def _bound_last_flush(self) -> None:
+        """When all is cancelled, let a flush under way end, unless the server does not answer."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(LAST_FLUSH_SECONDS):
+                    await self._commit.ended.wait()
+                if not self._commit.ended.is_set():
+                    await self._owned.close()
 
     async def drain(self) -> None:
         """Start nothing more and return when the attempts under way have ended and are durable."""

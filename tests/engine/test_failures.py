@@ -15,11 +15,16 @@ import anyio.to_thread
 import pytest
 
 from orchestrator.engine import entries
+from orchestrator.engine.engine import LAST_FLUSH_SECONDS
+from orchestrator.engine.reply import Reply
+from orchestrator.model.api import Started, StartRun
+from orchestrator.model.errors import DatabaseUnavailable, TenantRestarted
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
 from orchestrator.workflow.rules import When
 from tests.engine.live import House, Options, serving
+from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 
@@ -383,3 +388,24 @@ async def test_sys_exit_on_a_thread_does_not_end_the_thread_pool(house: House) -
     async with serving(house, leave) as live:
         runs = [await live.run("w", number=number) for number in range(6)]
     assert [(await house.row(run)).state for run in runs] == ["succeeded", "failed"] * 3
+
+
+async def test_an_engine_is_stopped_though_the_server_does_not_answer(house: House) -> None:
+    @job("w")
+    async def quick(ctx: Context) -> int:
+        return 1
+
+    reply: Reply[list[Started]] = Reply()
+
+    async def be_stopped(proxy: CuttingProxy) -> None:
+        async with serving(house, quick, options=Options(target=proxy.target)) as live:
+            proxy.freeze()
+            live.engine.submit([StartRun(workflow="w")], reply)
+            await anyio.wait_all_tasks_blocked()
+
+    async with CuttingProxy(house.database.as_engine("acme")).running() as proxy:
+        with anyio.fail_after(LAST_FLUSH_SECONDS + 5), pytest.raises(ExceptionGroup) as ended:
+            await be_stopped(proxy)
+    assert ended.group_contains(DatabaseUnavailable, match="closed before it answered")
+    with pytest.raises(TenantRestarted):
+        await reply.wait()
