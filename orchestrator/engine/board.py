@@ -5,6 +5,7 @@ All decisions are synchronous.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import random
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import structlog
 
 from orchestrator.engine import entries, outcome
@@ -305,7 +307,7 @@ class Board:
         with anyio.CancelScope() as scope:
             self._scopes[execution.id, name] = scope
             if self.holds(execution):
-                result = await self._attempts.run(execution, name, self._port)
+                result = await self._outcome_of(execution, name)
         self._scopes.pop((execution.id, name), None)
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
@@ -313,6 +315,17 @@ class Board:
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
+
+    async def _outcome_of(self, execution: Execution, name: str) -> Outcome:
+        """Run the attempt. What breaks around it is its own failure, and not the tenant's end."""
+        try:
+            return await self._attempts.run(execution, name, self._port)
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            log.exception("attempt.broke", run=str(execution.id), task=name)
+            return outcome.broken(error, name)
 
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:

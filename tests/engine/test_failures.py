@@ -15,16 +15,11 @@ import anyio.to_thread
 import pytest
 
 from orchestrator.engine import entries
-from orchestrator.engine.engine import LAST_FLUSH_SECONDS
-from orchestrator.engine.reply import Reply
-from orchestrator.model.api import Started, StartRun
-from orchestrator.model.errors import DatabaseUnavailable, TenantRestarted
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
 from orchestrator.workflow.rules import When
 from tests.engine.live import House, Options, serving
-from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 
@@ -33,6 +28,21 @@ class Silent(Exception):
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
+
+
+class Stubborn(BaseExceptionGroup[BaseException]):
+    """A group that can not be taken apart."""
+
+    def split(self, *_: Any) -> Any:
+        """Refuse."""
+        raise Own("not to be split")
+
+
+class Worse(Exception):
+    """An exception whose text is no exception's."""
+
+    def __str__(self) -> str:
+        raise Own("no words")
 
 
 class Own(BaseException):
@@ -89,6 +99,8 @@ BAD: dict[str, tuple[Callable[[Context], Any], str, str]] = {
     "generator_exit": (raising(GeneratorExit()), "TaskExited", "GeneratorExit"),
     "stop": (raising(StopIteration()), "RuntimeError", "raised StopIteration"),
     "group": (raising(BaseExceptionGroup("two", [Own(), ValueError()])), "BaseException", "two"),
+    "stubborn": (raising(Stubborn("two", [Own()])), "Own", "not to be split"),
+    "worse": (raising(Worse()), "Worse", "Worse, whose message can not be read"),
     "nul": (raising(ValueError("a\0b")), "ValueError", "a\\0b"),
     "surrogate": (raising(ValueError("a\ud800")), "ValueError", "a\\ud800"),
     "huge": (raising(ValueError("x" * 5_000_000)), "ValueError", "xxx"),
@@ -390,22 +402,35 @@ async def test_sys_exit_on_a_thread_does_not_end_the_thread_pool(house: House) -
     assert [(await house.row(run)).state for run in runs] == ["succeeded", "failed"] * 3
 
 
-async def test_an_engine_is_stopped_though_the_server_does_not_answer(house: House) -> None:
-    @job("w")
-    async def quick(ctx: Context) -> int:
-        return 1
+async def test_what_breaks_around_an_attempt_fails_it_and_it_is_tried_again(house: House) -> None:
+    @job("w", retry=Retry(attempts=2, initial="1s", jitter=0))
+    async def flow(ctx: Context) -> Any:
+        return ctx.tenant.settings["region"]
 
-    reply: Reply[list[Started]] = Reply()
+    config = house.config()
+    config.settings["region"] = object()
+    async with serving(house, flow, options=Options(config=config)) as live:
+        run = await live.run("w")
+        (entry,) = [e for e in await house.journal(run) if isinstance(e, entries.TaskRetrying)]
+        assert "Encoding objects of type object" in entry.error.message
+        config.settings["region"] = "eu"
+        await live.later(1.5)
+    assert await house.output(run) == "eu"
 
-    async def be_stopped(proxy: CuttingProxy) -> None:
-        async with serving(house, quick, options=Options(target=proxy.target)) as live:
-            proxy.freeze()
-            live.engine.submit([StartRun(workflow="w")], reply)
-            await anyio.wait_all_tasks_blocked()
 
-    async with CuttingProxy(house.database.as_engine("acme")).running() as proxy:
-        with anyio.fail_after(LAST_FLUSH_SECONDS + 5), pytest.raises(ExceptionGroup) as ended:
-            await be_stopped(proxy)
-    assert ended.group_contains(DatabaseUnavailable, match="closed before it answered")
-    with pytest.raises(TenantRestarted):
-        await reply.wait()
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800", 7])
+async def test_a_durable_call_with_a_name_that_can_not_be_stored_fails_the_attempt(
+    house: House, name: Any
+) -> None:
+    @job("step")
+    async def step(ctx: Context) -> Any:
+        return await ctx.step(name, lambda: 1)
+
+    @job("signal")
+    async def waits(ctx: Context) -> Any:
+        return await ctx.wait_signal(name)
+
+    async with serving(house, step, waits) as live:
+        runs = [await live.run("step"), await live.run("signal")]
+    for run in runs:
+        assert "its name" in (await house.error(run))["message"]
