@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.engine.values import to_json
+from orchestrator.engine.values import text_problem, to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
@@ -130,10 +130,9 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
             found.append(f"$.{name}: {error}")
     texts = {"key": run.key or "", "queue": run.queue or "", "tags": "".join(run.tags)}
     for name, text in texts.items():
-        if "\0" in text:
-            found.append(f"$.{name}: has a NUL character")
-        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
-            found.append(f"$.{name}: has half of a character (a lone surrogate)")
+        problem = text_problem(text)
+        if problem is not None:
+            found.append(f"$.{name}: {problem}")
     return found
 
 
