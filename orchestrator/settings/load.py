@@ -14,6 +14,7 @@ import msgspec
 
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
+from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
 from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
 from orchestrator.settings.duration import enc_hook
@@ -242,8 +243,8 @@ class _Loader:
         variable = next((name for name in DATABASE_VARIABLES if self._environ.get(name)), None)
         if variable is not None:
             url = self._environ[variable]
-            if not _is_postgresql(url):
-                self._problems.append(f"environment: {variable} does not start with postgresql://")
+            for problem in url_problems(url):
+                self._problems.append(f"environment: {variable} {problem}")
             return url, variable
         if settings.database.url is None:
             return None, "embedded"
@@ -252,8 +253,8 @@ class _Loader:
         except ValueError as error:
             self._fault(("database", "url"), str(error))
             return None, "file"
-        if not _is_postgresql(url):
-            self._fault(("database", "url"), "does not start with postgresql://")
+        for problem in url_problems(url):
+            self._fault(("database", "url"), problem)
         return url, "file"
 
     def _migrations(self, settings: Settings) -> Path | None:
@@ -287,10 +288,6 @@ def _listen_problem(text: str) -> str:
             f"must be a loopback address such as 127.0.0.1, as there are no tokens yet, not {text}"
         )
     return ""
-
-
-def _is_postgresql(url: str) -> bool:
-    return url.startswith(("postgresql://", "postgres://"))
 
 
 def _digest(settings: Settings) -> str:

@@ -96,7 +96,7 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     """The PostgreSQL server that holds the control schema and the tenants."""
 
     url: Annotated[
-        Text | None,
+        Annotated[str, Meta(min_length=1, max_length=4000)] | None,
         about(
             "postgresql:// URL of a login that may create schemas and roles;"
             " ${NAME} is an environment variable, file:PATH the contents of a file",
