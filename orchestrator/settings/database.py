@@ -1,4 +1,4 @@
-"""What is wrong with a database URL, said before anybody connects and without a word of its secrets.
+"""What is wrong with a database URL, said before anybody connects and without its secrets.
 
 No sentence here quotes a part of the login, and none quotes a part that an unescaped / or @ may
 have cut off from the password.
@@ -16,7 +16,9 @@ from orchestrator.settings.decode import suggest
 SCHEMES = ("postgresql", "postgres")
 ESCAPES = "in a password, write / ? # @ : % as %2F %3F %23 %40 %3A %25"
 
-_URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<netloc>[^/?#]*)(?P<path>[^?#]*)(\?(?P<query>[^#]*))?")
+_URL = re.compile(
+    r"(?P<scheme>[^:/?#]*)://(?P<netloc>[^/?#]*)(?P<path>[^?#]*)(\?(?P<query>[^#]*))?"
+)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%[^\]]+)?\]|[^\s:\[\]]*)(?::(?P<port>[^:]*))?")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0]")
