@@ -177,7 +177,7 @@ class _Loader:
                     if each.workflow:
                         yield Named(source.where(path), spell(path), each.workflow, each.input)
 
-    def _names(self, source: Source, path: tuple[str, ...]) -> Iterator[Named]:
+    def _names(self, source: Source, path: tuple[str | int, ...]) -> Iterator[Named]:
         """Yield the names of a list as it stands in the file, without those that are faults."""
         raw: Any = source.raw
         for key in path:
