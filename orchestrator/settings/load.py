@@ -17,9 +17,15 @@ from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
 from orchestrator.model.text import line_problem
 from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
-from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
+from orchestrator.settings.directories import control_socket, expanded, runtime_dir, state_dir
 from orchestrator.settings.duration import enc_hook
-from orchestrator.settings.files import Source, read_included, read_source, resolve_secret
+from orchestrator.settings.files import (
+    Source,
+    read_included,
+    read_source,
+    resolve_secret,
+    variables_of,
+)
 from orchestrator.settings.model import Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
 from orchestrator.settings.tenants import TenantConfig, declare, tenant_config, unknown_tier
@@ -37,6 +43,8 @@ __all__ = [
 
 DATABASE_VARIABLES = ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL")
 """The environment goes before the file; the first of these that is set wins."""
+
+_SECRETS = frozenset({*DATABASE_VARIABLES, "PGPASSWORD", "PGPASSFILE", "CREDENTIALS_DIRECTORY"})
 
 S = TypeVar("S", bound=Tier)
 
@@ -68,6 +76,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     migrations_path: Path | None
     source: Path | None
     workflows: tuple[Named, ...] = ()
+    secret_variables: frozenset[str] = frozenset()
+    """Variables of the environment that say or may say how to get into the database."""
 
     def __repr__(self) -> str:
         """Leave the database URL out: it may hold a password."""
@@ -158,6 +168,7 @@ class _Loader:
             migrations_path=migrations,
             source=self._main.path if self._main else None,
             workflows=workflows,
+            secret_variables=_SECRETS | variables_of(settings.database.url or ""),
         )
         return Reading(snapshot=snapshot, modules=modules, workflows=workflows)
 
@@ -273,9 +284,9 @@ class _Loader:
 
     def _directory(self, variable: str, given: str | None, default: Any) -> Path:
         if from_environment := self._environ.get(variable):
-            return Path(from_environment).expanduser().absolute()
+            return expanded(from_environment).absolute()
         if given is not None:
-            return self._base / Path(given).expanduser()
+            return self._base / expanded(given)
         fallback: Path = default(self._environ, is_root=os.geteuid() == 0)
         return fallback.absolute()
 
@@ -307,7 +318,7 @@ class _Loader:
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:
             return None
-        path = self._base / Path(settings.migrations.path).expanduser()
+        path = self._base / expanded(settings.migrations.path)
         if not path.is_dir():
             self._fault(("migrations", "path"), f"there is no directory {path}")
         return path
