@@ -1,0 +1,139 @@
+"""Durable calls answered from what a history holds: nothing is done and nothing recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NoReturn
+
+import anyio.lowlevel
+import msgspec
+
+from orchestrator.engine.progress import Step, TaskProgress
+from orchestrator.workflow.durable import Child, ChildFailed, ChildRequest
+
+Why = Literal["differs", "new", "waits", "database"]
+
+
+class Stop(BaseException):
+    """Ends the run of a task where the history says no more; no `except Exception` catches it."""
+
+    def __init__(self, why: Why, expected: str, found: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.expected = expected
+        self.found = found
+
+
+class Answers:
+    """Answers the durable calls of a task from the history, and notes how far it came."""
+
+    def __init__(self, past: TaskProgress, end: datetime) -> None:
+        self._past = past
+        self._end = end
+        self.answered = 0
+        self.stop: Stop | None = None
+
+    async def step(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:  # noqa: ARG002
+        """Return the recorded result; the function is never called."""
+        return msgspec.json.decode(self._recorded("step", name).value)
+
+    async def sleep(self, span: timedelta) -> None:  # noqa: ARG002
+        """Return at once when the recorded sleep is over."""
+        known = self._recorded("sleep", "")
+        if known.due_at is None or known.due_at > self._end:
+            raise self._unfinished("sleep")
+        await anyio.lowlevel.checkpoint()
+
+    async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:  # noqa: ARG002, ASYNC109
+        """Return the recorded payload, or give up as recorded."""
+        known = self._recorded("signal", name)
+        if known.missed:
+            raise TimeoutError(f"no signal {name!r} came in time")
+        if not known.done:
+            raise self._unfinished(told("signal", name))
+        return msgspec.json.decode(known.value)
+
+    async def start_child(self, request: ChildRequest) -> Child:
+        """Return the recorded child."""
+        known = self._recorded("child", request.workflow)
+        if known.child is None:
+            raise self._unfinished(told("child", request.workflow))
+        return Child(known.child, request.workflow)
+
+    async def wait(self, child: Child) -> Any:
+        """Return the recorded output of the child, or fail as recorded."""
+        known = self._recorded("wait", str(child.id))
+        if known.error is not None:
+            raise ChildFailed(child.id, known.error.type, known.error.message)
+        return msgspec.json.decode(known.value)
+
+    async def map(
+        self,
+        name: str,
+        function: Callable[[Any], Any],  # noqa: ARG002
+        items: Sequence[Any],
+        concurrency: int,  # noqa: ARG002
+    ) -> list[Any]:
+        """Return the recorded results; the function is never called."""
+        done = self._recorded("map", name).items
+        if done and max(done) >= len(items):
+            self.answered -= 1
+            raise self._stopped(
+                "differs", f"map {name!r} with item {max(done)}", f"has {len(items)} items for it"
+            )
+        missing = [index for index in range(len(items)) if index not in done]
+        if missing:
+            raise self._unfinished(f"item {missing[0]} of map {name!r}")
+        return [msgspec.json.decode(done[index]) for index in range(len(items))]
+
+    def close(self) -> None:
+        """Do nothing: nothing is written."""
+
+    def refuse_database(self) -> NoReturn:
+        """Stop: what it would answer is not in the history."""
+        raise self._stopped("database", "", "uses ctx.db")
+
+    @property
+    def recorded(self) -> int:
+        """How many durable calls the history has."""
+        return len(self._past.steps or ())
+
+    @property
+    def following(self) -> str:
+        """The first recorded call that was not made."""
+        known = self._past.step(self.answered)
+        return "no further call" if known is None else told(known.kind, known.name)
+
+    def _recorded(self, kind: str, name: str) -> Step:
+        known = self._past.step(self.answered)
+        if known is None or not known.kind:
+            raise self._stopped("new", "no further call", f"makes {told(kind, name)}")
+        if (known.kind, known.name) != (kind, name):
+            expected = told(known.kind, known.name)
+            raise self._stopped("differs", expected, f"makes {told(kind, name)}")
+        self.answered += 1
+        return known
+
+    def _unfinished(self, what: str) -> Stop:
+        return self._stopped("waits", "no end of it", f"waits for {what}")
+
+    def _stopped(self, why: Why, expected: str, found: str) -> Stop:
+        # The first one counts: user code may wrap it, or do more while it is on its way.
+        self.stop = self.stop or Stop(why, expected, found)
+        return self.stop
+
+
+class NoDatabase:
+    """In place of the tenant's database: its use ends the replay of the task."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self._answers.refuse_database()
+
+
+def told(kind: str, name: str) -> str:
+    """Return how people are told of a durable call."""
+    return f"{kind} {name!r}" if name else kind

@@ -1,0 +1,153 @@
+"""Attempts at tasks in a test: the engine's, with stubs and a clock moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import anyio
+import msgspec
+
+from orchestrator.engine import entries
+from orchestrator.engine.attempts import Attempts, tenant_info
+from orchestrator.engine.durable import INLINE_SECONDS, Durable, Parked, Port
+from orchestrator.engine.execute import execute
+from orchestrator.engine.execution import Execution
+from orchestrator.engine.outcome import Outcome
+from orchestrator.engine.processes.worker import NotHere, ProcessContext
+from orchestrator.settings.tenants import TenantConfig
+from orchestrator.store.tenant.journal import NewRun
+from orchestrator.testing.clock import MovedClock
+from orchestrator.workflow.context import Context, Current, Database
+from orchestrator.workflow.define import AnyTask
+from orchestrator.workflow.durable import ChildRequest, Durability
+from orchestrator.workflow.parameters import Parameters
+from orchestrator.workflow.retry import Retry
+
+THREADS = 40
+
+TaskName = tuple[str, str]
+"""The names of a workflow and of a task of it."""
+
+
+class NumberedPort:
+    """The engine's port, but that the runs it makes are numbered and not named by chance."""
+
+    def __init__(self, port: Port, new_id: Callable[[], UUID]) -> None:
+        self._port = port
+        self._new_id = new_id
+
+    @property
+    def now(self) -> datetime:
+        """The time of the clock."""
+        return self._port.now
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """Where sync functions run."""
+        return self._port.threads
+
+    def touch(self, execution: Execution) -> None:
+        """Let the next flush carry what `execution` has recorded."""
+        self._port.touch(execution)
+
+    def poke(self) -> None:
+        """Look for the run that was just added."""
+        self._port.poke()
+
+    def child_row(self, request: ChildRequest, parent: Execution) -> NewRun:
+        """Return the row of a run that a task starts."""
+        row = self._port.child_row(request, parent)
+        return msgspec.structs.replace(row, id=self._new_id())
+
+
+class MovedDurable(Durable):
+    """The engine's durable calls, but that a short sleep is one by the moved clock too."""
+
+    def __init__(self, port: Port, execution: Execution, task: str, clock: MovedClock) -> None:
+        super().__init__(port, execution, task)
+        self._clock = clock
+
+    async def sleep(self, span: timedelta) -> None:
+        """Return when the clock has been moved so far; park while that is long."""
+        number, known = self._place("sleep", "")
+        due_at = known.due_at if known is not None else None
+        if due_at is None:
+            due_at = self._clock.now() + span
+            self._record(entries.SleepSet(task=self._task, step=number, due_at=due_at))
+        if (due_at - self._clock.now()).total_seconds() > INLINE_SECONDS:
+            raise Parked(self._task, entries.TaskParked(task=self._task, due_at=due_at))
+        await self._clock.sleep_until(due_at)
+
+
+class _Apart(NotHere):
+    """In place of the durable calls for a task that is meant for a worker process."""
+
+    def close(self) -> None:
+        """Do nothing: nobody can call."""
+
+
+class KitAttempts(Attempts):
+    """Runs attempts on the event loop and in threads: also those meant for worker processes."""
+
+    def __init__(
+        self,
+        config: TenantConfig,
+        database: Database | None,
+        stubs: Mapping[TaskName, Callable[..., Any]],
+        clock: MovedClock,
+        new_id: Callable[[], UUID],
+    ) -> None:
+        """Take no pool of processes, which is why the base is not initialised."""
+        self._tenant = config
+        self._fake = database
+        self._stubs = stubs
+        self._clock = clock
+        self._new_id = new_id
+        self._limiter = anyio.CapacityLimiter(THREADS)
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """Where sync functions run."""
+        return self._limiter
+
+    def resize(self, threads: int) -> None:
+        """Change how many sync tasks run at a time."""
+        self._limiter.total_tokens = threads
+
+    async def run(self, execution: Execution, name: str, port: Port) -> Outcome:
+        """Run the current attempt of task `name`, or its stub, and return what came of it."""
+        task, parameters = self._called(execution, name)
+        numbered = NumberedPort(port, self._new_id)
+        durable = MovedDurable(numbered, execution, name, self._clock)
+        current = Current(run_id=execution.id, task=name, attempt=execution.tasks[name].attempt)
+        apart = task.executor == "process"  # there it has no database and no durable calls
+        ctx = (ProcessContext if apart else Context)(
+            input=msgspec.json.decode(execution.input),
+            values=execution.values_before(name),
+            outputs=execution.outputs_before(name),
+            tenant=tenant_info(self._tenant),
+            database=self._fake,
+            current=current,
+            durable=cast("Durability", _Apart()) if apart else durable,
+        )
+        return await execute(task, ctx, parameters, durable, self._limiter)
+
+    def retry(self, execution: Execution, name: str) -> Retry:
+        """Return the task's policy, cut to what the tenant may have, without jitter."""
+        policy = replace(execution.workflow.tasks[name].retry, jitter=0.0)
+        allowed = self._tenant.limits.max_retries
+        if allowed is None:
+            return policy
+        return replace(policy, attempts=min(policy.attempts, allowed + 1))
+
+    def _called(self, execution: Execution, name: str) -> tuple[AnyTask, Parameters]:
+        task = execution.workflow.tasks[name]
+        stub = self._stubs.get((execution.workflow.name, name))
+        if stub is None:
+            return task, execution.workflow.parameters[name]
+        stubbed = replace(task, function=stub, executor="thread")
+        return stubbed, stubbed.parameters()
