@@ -12,6 +12,9 @@ import msgspec
 from orchestrator.engine.progress import Step, TaskProgress
 from orchestrator.workflow.durable import Child, ChildFailed, ChildRequest
 
+LOOP_TURNS = 20
+"""So many turns of the event loop let other tasks come to their next call."""
+
 Why = Literal["differs", "new", "waits", "database"]
 
 
@@ -42,7 +45,7 @@ class Answers:
         """Return at once when the recorded sleep is over."""
         known = self._recorded("sleep", "")
         if known.due_at is None or known.due_at > self._end:
-            raise self._unfinished("sleep")
+            raise await self._unfinished("sleep")
         await anyio.lowlevel.checkpoint()
 
     async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:  # noqa: ARG002, ASYNC109
@@ -51,14 +54,14 @@ class Answers:
         if known.missed:
             raise TimeoutError(f"no signal {name!r} came in time")
         if not known.done:
-            raise self._unfinished(told("signal", name))
+            raise await self._unfinished(told("signal", name))
         return msgspec.json.decode(known.value)
 
     async def start_child(self, request: ChildRequest) -> Child:
         """Return the recorded child."""
         known = self._recorded("child", request.workflow)
         if known.child is None:
-            raise self._unfinished(told("child", request.workflow))
+            raise await self._unfinished(told("child", request.workflow))
         return Child(known.child, request.workflow)
 
     async def wait(self, child: Child) -> Any:
@@ -84,7 +87,7 @@ class Answers:
             )
         missing = [index for index in range(len(items)) if index not in done]
         if missing:
-            raise self._unfinished(f"item {missing[0]} of map {name!r}")
+            raise await self._unfinished(f"item {missing[0]} of map {name!r}")
         return [msgspec.json.decode(done[index]) for index in range(len(items))]
 
     def close(self) -> None:
@@ -115,7 +118,10 @@ class Answers:
         self.answered += 1
         return known
 
-    def _unfinished(self, what: str) -> Stop:
+    async def _unfinished(self, what: str) -> Stop:
+        # Code that made other calls beside this one goes on first, and may give this one up.
+        for _ in range(LOOP_TURNS):
+            await anyio.lowlevel.checkpoint()
         return self._stopped("waits", "no end of it", f"waits for {what}")
 
     def _stopped(self, why: Why, expected: str, found: str) -> Stop:

@@ -29,6 +29,9 @@ from orchestrator.workflow.retry import Retry
 
 THREADS = 40
 
+Rested = Callable[[], None]
+"""Called when an attempt may have come to rest."""
+
 TaskName = tuple[str, str]
 """The names of a workflow and of a task of it."""
 
@@ -67,9 +70,19 @@ class NumberedPort:
 class MovedDurable(Durable):
     """The engine's durable calls, but that a short sleep is one by the moved clock too."""
 
-    def __init__(self, port: Port, execution: Execution, task: str, clock: MovedClock) -> None:
+    def __init__(
+        self, port: Port, execution: Execution, task: str, clock: MovedClock, on_rest: Rested
+    ) -> None:
         super().__init__(port, execution, task)
         self._clock = clock
+        self._on_rest = on_rest
+        self._sleeping = 0
+        self._calling = 0
+
+    @property
+    def rests(self) -> bool:
+        """True while the attempt sleeps, and calls nothing beside that."""
+        return bool(self._sleeping) and not self._calling
 
     async def sleep(self, span: timedelta) -> None:
         """Return when the clock has been moved so far; park while that is long."""
@@ -80,7 +93,20 @@ class MovedDurable(Durable):
             self._record(entries.SleepSet(task=self._task, step=number, due_at=due_at))
         if (due_at - self._clock.now()).total_seconds() > INLINE_SECONDS:
             raise Parked(self._task, entries.TaskParked(task=self._task, due_at=due_at))
-        await self._clock.sleep_until(due_at)
+        self._sleeping += 1
+        self._on_rest()
+        try:
+            await self._clock.sleep_until(due_at)
+        finally:
+            self._sleeping -= 1
+
+    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        self._calling += 1
+        try:
+            return await super()._call(function, *args)
+        finally:
+            self._calling -= 1
+            self._on_rest()
 
 
 class _Apart(NotHere):
@@ -108,6 +134,13 @@ class KitAttempts(Attempts):
         self._clock = clock
         self._new_id = new_id
         self._limiter = anyio.CapacityLimiter(THREADS)
+        self._under_way: set[MovedDurable] = set()
+        self.on_rest: Rested = lambda: None
+
+    @property
+    def resting(self) -> int:
+        """How many attempts only sleep by the clock."""
+        return sum(durable.rests for durable in self._under_way)
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -122,7 +155,7 @@ class KitAttempts(Attempts):
         """Run the current attempt of task `name`, or its stub, and return what came of it."""
         task, parameters = self._called(execution, name)
         numbered = NumberedPort(port, self._new_id)
-        durable = MovedDurable(numbered, execution, name, self._clock)
+        durable = MovedDurable(numbered, execution, name, self._clock, self.on_rest)
         current = Current(run_id=execution.id, task=name, attempt=execution.tasks[name].attempt)
         apart = task.executor == "process"  # there it has no database and no durable calls
         ctx = (ProcessContext if apart else Context)(
@@ -134,7 +167,11 @@ class KitAttempts(Attempts):
             current=current,
             durable=cast("Durability", _Apart()) if apart else durable,
         )
-        return await execute(task, ctx, parameters, durable, self._limiter)
+        self._under_way.add(durable)
+        try:
+            return await execute(task, ctx, parameters, durable, self._limiter)
+        finally:
+            self._under_way.discard(durable)
 
     def retry(self, execution: Execution, name: str) -> Retry:
         """Return the task's policy, cut to what the tenant may have, without jitter."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import anyio
@@ -12,20 +11,11 @@ from orchestrator.model.clock import HandClock
 
 
 class MovedClock(HandClock):
-    """Stands still until it is moved; wakes who sleeps until a moment.
-
-    `on_rest` is called when somebody begins to.
-    """
+    """Stands still until it is moved; then wakes who sleeps until a moment that has come."""
 
     def __init__(self, start: datetime) -> None:
         super().__init__(start)
-        self.on_rest: Callable[[], None] = lambda: None
         self._sleepers: dict[anyio.Event, datetime] = {}
-
-    @property
-    def sleepers(self) -> int:
-        """How many sleep."""
-        return len(self._sleepers)
 
     @property
     def next_due(self) -> datetime | None:
@@ -47,7 +37,6 @@ class MovedClock(HandClock):
             return
         event = anyio.Event()
         self._sleepers[event] = moment
-        self.on_rest()
         try:
             await event.wait()
         finally:

@@ -89,14 +89,16 @@ class Harness:
         self._numbers = itertools.count(1)
         self._table = MemoryTable(self._clock)
         stubs = _stubs(workflow, [workflow, *others], stub or {})
+        self._attempts = KitAttempts(config, database, stubs, self._clock, self._new_id)
         self._engine = Engine(
             lambda: config,
             self._registry,
             self._table,
-            KitAttempts(config, database, stubs, self._clock, self._new_id),
+            self._attempts,
             NodeSlots(SLOTS),
             epoch=EPOCH,
         )
+        self._attempts.on_rest = self._engine.changed.beat
         wanted = StartRun(workflow=workflow.name, input=dict(input or {}), deadline=deadline)
         (run,) = accept([wanted], config, self._registry, Usage(), now=start)
         self._run = self._new_id()
@@ -128,7 +130,6 @@ class Harness:
             await self._host
 
     async def _serve(self, ready: asyncio.Event) -> None:
-        self._clock.on_rest = self._engine.changed.beat
         try:
             await self._engine.recover(AnchoredClock(self._clock.now(), self._clock))
             async with self._engine.running():
@@ -247,7 +248,7 @@ class Harness:
     async def _only_sleeps(self) -> bool:
         """Tell whether all attempts under way sleep by the clock, and stay so."""
         for _ in range(LOOP_TURNS):
-            if not 0 < self._clock.sleepers == self._engine.running_tasks:
+            if not 0 < self._attempts.resting == self._engine.running_tasks:
                 return False
             await anyio.lowlevel.checkpoint()
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import inspect
 import re
@@ -119,6 +120,26 @@ async def test_a_short_sleep_keeps_its_slot_and_waits_for_the_clock_too() -> Non
         await run.advance("100ms")
         assert run.state == "succeeded"
         assert "task.parked" not in events(run)
+
+
+async def test_short_sleeps_side_by_side_are_waited_for_with_what_is_done_beside_them() -> None:
+    held = threading.Event()
+
+    async def work(ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ctx.sleep, 0.5)
+            group.start_soon(ctx.sleep, 0.7)
+            group.start_soon(ctx.step, "thread", held.wait)
+
+    async with Harness(of_one(work)) as run:
+        asyncio.get_running_loop().call_later(0.05, held.set)
+        await run.until_idle()
+        assert held.is_set()
+        assert "step.done" in events(run)
+        await run.advance(0.5)
+        assert run.state == "running"
+        await run.advance(0.2)
+        assert run.state == "succeeded"
 
 
 async def test_each_retry_comes_when_it_is_due_and_without_jitter() -> None:
