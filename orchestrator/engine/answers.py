@@ -19,11 +19,15 @@ Why = Literal["differs", "new", "waits", "database"]
 
 
 class Stop(BaseException):
-    """Ends the run of a task where the history says no more; no `except Exception` catches it."""
+    """Ends the run of a task where the history says no more; no `except Exception` catches it.
 
-    def __init__(self, why: Why, expected: str, found: str) -> None:
+    `number` is the durable call at which it ends.
+    """
+
+    def __init__(self, why: Why, number: int, expected: str, found: str) -> None:
         super().__init__(why)
         self.why = why
+        self.number = number
         self.expected = expected
         self.found = found
 
@@ -81,10 +85,9 @@ class Answers:
         """Return the recorded results; the function is never called."""
         done = self._recorded("map", name).items
         if done and max(done) >= len(items):
-            self.answered -= 1
-            raise self._stopped(
-                "differs", f"map {name!r} with item {max(done)}", f"has {len(items)} items for it"
-            )
+            expected = f"map {name!r} with item {max(done)}"
+            found = f"has {len(items)} items for it"
+            raise self._stopped("differs", expected, found, self.answered - 1)
         missing = [index for index in range(len(items)) if index not in done]
         if missing:
             raise await self._unfinished(f"item {missing[0]} of map {name!r}")
@@ -120,13 +123,15 @@ class Answers:
 
     async def _unfinished(self, what: str) -> Stop:
         # Code that made other calls beside this one goes on first, and may give this one up.
+        number = self.answered - 1
         for _ in range(LOOP_TURNS):
             await anyio.lowlevel.checkpoint()
-        return self._stopped("waits", "no end of it", f"waits for {what}")
+        return self._stopped("waits", "no end of it", f"waits for {what}", number)
 
-    def _stopped(self, why: Why, expected: str, found: str) -> Stop:
+    def _stopped(self, why: Why, expected: str, found: str, number: int | None = None) -> Stop:
         # The first one counts: user code may wrap it, or do more while it is on its way.
-        self.stop = self.stop or Stop(why, expected, found)
+        number = self.answered if number is None else number
+        self.stop = self.stop or Stop(why, number, expected, found)
         return self.stop
 
 

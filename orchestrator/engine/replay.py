@@ -218,10 +218,13 @@ class _Replaying:
             )
         if problems:
             found = f"does not take it: {'; '.join(problems)}"
-            return _checked(name, answers, ""), Divergence(name, None, "this input", found)
+            return _checked(name, answers), Divergence(name, None, "this input", found)
         ctx = self._context(name, given, answers)
         raised = await _call(task, ctx, parameters.decode(ctx.input), answers)
-        return self._judge(name, past, answers, raised)
+        verdict = self._judge(name, past, answers, raised)
+        if isinstance(verdict, Divergence):
+            return _checked(name, answers), verdict
+        return _checked(name, answers, verdict), None
 
     def _context(self, name: str, given: dict[str, Any], answers: Answers) -> Context:
         ancestors = self._workflow.graph.ancestors[name]
@@ -244,23 +247,22 @@ class _Replaying:
 
     def _judge(
         self, name: str, past: TaskProgress, answers: Answers, raised: BaseException | None
-    ) -> tuple[CheckedTask, Divergence | None]:
+    ) -> Divergence | str:
+        """Return where the task differs, or else a note, which may be empty."""
         stop, done = answers.stop, past.state is TaskState.SUCCEEDED
+        if stop is not None and stop.why == "differs":
+            return Divergence(name, stop.number, stop.expected, stop.found)
+        if stop is not None and done and stop.why in {"new", "waits"}:
+            return Divergence(name, stop.number, _SUCCESS, stop.found)
         if stop is not None:
-            if stop.why == "differs" or (done and stop.why in {"new", "waits"}):
-                expected = stop.expected if stop.why == "differs" else "the task's success"
-                found = Divergence(name, answers.answered, expected, stop.found)
-                return _checked(name, answers, ""), found
-            return _checked(name, answers, _NOTES[stop.why].format(stop.found)), None
+            return _NOTES[stop.why].format(stop.found)
         ended = "returns" if raised is None else f"raises {self._told(raised)}"
-        failed = past.state in {TaskState.FAILED, TaskState.RETRYING}
-        if answers.answered < answers.recorded and not (failed and raised is not None):
-            return _checked(name, answers, ""), Divergence(
-                name, answers.answered, answers.following, ended
-            )
+        failed_too = raised is not None and past.state in {TaskState.FAILED, TaskState.RETRYING}
+        if answers.answered < answers.recorded and not failed_too:
+            return Divergence(name, answers.answered, answers.following, ended)
         if raised is not None and done:
-            return _checked(name, answers, ""), Divergence(name, None, "the task's success", ended)
-        return _checked(name, answers, "" if done else f"the code {ended}"), None
+            return Divergence(name, None, _SUCCESS, ended)
+        return "" if done else f"the code {ended}"
 
     def _told(self, error: BaseException) -> str:
         described = describe(error)
@@ -298,10 +300,11 @@ def _changed_shape(workflow: Workflow, past: Past) -> Divergence | None:
     )
 
 
-def _checked(name: str, answers: Answers, note: str) -> CheckedTask:
+def _checked(name: str, answers: Answers, note: str = "") -> CheckedTask:
     return CheckedTask(name, answers.recorded, answers.answered, note)
 
 
+_SUCCESS = "the task's success"
 _NOTES: Mapping[Why, str] = {
     "new": "the history ends here; the code {}, which was not executed",
     "waits": "the history ends here; the code {}",
