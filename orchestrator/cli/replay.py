@@ -1,9 +1,12 @@
-"""`replay`: recorded histories against the code of today; it needs no daemon."""
+"""`replay`: recorded histories against the code of today; those in files need no daemon."""
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +14,26 @@ import anyio
 import typer
 
 from orchestrator.cli import output, values
-from orchestrator.cli.connect import AsJson, Config, describe
+from orchestrator.cli.connect import Door, daemon_command, describe
 from orchestrator.cli.exit import DONE, FAILED
-from orchestrator.model.errors import InsulaError
+from orchestrator.client.sync import SyncTenantClient
+from orchestrator.model.errors import InvalidRequest, RunNotFound, WorkflowNotFound
 from orchestrator.settings.load import find_config, load
 from orchestrator.workflow import registry
 from orchestrator.workflow.registry import Registry
 
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE...", help="What `run events --json` printed, one run each."),
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE|RUN...",
+        help="Files that `run events --json` printed, one run each; with --tenant ids of runs.",
+    ),
+]
+Tenant = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TENANT", help="Ask the daemon for runs of this tenant; without it, read files."
+    ),
 ]
 Module = Annotated[
     list[str] | None,
@@ -38,15 +51,15 @@ Input = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("replay")(replay)
+    daemon_command(app, "replay")(replay)
 
 
 def replay(
-    files: Files,
-    config: Config = None,
+    door: Door,
+    sources: Sources,
+    tenant: Tenant = None,
     module: Module = None,
     input: Input = None,
-    as_json: AsJson = False,
 ) -> int:
     """Run recorded histories against the code of today. Exits 1 if any goes another way.
 
@@ -55,15 +68,28 @@ def replay(
     Example: insula replay --module shop.orders histories/*.jsonl
     """
     given = None if input is None else values.read_input(input)
-    served = _served(config, module)
-    checked = [_check(file, served, given) for file in files]
-    if as_json:
-        output.document(
-            {"compatible": all(each["compatible"] for each in checked), "files": checked}
-        )
+    served = _served(door.config, module)
+    # Only here: the engine knows the driver, which what talks to a daemon need not load.
+    engine = importlib.import_module("orchestrator.engine.replay")
+    with ExitStack() as stack:
+        read = _from_file
+        if tenant is not None:
+            runs = stack.enter_context(door.open()).tenant(tenant)
+            read = partial(_from_daemon, runs)
+        checked = [
+            {"source": source} | _check(engine, partial(read, engine, source), served, given)
+            for source in sources
+        ]
+    return _report(door, checked)
+
+
+def _report(door: Door, checked: list[dict[str, Any]]) -> int:
+    compatible = all(each["compatible"] for each in checked)
+    if door.json:
+        output.document({"compatible": compatible, "histories": checked})
     else:
         _print(checked)
-    return DONE if all(each["compatible"] for each in checked) else FAILED
+    return DONE if compatible else FAILED
 
 
 def _served(config: Path | None, modules: list[str] | None) -> Registry:
@@ -73,19 +99,26 @@ def _served(config: Path | None, modules: list[str] | None) -> Registry:
     return registry.load(modules)
 
 
-def _check(file: Path, served: Registry, given: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a replay of one file found, or why there was none."""
-    # Only here: the engine knows the driver, which what talks to a daemon need not load.
-    engine = importlib.import_module("orchestrator.engine.replay")
-    found: dict[str, Any] = {"file": str(file), "compatible": False}
+def _from_file(engine: Any, file: str) -> Any:
+    return engine.History.read(Path(file))
+
+
+def _from_daemon(runs: SyncTenantClient, engine: Any, run: str) -> Any:
+    handle = runs.handle(run)
+    return engine.History(list(handle.events()), handle.view())
+
+
+def _check(
+    engine: Any, read: Callable[[], Any], served: Registry, given: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return what a replay of one history found, or why there was none."""
     try:
-        history = engine.History.read(file)
+        history = read()
         workflow = engine.workflow_of(history, served)
         result = anyio.run(lambda: engine.replay(history, workflow, input=given))
-    except InsulaError as error:
-        return {**found, "error": describe(error)}
+    except (InvalidRequest, RunNotFound, WorkflowNotFound) as error:
+        return {"compatible": False, "error": describe(error)}
     return {
-        "file": str(file),
         "compatible": result.compatible,
         "workflow": result.workflow,
         "version": result.version,
@@ -96,12 +129,12 @@ def _check(file: Path, served: Registry, given: dict[str, Any] | None) -> dict[s
 
 
 def _print(checked: list[dict[str, Any]]) -> None:
-    rows = [(each["file"], each.get("workflow"), _verdict(each)) for each in checked]
-    output.table(["file", "workflow", "verdict"], rows)
+    rows = [(each["source"], each.get("workflow"), _verdict(each)) for each in checked]
+    output.table(["history", "workflow", "verdict"], rows)
     for each in checked:
         for task in each.get("tasks", ()):
             if task.note:
-                output.say(f"{each['file']}: task {task.task}: {output.line(task.note)}")
+                output.say(f"{each['source']}: task {task.task}: {output.line(task.note)}")
     other = sum(not each["compatible"] for each in checked)
     if other:
         output.say(f"{other} of {len(checked)} can not be continued by this code")

@@ -77,7 +77,7 @@ class Attempts:
         return ProcessCall(
             input=msgspec.Raw(execution.input),
             values=values,
-            outputs=outputs.encoded,
+            outputs=dict(outputs.encoded),
             tenant=tenant_info(self._config()),
             current=Current(run_id=execution.id, task=name, attempt=attempt),
         )

@@ -92,6 +92,8 @@ def _after_blanks(text: str, position: int) -> int:
 
 def _flat(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for value in values:
+        if isinstance(value, dict) and isinstance(value.get("events"), list):
+            value = value["events"]  # noqa: PLW2901 - the document that holds them says no more
         for each in value if isinstance(value, list) else [value]:
             if not isinstance(each, dict) or not {"event", "workflow"} & each.keys():
                 raise InvalidRequest(

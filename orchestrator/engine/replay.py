@@ -23,7 +23,7 @@ from orchestrator.engine.answers import Answers, NoDatabase, Why
 from orchestrator.engine.entries import AnyEntry, AnyStepEntry, AnyTaskEntry
 from orchestrator.engine.history import History
 from orchestrator.engine.outcome import describe
-from orchestrator.engine.progress import TaskProgress
+from orchestrator.engine.progress import Place, TaskProgress
 from orchestrator.model.api import EventView
 from orchestrator.model.errors import InvalidRequest
 from orchestrator.model.states import TaskState
@@ -37,17 +37,20 @@ Source = History | Path | str | Iterable[EventView]
 class Divergence(msgspec.Struct, frozen=True):
     """Where the code goes another way: at durable call `number` of `task`, counted from 0.
 
-    Without a number it is the task as a whole, and without a task the DAG of the workflow.
+    Calls made side by side are counted by `branch`. Without a number it is the task as a whole, and
+    without a task the DAG of the workflow.
     """
 
     task: str | None
     number: int | None
     expected: str
     found: str
+    branch: int = 0
 
     def __str__(self) -> str:
         place = "the workflow" if self.task is None else f"task {self.task!r}"
         call = "" if self.number is None else f", durable call {self.number}"
+        call += f" of branch {self.branch}" if self.branch else ""
         return f"{place}{call}: the history has {self.expected}, the code {self.found}"
 
 
@@ -251,15 +254,16 @@ class _Replaying:
         """Return where the task differs, or else a note, which may be empty."""
         stop, done = answers.stop, past.state is TaskState.SUCCEEDED
         if stop is not None and stop.why == "differs":
-            return Divergence(name, stop.number, stop.expected, stop.found)
+            return _at(name, stop.place, stop.expected, stop.found)
         if stop is not None and done and stop.why in {"new", "waits"}:
-            return Divergence(name, stop.number, _SUCCESS, stop.found)
+            return _at(name, stop.place, _SUCCESS, stop.found)
         if stop is not None:
             return _NOTES[stop.why].format(stop.found)
         ended = "returns" if raised is None else f"raises {self._told(raised)}"
         failed_too = raised is not None and past.state in {TaskState.FAILED, TaskState.RETRYING}
-        if answers.answered < answers.recorded and not failed_too:
-            return Divergence(name, answers.answered, answers.following, ended)
+        if answers.missed is not None and not failed_too:
+            place, expected = answers.missed
+            return _at(name, place, expected, ended)
         if raised is not None and done:
             return Divergence(name, None, _SUCCESS, ended)
         return "" if done else f"the code {ended}"
@@ -298,6 +302,11 @@ def _changed_shape(workflow: Workflow, past: Past) -> Divergence | None:
         f"a DAG of shape {past.shape} (tasks that ran: {ran})",
         f"has one of shape {workflow.graph.shape} (tasks: {', '.join(workflow.graph.order)})",
     )
+
+
+def _at(task: str, place: Place, expected: str, found: str) -> Divergence:
+    branch, number = place
+    return Divergence(task, number, expected, found, branch)
 
 
 def _checked(name: str, answers: Answers, note: str = "") -> CheckedTask:

@@ -12,14 +12,16 @@ import anyio
 import msgspec
 
 from orchestrator.engine import entries
+from orchestrator.engine.access import Access
 from orchestrator.engine.attempts import Attempts, tenant_info
-from orchestrator.engine.durable import INLINE_SECONDS, Durable, Parked, Port
+from orchestrator.engine.durable import INLINE_SECONDS, Durable, Port
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Outcome
 from orchestrator.engine.processes.worker import NotHere, ProcessContext
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import NewRun
+from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.testing.clock import MovedClock
 from orchestrator.workflow.context import Context, Current, Database
 from orchestrator.workflow.define import AnyTask
@@ -66,6 +68,10 @@ class NumberedPort:
         row = self._port.child_row(request, parent)
         return msgspec.structs.replace(row, id=self._new_id())
 
+    async def end_of(self, run: UUID) -> RunEnd | None:
+        """Return how a run ended; None when it has not, or is not there."""
+        return await self._port.end_of(run)
+
 
 class MovedDurable(Durable):
     """The engine's durable calls, but that a short sleep is one by the moved clock too."""
@@ -86,17 +92,18 @@ class MovedDurable(Durable):
 
     async def sleep(self, span: timedelta) -> None:
         """Return when the clock has been moved so far; park while that is long."""
-        number, known = self._place("sleep", "")
+        (branch, number), known = await self._place("sleep", "")
         due_at = known.due_at if known is not None else None
         if due_at is None:
             due_at = self._clock.now() + span
-            self._record(entries.SleepSet(task=self._task, step=number, due_at=due_at))
+            self._record(entries.SleepSet(self._task, number, due_at, branch))
         if (due_at - self._clock.now()).total_seconds() > INLINE_SECONDS:
-            raise Parked(self._task, entries.TaskParked(task=self._task, due_at=due_at))
+            raise await self._park(entries.TaskParked(self._task, due_at=due_at))
         self._sleeping += 1
         self._on_rest()
         try:
-            await self._clock.sleep_until(due_at)
+            with self._work():
+                await self._clock.sleep_until(due_at)
         finally:
             self._sleeping -= 1
 
@@ -157,13 +164,15 @@ class KitAttempts(Attempts):
         numbered = NumberedPort(port, self._new_id)
         durable = MovedDurable(numbered, execution, name, self._clock, self.on_rest)
         current = Current(run_id=execution.id, task=name, attempt=execution.tasks[name].attempt)
+        values, outputs = execution.before(name)
+        access = None if self._fake is None else Access(self._fake)
         apart = task.executor == "process"  # there it has no database and no durable calls
         ctx = (ProcessContext if apart else Context)(
             input=msgspec.json.decode(execution.input),
-            values=execution.values_before(name),
-            outputs=execution.outputs_before(name),
+            values=values,
+            outputs=outputs,
             tenant=tenant_info(self._tenant),
-            database=self._fake,
+            database=access,
             current=current,
             durable=cast("Durability", _Apart()) if apart else durable,
         )
@@ -172,6 +181,8 @@ class KitAttempts(Attempts):
             return await execute(task, ctx, parameters, durable, self._limiter)
         finally:
             self._under_way.discard(durable)
+            if access is not None:
+                access.close()
 
     def retry(self, execution: Execution, name: str) -> Retry:
         """Return the task's policy, cut to what the tenant may have, without jitter."""

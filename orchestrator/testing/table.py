@@ -16,11 +16,20 @@ import msgspec
 
 from orchestrator.model.clock import Clock
 from orchestrator.model.states import RunState
-from orchestrator.store.tenant.journal import Batch, ChangedRun, Committed, Known, NewRun, Sent
+from orchestrator.store.tenant.journal import (
+    Batch,
+    ChangedRun,
+    Committed,
+    Delivered,
+    Known,
+    NewRun,
+    Sent,
+)
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import (
     Claimed,
     Entries,
+    Inherited,
     Moment,
     Outside,
     RunEnd,
@@ -151,13 +160,20 @@ class MemoryTable(OwnedConnection):
 
     async def outside(self) -> Outside:
         """Return what waits to be claimed."""
-        waiting = [r for r in self.rows.values() if r.state != "waiting" and self._is_free(r)]
+        now = self._clock.now()
+        waiting = [row for row in self.rows.values() if self._is_free(row)]
+        queued = [
+            row
+            for row in self._left()
+            if row.state == RunState.QUEUED and (row.due_at is None or row.due_at <= now)
+        ]
         due = [
             row.due_at
             for row in self._left()
-            if row.due_at is not None and row.state in {"queued", "waiting"}
+            if row.due_at is not None and row.due_at > now and not self._is_paused(row)
+            if row.state in {RunState.QUEUED, RunState.WAITING}
         ]
-        return Outside(len(waiting), min(due, default=None))
+        return Outside(len(waiting), len(queued), min(due, default=None))
 
     async def signals(self, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet, oldest first."""
@@ -172,7 +188,7 @@ class MemoryTable(OwnedConnection):
             if row.finished_at is not None
         ]
 
-    async def send(self, signals: Sequence[Sent]) -> set[UUID]:
+    async def send(self, signals: Sequence[Sent]) -> Delivered:
         """Leave signals for runs that are not finished."""
         live: set[UUID] = set()
         for sent in signals:
@@ -181,7 +197,7 @@ class MemoryTable(OwnedConnection):
                 live.add(sent.run_id)
                 row.signals.append(Signal(sent.run_id, sent.id, sent.name, sent.payload))
         self._nudge([sent.run_id for sent in signals])
-        return live
+        return Delivered(live, {sent.id for sent in signals if sent.run_id in live})
 
     async def set_pause(self, workflow: str, *, paused: bool) -> None:
         """Note that a workflow starts nothing, or starts again."""
@@ -191,9 +207,9 @@ class MemoryTable(OwnedConnection):
         """Return the workflows that are paused."""
         return set(self._paused)
 
-    async def accepted_lately(self) -> list[tuple[datetime, int]]:
+    async def inherited(self) -> Inherited:
         """Return nothing: time begins with the test."""
-        return []
+        return Inherited([], [])
 
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""
@@ -207,13 +223,19 @@ class MemoryTable(OwnedConnection):
         return [row for row in self.rows.values() if row.finished_at is None and row.epoch < EPOCH]
 
     def _is_free(self, row: Row) -> bool:
-        if row.finished_at is not None or row.epoch >= EPOCH:
+        if row.finished_at is not None or row.epoch >= EPOCH or self._is_paused(row):
             return False
-        if row.state == RunState.QUEUED:
-            held = bool(self._paused & {row.run.workflow, ""})
-            return not held and (row.due_at is None or row.due_at <= self._clock.now())
         due = row.due_at is not None and row.due_at <= self._clock.now()
-        return row.state == RunState.RUNNING or (row.state == RunState.WAITING and due)
+        match row.state:
+            case RunState.RUNNING:
+                return True
+            case RunState.QUEUED:
+                return due or row.due_at is None
+            case _:
+                return row.state == RunState.WAITING and due
+
+    def _is_paused(self, row: Row) -> bool:
+        return bool(self._paused & {row.run.workflow, ""})
 
     def _take(self, rows: Sequence[Row]) -> list[Claimed]:
         for row in rows:

@@ -1,4 +1,4 @@
-"""`insula replay`: recorded histories against the code of today, without a daemon."""
+"""`insula replay`: recorded histories, of files and of the daemon, against the code of today."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import anyio
 import msgspec
 import pytest
 
+from orchestrator.model.ids import TenantId, new_run_id
 from orchestrator.workflow.registry import load
-from orchestrator.workflow.testing import Harness
+from orchestrator.workflow.testing import Harness, History
 from tests.cli.conftest import Insula
+from tests.http.serving import LEAVES_A_SOCKET, Served
 
 CODE = """
     from orchestrator import Workflow
@@ -75,12 +77,13 @@ def test_json_has_everything_that_was_found(local: Insula, history: Path) -> Non
 
     assert done.code == 1
     assert done.json["compatible"] is False
-    first, second = done.json["files"]
+    first, second = done.json["histories"]
     assert first["divergence"] == {
         "task": "pay",
         "number": 0,
         "expected": "step 'charge'",
         "found": "makes step 'bill'",
+        "branch": 0,
     }
     assert (first["workflow"], first["version"]) == ("orders", "1")
     assert second["error"]["code"] == "request_invalid"
@@ -106,3 +109,53 @@ def test_the_workflows_are_the_configurations(local: Insula, history: Path, tmp_
 
     assert local("replay", "--config", str(config), str(history)).code == 0
     assert local("replay", "--module", "no_such_orders", str(history)).code == 78
+
+
+def test_runs_of_the_daemon_are_replayed_as_their_files_would_be(
+    insula: Insula, served: Served, history: Path
+) -> None:
+    recorded = History.read(history)
+    assert recorded.run is not None
+    id = recorded.run.id
+    served.platform.runs[TenantId("acme_corp")][id] = recorded.run
+    served.platform.events[id] = list(recorded.events)
+    unknown = str(new_run_id())
+
+    same = insula("replay", "--tenant", "acme_corp", "--module", "recorded_orders", str(id))
+    other = insula(
+        "replay", "--tenant", "acme_corp", "--module", "changed_orders", str(id), unknown
+    )
+
+    assert same.code == 0, same.err
+    assert str(id) in same.out
+    assert other.code == 1
+    assert "the history has step 'charge', the code makes step 'bill'" in other.out
+    assert "run_not_found" in other.out
+
+
+def test_what_the_commands_export_is_a_history(
+    insula: Insula, served: Served, history: Path, tmp_path: Path
+) -> None:
+    recorded = History.read(history)
+    assert recorded.run is not None
+    id = recorded.run.id
+    served.platform.runs[TenantId("acme_corp")][id] = recorded.run
+    served.platform.events[id] = list(recorded.events)
+    export = tmp_path / "export.json"
+    export.write_text(
+        insula("run", "show", "--json", "acme_corp", str(id)).out
+        + insula("run", "events", "--json", "acme_corp", str(id)).out
+    )
+
+    assert insula("replay", "--module", "recorded_orders", str(export)).code == 0
+
+
+@LEAVES_A_SOCKET
+def test_without_the_daemon_its_runs_can_not_be_replayed(
+    local: Insula, history: Path, left_sockets: None
+) -> None:
+    run = str(new_run_id())
+
+    done = local("replay", "--tenant", "acme_corp", "--module", "recorded_orders", run)
+
+    assert done.code == 5

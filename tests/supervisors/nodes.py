@@ -143,6 +143,7 @@ async def running_node(
     *,
     name: str = "a",
     max_awake: int = 100,
+    registry: Registry | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Node]:
     """Run a root over `database` for as long as the block lasts, then drain it."""
@@ -160,7 +161,7 @@ async def running_node(
             name=name,
             control=control,
             prepare=tenants.prepare,
-            registry=Registry.of(workflows.ALL),
+            registry=registry or Registry.of(workflows.ALL),
             slots=slots,
             clock=clock or SystemClock(),
             connect_timeout=5.0,

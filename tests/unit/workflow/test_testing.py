@@ -17,6 +17,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.engine.durable import AttemptOver
 from orchestrator.model.errors import (
     DefinitionError,
     InvalidInput,
@@ -355,6 +356,40 @@ async def test_the_database_is_what_the_test_gives() -> None:
     without = await run_workflow(of_one(count))
     assert without.error is not None
     assert without.error.type == "NoDatabase"
+
+
+async def test_the_database_is_out_of_reach_once_the_attempt_is_over() -> None:
+    kept: list[Any] = []
+
+    async def keep(ctx: Context) -> None:
+        kept.append(ctx.db)
+
+    await run_workflow(of_one(keep), database=Table())
+
+    with pytest.raises(AttemptOver):
+        await kept[0].fetchval("SELECT 1")
+
+
+async def test_waits_side_by_side_rest_until_the_first_of_them_comes() -> None:
+    async def race(ctx: Context) -> str:
+        first: list[str] = []
+
+        async def nap(scope: anyio.CancelScope) -> None:
+            await ctx.sleep("2h")
+            first.append("slept")
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(nap, group.cancel_scope)
+            first.append(await ctx.wait_signal("go"))
+            group.cancel_scope.cancel()
+        return first[0]
+
+    async with Harness(of_one(race)) as run:
+        await run.advance("1h")
+        await run.signal("go", "told")
+        assert run.output == "told"
+    assert (await run_workflow(of_one(race), deadline="3h")).output == "slept"
 
 
 async def test_the_tenant_is_what_the_test_says_and_its_limits_hold() -> None:
