@@ -124,6 +124,11 @@ class Board:
         return min((due for due in dues if due is not None), default=None)
 
     @property
+    def queue_limit(self) -> int:
+        """How many queued runs have to be counted for the tenant's limit; 0 when it has none."""
+        return self._config().limits.max_queue_length or 0
+
+    @property
     def used_slots(self) -> int:
         """How many attempts are under way or about to be."""
         return self._slots.used

@@ -43,7 +43,7 @@ from orchestrator.model.errors import (
     TenantRestarted,
 )
 from orchestrator.model.states import RunState
-from orchestrator.quota.limits import Usage
+from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
@@ -169,6 +169,7 @@ class Engine:
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits, and its schedules."""
         self._board.reconfigured()
+        self._table.wake()  # to count what is queued anew
         self.schedules.reconfigured()
 
     @property
@@ -215,7 +216,7 @@ class Engine:
         `crashed` when that owner did not end of its own accord.
         """
         self._board.clock = clock
-        left = await self._owned.inherited()
+        left = await self._owned.inherited(counted_span(self._config().limits))
         for minute, count in left.accepted:
             self._usage.accepted(count, minute)
         await self.schedules.recover()
@@ -376,7 +377,7 @@ class Engine:
 
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
-            self._table.outside += 1
+            self._table.outside = True
             self._table.queued += 1
             self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:
