@@ -279,6 +279,7 @@ class Engine:
 
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
+        self._usage.take_back()
         self._board.forget(execution)
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
@@ -288,6 +289,7 @@ class Engine:
         self._board.forget_starts(execution)
         if new:
             submission = self._submissions.pop(execution.id, None)
+            self._usage.take_back()
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
             if submission is not None:

@@ -354,10 +354,7 @@ class Table:
         pauses, self._pauses = self._pauses, []
         for workflow, paused, reply in pauses:
             await self._owned.set_pause(workflow, paused=paused)
-            held = list(self._board.paused_runs())
-            self._board.paused = await self._owned.paused()
-            for run in held:
-                self._board.resume(run)
+            self._board.set_paused(await self._owned.paused())
             reply.answer(None)
 
 

@@ -34,6 +34,11 @@ class Usage:
         self.hour.add(now, count)
         self.day.add(now, count)
 
+    def take_back(self) -> None:
+        """Count one run less that was accepted just now and is not stored."""
+        self.hour.take_back()
+        self.day.take_back()
+
 
 def counted_span(limits: Limits) -> timedelta:
     """Return how far back accepted runs count for these limits; zero when none of them asks."""
