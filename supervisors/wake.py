@@ -77,7 +77,9 @@ class Waker:
         async with self._ground.control.acquire() as control:
             left = await self._orphans(control) if orphans else []
             asleep = [*self._root.unwakeable, *self._strangers]
-            due = await wake.due(control, self._ground.node, asleep=asleep)
+            due = await wake.due(
+                control, self._ground.node, asleep=asleep, steady=self._ground.standing.steady
+            )
             # Tenants that no file declares any more keep their rows, which must not fill the batch.
             known = self._root.knows
             self._strangers = {t for t in (*self._strangers, *due) if not known(t)}
