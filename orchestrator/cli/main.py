@@ -16,6 +16,7 @@ from orchestrator.cli import (
     events,
     node,
     output,
+    replay,
     runs,
     schedules,
     serve,
@@ -29,6 +30,7 @@ def build() -> typer.Typer:
     """Return the application with all its commands."""
     app = _group("Insula: durable workflows for many tenants on PostgreSQL.")
     serve.register(app)
+    replay.register(app)
     node.register(app)
     for name, modules, purpose in (
         ("tenant", [tenants], "Create, list, show and pause tenants."),

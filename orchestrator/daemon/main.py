@@ -37,8 +37,8 @@ from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
+from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
-from orchestrator.workflow.scheduled import unfit
 from supervisors.guard import telling
 
 DONE = 0
@@ -58,7 +58,7 @@ def serve(config: Path | None) -> int:
     set_up(snapshot.settings.log.level, snapshot.settings.log.format)
     notifier = Notifier()
     registry = workflows.load(snapshot.settings.workflows.modules)
-    warn_of_schedules(snapshot, registry)
+    warn_of_workflows(snapshot, registry)
     with StateLock(snapshot.state_dir), _sockets(snapshot) as sockets:
         daemon = Daemon(snapshot, registry, sockets, config, notifier, hangups)
         code = _run(daemon)
@@ -93,10 +93,10 @@ def _leave_threads_behind(code: int) -> None:
         os._exit(code)
 
 
-def warn_of_schedules(snapshot: Snapshot, registry: Registry) -> None:
-    """Log the schedules whose runs will be refused; another node may serve their workflows."""
-    for problem in unfit(snapshot.scheduled, registry):
-        log.warning("config.schedule_unfit", problem=problem)
+def warn_of_workflows(snapshot: Snapshot, registry: Registry) -> None:
+    """Log what tenants name and this node can not run; another node may serve it."""
+    for problem in unfit(snapshot.workflows, registry):
+        log.warning("config.workflow_unfit", problem=problem)
 
 
 class Daemon:
@@ -211,7 +211,7 @@ class Daemon:
 
     def _read(self) -> Snapshot:
         snapshot = load(self._config, os.environ)
-        warn_of_schedules(snapshot, self._registry)
+        warn_of_workflows(snapshot, self._registry)
         return snapshot
 
     def _dump(self) -> None:

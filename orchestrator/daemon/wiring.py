@@ -103,6 +103,7 @@ def _processes(snapshot: Snapshot) -> ProcessPool:
         size=settings.node.max_worker_processes,
         memory_bytes=settings.node.worker_memory,
         log=settings.log,
+        withheld=snapshot.secret_variables,
     )
 
 

@@ -140,7 +140,7 @@ async def test_a_zombies_release_does_not_touch_the_new_owner(database: Database
         await leases.claim(admin, ACME, new)
     await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", old)
     assert await leases.orphans(admin, new) == [ACME]
-    assert await leases.claim(admin, ACME, new) == leases.Lease(epoch + 1, True)
+    assert await leases.claim(admin, ACME, new) == leases.Lease(epoch + 1, False)
     moment = await admin.fetchval("SELECT now()")
     await leases.release(admin, ACME, old, epoch, wake_at=moment, reason="zombie")
     assert await admin.fetchval("SELECT node FROM insula.lease") == new
@@ -279,6 +279,45 @@ async def test_a_tenants_login_can_not_keep_a_name(database: Database) -> None:
         with anyio.fail_after(2):
             await kept.start()
         await kept.stop()
+
+
+async def test_only_a_death_that_is_proven_is_told_to_whoever_takes_over(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    ours = uuid4()
+    await nodes.register(admin, ours, "b", LONG)
+
+    async def taken_over_from(end: str) -> bool:
+        before = uuid4()
+        await nodes.register(admin, before, "a", LONG)
+        tenant = TenantId(end)
+        await leases.claim(admin, tenant, before)
+        if end == "stopped":
+            await nodes.leave(admin, before)
+        elif end == "expired":
+            await nodes.renew(admin, before, -LONG)
+        else:
+            await nodes.bury(admin, uuid4(), "a")
+        return (await leases.claim(admin, tenant, ours)).left_by_the_dead
+
+    assert not await taken_over_from("stopped")
+    assert not await taken_over_from("expired")
+    assert await taken_over_from("buried")
+
+
+async def test_a_death_is_told_however_late_and_then_forgotten(database: Database) -> None:
+    admin = await database.connect()
+    ours, before = uuid4(), uuid4()
+    for node, name in ((ours, "b"), (before, "a")):
+        await nodes.register(admin, node, name, LONG)
+    await leases.claim(admin, ACME, before)
+    await nodes.bury(admin, uuid4(), "a")
+    await admin.execute("UPDATE insula.node SET renewed_at = now() - interval '2 days'")
+    await nodes.bury(admin, ours, "b")
+    assert (await leases.claim(admin, ACME, ours)).left_by_the_dead
+    await nodes.bury(admin, ours, "b")
+    assert await admin.fetchval("SELECT count(*) FROM insula.node") == 1
 
 
 async def cut(database: Database) -> None:

@@ -17,6 +17,7 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.fit import fit
 
 
 @get("/v1/tenants", sync_to_thread=False, tags=["tenants"])
@@ -33,7 +34,7 @@ def list_tenants(services: Injected) -> TenantList:
 )
 async def create_tenant(services: Injected, body: RawBody) -> TenantView:
     """Register a tenant; its schema and roles are made at first use."""
-    return await services.root.create_tenant(bodies.fit(bodies.read(body), CreateTenant))
+    return await services.root.create_tenant(fit(bodies.read(body), CreateTenant))
 
 
 @get("/v1/tenants/{tenant:str}", tags=["tenants"], responses=problems(404, 422, 503))

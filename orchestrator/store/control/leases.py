@@ -23,7 +23,7 @@ ORPHANS = _QUERIES["orphans"]
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """One ownership of a tenant; `left_by_the_dead` when the owner before did not let go of it."""
+    """One ownership of a tenant; `left_by_the_dead` when the owner before is proven dead."""
 
     epoch: int
     left_by_the_dead: bool

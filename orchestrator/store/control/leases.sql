@@ -1,11 +1,15 @@
 -- name: claim
 -- Take a tenant that nobody alive serves, under the next epoch, and consume its wake row: whatever becomes
--- due after this statement writes a new one. The node must be alive itself. Tells whether another node held
--- it to its death: then what was under way there is suspect. An owner without a row, or with one that a
--- successor buried, is dead for certain. One whose row has merely expired may be as alive as we are, after an
--- outage that kept it from renewing: $3 says whether we may conclude from it that it is dead.
+-- due after this statement writes a new one. The node must be alive itself. An owner without a row, or with one
+-- that a successor buried, is dead for certain. One whose row has merely expired may be as alive as we are, after
+-- an outage that kept it from renewing: $3 says whether we may conclude from it that it is dead. Tells whether the
+-- process that held it is proven to have died (`bury`): then what was under way there is suspect. A node that
+-- stopped, however fast, has no row any more, and one whose row ran out may only have been cut off: neither proves
+-- a crash.
 WITH before AS (
-    SELECT lease.node FROM insula.lease AS lease WHERE lease.tenant = $1
+    SELECT owner.expires_at = '-infinity' AS died
+    FROM insula.lease AS lease JOIN insula.node AS owner ON owner.id = lease.node
+    WHERE lease.tenant = $1 AND lease.node <> $2
 ), claimed AS (
     INSERT INTO insula.lease AS lease (tenant, node, epoch)
     SELECT $1, node.id, 1 FROM insula.node AS node
@@ -20,7 +24,7 @@ WITH before AS (
 ), consumed AS (
     DELETE FROM insula.wake WHERE tenant = $1 AND EXISTS (SELECT FROM claimed)
 )
-SELECT epoch, coalesce((SELECT node <> $2 FROM before), false) AS left_by_the_dead FROM claimed;
+SELECT epoch, coalesce((SELECT died FROM before), false) AS left_by_the_dead FROM claimed;
 
 -- name: holder
 SELECT node.name, node.expires_at > clock_timestamp()

@@ -35,13 +35,16 @@ WHERE id = $1 AND expires_at > '-infinity'
 RETURNING true;
 
 -- name: bury
--- Older incarnations of our name are dead: we hold the lock. Rows that died long ago go with them.
+-- Older incarnations of our name are dead: we hold the lock. Rows that died long ago go with them, but for those
+-- that still tell whoever takes over a tenant of theirs how they ended.
 WITH dead AS (
     UPDATE insula.node SET expires_at = '-infinity'
     WHERE name = $2 AND id <> $1 AND expires_at > '-infinity'
     RETURNING id
 ), old AS (
-    DELETE FROM insula.node WHERE id <> $1 AND renewed_at < clock_timestamp() - interval '1 day'
+    DELETE FROM insula.node AS node
+    WHERE node.id <> $1 AND node.renewed_at < clock_timestamp() - interval '1 day'
+      AND NOT EXISTS (SELECT FROM insula.lease AS lease WHERE lease.node = node.id)
 )
 SELECT count(*) FROM dead;
 
