@@ -22,6 +22,8 @@ OUTAGE_SECONDS = 1.0
 HELD = 10_000
 """So many changes, of all tenants, wait for a database that is away; older ones are dropped."""
 
+REASON_CHARACTERS = 1000
+
 _FAILED = (SlotState.BACKOFF, SlotState.QUARANTINED)
 log = structlog.get_logger(__name__)
 
@@ -57,9 +59,11 @@ class History:
         while True:
             if not self._pending:
                 await self._noted.wait()
-            await anyio.sleep(TOGETHER_SECONDS if self._standing.outage is None else OUTAGE_SECONDS)
+            await anyio.sleep(TOGETHER_SECONDS)
             if self._standing.outage is None:
                 await self.flush()
+            if self._pending:
+                await anyio.sleep(OUTAGE_SECONDS)
 
     async def flush(self) -> None:
         """Store what was noted until now; what can not be stored is kept for the next time."""
@@ -81,7 +85,7 @@ class History:
 def reason_of(slot: Slot) -> str:
     """Return why the slot is in its state, where that is not plain."""
     if slot.state in _FAILED:
-        return slot.last_error or ""
+        return (slot.last_error or "")[:REASON_CHARACTERS]
     if slot.state is SlotState.DRAINING:
         return str(slot.stop_wanted) if slot.stop_wanted else "idle"
     if slot.state is SlotState.SUSPENDED:

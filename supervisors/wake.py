@@ -66,6 +66,7 @@ class Waker:
                 if classify(error) is Failure.CRASH:
                     raise
                 log.warning("wake.database_unavailable", error=str(error))
+                self._ground.standing.doubt()
                 pause = OUTAGE_SECONDS
             if turn == 0:
                 task_status.started()

@@ -14,6 +14,7 @@ from orchestrator.settings.duration import Duration
 from orchestrator.store.control import leases, nodes, transitions
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access
+from supervisors.history import REASON_CHARACTERS
 from supervisors.slot import SlotState
 from supervisors.standing import Standing
 from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
@@ -61,7 +62,7 @@ async def test_a_quarantined_tenant_says_what_is_missing_and_when_it_is_tried(
     database: Database,
 ) -> None:
     async def refused(_: TenantId) -> Access:
-        raise DatabaseRefused("permission denied to create role")
+        raise DatabaseRefused("permission denied:\0\ud800" + 2000 * "x")
 
     async with running_node(database, snapshot(["acme"]), prepare=refused) as node:
         node.root.wake(ACME)
@@ -69,7 +70,9 @@ async def test_a_quarantined_tenant_says_what_is_missing_and_when_it_is_tried(
         found = await why(node)
         assert "permission denied" in found.because
         assert found.next_at == node.slot("acme").retry_at is not None
-        assert found.transitions[0].reason == "permission denied to create role"
+        reason = found.transitions[0].reason
+        assert reason.startswith("permission denied:\\x00\\ud800xxx")
+        assert len(reason) == REASON_CHARACTERS
         assert found.transitions[0].next_at == found.next_at
 
 
