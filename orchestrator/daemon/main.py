@@ -71,7 +71,8 @@ def _run(daemon: Daemon) -> int:
     except (Exception, BaseExceptionGroup) as error:
         cause = telling(error)
         expected = isinstance(cause, InsulaError)
-        log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
+        if daemon.ready or not expected:  # what kept it from starting is said by who raised it
+            log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
         if expected:
             raise cause from None
         return FAILED
@@ -119,6 +120,7 @@ class Daemon:
         self._drain_wanted = anyio.Event()
         self._starting: anyio.CancelScope | None = None
         self._serving: anyio.CancelScope | None = None
+        self.ready = False
         self._parts: Parts
         self._reloader: Reloader
 
@@ -186,6 +188,7 @@ class Daemon:
         await self._parts.root.drain()
 
     def _say_ready(self) -> None:
+        self.ready = True
         tenants = len(self._parts.root.slots)
         log.info(
             "daemon.ready",

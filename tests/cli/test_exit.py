@@ -132,7 +132,7 @@ def test_a_broken_configuration_hides_no_daemon(
     assert [done.code for done in (by_config, by_socket, by_url)] == [0, 0, 0]
     (warning,) = by_config.err.splitlines()
     assert warning.startswith("warning: broken.toml:2: ")
-    assert warning.endswith(f"(and 1 more problems); the daemon is looked for in {tmp_path}")
+    assert warning.endswith(f"(and 1 more); the daemon is looked for in {tmp_path}")
     assert by_socket.err == by_url.err == ""
 
 
