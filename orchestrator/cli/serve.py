@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def serve(config: Config = None) -> int:
 
     Example: insula serve --config insula.toml
     """
+    # A SIGHUP would end the process until the daemon listens, and to load it takes a while.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     # Only here: the other commands talk to a daemon and need neither web server nor database.
     daemon = importlib.import_module("orchestrator.daemon.main")
     code: int = daemon.serve(config)

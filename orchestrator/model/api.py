@@ -269,8 +269,15 @@ class ReloadReport(Wire, frozen=True, kw_only=True):
     problems: list[str] = []
 
 
+class DatabaseOutage(Wire, frozen=True, kw_only=True):
+    """Since when the database has not answered this node, and what was heard last."""
+
+    since: datetime
+    error: str
+
+
 class Status(Wire, frozen=True, kw_only=True):
-    """Answer of `GET /v1/status`: the node at a glance."""
+    """Answer of `GET /v1/status`: the node at a glance, told without asking the database."""
 
     node: str
     incarnation: UUID
@@ -287,6 +294,7 @@ class Status(Wire, frozen=True, kw_only=True):
     max_awake_tenants: int
     database: str
     database_version: str
+    database_outage: DatabaseOutage | None = None
     loop_lag_ms: float
     last_reload: ReloadReport | None = None
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+import anyio
 import asyncpg
 import msgspec
 
@@ -28,6 +31,16 @@ DRIVER_ERRORS = (
     asyncpg.InternalClientError,
 )
 """All that the driver raises on its own account; `classify` tells what one of them means."""
+
+PROBES = {
+    "TCP_KEEPIDLE": 15,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,
+}
+"""A silent server is probed after 15 s and given up after 30; the last is in milliseconds."""
+
+CLOSE_SECONDS = 2.0
 
 CONNECT_ERRORS = (*DRIVER_ERRORS, ValueError, OverflowError)
 """What else comes out of an attempt to connect: the driver reads PGPORT and its like by itself."""
@@ -200,6 +213,19 @@ def translated(what: str, *, hint: str = "") -> Iterator[None]:
         raise kind(f"{what}: {str(error) or type(error).__name__}", hint=hint) from error
 
 
+class WatchedConnection(asyncpg.Connection):
+    """A connection whose peer is probed: over TCP a server that vanished would be waited for."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any) -> None:
+        super().__init__(protocol, transport, *args)
+        opened = transport.get_extra_info("socket")
+        if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in PROBES.items():
+                if hasattr(socket, name):  # not every system has each of them
+                    opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class ControlPool:
     """A few connections under the admin login, for work that is not one tenant's own.
 
@@ -239,7 +265,9 @@ class ControlPool:
         try:
             yield cls(pool, target)
         finally:
-            await pool.close()
+            # It waits for the connections that are lent, and each of them for the server.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await pool.close()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
@@ -270,6 +298,7 @@ def _arguments(
         "user": target.user,
         "password": target.password,
         "database": target.database,
+        "connection_class": WatchedConnection,
         "statement_cache_size": 256,
         "max_cached_statement_lifetime": 0,
         "server_settings": {"application_name": application_name, **(settings or {})},

@@ -14,6 +14,7 @@ from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.model.errors import DatabaseRefused
 from orchestrator.store.connect import Target
 from orchestrator.store.embedded.binaries import find_binaries
+from orchestrator.store.migrate import migrate_control
 from tests.support.database import Database, migrations
 from tests.support.server import test_binaries as server_binaries
 
@@ -243,3 +244,22 @@ async def _psql(program: str, target: Target, text: str) -> tuple[int, str]:
     )  # fmt: skip
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
+
+
+async def test_no_lock_that_a_tenant_can_take_keeps_us_from_our_work(database: Database) -> None:
+    await database.provision("acme")
+    attacker = await database.connect(database.as_app("acme"))
+    for key in ("insula tenant acme", "insula tenant globex", "insula database rights"):
+        await attacker.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", key)
+    await attacker.execute("SELECT pg_advisory_lock(hashtextextended('insula control schema', 0))")
+    for statement in ("SELECT FROM insula.lock FOR UPDATE", "LOCK TABLE insula.migration"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with attacker.transaction():
+                await attacker.execute(statement)
+    admin = await database.connect()
+    await admin.execute("SET statement_timeout = '2s'")
+    # As an older version left it.
+    await admin.execute("DROP TABLE insula.lock; DELETE FROM insula.migration WHERE number = 3")
+    assert await migrate_control(admin) == 1
+    await database.provision("globex")
+    await database.provision("acme")

@@ -12,8 +12,9 @@ import pytest
 
 from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
 from orchestrator.store import connect
-from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.connect import PROBES, ControlPool, Target
 from tests.support.database import Database
+from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 URL = "postgresql://ap%20p:s%40cret@db.example:5433/main?sslmode=require&sslpassword=hush"
@@ -256,3 +257,25 @@ def test_a_url_that_can_not_be_read_is_refused_without_a_word_of_its_secret(url:
         Target.parse(url)
 
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_connection_over_tcp_is_probed(database: Database) -> None:
+    async with CuttingProxy(database.target).running() as proxy:
+        connection = await database.connect(proxy.target)
+        opened = getattr(connection, "_transport").get_extra_info("socket")  # noqa: B009 - not typed
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, value in PROBES.items():
+            assert opened.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+
+
+async def test_a_pool_closes_though_the_server_does_not_answer(database: Database) -> None:
+    async def ask(pool: ControlPool) -> None:
+        async with pool.acquire() as connection:
+            await connection.execute("SELECT 1")
+
+    async with CuttingProxy(database.target).running() as proxy:
+        with anyio.fail_after(connect.CLOSE_SECONDS + 3):
+            async with ControlPool.open(proxy.target, application_name="test") as pool:
+                proxy.freeze()
+                with anyio.move_on_after(0.1):
+                    await ask(pool)

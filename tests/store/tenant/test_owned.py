@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, get_args
+from uuid import UUID
 
 import anyio
+import msgspec
 import pytest
 
 from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost
@@ -238,3 +240,45 @@ async def test_statements_of_several_tasks_take_turns(acme: Acme) -> None:
             group.start_soon(owned.outside)
     assert (await owned.outside()).waiting == 20
     await owned.close()
+
+
+@pytest.mark.parametrize("nudged", [(), (OTHER.id,)], ids=["one statement", "transaction"])
+async def test_a_server_that_does_not_answer_counts_as_lost(
+    acme: Acme, nudged: tuple[UUID, ...]
+) -> None:
+    async with CuttingProxy(acme.database.as_engine("acme")).running() as proxy:
+        owned = acme.owned(1, target=proxy.target, answer_seconds=0.2)
+        await owned.open()
+        proxy.freeze()
+        flushed = msgspec.structs.replace(BATCH, nudged=nudged)
+        async with anyio.create_task_group() as group:
+            group.start_soon(owned.flush, flushed)
+            await until(acme.opened[0].is_closed)
+            proxy.thaw()
+        contents = await acme.contents()
+        await owned.flush(flushed)
+        assert await acme.contents() == contents
+        assert len(contents) == 3
+        await owned.close()
+
+
+async def test_closing_ends_a_statement_that_waits_for_a_frozen_server(acme: Acme) -> None:
+    async with CuttingProxy(acme.database.as_engine("acme")).running() as proxy:
+        owned = acme.owned(1, target=proxy.target)
+        await owned.open()
+        proxy.freeze()
+        ended: list[str] = []
+
+        async def flush() -> None:
+            with pytest.raises(DatabaseUnavailable, match="closed before it answered"):
+                await owned.flush(BATCH)
+            ended.append("flush")
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(flush)
+                group.start_soon(flush)
+                await anyio.wait_all_tasks_blocked()
+                await owned.close()
+        assert ended == ["flush", "flush"]
+        assert acme.opened[0].is_closed()
