@@ -94,7 +94,8 @@ def complain(error: InsulaError) -> None:
 def error(code: str, sentence: str, *, hint: str) -> None:
     """Print an error that only the command line has."""
     say(_error_line(code, sentence))
-    say(f"hint: {line(hint)}")
+    if hint:
+        say(f"hint: {line(hint)}")
 
 
 def line(value: object) -> str:

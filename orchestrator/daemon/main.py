@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import anyio
@@ -31,6 +30,7 @@ from orchestrator.http.services import Services
 from orchestrator.model.api import DatabaseOutage, Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
+from orchestrator.model.version import version
 from orchestrator.observability import stacks
 from orchestrator.observability.logging import set_up
 from orchestrator.settings.directories import control_socket
@@ -259,7 +259,7 @@ class Daemon:
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
-            version=_version(),
+            version=version(),
             pid=os.getpid(),
             started_at=self._started_at,
             generation=self._reloader.generation,
@@ -276,13 +276,6 @@ class Daemon:
             loop_lag_ms=self._watch.lag_ms,
             last_reload=self._reloader.last,
         )
-
-
-def _version() -> str:
-    try:
-        return version("insula")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 @contextmanager

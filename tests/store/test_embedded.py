@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -367,49 +367,12 @@ async def test_half_made_data_does_not_count(state_dir: Path) -> None:
     left = state_dir / "postgresql" / "data.new"
     left.mkdir(parents=True)
     (left / "PG_VERSION").write_text("18")
+    (state_dir / "postgresql" / "data").mkdir()  # empty, so it is as good as none
 
     async with embedded(state_dir) as server:
         assert await note(server.url, "one") == ["one"]
 
     assert not left.exists()
-
-
-async def test_an_empty_data_directory_is_as_good_as_none(state_dir: Path) -> None:
-    (state_dir / "postgresql" / "data").mkdir(parents=True)
-
-    async with embedded(state_dir) as server:
-        assert await note(server.url, "one") == ["one"]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "sentence"),
-    [
-        (lambda data: (data / "PG_VERSION").unlink(), "PG_VERSION is missing"),
-        (lambda data: (data / "PG_VERSION").write_text("x"), "PG_VERSION holds no version"),
-        (lambda data: (data / "postgresql.conf").unlink(), "postgresql.conf is missing"),
-        (lambda data: (data / "global" / "pg_control").unlink(), "pg_control is missing"),
-    ],
-)
-async def test_data_that_is_not_whole_is_not_touched(
-    home: Path, spoil: Callable[[Path], object], sentence: str
-) -> None:
-    data = home / "postgresql" / "data"
-    spoil(data)
-
-    with pytest.raises(StartError, match=sentence) as caught:
-        await embedded(home).start()
-
-    assert "backup" in caught.value.hint
-    assert data.exists()
-
-
-async def test_a_file_where_a_directory_belongs_is_named(state_dir: Path) -> None:
-    (state_dir / "postgresql").write_text("")
-
-    with pytest.raises(StartError, match=r"postgresql: File exists") as caught:
-        await embedded(state_dir).start()
-
-    assert "move it away" in caught.value.hint
 
 
 async def test_a_process_id_that_a_stranger_has_now_is_no_obstacle(home: Path) -> None:
