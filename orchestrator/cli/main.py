@@ -16,6 +16,7 @@ from orchestrator.cli import (
     events,
     node,
     output,
+    replay,
     runs,
     schedules,
     serve,
@@ -36,6 +37,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
     )
     serve.register(app)
+    replay.register(app)
     node.register(app)
     for name, modules, purpose in (
         ("tenant", [tenants], "Create, list, show and pause tenants."),

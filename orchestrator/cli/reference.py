@@ -34,12 +34,12 @@ it was:
 _DOOR = """
 ## Reaching the daemon
 
-Every command but `serve` and `check` talks to the daemon over its control socket. It is found as
-`serve` finds it, by the configuration that `--config` names (or `./config/insula.toml`, or the
-defaults); with `--socket` or `--url` that is not read. A configuration that is broken is read as
-far as it tells `node.runtime_dir`, with a warning, since the daemon still serves the last whole
-one. The socket belongs to the daemon's user and group, mode 0660: who may open it may do
-everything. All these commands take:
+Every command but `serve` and `check`, and `replay` of files, talks to the daemon over its control
+socket. It is found as `serve` finds it, by the configuration that `--config` names (or
+`./config/insula.toml`, or the defaults); with `--socket` or `--url` that is not read. A
+configuration that is broken is read as far as it tells `node.runtime_dir`, with a warning, since
+the daemon still serves the last whole one. The socket belongs to the daemon's user and group, mode
+0660: who may open it may do everything. All these commands take:
 
 | option | meaning |
 |---|---|

@@ -9,7 +9,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
@@ -124,6 +124,11 @@ class Board:
         return min((due for due in dues if due is not None), default=None)
 
     @property
+    def queue_limit(self) -> int:
+        """How many queued runs have to be counted for the tenant's limit; 0 when it has none."""
+        return self._config().limits.max_queue_length or 0
+
+    @property
     def used_slots(self) -> int:
         """How many attempts are under way or about to be."""
         return self._slots.used
@@ -142,6 +147,9 @@ class Board:
             return
         heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
         self._admit()
+        if self._is_paused(execution):
+            self._leave_if_resting(execution)
+            self._touch(execution)
 
     def take_up(self, execution: Execution, *, crashed: bool) -> None:
         """Take up a run where its journal ends."""
@@ -248,6 +256,20 @@ class Board:
             if execution.resumable(name, self.clock.now()):
                 execution.tasks[name].state = TaskState.READY
                 self._push(execution, name)
+
+    def set_paused(self, names: set[str]) -> None:
+        """Let these workflows, with '' all of them, start nothing; what waits of them leaves.
+
+        So that no backlog of theirs takes the room of the others, though nothing ends meanwhile.
+        """
+        held = [run for run in self.runs.values() if self._is_paused(run)]
+        self.paused = names
+        for run in held:
+            self.resume(run)
+        for run in self.runs.values():
+            if self._is_paused(run):
+                self._leave_if_resting(run)
+                self._touch(run)
 
     def resume(self, execution: Execution) -> None:
         """Line up again what a pause had put aside."""
@@ -454,10 +476,6 @@ class Board:
     def _is_held_up(self, execution: Execution) -> bool:
         """Tell whether a pause lets nothing of the run go on."""
         return self._is_paused(execution) and not execution.at_work
-
-    def paused_runs(self) -> Iterator[Execution]:
-        """Return the runs here that a pause holds."""
-        return (run for run in self.runs.values() if self._is_paused(run))
 
 
 def _before(moment: datetime, other: datetime | None) -> bool:

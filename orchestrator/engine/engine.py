@@ -43,7 +43,7 @@ from orchestrator.model.errors import (
     TenantRestarted,
 )
 from orchestrator.model.states import RunState
-from orchestrator.quota.limits import Usage
+from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
@@ -169,6 +169,7 @@ class Engine:
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits, and its schedules."""
         self._board.reconfigured()
+        self._table.wake()  # to count what is queued anew
         self.schedules.reconfigured()
 
     @property
@@ -215,7 +216,7 @@ class Engine:
         `crashed` when that owner did not end of its own accord.
         """
         self._board.clock = clock
-        left = await self._owned.inherited()
+        left = await self._owned.inherited(counted_span(self._config().limits))
         for minute, count in left.accepted:
             self._usage.accepted(count, minute)
         await self.schedules.recover()
@@ -278,6 +279,7 @@ class Engine:
 
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
+        self._usage.take_back()
         self._board.forget(execution)
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
@@ -287,6 +289,7 @@ class Engine:
         self._board.forget_starts(execution)
         if new:
             submission = self._submissions.pop(execution.id, None)
+            self._usage.take_back()
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
             if submission is not None:
@@ -376,7 +379,7 @@ class Engine:
 
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
-            self._table.outside += 1
+            self._table.outside = True
             self._table.queued += 1
             self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:

@@ -88,7 +88,7 @@ class Table:
         self._wanted = anyio.Event()
         self._working = False
         self.ended = anyio.Event()
-        self.outside = 0
+        self.outside = False
         self.queued = 0
 
     # -- asked -------------------------------------------------------------------------
@@ -178,8 +178,10 @@ class Table:
                 self.ask(Ask(orphan.id, Verb.CANCEL, reason, Reply()))
 
     async def _look_outside(self) -> None:
-        outside = await self._owned.outside()
+        outside = await self._owned.outside(count_to=self._board.queue_limit)
         self.outside = outside.waiting
+        if outside.blocked:
+            self.wake()  # there may be more of them than were parked at once
         self.queued = outside.queued
         # Never sooner than a little later: the clocks may differ, and looking costs.
         soonest = self._board.clock.now() + LOOK_AGAIN
@@ -352,10 +354,7 @@ class Table:
         pauses, self._pauses = self._pauses, []
         for workflow, paused, reply in pauses:
             await self._owned.set_pause(workflow, paused=paused)
-            held = list(self._board.paused_runs())
-            self._board.paused = await self._owned.paused()
-            for run in held:
-                self._board.resume(run)
+            self._board.set_paused(await self._owned.paused())
             reply.answer(None)
 
 

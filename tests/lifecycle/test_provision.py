@@ -451,8 +451,8 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
         "wf_fence", "wf_fence_pkey", "wf_fire", "wf_fire_held", "wf_fire_pkey",
         "wf_migration", "wf_migration_pkey",
         "wf_pause", "wf_pause_pkey",
-        "wf_run", "wf_run_by_key", "wf_run_children", "wf_run_dead", "wf_run_due",
-        "wf_run_live", "wf_run_pkey", "wf_run_scheduled", "wf_schedule", "wf_schedule_pkey",
+        "wf_run", "wf_run_by_key", "wf_run_children", "wf_run_dead", "wf_run_due", "wf_run_held",
+        "wf_run_pkey", "wf_run_queued", "wf_run_scheduled", "wf_schedule", "wf_schedule_pkey",
         "wf_signal", "wf_signal_by_key", "wf_signal_pkey",
     }  # fmt: skip
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0

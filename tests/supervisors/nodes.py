@@ -159,7 +159,7 @@ async def running_node(
 ) -> AsyncIterator[Node]:
     """Run a root over `database` for as long as the block lasts, then drain it.
 
-    `parts` are what it stands on instead of the usual: a clock, a standing, a way to prepare.
+    `parts` are what it stands on instead of the usual: a clock, a registry, a standing …
     """
     admin = await database.connect()
     node = uuid4()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -119,12 +119,11 @@ class OwnedConnection:
         return await self._run(lambda c: self._journal.known(c, runs))
 
     async def claim(self, limit: int) -> list[Claimed]:
-        """Take at most `limit` runs into memory, after parking those that nobody here can run.
+        """Take at most `limit` runs into memory: none when a newer owner has the tenant.
 
         A claim whose answer is lost is DatabaseUnavailable: sent again it would not find the runs
         that it took, which are ours already. The next owner finds them.
         """
-        self._ours(await self._run(self._claims.block))
         async with self._turn():
             try:
                 return await self._once(lambda c: self._claims.claim(c, limit))
@@ -144,9 +143,9 @@ class OwnedConnection:
         """Return one run as it is, without taking it."""
         return await self._run(lambda c: self._claims.peek(c, run))
 
-    async def outside(self) -> Outside:
-        """Return what waits outside memory."""
-        return await self._run(self._claims.outside)
+    async def outside(self, *, count_to: int = 0) -> Outside:
+        """Return what waits outside memory, and park what nobody here can run."""
+        return self._ours(await self._run(lambda c: self._claims.outside(c, count_to=count_to)))
 
     async def signals(self, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet."""
@@ -168,9 +167,9 @@ class OwnedConnection:
         """Return the workflows that are paused; '' stands for all."""
         return await self._run(self._claims.paused)
 
-    async def inherited(self) -> Inherited:
+    async def inherited(self, lately: timedelta) -> Inherited:
         """Return what a new owner has to know besides the runs that it claims."""
-        return await self._run(self._claims.inherited)
+        return await self._run(lambda c: self._claims.inherited(c, lately))
 
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost
+from orchestrator.quota.window import DAY
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.owned import OwnedConnection
@@ -35,7 +36,7 @@ ACTS: dict[str, Act] = {
     "paused": lambda owned: owned.paused(),
     "claim_these": lambda owned: owned.claim_these([RUN.id]),
     "send": lambda owned: owned.send([Sent(OTHER.id, OTHER.id, "go", "key", "{}")]),
-    "inherited": lambda owned: owned.inherited(),
+    "inherited": lambda owned: owned.inherited(DAY),
     "entries": lambda owned: owned.entries([RUN.id]),
 }
 
@@ -173,9 +174,9 @@ async def test_a_write_or_claim_after_the_lease_was_lost_says_so(acme: Acme) -> 
     owned = acme.owned(1)
     await owned.open()
     await acme.take(2)
-    for name in ("flush", "claim", "claim_these", "send", "set_pause"):
+    for name in ("flush", "outside", "claim_these", "send", "set_pause"):
         with pytest.raises(LeaseLost):
-            await (ACTS[name](owned) if name in ACTS else owned.claim(10))
+            await ACTS[name](owned)
     assert await acme.contents() == []
     await owned.close()
     with pytest.raises(LeaseLost):
@@ -238,7 +239,7 @@ async def test_statements_of_several_tasks_take_turns(acme: Acme) -> None:
         for run in runs:
             group.start_soon(owned.flush, batch([run]))
             group.start_soon(owned.outside)
-    assert (await owned.outside()).waiting == 20
+    assert (await owned.outside(count_to=100)).queued == 20
     await owned.close()
 
 
