@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from orchestrator.cli import output, values
@@ -95,7 +94,7 @@ def show(door: Door, tenant: TenantArgument) -> None:
     output.fields(_tenant_fields(view))
     if view.declaration:
         typer.echo("declaration")
-        typer.echo(msgspec.json.format(msgspec.json.encode(view.declaration), indent=2))
+        typer.echo(output.pretty(view.declaration))
 
 
 def pause(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import anyio
 import msgspec
+import structlog
 
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
@@ -24,7 +26,7 @@ from orchestrator.model.api import (
     TenantSummary,
     TenantView,
 )
-from orchestrator.model.errors import QuotaExceeded, RunNotFound
+from orchestrator.model.errors import QuotaExceeded, RunNotFound, Unavailable
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
@@ -37,6 +39,12 @@ from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot
+from supervisors.standing import Standing
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 2.0
+"""How long the database may take to say what a tenant's row holds, before memory has to do."""
 
 EVENT_ROWS = 500
 """Rows of a journal in one answer; a row holds what one flush wrote of the run."""
@@ -53,6 +61,8 @@ class TenantPlatform:
     control: ControlPool
     registry: Registry
     role_prefix: str
+    standing: Standing
+    remembered: Callable[[TenantId], TenantRow | None]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Callable[[TenantId], Awaitable[object]]
 
@@ -135,9 +145,20 @@ class TenantPlatform:
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
-        async with self.control.acquire() as connection:
-            row = await registry_rows.fetch(connection, tenant)
-        return self._view(slot, row)
+        return self._view(slot, await self._row(tenant))
+
+    async def _row(self, tenant: TenantId) -> TenantRow | None:
+        """Return the tenant's row; what is remembered of it when the database does not answer."""
+        row = self.remembered(tenant)
+        if self.standing.outage is not None:
+            return row
+        try:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                async with self.control.acquire() as connection:
+                    row = await registry_rows.fetch(connection, tenant)
+        except Unavailable as error:
+            log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
+        return row
 
     async def create_tenant(self, request: CreateTenant) -> TenantView:
         """Register a tenant; TenantExists when its id or an alias is taken."""
@@ -148,21 +169,26 @@ class TenantPlatform:
         await self.prepare(self.root.slot(tenant).config.id)
         return await self.read_tenant(tenant)
 
-    def _view(self, slot: Slot, row: TenantRow) -> TenantView:
+    def _view(self, slot: Slot, row: TenantRow | None) -> TenantView:
         summary = summary_of(slot)
-        return TenantView(
+        view = TenantView(
             **{name: getattr(summary, name) for name in TenantSummary.__struct_fields__},
-            schema=row.schema_name,
-            engine_role=engine_role(row.id, prefix=self.role_prefix),
-            app_role=app_role(row.id, prefix=self.role_prefix),
+            schema=schema_of(slot.config.id),
+            engine_role=engine_role(slot.config.id, prefix=self.role_prefix),
+            app_role=app_role(slot.config.id, prefix=self.role_prefix),
             epoch=slot.epoch,
+            retry_at=slot.retry_at,
+            last_error=slot.last_error,
+            declaration=msgspec.to_builtins(slot.config, enc_hook=enc_hook),
+        )
+        if row is None:
+            return view
+        return msgspec.structs.replace(
+            view,
             engine_version=row.engine_version,
             app_version=row.app_version,
             provisioned_at=row.provisioned_at,
             last_active_at=row.last_active_at,
-            retry_at=slot.retry_at,
-            last_error=slot.last_error,
-            declaration=msgspec.to_builtins(slot.config, enc_hook=enc_hook),
         )
 
 

@@ -45,6 +45,7 @@ class Tenants:
     root: RootSupervisor | None = None
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
     since: SinceWhen = field(default_factory=dict)
+    _rows: dict[TenantId, TenantRow] = field(default_factory=dict)
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
@@ -62,12 +63,14 @@ class Tenants:
         ]
         async with self._lock:
             async with self.control.acquire() as connection:
-                registered = self._registered(snapshot, await rows.fetch_all(connection))
+                stored = await rows.fetch_all(connection)
+                registered = self._registered(snapshot, stored)
                 configs = [*snapshot.tenants.values(), *registered.values()]
                 before = [*self.snapshot.tenants, *self.registered]
                 async with connection.transaction():
                     await rows.declare(connection, declared)
                     self.since = await timetable.note(connection, configs, before)
+            self._rows = {row.id: row for row in stored}
             self.snapshot = snapshot
             self.registered = registered
             self._declare()
@@ -105,8 +108,13 @@ class Tenants:
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
                 row = await ensure_provisioned(connection, connection, tenant, self.spec)
+        self._rows[tenant] = row
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
+
+    def remembered(self, tenant: TenantId) -> TenantRow | None:
+        """Return the tenant's row as it was last seen; None when it is newer than that."""
+        return self._rows.get(tenant)
 
     def _declare(self) -> None:
         if self.root is not None:

@@ -81,6 +81,7 @@ class GroupCommit:
         self._touched: dict[Execution | Note, None] = {}
         self._wake = anyio.Event()
         self._flushing = False
+        self.ended = anyio.Event()
         self.flushes = 0
         self.rows = 0
 
@@ -95,19 +96,25 @@ class GroupCommit:
         return not self._touched and not self._flushing
 
     async def run(self) -> None:
-        """Flush for ever; ends by cancellation or by the writer's errors."""
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            while self._touched:
-                self._flushing = True
-                items = self._gather()
-                # A commit under way is never cancelled: half of the tenant would not know how it
-                # came out.
-                with anyio.CancelScope(shield=True):
-                    await self._commit(items)
-                self._flushing = False
-                self._listener.flushed()
+        """Flush for ever; ends by cancellation or by the writer's errors, and sets `ended`."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                while self._touched:
+                    await self._flush()
+        finally:
+            self.ended.set()
+
+    async def _flush(self) -> None:
+        self._flushing = True
+        items = self._gather()
+        # A commit under way is not cancelled: nobody would know how it came out. It ends when the
+        # writer is closed.
+        with anyio.CancelScope(shield=True):
+            await self._commit(items)
+        self._flushing = False
+        self._listener.flushed()
 
     def _gather(self) -> list[Item]:
         touched = list(self._touched)[:MAX_ROWS]

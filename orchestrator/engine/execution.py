@@ -243,12 +243,15 @@ class Execution:
             case entries.TaskRetrying(error=error, due_at=due_at):
                 task.fail(error, TaskState.RETRYING)
                 task.due_at = due_at
+            case entries.TaskCleared():
+                task.crashes = 0
             case entries.TaskFailed(error=error):
                 task.fail(error, TaskState.FAILED)
             case entries.TaskSkipped():
                 task.state = TaskState.SKIPPED
             case entries.TaskParked(due_at=due_at):
                 task.state, task.wait, task.due_at = TaskState.PARKED, entry, due_at
+                task.crashes = 0  # as in `fail`
             case _:
                 assert_never(entry)
         self.state = self._standing()

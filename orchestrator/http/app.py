@@ -41,7 +41,12 @@ def build_app(services: Services) -> Litestar:
             for each in routes.ROUTES
         ],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
-        guards=[guard.refuse_strangers, guard.require_json, guard.refuse_unknown_parameters],
+        guards=[
+            guard.refuse_strangers,
+            guard.refuse_ambiguous_paths,
+            guard.require_json,
+            guard.refuse_unknown_parameters,
+        ],
         exception_handlers={
             InsulaError: errors.on_insula_error,
             HTTPException: errors.on_http_error,

@@ -30,6 +30,21 @@ class Silent(Exception):
         raise RuntimeError("no words")
 
 
+class Stubborn(BaseExceptionGroup[BaseException]):
+    """A group that can not be taken apart."""
+
+    def split(self, *_: Any) -> Any:
+        """Refuse."""
+        raise Own("not to be split")
+
+
+class Worse(Exception):
+    """An exception whose text is no exception's."""
+
+    def __str__(self) -> str:
+        raise Own("no words")
+
+
 class Own(BaseException):
     """What no `except Exception` catches."""
 
@@ -84,6 +99,8 @@ BAD: dict[str, tuple[Callable[[Context], Any], str, str]] = {
     "generator_exit": (raising(GeneratorExit()), "TaskExited", "GeneratorExit"),
     "stop": (raising(StopIteration()), "RuntimeError", "raised StopIteration"),
     "group": (raising(BaseExceptionGroup("two", [Own(), ValueError()])), "BaseException", "two"),
+    "stubborn": (raising(Stubborn("two", [Own()])), "Own", "not to be split"),
+    "worse": (raising(Worse()), "Worse", "Worse, whose message can not be read"),
     "nul": (raising(ValueError("a\0b")), "ValueError", "a\\0b"),
     "surrogate": (raising(ValueError("a\ud800")), "ValueError", "a\\ud800"),
     "huge": (raising(ValueError("x" * 5_000_000)), "ValueError", "xxx"),
@@ -383,3 +400,37 @@ async def test_sys_exit_on_a_thread_does_not_end_the_thread_pool(house: House) -
     async with serving(house, leave) as live:
         runs = [await live.run("w", number=number) for number in range(6)]
     assert [(await house.row(run)).state for run in runs] == ["succeeded", "failed"] * 3
+
+
+async def test_what_breaks_around_an_attempt_fails_it_and_it_is_tried_again(house: House) -> None:
+    @job("w", retry=Retry(attempts=2, initial="1s", jitter=0))
+    async def flow(ctx: Context) -> Any:
+        return ctx.tenant.settings["region"]
+
+    config = house.config()
+    config.settings["region"] = object()
+    async with serving(house, flow, options=Options(config=config)) as live:
+        run = await live.run("w")
+        (entry,) = [e for e in await house.journal(run) if isinstance(e, entries.TaskRetrying)]
+        assert "Encoding objects of type object" in entry.error.message
+        config.settings["region"] = "eu"
+        await live.later(1.5)
+    assert await house.output(run) == "eu"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800", 7])
+async def test_a_durable_call_with_a_name_that_can_not_be_stored_fails_the_attempt(
+    house: House, name: Any
+) -> None:
+    @job("step")
+    async def step(ctx: Context) -> Any:
+        return await ctx.step(name, lambda: 1)
+
+    @job("signal")
+    async def waits(ctx: Context) -> Any:
+        return await ctx.wait_signal(name)
+
+    async with serving(house, step, waits) as live:
+        runs = [await live.run("step"), await live.run("signal")]
+    for run in runs:
+        assert "its name" in (await house.error(run))["message"]

@@ -18,7 +18,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.workflow.registry import Registry
 from orchestrator.workflow.testing import Harness, replay
 from tests.engine import parity_workflows
-from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.nodes import Node, in_good_standing, running_node, snapshot
 from tests.support.database import Database
 from tests.support.wait import until
 
@@ -95,7 +95,14 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             raise AssertionError("no test asks for it")
 
         platform = TenantPlatform(
-            node.root, node.control, REGISTRY, database.role_prefix, nothing, nothing
+            root=node.root,
+            control=node.control,
+            registry=REGISTRY,
+            role_prefix=database.role_prefix,
+            standing=in_good_standing(),
+            remembered=node.tenants.remembered,
+            register=nothing,
+            prepare=nothing,
         )
         yield OnPostgres(platform, node)
 

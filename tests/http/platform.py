@@ -13,6 +13,7 @@ from orchestrator.http.services import Services
 from orchestrator.model import errors
 from orchestrator.model.api import (
     CreateTenant,
+    DatabaseOutage,
     Failure,
     ReloadReport,
     RunPage,
@@ -145,8 +146,9 @@ class HandMadePlatform(HandMadeRuns):
         return view
 
     async def status(self) -> Status:
+        outage = None
         if isinstance(self.refuse, errors.DatabaseUnavailable):
-            raise self.refuse
+            outage = DatabaseOutage(since=datetime.now(UTC), error=str(self.refuse))
         return Status(
             node="a",
             incarnation=UUID(int=1),
@@ -163,6 +165,7 @@ class HandMadePlatform(HandMadeRuns):
             max_awake_tenants=100,
             database="embedded",
             database_version="18",
+            database_outage=outage,
             loop_lag_ms=0.1,
         )
 

@@ -10,6 +10,7 @@ from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
 from orchestrator.http.services import Services
 from orchestrator.model.api import CreateTenant, PauseView, SetPause, TenantList, TenantView
+from orchestrator.model.fit import fit
 
 
 @get("/v1/tenants", sync_to_thread=False, tags=["tenants"])
@@ -26,7 +27,7 @@ def list_tenants(services: Injected) -> TenantList:
 )
 async def create_tenant(services: Injected, body: RawBody) -> TenantView:
     """Register a tenant; its schema and roles are made at first use."""
-    return await services.root.create_tenant(bodies.fit(bodies.read(body), CreateTenant))
+    return await services.root.create_tenant(fit(bodies.read(body), CreateTenant))
 
 
 @get("/v1/tenants/{tenant:str}", tags=["tenants"], responses=problems(404, 422, 503))

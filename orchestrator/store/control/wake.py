@@ -24,6 +24,6 @@ async def due(connection: Connection, node: UUID, *, asleep: Sequence[TenantId])
     return [row[0] for row in await connection.fetch(DUE, BATCH, asleep, node)]
 
 
-async def consume(connection: Connection, tenants: Sequence[TenantId]) -> None:
-    """Take the due rows of tenants that are awake and have been told."""
-    await connection.execute(CONSUME, tenants)
+async def consume(connection: Connection, node: UUID, tenants: Sequence[TenantId]) -> None:
+    """Take the due rows of tenants that are awake and have been told, if `node` has them still."""
+    await connection.execute(CONSUME, tenants, node)

@@ -10,5 +10,6 @@ WHERE wake.due_at <= clock_timestamp() AND wake.tenant <> ALL($2::text[]) AND NO
 GROUP BY wake.tenant ORDER BY min(wake.due_at) LIMIT $1;
 
 -- name: consume
--- A tenant that is awake is told instead.
-DELETE FROM insula.wake WHERE tenant = ANY($1::text[]) AND due_at <= clock_timestamp();
+-- A tenant that is awake is told instead, if it is ours still: else the row is for its owner.
+DELETE FROM insula.wake AS wake WHERE tenant = ANY($1::text[]) AND due_at <= clock_timestamp() AND EXISTS (
+    SELECT FROM insula.lease AS lease WHERE lease.tenant = wake.tenant AND lease.node = $2);

@@ -37,6 +37,10 @@ _FAST_STOP = 30.0
 _IMMEDIATE_STOP = 10.0
 # Crash recovery may take minutes; giving up on it would only make it begin again.
 _START = 600.0
+_WATCH = 0.2
+_RESTARTS = 5
+_RESTART_PAUSE = 0.5
+_HEALTHY = 60.0
 
 
 class EmbeddedPostgres:
@@ -85,6 +89,44 @@ class EmbeddedPostgres:
                 await self.stop()
             raise
         return self.url
+
+    async def watch(self) -> None:
+        """Start the server again whenever it dies, for as long as this is not cancelled.
+
+        What was committed is there again: the server recovers by itself. Raises StartError when it
+        died, or did not start, too often in a row.
+        """
+        deaths, started = 0, time.monotonic()
+        while True:
+            # Nobody tells of the death of a process that another daemon started.
+            while self._alive():  # noqa: ASYNC110 - see above
+                await anyio.sleep(_WATCH)
+            deaths = 1 if time.monotonic() - started > _HEALTHY else deaths + 1
+            log.error("postgresql.died", pid=self._pid, deaths=deaths, last_words=self.log_tail())
+            if deaths > _RESTARTS:
+                raise StartError(
+                    f"PostgreSQL died {deaths} times in a row, so it is not started again:\n"
+                    f"{self.log_tail()}"
+                )
+            if deaths > 1:
+                await anyio.sleep(_RESTART_PAUSE * 2 ** (deaths - 2))
+            await self._restart()
+            started = time.monotonic()
+
+    async def _restart(self) -> None:
+        # The number may be another process's by now, which nobody here may stop.
+        self._pid = self._child = None
+        programs = await anyio.to_thread.run_sync(
+            binaries.find_binaries, self._bin_dir, self._state_dir
+        )
+        try:
+            await self._clear_remains()
+            self._spawn(programs)
+            await self._ready()
+        except (StartError, OSError) as error:
+            log.error("postgresql.restart_failed", error=str(error))  # noqa: TRY400 - it is counted
+        else:
+            log.warning("postgresql.restarted_after_death", pid=self._pid)
 
     async def stop(self) -> None:
         """Stop the server: fast, then without a checkpoint, then by force."""

@@ -121,7 +121,7 @@ def test_a_tenant_has_its_tiers_schedules_but_those_it_declares_itself(tmp_path:
         (HOURLY + "priority = 10", ["6: S.priority: must be at most 9, not 10"]),
         (HOURLY + "paused = true", ["6: S.paused: unknown key; known here: anchor, at,"]),
         (HOURLY + "input = { day = 2026-01-01 }", ["6: S.input.day: is a date or time"]),
-        ('name = "a b"\nworkflow = "w"\nevery = "1h"', ["3: S.name: must match"]),
+        ('name = "a b"\nworkflow = "w"\nevery = "1h"', ["3: S.name: has up to 100 letters"]),
         ('name = "x"\nworkflow = "w"\nat = 2026-01-01', [
             "5: S.at: must be a date and time with its offset, such as 2026-01-31T09:00:00Z, not",
         ]),
