@@ -9,10 +9,9 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, given, seed, settings
 
-from orchestrator.store.connect import Target
 from tests.engine.model.acts import SCRIPT, Act, Playing
 from tests.engine.model.stage import Stage
-from tests.support.database import fresh_database
+from tests.support.database import Databases
 
 PARTS = 4
 EXAMPLES = max(2_000, settings().max_examples) // PARTS
@@ -22,10 +21,10 @@ CHOICE = settings(
 
 
 @pytest.fixture
-def run(server: Target, template: str) -> Iterator[Callable[[list[Act]], None]]:
+def run(databases: Databases) -> Iterator[Callable[[list[Act]], None]]:
     """Provision one tenant; return what plays a script on it."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        around = fresh_database(server, template)
+        around = databases.lend()
         database = runner.run(around.__aenter__())
 
         async def open_stage() -> Stage:
