@@ -13,6 +13,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import ControlPool, Target
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
+from supervisors.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Ground:
 
     node: UUID
     name: str
+    standing: Standing
     control: ControlPool
     prepare: Prepare
     registry: Registry

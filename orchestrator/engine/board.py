@@ -5,16 +5,18 @@ All decisions are synchronous.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import structlog
 
 from orchestrator.engine import entries, outcome
@@ -25,6 +27,7 @@ from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succe
 from orchestrator.engine.progress import NULL, TaskProgress
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.slots import NodeSlots
+from orchestrator.engine.suspects import CRASHES, Suspects
 from orchestrator.engine.timers import Timers
 from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
@@ -33,9 +36,6 @@ from orchestrator.settings.tenants import TenantConfig
 
 RESIDENT_WAIT = timedelta(seconds=5)
 """A run that rests longer leaves memory and comes back from its journal."""
-
-CRASHES = 3
-"""A task that was under way at so many crashes of the process takes its run to the dead letters."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class Board:
         self._scopes: dict[tuple[UUID, str], anyio.CancelScope] = {}
         self._order = itertools.count()
         self._active: set[UUID] = set()
-        self._solo: tuple[UUID, str] | None = None
+        self._suspects = Suspects(self._slots)
         self._starting: dict[UUID, int] = {}
         self._group: anyio.abc.TaskGroup | None = None
         self._port: Port
@@ -94,7 +94,7 @@ class Board:
     def close(self) -> None:
         """Give the slots back: the group has ended."""
         self._group = None
-        self._give_back_solo()
+        self._suspects.close()
         self._slots.leave()
 
     def reconfigured(self) -> None:
@@ -115,8 +115,18 @@ class Board:
     @property
     def next_due(self) -> datetime | None:
         """When the earliest timer fires: of runs here, of those outside, of schedules."""
-        dues = (self._timers.first, self.outside_due, self.schedule_due)
+        dues = (
+            self._timers.first,
+            self._suspects.next_due,
+            self.outside_due,
+            self.schedule_due,
+        )
         return min((due for due in dues if due is not None), default=None)
+
+    @property
+    def queue_limit(self) -> int:
+        """How many queued runs have to be counted for the tenant's limit; 0 when it has none."""
+        return self._config().limits.max_queue_length or 0
 
     @property
     def used_slots(self) -> int:
@@ -137,6 +147,9 @@ class Board:
             return
         heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
         self._admit()
+        if self._is_paused(execution):
+            self._leave_if_resting(execution)
+            self._touch(execution)
 
     def take_up(self, execution: Execution, *, crashed: bool) -> None:
         """Take up a run where its journal ends."""
@@ -179,6 +192,9 @@ class Board:
         plan = execution.next()
         for name in plan.skipped:
             execution.record(entries.TaskSkipped(task=name))
+        for name, error in plan.failed:
+            attempt = execution.tasks[name].attempt
+            execution.record(entries.TaskFailed(task=name, attempt=attempt, error=error))
         for name in plan.ready:
             execution.tasks[name].state = TaskState.READY
             self._push(execution, name)
@@ -200,7 +216,7 @@ class Board:
             elif self._is_paused(execution):
                 self._slots.give_back()
                 aside.append(item)
-            elif self._is_suspect(execution, name) and not self._take_solo(execution, name):
+            elif not self._suspects.may_start(execution, name):
                 self._slots.give_back()
                 suspects.append(item)
             else:
@@ -225,7 +241,17 @@ class Board:
                     task.state = TaskState.READY
                     self._push(execution, name)
             self.resume_parked(execution)
+        self._clear_suspect(now)
         self.dispatch()
+
+    def _clear_suspect(self, now: datetime) -> None:
+        """Let the next suspect run when the one before has done no harm for long enough."""
+        run, name = self._suspects.outlived(now) or (None, "")
+        execution = self.runs.get(run) if run is not None else None
+        if execution is not None and self.holds(execution):
+            execution.record(entries.TaskCleared(task=name))
+            execution.on_durable(lambda: self._suspects.leave(execution.id, name))
+            self._touch(execution)
 
     def resume_parked(self, execution: Execution) -> None:
         """Make ready the parked tasks for which something has come."""
@@ -233,6 +259,20 @@ class Board:
             if execution.resumable(name, self.clock.now()):
                 execution.tasks[name].state = TaskState.READY
                 self._push(execution, name)
+
+    def set_paused(self, names: set[str]) -> None:
+        """Let these workflows, with '' all of them, start nothing; what waits of them leaves.
+
+        So that no backlog of theirs takes the room of the others, though nothing ends meanwhile.
+        """
+        held = [run for run in self.runs.values() if self._is_paused(run)]
+        self.paused = names
+        for run in held:
+            self.resume(run)
+        for run in self.runs.values():
+            if self._is_paused(run):
+                self._leave_if_resting(run)
+                self._touch(run)
 
     def resume(self, execution: Execution) -> None:
         """Line up again what a pause had put aside."""
@@ -276,13 +316,14 @@ class Board:
         """Give back the slots of starts that will never become durable."""
         for _ in range(self._starting.pop(execution.id, 0)):
             self._slots.give_back()
-            if self._solo is not None and self._solo[0] == execution.id:
-                self._give_back_solo()
+            self._suspects.leave(execution.id)
 
     def _launch(self, execution: Execution, name: str) -> None:
         left = self._starting.pop(execution.id, 1) - 1
         if left:
             self._starting[execution.id] = left
+        if self._suspects.begins(execution.id, name, self.clock.now()):
+            self.timers_changed.beat()
         if self._group is not None:
             self._group.start_soon(self._attempt, execution, name, name=f"task {name}")
 
@@ -291,15 +332,25 @@ class Board:
         with anyio.CancelScope() as scope:
             self._scopes[execution.id, name] = scope
             if self.holds(execution):
-                result = await self._attempts.run(execution, name, self._port)
+                result = await self._outcome_of(execution, name)
         self._scopes.pop((execution.id, name), None)
         self._slots.give_back()
-        if self._solo == (execution.id, name):
-            self._give_back_solo()
+        self._suspects.leave(execution.id, name)
         if result is not None and self.holds(execution):
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
+
+    async def _outcome_of(self, execution: Execution, name: str) -> Outcome:
+        """Run the attempt. What breaks around it is its own failure, and not the tenant's end."""
+        try:
+            return await self._attempts.run(execution, name, self._port)
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            log.exception("attempt.broke", run=str(execution.id), task=name)
+            return outcome.broken(error, name)
 
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
@@ -431,28 +482,6 @@ class Board:
     def _is_held_up(self, execution: Execution) -> bool:
         """Tell whether a pause lets nothing of the run go on."""
         return self._is_paused(execution) and not execution.at_work
-
-    def _is_suspect(self, execution: Execution, name: str) -> bool:
-        """Tell whether one more crash would be too many.
-
-        Such tasks run one at a time, so that only the culprit is hit.
-        """
-        return execution.tasks[name].crashes >= CRASHES - 1
-
-    def _take_solo(self, execution: Execution, name: str) -> bool:
-        if self._solo is not None or not self._slots.take_solo():
-            return False
-        self._solo = execution.id, name
-        return True
-
-    def _give_back_solo(self) -> None:
-        if self._solo is not None:
-            self._solo = None
-            self._slots.give_back_solo()
-
-    def paused_runs(self) -> Iterator[Execution]:
-        """Return the runs here that a pause holds."""
-        return (run for run in self.runs.values() if self._is_paused(run))
 
 
 def _before(moment: datetime, other: datetime | None) -> bool:

@@ -86,6 +86,7 @@ class GroupCommit:
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
         self._settled = Pulse()
+        self.ended = anyio.Event()
         self.flushes = 0
         self.rows = 0
 
@@ -100,19 +101,25 @@ class GroupCommit:
         return not self._touched and not self._flushing
 
     async def run(self) -> None:
-        """Flush for ever; ends by cancellation or by the writer's errors."""
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            while items := self._gather():
-                self._flushing = [item.execution for item in items]
-                # A commit under way is never cancelled: half of the tenant would not know how it
-                # came out.
-                with anyio.CancelScope(shield=True):
-                    await self._commit(items)
-                self._flushing = ()
-                self._settled.beat()
-                self._listener.flushed()
+        """Flush for ever; ends by cancellation or by the writer's errors, and sets `ended`."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                while items := self._gather():
+                    await self._flush(items)
+        finally:
+            self.ended.set()
+
+    async def _flush(self, items: Sequence[Item]) -> None:
+        self._flushing = [item.execution for item in items]
+        # A commit under way is not cancelled: nobody would know how it came out. It ends when the
+        # writer is closed.
+        with anyio.CancelScope(shield=True):
+            await self._commit(items)
+        self._flushing = ()
+        self._settled.beat()
+        self._listener.flushed()
 
     @asynccontextmanager
     async def alone(self, execution: Execution) -> AsyncIterator[None]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 import anyio
 import msgspec
@@ -30,16 +32,26 @@ from orchestrator.engine.reply import Reply
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, Post, Table
+from orchestrator.engine.values import text_problem
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import InsulaError, RunConflict, RunRefused, TenantRestarted
+from orchestrator.model.errors import (
+    InsulaError,
+    InvalidInput,
+    RunConflict,
+    RunRefused,
+    TenantRestarted,
+)
 from orchestrator.model.states import RunState
-from orchestrator.quota.limits import Usage
+from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.registry import Registry
+
+LAST_FLUSH_SECONDS = 2.0
+"""How long an engine that is stopped waits for the flush under way."""
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +101,8 @@ class Engine:
         self._epoch = epoch
         self._usage = Usage()
         self._submissions: dict[UUID, Submission] = {}
+        # Whoever waits holds the reply: those that nobody waits for any more leave by themselves.
+        self._owed: WeakSet[Reply[Any]] = WeakSet()
         self._commit = GroupCommit(owned, self)
         self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
@@ -117,6 +131,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
             reply.fail(error)
             return
+        self._owed.add(reply)
         submission = Submission(reply, accepted)
         if not accepted:
             reply.answer([])
@@ -127,19 +142,23 @@ class Engine:
 
     def send(self, sent: Sent, reply: Reply[None]) -> None:
         """Deliver a signal and answer once it is durable."""
-        self._table.post(Post(sent, reply))
+        if self._takes(reply, name=sent.name, key=sent.key or ""):
+            self._table.post(Post(sent, reply))
 
     def control(self, run: UUID, verb: Verb, reason: str, reply: Reply[RunState]) -> None:
         """Do something to one run and answer with its state once that is durable."""
-        self._table.ask(Ask(run, verb, reason, reply))
+        if self._takes(reply, reason=reason):
+            self._table.ask(Ask(run, verb, reason, reply))
 
     def fork(self, run: UUID, task: str | None, reply: Reply[list[Started]]) -> None:
         """Repeat a run from a task on, or as a whole; answer as `submit`."""
-        self._table.fork(Fork(run, task, reply))
+        if self._takes(reply, task=task or ""):
+            self._table.fork(Fork(run, task, reply))
 
     def set_pause(self, workflow: str, reply: Reply[None], *, paused: bool) -> None:
         """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
-        self._table.set_pause(workflow, reply, paused=paused)
+        if self._takes(reply, workflow=workflow):
+            self._table.set_pause(workflow, reply, paused=paused)
 
     def poke(self) -> None:
         """Look for runs that came from outside."""
@@ -148,6 +167,7 @@ class Engine:
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits, and its schedules."""
         self._board.reconfigured()
+        self._table.wake()  # to count what is queued anew
         self.schedules.reconfigured()
 
     @property
@@ -193,8 +213,9 @@ class Engine:
 
         `crashed` when that owner did not end of its own accord.
         """
-        self._board.clock = clock
-        left = await self._owned.inherited()
+        self._board.clock = self._owned.clock = clock
+        clock.on_step = self._board.timers_changed.beat
+        left = await self._owned.inherited(counted_span(self._config().limits))
         for minute, count in left.accepted:
             self._usage.accepted(count, minute)
         await self.schedules.recover()
@@ -213,11 +234,24 @@ class Engine:
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
+                group.start_soon(self._bound_last_flush, name="last flush")
                 yield
                 group.cancel_scope.cancel()
         finally:
             self._board.close()
             self._give_up()
+
+    async def _bound_last_flush(self) -> None:
+        """When all is cancelled, let what is being written end, unless the server is silent."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(LAST_FLUSH_SECONDS) as deadline:
+                    await self._commit.ended.wait()
+                    await self._table.ended.wait()
+                if deadline.cancelled_caught:
+                    await self._owned.close()
 
     async def drain(self) -> None:
         """Start nothing more and return when the attempts under way have ended and are durable."""
@@ -244,6 +278,7 @@ class Engine:
 
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
+        self._usage.take_back()
         self._board.forget(execution)
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
@@ -253,6 +288,7 @@ class Engine:
         self._board.forget_starts(execution)
         if new:
             submission = self._submissions.pop(execution.id, None)
+            self._usage.take_back()
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
             if submission is not None:
@@ -266,6 +302,15 @@ class Engine:
             self._board.forget(execution)
 
     # -- inside ------------------------------------------------------------------------
+
+    def _takes(self, reply: Reply[Any], **texts: str) -> bool:
+        """Owe `reply` an answer; the answer is why not when the database can not hold a text."""
+        self._owed.add(reply)
+        found = ((name, text_problem(text)) for name, text in texts.items())
+        problems = [f"$.{name}: {problem}" for name, problem in found if problem is not None]
+        if problems:
+            reply.fail(InvalidInput("; ".join(problems), data={"problems": problems}))
+        return not problems
 
     def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
@@ -289,6 +334,7 @@ class Engine:
     def _start_fired(self, run: StartRun, fired: Fired, reply: Reply[list[Started]] | None) -> UUID:
         (accepted,) = self._accept([run])
         if reply is not None:
+            self._owed.add(reply)
             self._submissions[accepted.id] = Submission(reply, [accepted])
         self._add(accepted, fired)
         self._board.dispatch()
@@ -332,7 +378,7 @@ class Engine:
 
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
-            self._table.outside += 1
+            self._table.outside = True
             self._table.queued += 1
             self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:
@@ -366,10 +412,9 @@ class Engine:
             "the tenant's supervisor stopped before the answer; the outcome is unknown",
             hint="send the request again with the same idempotency key",
         )
-        for submission in self._submissions.values():
-            submission.fail(error)
+        for reply in list(self._owed):
+            reply.fail(error)
         self._submissions.clear()
-        self._table.give_up(error)
         self.schedules.give_up(error)
 
     async def _timer_loop(self) -> None:

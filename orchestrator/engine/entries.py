@@ -39,7 +39,7 @@ class RunStarted(Entry, frozen=True, tag="run.started"):
 class RunRecovered(Entry, frozen=True, tag="run.recovered"):
     """A new owner took the run over; the attempts that were under way, `lost`, start again.
 
-    `crashed` when the owner before did not end of its own accord: then they are suspects.
+    `crashed` when the process of the owner before died: then they are suspects.
     """
 
     lost: list[str]
@@ -100,6 +100,12 @@ class TaskParked(Entry, frozen=True, tag="task.parked"):
 
 class TaskResumed(Entry, frozen=True, tag="task.resumed"):
     """The task is run again from its beginning; what it did durably is remembered."""
+
+    task: str
+
+
+class TaskCleared(Entry, frozen=True, tag="task.cleared"):
+    """The task, a suspect, has run alone for long enough: the crashes before count no more."""
 
     task: str
 
@@ -239,7 +245,14 @@ AnyStepEntry = (
 )
 AnySettling = TaskSucceeded | TaskFailed | TaskSkipped
 AnyTaskEntry = (
-    TaskStarted | TaskSucceeded | TaskRetrying | TaskFailed | TaskSkipped | TaskParked | TaskResumed
+    TaskStarted
+    | TaskSucceeded
+    | TaskRetrying
+    | TaskFailed
+    | TaskSkipped
+    | TaskParked
+    | TaskResumed
+    | TaskCleared
 )
 AnyEnding = RunSucceeded | RunFailed | RunCancelled | RunDied
 AnyRunEntry = RunStarted | RunRecovered | RunPaused | RunResumed | RunRetried | AnyEnding

@@ -12,6 +12,7 @@ from orchestrator.engine.values import to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
+from orchestrator.model.text import line_problem
 from orchestrator.quota.limits import Usage, Wanted, check_submit
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.tenants import TenantConfig
@@ -128,12 +129,10 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
             _ = Duration.parse(text) if text else None
         except ValueError as error:
             found.append(f"$.{name}: {error}")
-    texts = {"key": run.key or "", "queue": run.queue or "", "tags": "".join(run.tags)}
-    for name, text in texts.items():
-        if "\0" in text:
-            found.append(f"$.{name}: has a NUL character")
-        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
-            found.append(f"$.{name}: has half of a character (a lone surrogate)")
+    named = [("key", run.key), ("queue", run.queue), *(("tags", tag) for tag in run.tags)]
+    for name, text in named:
+        if text and (problem := line_problem(text)):
+            found.append(f"$.{name}: {problem}")
     return found
 
 

@@ -82,6 +82,18 @@ def failed(error: BaseException, task: str, retry: Retry) -> Failed:
     return Failed(error=describe(error, task), retryable=retry.covers(error))
 
 
+def broken(error: BaseException, task: str) -> Failed:
+    """Describe what went wrong around an attempt, in code that is not the task's.
+
+    Tried again as a failure of the task's is: memory, for example, may be there the next time.
+    """
+    try:
+        failure = describe(error, task)
+    except Exception:  # noqa: BLE001 - there is no memory left to tell it
+        failure = Failure(type="AttemptBroke", message="what went wrong can not be told", task=task)
+    return Failed(error=failure, retryable=True)
+
+
 def describe(error: BaseException, task: str | None = None) -> Failure:
     """Return the error as stored: type, message and traceback, each bounded and free of NULs.
 
@@ -134,7 +146,7 @@ def _read(text: Callable[[], str], otherwise: str) -> str:
     """Return what an exception says of itself: code of a user's, which may fail as well."""
     try:
         return text()
-    except Exception:  # noqa: BLE001 - it must not take the engine with it
+    except BaseException:  # noqa: BLE001 - whatever it raises, it must not take the engine with it
         return otherwise
 
 

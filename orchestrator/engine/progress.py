@@ -74,10 +74,14 @@ class TaskProgress:
         return self.due_at is not None or self.wait is not None
 
     def fail(self, error: Failure, state: TaskState) -> None:
-        """Count a failed attempt; `state` says whether another follows."""
+        """Count a failed attempt; `state` says whether another follows.
+
+        Crashes count in a row: an attempt that ended, however, has not taken the process with it.
+        """
         self.state = state
         self.error = error
         self.failures += 1
+        self.crashes = 0
 
     def reset(self) -> None:
         """Forget everything but the number of the last attempt: the task starts afresh."""

@@ -12,7 +12,7 @@ T = TypeVar("T")
 class Reply(Generic[T]):
     """Holds a value or an error for one waiter; the first one set wins."""
 
-    __slots__ = ("_done", "_error", "_value")
+    __slots__ = ("__weakref__", "_done", "_error", "_value")
 
     def __init__(self) -> None:
         self._done = anyio.Event()

@@ -71,10 +71,12 @@ class NodeSlots:
             finally:
                 self._offering = False
 
-    def forget(self, tenant: TenantSlots) -> None:
-        """Take `tenant` out of the line."""
+    def forget(self, tenant: TenantSlots, wake: Callable[[], None]) -> None:
+        """Take `tenant`, which is woken by `wake`, out of the lines."""
         if tenant in self._line:
             self._line.remove(tenant)
+        if wake in self._solo_line:
+            self._solo_line.remove(wake)
 
     def _offer(self) -> None:
         while self.free and self._line:
@@ -148,7 +150,7 @@ class TenantSlots:
 
     def leave(self) -> None:
         """Return everything: the tenant stops."""
-        self._node.forget(self)
+        self._node.forget(self, self._wake)
         held, self.used, self._granted = self.used + self._granted, 0, 0
         if held:
             self._node.release(held)

@@ -87,7 +87,8 @@ class Table:
         self._pauses: list[tuple[str, bool, Reply[None]]] = []
         self._wanted = anyio.Event()
         self._working = False
-        self.outside = 0
+        self.ended = anyio.Event()
+        self.outside = False
         self.queued = 0
 
     # -- asked -------------------------------------------------------------------------
@@ -129,28 +130,20 @@ class Table:
         waiting = self._asks or self._posts or self._pauses or self._forks
         return bool(self.outside or self._working or waiting or self._wanted.is_set())
 
-    def give_up(self, error: InsulaError) -> None:
-        """Answer all that was asked and not done."""
-        for ask in self._asks:
-            ask.reply.fail(error)
-        for post in self._posts:
-            post.reply.fail(error)
-        for fork in self._forks:
-            fork.reply.fail(error)
-        for _, _, reply in self._pauses:
-            reply.fail(error)
-
     # -- doing -------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Work whenever woken, until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
-            self._working = True
-            await self._work()
-            self._working = False
-            self._board.changed.beat()
+        """Work whenever woken, until cancelled; then set `ended`."""
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted = anyio.Event()
+                self._working = True
+                await self._work()
+                self._working = False
+                self._board.changed.beat()
+        finally:
+            self.ended.set()
 
     async def recover(self, orphans: Sequence[Orphan], *, crashed: bool) -> int:
         """Take over what a former owner left; return how many runs."""
@@ -185,8 +178,10 @@ class Table:
                 self.ask(Ask(orphan.id, Verb.CANCEL, reason, Reply()))
 
     async def _look_outside(self) -> None:
-        outside = await self._owned.outside()
+        outside = await self._owned.outside(count_to=self._board.queue_limit)
         self.outside = outside.waiting
+        if outside.blocked:
+            self.wake()  # there may be more of them than were parked at once
         self.queued = outside.queued
         # Never sooner than a little later: the clocks may differ, and looking costs.
         soonest = self._board.clock.now() + LOOK_AGAIN
@@ -215,8 +210,8 @@ class Table:
         for row in await self._owned.entries(list(loaded)):
             try:
                 loaded[row.run_id].replay(row.seq, row.entries)
-            except (ValueError, KeyError) as error:
-                broken[row.run_id] = f"the journal does not fit the workflow: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this run alone
+                broken[row.run_id] = f"the journal does not fit the workflow: {_told(error)}"
         await self._load_news(loaded)
         fitting = []
         for execution in loaded.values():
@@ -305,7 +300,11 @@ class Table:
         run = Execution(row, Workflow(row.workflow, version=row.version or "1"), epoch=self._epoch)
         run.state = RunState(row.state)
         for part in await self._owned.entries([row.id]):
-            run.replay(part.seq, part.entries, tasks=False)
+            try:
+                run.replay(part.seq, part.entries, tasks=False)
+            except Exception as error:  # noqa: BLE001 - nothing more of it can be read
+                log.warning("run.unreadable", run=str(row.id), error=_told(error))
+                break
         return run
 
     def _apply(self, run: Execution, ask: Ask) -> None:
@@ -341,22 +340,23 @@ class Table:
                 )
                 continue
             source = Execution(row, workflow, epoch=self._epoch)
+            # Repeated as a whole, it needs nothing of what its tasks were.
+            parts = await self._owned.entries([fork.run]) if fork.task else []
             try:
-                # Repeated as a whole, it needs nothing of what its tasks were.
-                for part in await self._owned.entries([fork.run]) if fork.task else ():
+                for part in parts:
                     source.replay(part.seq, part.entries)
-            except (ValueError, KeyError) as error:
-                sentence = f"the journal of run {fork.run} does not fit the workflow: {error}"
+                self._add_fork(source, fork)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
+                sentence = f"run {fork.run} can not be repeated: {_told(error)}"
                 fork.reply.fail(RunConflict(sentence))
-                continue
-            self._add_fork(source, fork)
 
     async def _change_pauses(self) -> None:
         pauses, self._pauses = self._pauses, []
         for workflow, paused, reply in pauses:
             await self._owned.set_pause(workflow, paused=paused)
-            held = list(self._board.paused_runs())
-            self._board.paused = await self._owned.paused()
-            for run in held:
-                self._board.resume(run)
+            self._board.set_paused(await self._owned.paused())
             reply.answer(None)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -34,6 +34,18 @@ class Usage:
         self.hour.add(now, count)
         self.day.add(now, count)
 
+    def take_back(self) -> None:
+        """Count one run less that was accepted just now and is not stored."""
+        self.hour.take_back()
+        self.day.take_back()
+
+
+def counted_span(limits: Limits) -> timedelta:
+    """Return how far back accepted runs count for these limits; zero when none of them asks."""
+    if limits.max_runs_per_day is not None:
+        return DAY
+    return HOUR if limits.max_runs_per_hour is not None else timedelta(0)
+
 
 def check_submit(
     tenant: str, limits: Limits, usage: Usage, wanted: Sequence[Wanted], *, now: datetime

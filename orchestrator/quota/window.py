@@ -30,6 +30,15 @@ class Window:
             self._steps.append((moment, count))
         self._total += count
 
+    def take_back(self) -> None:
+        """Count one of the latest things less: it did not happen after all."""
+        for place in range(len(self._steps) - 1, -1, -1):
+            began, count = self._steps[place]
+            if count:
+                self._steps[place] = (began, count - 1)
+                self._total -= 1
+                return
+
     def count(self, now: datetime) -> int:
         """Return how many things the window holds."""
         while self._steps and self._steps[0][0] + self._step <= now - self._span:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+import anyio
 import asyncpg
 import msgspec
 
 from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
+from orchestrator.settings.database import url_problems
 
 Record: TypeAlias = "asyncpg.Record"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -28,9 +32,20 @@ DRIVER_ERRORS = (
 )
 """All that the driver raises on its own account; `classify` tells what one of them means."""
 
+PROBES = {
+    "TCP_KEEPIDLE": 15,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,
+}
+"""A silent server is probed after 15 s and given up after 30; the last is in milliseconds."""
+
+CLOSE_SECONDS = 2.0
+
+CONNECT_ERRORS = (*DRIVER_ERRORS, ValueError, OverflowError)
+"""What else comes out of an attempt to connect: the driver reads PGPORT and its like by itself."""
+
 _GONE = re.compile("closed|released back to the pool")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]*)(:[0-9]{1,5})?")
-_SCHEMES = ("postgresql", "postgres")
 _SECRETS = ("password", "sslpassword")
 
 # SQLSTATE classes and codes, longest match first. A server that is starting, full or gone may be
@@ -58,22 +73,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
         A unix socket is `postgresql:///name?host=/path/of/directory`. Raises ConfigError.
         """
-        try:
-            parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        except ValueError as error:
-            raise ConfigError([f"the database URL can not be read: {error}"]) from None
-        if parts.scheme not in _SCHEMES:
+        if problems := url_problems(url):
             raise ConfigError(
-                ["the database URL does not start with postgresql://"],
+                [f"the database URL {problem}" for problem in problems],
                 hint="for example postgresql://user:password@host:5432/database",
             )
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
         login, _, hosts = parts.netloc.rpartition("@")
-        if parts.fragment or not all(_ADDRESS.fullmatch(each) for each in hosts.split(",")):
-            raise ConfigError(
-                ["the database URL can not be read: it has no host:port where one belongs"],
-                hint="in a password, write / ? # @ : % as %2F %3F %23 %40 %3A %25",
-            )
         user, _, password = login.partition(":")
         user = options.pop("user", unquote(user)) or os.environ.get("PGUSER") or getpass.getuser()
         database = options.pop("dbname", options.pop("database", unquote(parts.path[1:])))
@@ -142,7 +149,7 @@ async def connect(
         connection: Connection = await asyncpg.connect(
             **_arguments(target, application_name, settings), timeout=timeout
         )
-    except DRIVER_ERRORS as error:
+    except CONNECT_ERRORS as error:
         raise connection_failure(error, target) from error
     return connection
 
@@ -178,6 +185,11 @@ def connection_failure(
             f"the database {target.redacted} can not be reached: {reason}",
             hint="check that the server runs and that [database] url names it",
         )
+    if isinstance(error, ValueError | OverflowError):  # it was never asked
+        return DatabaseRefused(
+            f"the database {target.redacted} can not be reached this way: {reason}",
+            hint="check the options of [database] url, and the PG… variables of the environment",
+        )
     # Whatever else a server says to a login is a refusal: it answered, and said no.
     return DatabaseRefused(
         f"the database {target.redacted} refuses the login: {reason}",
@@ -199,6 +211,19 @@ def translated(what: str, *, hint: str = "") -> Iterator[None]:
         if kind is None:
             raise
         raise kind(f"{what}: {str(error) or type(error).__name__}", hint=hint) from error
+
+
+class WatchedConnection(asyncpg.Connection):
+    """A connection whose peer is probed: over TCP a server that vanished would be waited for."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any) -> None:
+        super().__init__(protocol, transport, *args)
+        opened = transport.get_extra_info("socket")
+        if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in PROBES.items():
+                if hasattr(socket, name):  # not every system has each of them
+                    opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class ControlPool:
@@ -235,12 +260,14 @@ class ControlPool:
                 max_queries=cls.STATEMENTS,
                 reset=_keep,
             )
-        except DRIVER_ERRORS as error:
+        except CONNECT_ERRORS as error:
             raise connection_failure(error, target) from error
         try:
             yield cls(pool, target)
         finally:
-            await pool.close()
+            # It waits for the connections that are lent, and each of them for the server.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await pool.close()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
@@ -271,6 +298,7 @@ def _arguments(
         "user": target.user,
         "password": target.password,
         "database": target.database,
+        "connection_class": WatchedConnection,
         "statement_cache_size": 256,
         "max_cached_statement_lifetime": 0,
         "server_settings": {"application_name": application_name, **(settings or {})},

@@ -13,13 +13,14 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+import structlog
 
 from orchestrator.engine import entries
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
 from orchestrator.workflow.rules import When
-from tests.engine.live import House, Options, serving
+from tests.engine.live import THREADS, House, Options, serving
 from tests.support.wait import until
 
 
@@ -28,6 +29,21 @@ class Silent(Exception):
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
+
+
+class Stubborn(BaseExceptionGroup[BaseException]):
+    """A group that can not be taken apart."""
+
+    def split(self, *_: Any) -> Any:
+        """Refuse."""
+        raise Own("not to be split")
+
+
+class Worse(Exception):
+    """An exception whose text is no exception's."""
+
+    def __str__(self) -> str:
+        raise Own("no words")
 
 
 class Own(BaseException):
@@ -84,6 +100,8 @@ BAD: dict[str, tuple[Callable[[Context], Any], str, str]] = {
     "generator_exit": (raising(GeneratorExit()), "TaskExited", "GeneratorExit"),
     "stop": (raising(StopIteration()), "RuntimeError", "raised StopIteration"),
     "group": (raising(BaseExceptionGroup("two", [Own(), ValueError()])), "BaseException", "two"),
+    "stubborn": (raising(Stubborn("two", [Own()])), "Own", "not to be split"),
+    "worse": (raising(Worse()), "Worse", "Worse, whose message can not be read"),
     "nul": (raising(ValueError("a\0b")), "ValueError", "a\\0b"),
     "surrogate": (raising(ValueError("a\ud800")), "ValueError", "a\\ud800"),
     "huge": (raising(ValueError("x" * 5_000_000)), "ValueError", "xxx"),
@@ -274,6 +292,35 @@ async def test_a_thread_that_is_left_behind_can_not_use_the_database(house: Hous
     assert len(errors) == 2
 
 
+async def test_a_thread_that_is_left_behind_keeps_its_place_until_it_ends(house: House) -> None:
+    release = threading.Event()
+    now, most = [0], [0]
+
+    @job("w", timeout="50ms")
+    def slow(ctx: Context, number: int) -> None:
+        now[0] += 1
+        most.append(now[0])
+        release.wait(20)
+        now[0] -= 1
+
+    @job("fine", timeout="10s")
+    def fine(ctx: Context) -> int:
+        return 1
+
+    with structlog.testing.capture_logs() as logs:
+        async with serving(house, slow, fine) as live:
+            runs = [await live.submit("w", number=number) for number in range(THREADS + 3)]
+            await live.quiet()
+            waits = (await live.submit("fine")).id
+            release.set()
+            await live.quiet()
+    assert [(await house.error(run.id))["type"] for run in runs] == ["AttemptTimeout"] * len(runs)
+    assert max(most) == THREADS
+    assert await house.output(waits) == 1
+    abandoned = [each["busy"] for each in logs if each["event"] == "thread.abandoned"]
+    assert len(abandoned) == THREADS
+
+
 async def test_an_output_over_the_limit_is_not_stored_and_the_run_succeeds(house: House) -> None:
     flow = Workflow("w")
 
@@ -383,3 +430,37 @@ async def test_sys_exit_on_a_thread_does_not_end_the_thread_pool(house: House) -
     async with serving(house, leave) as live:
         runs = [await live.run("w", number=number) for number in range(6)]
     assert [(await house.row(run)).state for run in runs] == ["succeeded", "failed"] * 3
+
+
+async def test_what_breaks_around_an_attempt_fails_it_and_it_is_tried_again(house: House) -> None:
+    @job("w", retry=Retry(attempts=2, initial="1s", jitter=0))
+    async def flow(ctx: Context) -> Any:
+        return ctx.tenant.settings["region"]
+
+    config = house.config()
+    config.settings["region"] = object()
+    async with serving(house, flow, options=Options(config=config)) as live:
+        run = await live.run("w")
+        (entry,) = [e for e in await house.journal(run) if isinstance(e, entries.TaskRetrying)]
+        assert "Encoding objects of type object" in entry.error.message
+        config.settings["region"] = "eu"
+        await live.later(1.5)
+    assert await house.output(run) == "eu"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800", 7])
+async def test_a_durable_call_with_a_name_that_can_not_be_stored_fails_the_attempt(
+    house: House, name: Any
+) -> None:
+    @job("step")
+    async def step(ctx: Context) -> Any:
+        return await ctx.step(name, lambda: 1)
+
+    @job("signal")
+    async def waits(ctx: Context) -> Any:
+        return await ctx.wait_signal(name)
+
+    async with serving(house, step, waits) as live:
+        runs = [await live.run("step"), await live.run("signal")]
+    for run in runs:
+        assert "its name" in (await house.error(run))["message"]

@@ -163,6 +163,16 @@ async def test_limits_refuse_with_their_name_and_store_nothing(house: House) -> 
     assert await house.value("SELECT count(*) FROM tenant.wf_run") == 3
 
 
+async def test_what_was_sent_again_and_not_stored_again_counts_once(house: House) -> None:
+    async with serving(house, echo, max_runs_per_hour=3) as live:
+        for _ in range(5):
+            await live.submit("echo", key="same", value="1")
+        await live.submit("echo", value="2")
+        await live.submit("echo", value="3")
+        with pytest.raises(QuotaExceeded, match="max_runs_per_hour = 3"):
+            await live.submit("echo", value="4")
+
+
 async def test_a_rate_counts_what_a_former_owner_accepted(house: House) -> None:
     async with serving(house, echo, max_runs_per_hour=3) as live:
         await live.submit_all([StartRun(workflow="echo")] * 2)

@@ -12,8 +12,9 @@ import pytest
 
 from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
 from orchestrator.store import connect
-from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.connect import PROBES, ControlPool, Target
 from tests.support.database import Database
+from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 URL = "postgresql://ap%20p:s%40cret@db.example:5433/main?sslmode=require&sslpassword=hush"
@@ -121,6 +122,24 @@ async def test_a_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None
         await connect.connect(
             Target.parse(f"postgresql://a@/b?host={tmp_path}"), application_name="x"
         )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PGPORT", "many"), ("PGPORT", "99999"), ("PGSSLMODE", "on"), ("PGTARGETSESSIONATTRS", "x")],
+)
+async def test_a_wrong_variable_of_the_environment_is_no_surprise(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    target = Target.parse("postgresql://a:hush@127.0.0.1/c")
+
+    with pytest.raises(DatabaseRefused, match="can not be reached this way") as caught:
+        await connect.connect(target, application_name="x")
+    assert "PG… variables" in caught.value.hint
+    with pytest.raises(DatabaseRefused):
+        async with ControlPool.open(target, application_name="x"):
+            pass
 
 
 async def test_a_server_that_says_nothing_is_unavailable_in_time() -> None:
@@ -238,3 +257,25 @@ def test_a_url_that_can_not_be_read_is_refused_without_a_word_of_its_secret(url:
         Target.parse(url)
 
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_connection_over_tcp_is_probed(database: Database) -> None:
+    async with CuttingProxy(database.target).running() as proxy:
+        connection = await database.connect(proxy.target)
+        opened = getattr(connection, "_transport").get_extra_info("socket")  # noqa: B009 - not typed
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, value in PROBES.items():
+            assert opened.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+
+
+async def test_a_pool_closes_though_the_server_does_not_answer(database: Database) -> None:
+    async def ask(pool: ControlPool) -> None:
+        async with pool.acquire() as connection:
+            await connection.execute("SELECT 1")
+
+    async with CuttingProxy(database.target).running() as proxy:
+        with anyio.fail_after(connect.CLOSE_SECONDS + 3):
+            async with ControlPool.open(proxy.target, application_name="test") as pool:
+                proxy.freeze()
+                with anyio.move_on_after(0.1):
+                    await ask(pool)

@@ -39,8 +39,18 @@ class CuttingProxy:
         self._when = when
         self._for_good = for_good
         self._ends: list[asyncio.StreamWriter] = []
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.statements = 0
         self.port = 0
+
+    def freeze(self) -> None:
+        """Pass nothing on from now on, as a server that is stopped or out of reach."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Pass on what came meanwhile, and what comes."""
+        self._flowing.set()
 
     @property
     def target(self) -> Target:
@@ -62,6 +72,7 @@ class CuttingProxy:
         try:
             yield self
         finally:
+            self.thaw()
             listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
@@ -91,11 +102,13 @@ class CuttingProxy:
     async def _forward(self, client: asyncio.StreamReader, ask: asyncio.StreamWriter) -> None:
         # The first message, who connects to what, has no type.
         size = await client.readexactly(_LENGTH.size)
+        await self._flowing.wait()
         ask.write(size + await client.readexactly(_LENGTH.unpack(size)[0] - _LENGTH.size))
         while True:
             kind, size = await client.readexactly(1), await client.readexactly(_LENGTH.size)
             message = kind + size
             message += await client.readexactly(_LENGTH.unpack(size)[0] - _LENGTH.size)
+            await self._flowing.wait()
             cut = self._is_last(kind)
             if cut and self._when == "before":
                 return

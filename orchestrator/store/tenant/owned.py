@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, suppress
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import anyio
 import structlog
 import tenacity
 
+from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
 from orchestrator.store.tenant.journal import (
@@ -40,6 +41,9 @@ log = structlog.get_logger(__name__)
 RECONNECT_SECONDS = 10.0
 """How long a lost connection is sought again before the supervisor gives up and is restarted."""
 
+ANSWER_SECONDS = 30.0
+"""A server that leaves a statement unanswered for so long is lost: frozen, or out of reach."""
+
 CLOSE_SECONDS = 2.0
 
 SESSION = {
@@ -61,10 +65,10 @@ SESSION = {
 class OwnedConnection:
     """Runs the fenced statements of one tenant, one at a time.
 
-    A connection that breaks is opened again and the statement sent again: all but a claim are safe
-    to repeat. All methods raise DatabaseUnavailable or DatabaseRefused when no connection can be
-    had, and LeaseLost when a newer owner has the tenant: writes and claims always, the others when
-    they had to connect again.
+    A connection that breaks, or does not answer within `answer_seconds`, is opened again and the
+    statement sent again: all but a claim are safe to repeat. All methods raise DatabaseUnavailable
+    or DatabaseRefused when no connection can be had, and LeaseLost when a newer owner has the
+    tenant: writes and claims always, the others when they had to connect again.
     """
 
     def __init__(
@@ -73,13 +77,20 @@ class OwnedConnection:
         journal: Journal,
         claims: Claims,
         connect: Callable[[], Awaitable[Connection]],
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._tenant = tenant
         self._journal = journal
         self._claims = claims
         self._connect = connect
+        self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
         self._lock = anyio.Lock()
+        self.fence = journal.fence
+        self._under_way: anyio.CancelScope | None = None
+        self.clock: AnchoredClock | None = None
+        self._closed = False
         self.schedules = OwnedSchedules(
             self._run, self._ours, schema=journal.schema, epoch=journal.epoch
         )
@@ -92,28 +103,38 @@ class OwnedConnection:
         return self._ours(moment)
 
     async def close(self) -> None:
-        """Close the connection, by force when it does not answer."""
+        """Close the connection for good, by force when it does not answer.
+
+        A statement under way fails at once with DatabaseUnavailable: what became of it is not
+        known.
+        """
+        self._closed = True
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        await end(connection)
+        if self._under_way is not None:
+            self._under_way.cancel()
+            if connection is not None:
+                connection.terminate()
+        elif connection is not None:
+            await end(connection)
 
     async def flush(self, batch: Batch) -> Committed:
-        """Commit a batch."""
-        return self._ours(await self._run(lambda c: self._journal.flush(c, batch)))
+        """Commit a batch; what it tells of the database's time goes to `clock`."""
+        asked = self._asked()
+        committed = self._ours(await self._run(lambda c: self._journal.flush(c, batch)))
+        self._told(committed.at, asked)
+        return committed
 
     async def known(self, runs: Sequence[NewRun]) -> list[Known]:
         """Return the stored runs that hold an id or key of `runs`."""
         return await self._run(lambda c: self._journal.known(c, runs))
 
     async def claim(self, limit: int) -> list[Claimed]:
-        """Take at most `limit` runs into memory, after parking those that nobody here can run.
+        """Take at most `limit` runs into memory: none when a newer owner has the tenant.
 
         A claim whose answer is lost is DatabaseUnavailable: sent again it would not find the runs
         that it took, which are ours already. The next owner finds them.
         """
-        self._ours(await self._run(self._claims.block))
-        async with self._lock:
+        async with self._turn():
             try:
                 return await self._once(lambda c: self._claims.claim(c, limit))
             except DatabaseUnavailable as error:
@@ -132,9 +153,9 @@ class OwnedConnection:
         """Return one run as it is, without taking it."""
         return await self._run(lambda c: self._claims.peek(c, run))
 
-    async def outside(self) -> Outside:
-        """Return what waits outside memory."""
-        return await self._run(self._claims.outside)
+    async def outside(self, *, count_to: int = 0) -> Outside:
+        """Return what waits outside memory, and park what nobody here can run."""
+        return self._ours(await self._run(lambda c: self._claims.outside(c, count_to=count_to)))
 
     async def signals(self, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet."""
@@ -156,16 +177,33 @@ class OwnedConnection:
         """Return the workflows that are paused; '' stands for all."""
         return await self._run(self._claims.paused)
 
-    async def inherited(self) -> Inherited:
+    async def inherited(self, lately: timedelta) -> Inherited:
         """Return what a new owner has to know besides the runs that it claims."""
-        return await self._run(self._claims.inherited)
+        return await self._run(lambda c: self._claims.inherited(c, lately))
 
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""
         return await self._run(lambda c: self._claims.entries(c, runs))
 
-    async def _run(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Let one statement after the other through, and none any more once closed."""
         async with self._lock:
+            with anyio.CancelScope() as turn:
+                self._under_way = turn
+                if self._closed:
+                    turn.cancel()
+                try:
+                    yield
+                finally:
+                    self._under_way = None
+        if turn.cancelled_caught:
+            raise DatabaseUnavailable(
+                f"the journal of tenant {self._tenant!r} was closed before it answered"
+            )
+
+    async def _run(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._turn():
             try:
                 return await self._once(act)
             except DatabaseUnavailable as error:
@@ -183,7 +221,7 @@ class OwnedConnection:
 
     async def _once(self, act: Callable[[Connection], Awaitable[T]]) -> T:
         try:
-            with self._translated():
+            with self._translated(), self._patiently():
                 return await act(await self._live())
         except DatabaseUnavailable:
             if self._connection is not None:
@@ -195,11 +233,26 @@ class OwnedConnection:
         """Return a connection under which we are still the owner."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-            self._ours(await self._journal.confirm(self._connection))
+            asked = self._asked()
+            self._told(self._ours(await self._journal.confirm(self._connection)), asked)
         return self._connection
+
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        with anyio.move_on_after(self._answer_seconds) as deadline:
+            yield
+        if deadline.cancelled_caught:
+            raise TimeoutError(f"no answer in {self._answer_seconds:g} s")
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"the journal of tenant {self._tenant!r} can not be reached")
+
+    def _asked(self) -> float:
+        return 0.0 if self.clock is None else self.clock.monotonic()
+
+    def _told(self, moment: datetime, asked: float) -> None:
+        if self.clock is not None:
+            self.clock.anchor(moment, asked=asked)
 
     def _ours(self, answer: T | None) -> T:
         if answer is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from orchestrator.store.connect import Connection
 
 _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
+KINDS = _QUERIES["kinds"]
 BLOCK = _QUERIES["block"]
 CLAIM_THESE = _QUERIES["claim_these"]
 PEEK = _QUERIES["peek"]
@@ -34,7 +35,9 @@ READ = _QUERIES["read"]
 EXISTS = _QUERIES["exists"]
 HISTORY = _QUERIES["history"]
 
-DAY_SECONDS = 86_400
+BLOCK_AT_ONCE = 5_000
+"""How many runs of a kind one statement parks: a backlog of them must not hold up the rest."""
+
 Served = Sequence[tuple[str, str]]
 """Workflow and version, for each that this daemon has; the last of a workflow is its latest."""
 
@@ -58,13 +61,14 @@ class Claimed(msgspec.Struct, frozen=True):
 class Outside(msgspec.Struct, frozen=True):
     """What waits outside memory.
 
-    How many runs could go on now, how many have not begun though nothing but a pause keeps them,
-    and when the next one is due.
+    Whether a run could go on now, how many have not begun though nothing but a pause keeps them,
+    and when the next one is due. `blocked` runs were just parked, since nobody here can run them.
     """
 
-    waiting: int
+    waiting: bool
     queued: int
     due_at: datetime | None
+    blocked: int = 0
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -93,7 +97,7 @@ class Orphan(msgspec.Struct, frozen=True):
 
 
 class Inherited(msgspec.Struct, frozen=True):
-    """For a new owner: how many runs were accepted in each minute of a day, and orphans."""
+    """For a new owner: how many runs were accepted in each minute lately, and orphans."""
 
     accepted: list[tuple[datetime, int]]
     orphans: list[Orphan]
@@ -157,6 +161,7 @@ class Claims:
 
     def __init__(self, schema: str, *, epoch: int, served: Served) -> None:
         self._claim = sql.bind(CLAIM, schema)
+        self._kinds = sql.bind(KINDS, schema)
         self._block = sql.bind(BLOCK, schema)
         self._claim_these = sql.bind(CLAIM_THESE, schema)
         self._peek = sql.bind(PEEK, schema)
@@ -170,6 +175,7 @@ class Claims:
         self._accepted_lately = sql.bind(ACCEPTED_LATELY, schema)
         self._entries = sql.bind(ENTRIES, schema)
         self._epoch = epoch
+        self._served = {*served, *((workflow, "") for workflow, _ in served)}
         self._workflows = [workflow for workflow, _ in served]
         self._versions = [version for _, version in served]
         latest = dict(served)
@@ -182,16 +188,6 @@ class Claims:
         )
         return [Claimed(*row) for row in rows]
 
-    async def block(self, connection: Connection) -> int | None:
-        """Park the runs whose workflow or version is not served here, with the reason.
-
-        Returns how many; None when a newer owner has the tenant.
-        """
-        count: int | None = await connection.fetchval(
-            self._block, self._epoch, self._workflows, self._versions
-        )
-        return count
-
     async def claim_these(self, connection: Connection, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs, whatever their state; those that do not exist are left out."""
         rows = await connection.fetch(self._claim_these, self._epoch, runs, *self._latest)
@@ -202,10 +198,23 @@ class Claims:
         row = await connection.fetchrow(self._peek, run)
         return None if row is None else Claimed(*row)
 
-    async def outside(self, connection: Connection) -> Outside:
-        """Return what waits outside memory."""
-        row = await connection.fetchrow(self._outside, self._epoch)
-        return Outside(*row) if row else Outside(0, 0, None)
+    async def outside(self, connection: Connection, *, count_to: int) -> Outside | None:
+        """Return what waits outside memory, its `queued` counted up to `count_to`.
+
+        Runs that nobody here can run are parked first, with the reason, some at a time. None when
+        a newer owner has the tenant.
+        """
+        kinds = [(row[0], row[1]) for row in await connection.fetch(self._kinds)]
+        strangers = [kind for kind in kinds if kind not in self._served]
+        blocked = 0
+        if strangers:
+            blocked = await connection.fetchval(
+                self._block, self._epoch, *_columns(strangers), BLOCK_AT_ONCE
+            )
+        row = await connection.fetchrow(
+            self._outside, self._epoch, *_columns(kinds), count_to, *_columns(self._served)
+        )
+        return None if row is None else Outside(row[0], row[1], row[2], blocked)
 
     async def signals(self, connection: Connection, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet, oldest first."""
@@ -228,10 +237,13 @@ class Claims:
         """Return the workflows that are paused; '' stands for all."""
         return {row[0] for row in await connection.fetch(self._paused)}
 
-    async def inherited(self, connection: Connection) -> Inherited:
-        """Return what a new owner has to know besides the runs that it claims."""
-        day_ago = run_id_at(time.time() - DAY_SECONDS)
-        accepted = await connection.fetch(self._accepted_lately, day_ago)
+    async def inherited(self, connection: Connection, lately: timedelta) -> Inherited:
+        """Return what a new owner has to know besides the runs that it claims.
+
+        Runs accepted `lately` are counted, which takes a look at each: zero for none.
+        """
+        since = run_id_at(time.time() - lately.total_seconds())
+        accepted = await connection.fetch(self._accepted_lately, since) if lately else []
         orphans = await connection.fetch(self._orphans)
         return Inherited(
             [(minute, count) for minute, count in accepted], [Orphan(*row) for row in orphans]
@@ -273,3 +285,7 @@ async def history(
     """Return the run's journal in order, from the flush on that holds entry `first`."""
     rows = await connection.fetch(sql.bind(HISTORY, schema), run, first, limit)
     return [Moment(*row) for row in rows]
+
+
+def _columns(kinds: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    return [workflow for workflow, _ in kinds], [version for _, version in kinds]

@@ -2,36 +2,44 @@
 -- Take runs that no living owner holds into memory: left by a dead owner, due, or queued and most urgent.
 -- `$3`, `$4` are the workflows and versions we serve, the version '' stands for the latest (`$5`, `$6`),
 -- which the run then keeps; others are left to `block`. What is paused stays in the table. A run whose code
--- diverged from its journal waits for somebody.
+-- diverged from its journal waits for somebody. At most `$2` rows are read of a kind, however many wait: each
+-- part follows its index. The time stands in a SELECT of its own because no index takes a volatile function.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), served AS MATERIALIZED (
     SELECT s.workflow, s.version FROM unnest($3::text[], $4::text[]) AS s (workflow, version)
     UNION SELECT s.workflow, '' FROM unnest($3::text[]) AS s (workflow)
+), kind AS MATERIALIZED (
+    SELECT s.workflow, s.version FROM served AS s
+    WHERE NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (s.workflow, ''))
 ), found AS (
-    (SELECT run.id FROM tenant.wf_run AS run
-     WHERE run.finished_at IS NULL AND run.state = 'running' AND run.epoch < $1
-       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
-       AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
+    (SELECT run.id FROM kind CROSS JOIN LATERAL (
+         SELECT run.id FROM tenant.wf_run AS run
+         WHERE run.finished_at IS NULL AND run.state = 'running'
+           AND run.workflow = kind.workflow AND run.version = kind.version AND run.epoch < $1
+         ORDER BY run.epoch LIMIT $2) AS run
      LIMIT $2)
     UNION ALL
-    (SELECT run.id FROM tenant.wf_run AS run
-     WHERE run.finished_at IS NULL AND run.due_at <= clock_timestamp()
-       AND run.state IN ('queued', 'waiting') AND run.epoch < $1
-       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
-       AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
+    (SELECT run.id FROM kind CROSS JOIN LATERAL (
+         SELECT run.id, run.due_at FROM tenant.wf_run AS run
+         WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting')
+           AND run.workflow = kind.workflow AND run.version = kind.version
+           AND run.due_at <= (SELECT clock_timestamp()) AND run.epoch < $1
+         ORDER BY run.due_at LIMIT $2) AS run
      ORDER BY run.due_at LIMIT $2)
     UNION ALL
-    (SELECT run.id FROM tenant.wf_run AS run
-     WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL AND run.epoch < $1
-       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
-       AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
+    (SELECT run.id FROM kind CROSS JOIN LATERAL (
+         SELECT run.id, run.rank FROM tenant.wf_run AS run
+         WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL
+           AND run.workflow = kind.workflow AND run.version = kind.version AND run.epoch < $1
+         ORDER BY run.rank LIMIT $2) AS run
      ORDER BY run.rank LIMIT $2)
     UNION ALL
-    (SELECT run.id FROM tenant.wf_run AS run
-     WHERE run.finished_at IS NULL AND run.state = 'blocked' AND run.epoch < $1
-       AND run.error->>'type' <> 'NonDeterminism'
-       AND (run.workflow, run.version) IN (SELECT workflow, version FROM served)
+    (SELECT run.id FROM served CROSS JOIN LATERAL (
+         SELECT run.id FROM tenant.wf_run AS run
+         WHERE run.finished_at IS NULL AND run.state = 'blocked' AND run.error->>'type' <> 'NonDeterminism'
+           AND run.workflow = served.workflow AND run.version = served.version AND run.epoch < $1
+         ORDER BY run.epoch LIMIT $2) AS run
      LIMIT $2)
 )
 UPDATE tenant.wf_run AS run
@@ -59,52 +67,132 @@ SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, ru
        run.input, run.parent_id, run.deadline_at
 FROM tenant.wf_run AS run WHERE run.id = $1;
 
+-- name: kinds
+-- The workflows and versions of the runs that wait or were under way. Each is one step down an index, from the
+-- one before it to the next, however many runs it has.
+WITH RECURSIVE queued AS (
+    (SELECT run.workflow, run.version FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL
+     ORDER BY run.workflow, run.version LIMIT 1)
+    UNION ALL
+    SELECT next.workflow, next.version FROM queued AS k CROSS JOIN LATERAL (
+        SELECT run.workflow, run.version FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL
+          AND (run.workflow, run.version) > (k.workflow, k.version)
+        ORDER BY run.workflow, run.version LIMIT 1) AS next
+), due AS (
+    (SELECT run.workflow, run.version FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting') AND run.due_at IS NOT NULL
+     ORDER BY run.workflow, run.version LIMIT 1)
+    UNION ALL
+    SELECT next.workflow, next.version FROM due AS k CROSS JOIN LATERAL (
+        SELECT run.workflow, run.version FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting') AND run.due_at IS NOT NULL
+          AND (run.workflow, run.version) > (k.workflow, k.version)
+        ORDER BY run.workflow, run.version LIMIT 1) AS next
+), running AS (
+    (SELECT run.workflow, run.version FROM tenant.wf_run AS run
+     WHERE run.finished_at IS NULL AND run.state = 'running'
+     ORDER BY run.workflow, run.version LIMIT 1)
+    UNION ALL
+    SELECT next.workflow, next.version FROM running AS k CROSS JOIN LATERAL (
+        SELECT run.workflow, run.version FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state = 'running'
+          AND (run.workflow, run.version) > (k.workflow, k.version)
+        ORDER BY run.workflow, run.version LIMIT 1) AS next
+)
+SELECT workflow, version FROM queued UNION SELECT workflow, version FROM due
+UNION SELECT workflow, version FROM running;
+
 -- name: block
--- Runs whose workflow or version this daemon does not have: parked, with the reason, never run by wrong code.
--- No row back: a newer owner has the tenant.
+-- Runs of kinds (`$2`, `$3`) that this daemon does not have: parked, with the reason, never run by wrong code.
+-- At most `$4` of a kind and sort at a time. No row back: a newer owner has the tenant.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
+), kind AS MATERIALIZED (
+    SELECT k.workflow, k.version FROM unnest($2::text[], $3::text[]) AS k (workflow, version)
+), found AS (
+    SELECT run.id FROM kind CROSS JOIN LATERAL (
+        SELECT run.id FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL
+          AND run.workflow = kind.workflow AND run.version = kind.version AND run.epoch < $1
+        ORDER BY run.rank LIMIT $4) AS run
+    UNION ALL
+    SELECT run.id FROM kind CROSS JOIN LATERAL (
+        SELECT run.id FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting')
+          AND run.workflow = kind.workflow AND run.version = kind.version
+          AND run.due_at <= (SELECT clock_timestamp()) AND run.epoch < $1
+        ORDER BY run.due_at LIMIT $4) AS run
+    UNION ALL
+    SELECT run.id FROM kind CROSS JOIN LATERAL (
+        SELECT run.id FROM tenant.wf_run AS run
+        WHERE run.finished_at IS NULL AND run.state = 'running'
+          AND run.workflow = kind.workflow AND run.version = kind.version AND run.epoch < $1
+        ORDER BY run.epoch LIMIT $4) AS run
 ), parked AS (
     UPDATE tenant.wf_run AS run
     SET state = 'blocked', error = json_build_object(
             'type', 'WorkflowNotServed',
             'message', format('no worker has workflow %s version %s', run.workflow, run.version))
-    FROM fence
-    WHERE run.finished_at IS NULL AND run.epoch < $1
-      AND (run.state IN ('queued', 'running')
-           OR run.state = 'waiting' AND run.due_at <= clock_timestamp())
-      AND (run.workflow, run.version) NOT IN (
-          SELECT s.workflow, s.version FROM unnest($2::text[], $3::text[]) AS s (workflow, version)
-          UNION SELECT s.workflow, '' FROM unnest($2::text[]) AS s (workflow))
+    FROM fence WHERE run.id IN (SELECT id FROM found)
     RETURNING run.id
 )
 SELECT (SELECT count(*) FROM parked) AS blocked FROM fence;
 
 -- name: outside
--- What waits outside memory: how many runs could go on now, how many have not begun, paused or not, and when
--- the next one is due. What is due already and not paused is among those that could go on.
-WITH queued AS MATERIALIZED (
-    SELECT EXISTS (SELECT FROM tenant.wf_pause AS p
-                   WHERE p.workflow IN (run.workflow, '')) AS paused
-    FROM tenant.wf_run AS run
-    WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.epoch < $1
-      AND (run.due_at IS NULL OR run.due_at <= clock_timestamp())
+-- What waits outside memory, of the kinds `$2`, `$3`: whether a run could go on now (blocked ones of the kinds
+-- `$5`, `$6`, which we serve, among them), how many have not begun,
+-- paused or not, counted up to `$4`, and when the next one is due. No row back: a newer owner has the tenant.
+WITH kind AS MATERIALIZED (
+    SELECT k.workflow, k.version,
+           EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (k.workflow, '')) AS paused
+    FROM unnest($2::text[], $3::text[]) AS k (workflow, version)
 )
-SELECT (SELECT count(*) FROM queued WHERE NOT queued.paused)
-       + (SELECT count(*) FROM tenant.wf_run AS run
-          WHERE run.finished_at IS NULL AND run.state = 'running' AND run.epoch < $1
-            AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))
-       + (SELECT count(*) FROM tenant.wf_run AS run
-          WHERE run.finished_at IS NULL AND run.due_at <= clock_timestamp()
-            AND run.state = 'waiting' AND run.epoch < $1
-            AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, '')))
-       AS waiting,
-       (SELECT count(*) FROM queued) AS queued,
-       (SELECT run.due_at FROM tenant.wf_run AS run
-        WHERE run.finished_at IS NULL AND run.due_at > clock_timestamp()
-          AND run.state IN ('queued', 'waiting') AND run.epoch < $1
-          AND NOT EXISTS (SELECT FROM tenant.wf_pause AS p WHERE p.workflow IN (run.workflow, ''))
-        ORDER BY run.due_at LIMIT 1) AS due_at;
+SELECT EXISTS (SELECT FROM kind CROSS JOIN LATERAL (
+                   SELECT FROM tenant.wf_run AS run
+                   WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL
+                     AND run.workflow = kind.workflow AND run.version = kind.version AND run.epoch < $1
+                   ORDER BY run.rank LIMIT 1) AS run WHERE NOT kind.paused)
+       OR EXISTS (SELECT FROM kind CROSS JOIN LATERAL (
+                      SELECT FROM tenant.wf_run AS run
+                      WHERE run.finished_at IS NULL AND run.state = 'running'
+                        AND run.workflow = kind.workflow AND run.version = kind.version AND run.epoch < $1
+                      ORDER BY run.epoch LIMIT 1) AS run WHERE NOT kind.paused)
+       OR EXISTS (SELECT FROM kind CROSS JOIN LATERAL (
+                      SELECT FROM tenant.wf_run AS run
+                      WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting')
+                        AND run.workflow = kind.workflow AND run.version = kind.version
+                        AND run.due_at <= (SELECT clock_timestamp()) AND run.epoch < $1
+                      ORDER BY run.due_at LIMIT 1) AS run WHERE NOT kind.paused)
+       OR EXISTS (SELECT FROM unnest($5::text[], $6::text[]) AS served (workflow, version) CROSS JOIN LATERAL (
+                      SELECT FROM tenant.wf_run AS run
+                      WHERE run.finished_at IS NULL AND run.state = 'blocked'
+                        AND run.error->>'type' <> 'NonDeterminism' AND run.workflow = served.workflow
+                        AND run.version = served.version AND run.epoch < $1
+                      ORDER BY run.epoch LIMIT 1) AS run) AS waiting,
+       (SELECT count(*) FROM (
+            SELECT FROM (
+                SELECT run.epoch FROM kind CROSS JOIN LATERAL (
+                    SELECT run.epoch FROM tenant.wf_run AS run
+                    WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL
+                      AND run.workflow = kind.workflow AND run.version = kind.version
+                      AND run.epoch < $1) AS run
+                UNION ALL
+                SELECT run.epoch FROM kind CROSS JOIN LATERAL (
+                    SELECT run.epoch, run.state FROM tenant.wf_run AS run
+                    WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting')
+                      AND run.workflow = kind.workflow AND run.version = kind.version
+                      AND run.due_at <= (SELECT clock_timestamp()) AND run.epoch < $1) AS run
+                WHERE run.state = 'queued') AS run
+            LIMIT $4) AS counted) AS queued,
+       (SELECT min(run.due_at) FROM kind CROSS JOIN LATERAL (
+            SELECT run.due_at FROM tenant.wf_run AS run
+            WHERE run.finished_at IS NULL AND run.state IN ('queued', 'waiting')
+              AND run.workflow = kind.workflow AND run.version = kind.version
+              AND run.due_at > (SELECT clock_timestamp()) AND run.epoch < $1
+            ORDER BY run.due_at LIMIT 1) AS run WHERE NOT kind.paused) AS due_at
+FROM tenant.wf_fence AS fence WHERE fence.epoch = $1;
 
 -- name: signals
 -- What was sent to some runs and not taken yet, oldest first.

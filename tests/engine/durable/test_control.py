@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.control import Verb
+from orchestrator.engine.table import RESIDENT_RUNS
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import RunConflict, RunNotFound
 from orchestrator.model.ids import new_run_id
@@ -161,6 +162,36 @@ async def test_a_paused_workflow_does_not_fill_the_memory_of_the_others(house: H
         await live.quiet()
         assert await house.output(await live.run("quick")) == 1
         assert len(resident(live)) < 10
+
+
+@pytest.mark.parametrize("limit", ["max_concurrent_tasks", "max_concurrent_runs"])
+async def test_runs_that_wait_leave_when_their_workflow_is_paused(house: House, limit: str) -> None:
+    door = anyio.Event()
+
+    @job("w")
+    async def flow(ctx: Context) -> None:
+        await door.wait()
+
+    options = Options(config=house.config(**{limit: 1}))
+    async with serving(house, flow, quick, options=options) as live:
+        await live.submit("w")
+        await until(lambda: live.slots.used)
+        await live.submit_all([StartRun(workflow="w") for _ in range(RESIDENT_RUNS)])
+        await until(lambda: len(resident(live)) == RESIDENT_RUNS)
+        await pause(live, "w")
+        await until(lambda: len(resident(live)) == 1)
+        (other,) = [r.id for r in await live.submit_all([StartRun(workflow="quick")])]
+        await live.submit_all([StartRun(workflow="w")])
+        await until(lambda: resident(live) >= {other} and len(resident(live)) == 2)
+        door.set()
+        await live.quiet()
+        assert (await house.row(other)).state == "succeeded"
+        assert (
+            await house.value(
+                "SELECT count(*) FROM tenant.wf_run WHERE state = 'queued' AND epoch = 0"
+            )
+            == 1 + RESIDENT_RUNS - 1 + 1
+        )
 
 
 async def test_what_is_due_in_a_paused_workflow_keeps_nobody_busy(house: House) -> None:

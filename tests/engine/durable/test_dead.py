@@ -13,6 +13,7 @@ from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.errors import RunConflict
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
+from orchestrator.workflow.retry import Retry
 from tests.engine.durable.driving import control, reading, signal
 from tests.engine.live import House, Options, serving
 from tests.support.wait import until
@@ -156,6 +157,62 @@ async def test_a_suspect_that_is_cancelled_gives_its_place_to_the_next(house: Ho
         await live.quiet()
         await until(lambda: slots.free == slots.total)
     assert slots.claim_solo(lambda: None), "the place is free"
+
+
+async def test_suspects_that_do_no_harm_for_long_enough_are_none_any_more(house: House) -> None:
+    now: list[str] = []
+
+    @job("w")
+    async def flow(ctx: Context, name: str) -> None:
+        now.append(name)
+        await anyio.sleep_forever()
+
+    async with serving(house, flow) as live:
+        for name in "abc":
+            await live.submit("w", name=name)
+        await until(lambda: len(now) == 3)
+    async with serving(house, flow, options=CRASHED):
+        await until(lambda: len(now) == 6)
+    async with serving(house, flow, options=CRASHED) as live:
+        for count in (7, 8, 9):
+            await until(lambda: len(now) == count)  # noqa: B023 - asked in this round
+            live.clock.advance(29)
+            live.engine.tick()
+            assert len(now) == count, "it runs alone"
+            live.clock.advance(2)
+            live.engine.tick()
+    async with serving(house, flow, options=CRASHED):
+        await until(lambda: len(now) == 12, what="all at once")
+    assert await house.value("SELECT count(*) FROM tenant.wf_run WHERE state = 'dead'") == 0
+
+
+async def test_only_crashes_in_a_row_count(house: House) -> None:
+    begun: list[str] = []
+    ways = ["hangs", "hangs", "fails", "hangs", "hangs", "ends"]
+
+    @job("w", retry=Retry(attempts=3, initial="1s", jitter=0))
+    async def flow(ctx: Context) -> None:
+        begun.append(ways[len(begun)])
+        if begun[-1] == "hangs":
+            await anyio.sleep_forever()
+        if begun[-1] == "fails":
+            raise ValueError("no crash")
+
+    async with serving(house, flow) as live:
+        run = (await live.submit("w")).id
+        await until(lambda: begun)
+    async with serving(house, flow, options=CRASHED):
+        await until(lambda: len(begun) == 2)
+    async with serving(house, flow, options=CRASHED) as live:
+        await live.quiet()
+        live.clock.advance(1.5)
+        live.engine.tick()
+        await until(lambda: len(begun) == 4)
+    async with serving(house, flow, options=CRASHED):
+        await until(lambda: len(begun) == 5)
+    async with serving(house, flow, options=CRASHED) as live:
+        await live.quiet()
+    assert (await house.row(run)).state == "succeeded"
 
 
 # -- not served ------------------------------------------------------------------------

@@ -36,7 +36,12 @@ class Acme:
         return opened
 
     def owned(
-        self, epoch: int, *, target: Target | None = None, served: Served = SERVED
+        self,
+        epoch: int,
+        *,
+        target: Target | None = None,
+        served: Served = SERVED,
+        answer_seconds: float = 30.0,
     ) -> OwnedConnection:
         """Return a supervisor's connection, not open yet."""
         return OwnedConnection(
@@ -44,6 +49,7 @@ class Acme:
             Journal(SCHEMA, epoch=epoch, node="a"),
             Claims(SCHEMA, epoch=epoch, served=served),
             partial(self.connect, target),
+            answer_seconds=answer_seconds,
         )
 
     async def take(self, epoch: int) -> tuple[Connection, Journal]:

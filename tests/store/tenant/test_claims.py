@@ -7,14 +7,23 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from orchestrator.model.ids import run_id_at
+from orchestrator.quota.window import DAY, HOUR
+from orchestrator.store.connect import Connection
 from orchestrator.store.tenant import runs
-from orchestrator.store.tenant.runs import Claims, RunFilter
+from orchestrator.store.tenant.runs import Claims, Outside, RunFilter
 from tests.store.tenant.acme import SCHEMA, SERVED, Acme, batch, changed, logged, new_run
 
 
 def claims(epoch: int) -> Claims:
     """Return the claims of one owner."""
     return Claims(SCHEMA, epoch=epoch, served=SERVED)
+
+
+async def look(connection: Connection, epoch: int, *, count_to: int = 100) -> Outside:
+    """Return what the owner sees outside its memory."""
+    outside = await claims(epoch).outside(connection, count_to=count_to)
+    assert outside is not None
+    return outside
 
 
 async def test_queued_runs_are_claimed_by_rank(acme: Acme) -> None:
@@ -32,10 +41,10 @@ async def test_only_what_no_living_owner_holds_is_claimed(acme: Acme) -> None:
     mine, outside, orphan, done = (new_run(epoch=epoch) for epoch in (7, 0, 3, 3))
     await journal.flush(connection, batch([mine, outside, orphan, done]))
     await journal.flush(connection, batch([], [changed(done, finished=True)]))
-    assert (await claims(7).outside(connection)).waiting == 2
+    assert (await look(connection, 7)).waiting
     found = await claims(7).claim(connection, 100)
     assert {run.id for run in found} == {outside.id, orphan.id}
-    assert (await claims(7).outside(connection)).waiting == 0
+    assert not (await look(connection, 7)).waiting
     assert await claims(7).claim(connection, 100) == []
 
 
@@ -45,12 +54,12 @@ async def test_work_under_way_and_due_comes_before_what_is_queued(acme: Acme) ->
     queued, orphan = new_run(), new_run(state="running", epoch=3)
     due, later = (new_run(due_at=now + timedelta(seconds=s), rank=-1) for s in (-1, 3600))
     await journal.flush(connection, batch([queued, orphan, due, later]))
-    outside = await claims(7).outside(connection)
-    assert (outside.waiting, outside.queued, outside.due_at) == (3, 2, later.due_at)
+    assert await look(connection, 7) == Outside(True, 2, later.due_at)
+    assert (await look(connection, 7, count_to=1)).queued == 1
     found = [(await claims(7).claim(connection, 1))[0].id for _ in range(3)]
     assert found == [orphan.id, due.id, queued.id]
     assert await claims(7).claim(connection, 9) == []
-    assert (await claims(7).outside(connection)).due_at == later.due_at
+    assert await look(connection, 7) == Outside(False, 0, later.due_at)
 
 
 async def test_an_old_epoch_claims_and_blocks_nothing(acme: Acme) -> None:
@@ -58,7 +67,7 @@ async def test_an_old_epoch_claims_and_blocks_nothing(acme: Acme) -> None:
     await journal.flush(connection, batch([new_run(), new_run(workflow="gone")]))
     before = await acme.contents()
     await acme.take(2)
-    assert await claims(1).block(connection) is None
+    assert await claims(1).outside(connection, count_to=0) is None
     assert await claims(1).claim(connection, 10) == []
     assert await acme.contents() == before
 
@@ -69,10 +78,10 @@ async def test_what_is_not_served_is_blocked_with_the_reason_and_claimed_when_it
     connection, journal = await acme.take(1)
     stranger, old, ours = new_run(workflow="gone"), new_run(version="0"), new_run()
     await journal.flush(connection, batch([stranger, old, ours]))
-    assert await claims(1).block(connection) == 2
-    assert await claims(1).block(connection) == 0
+    assert await look(connection, 1) == Outside(True, 1, None, blocked=2)
+    assert (await look(connection, 1)).blocked == 0
     assert [run.id for run in await claims(1).claim(connection, 10)] == [ours.id]
-    assert (await claims(1).outside(connection)).waiting == 0
+    assert not (await look(connection, 1)).waiting
     stored = await runs.read(connection, SCHEMA, stranger.id)
     assert stored is not None
     assert stored.state == "blocked"
@@ -81,7 +90,7 @@ async def test_what_is_not_served_is_blocked_with_the_reason_and_claimed_when_it
     )
     later, _ = await acme.take(2)
     served = Claims(SCHEMA, epoch=2, served=[*SERVED, ("gone", "1"), ("w", "0")])
-    assert await served.block(later) == 0
+    assert await served.outside(later, count_to=0) == Outside(True, 0, None)
     found = await served.claim(later, 10)
     assert {run.id for run in found} == {stranger.id, old.id, ours.id}
 
@@ -108,9 +117,12 @@ async def test_runs_of_the_last_day_are_counted_by_minute(acme: Acme) -> None:
         for place, age in enumerate(ages)
     ]
     await journal.flush(connection, batch(added))
-    counted = (await claims(1).inherited(connection)).accepted
+    counted = (await claims(1).inherited(connection, DAY)).accepted
     minutes = [(now - age).replace(second=0) for age in ages]
     assert counted == [(minutes[1], 2), (minutes[0], 1)]
+    counted = (await claims(1).inherited(connection, HOUR)).accepted
+    assert counted == [(minutes[0], 1)]
+    assert (await claims(1).inherited(connection, timedelta(0))).accepted == []
 
 
 async def test_pages_go_back_in_time_and_filters_hold(acme: Acme) -> None:

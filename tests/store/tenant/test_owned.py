@@ -7,11 +7,14 @@ import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, get_args
+from uuid import UUID
 
 import anyio
+import msgspec
 import pytest
 
 from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost
+from orchestrator.quota.window import DAY
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.owned import OwnedConnection
@@ -33,7 +36,7 @@ ACTS: dict[str, Act] = {
     "paused": lambda owned: owned.paused(),
     "claim_these": lambda owned: owned.claim_these([RUN.id]),
     "send": lambda owned: owned.send([Sent(OTHER.id, OTHER.id, "go", "key", "{}")]),
-    "inherited": lambda owned: owned.inherited(),
+    "inherited": lambda owned: owned.inherited(DAY),
     "entries": lambda owned: owned.entries([RUN.id]),
 }
 
@@ -171,9 +174,9 @@ async def test_a_write_or_claim_after_the_lease_was_lost_says_so(acme: Acme) -> 
     owned = acme.owned(1)
     await owned.open()
     await acme.take(2)
-    for name in ("flush", "claim", "claim_these", "send", "set_pause"):
+    for name in ("flush", "outside", "claim_these", "send", "set_pause"):
         with pytest.raises(LeaseLost):
-            await (ACTS[name](owned) if name in ACTS else owned.claim(10))
+            await ACTS[name](owned)
     assert await acme.contents() == []
     await owned.close()
     with pytest.raises(LeaseLost):
@@ -236,5 +239,47 @@ async def test_statements_of_several_tasks_take_turns(acme: Acme) -> None:
         for run in runs:
             group.start_soon(owned.flush, batch([run]))
             group.start_soon(owned.outside)
-    assert (await owned.outside()).waiting == 20
+    assert (await owned.outside(count_to=100)).queued == 20
     await owned.close()
+
+
+@pytest.mark.parametrize("nudged", [(), (OTHER.id,)], ids=["one statement", "transaction"])
+async def test_a_server_that_does_not_answer_counts_as_lost(
+    acme: Acme, nudged: tuple[UUID, ...]
+) -> None:
+    async with CuttingProxy(acme.database.as_engine("acme")).running() as proxy:
+        owned = acme.owned(1, target=proxy.target, answer_seconds=0.2)
+        await owned.open()
+        proxy.freeze()
+        flushed = msgspec.structs.replace(BATCH, nudged=nudged)
+        async with anyio.create_task_group() as group:
+            group.start_soon(owned.flush, flushed)
+            await until(acme.opened[0].is_closed)
+            proxy.thaw()
+        contents = await acme.contents()
+        await owned.flush(flushed)
+        assert await acme.contents() == contents
+        assert len(contents) == 3
+        await owned.close()
+
+
+async def test_closing_ends_a_statement_that_waits_for_a_frozen_server(acme: Acme) -> None:
+    async with CuttingProxy(acme.database.as_engine("acme")).running() as proxy:
+        owned = acme.owned(1, target=proxy.target)
+        await owned.open()
+        proxy.freeze()
+        ended: list[str] = []
+
+        async def flush() -> None:
+            with pytest.raises(DatabaseUnavailable, match="closed before it answered"):
+                await owned.flush(BATCH)
+            ended.append("flush")
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(flush)
+                group.start_soon(flush)
+                await anyio.wait_all_tasks_blocked()
+                await owned.close()
+        assert ended == ["flush", "flush"]
+        assert acme.opened[0].is_closed()

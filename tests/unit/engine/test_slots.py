@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -130,6 +131,31 @@ def test_a_limit_that_changes_counts_at_once() -> None:
     worker.slots.resize(limit=None, weight=1)
     worker.dispatch()
     assert (worker.slots.used, worker.slots.limit) == (6, 10)
+
+
+def test_a_tenant_stands_once_in_the_line_for_the_solo_place() -> None:
+    node, woken = NodeSlots(2), deque[str]()
+    holder, *others = (
+        node.tenant(limit=None, weight=1, wake=partial(woken.append, name)) for name in "abc"
+    )
+    assert holder.take_solo()
+    for _ in range(3):
+        assert not any(other.take_solo() for other in others)
+    holder.give_back_solo()
+    assert list(woken) == ["b", "c"]
+
+
+def test_a_tenant_that_left_is_not_woken_for_the_solo_place() -> None:
+    node, woken = NodeSlots(2), deque[str]()
+    holder, gone, other = (
+        node.tenant(limit=None, weight=1, wake=partial(woken.append, name)) for name in "abc"
+    )
+    assert holder.take_solo()
+    assert not gone.take_solo()
+    assert not other.take_solo()
+    gone.leave()
+    holder.give_back_solo()
+    assert list(woken) == ["c"]
 
 
 @pytest.mark.parametrize("held", [0, 1, 3])

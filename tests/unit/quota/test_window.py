@@ -70,3 +70,16 @@ def test_the_memory_is_bounded_however_much_happens(span: timedelta) -> None:
         window.add(moment, 1)
         window.count(moment)
     assert len(window._steps) <= 62  # noqa: SLF001 - the bound is the point
+
+
+def test_what_is_taken_back_counts_no_more_and_leaves_nothing_behind() -> None:
+    window = Window(HOUR)
+    window.add(START, 2)
+    window.add(START + HOUR / 2, 1)
+    window.take_back()
+    assert window.count(START + HOUR / 2) == 2
+    window.take_back()
+    assert window.count(START + HOUR / 2) == 1
+    assert window.count(START + 2 * HOUR) == 0
+    window.take_back()
+    assert window.count(START + 2 * HOUR) == 0

@@ -41,8 +41,14 @@ CREATE TABLE tenant.wf_run (
     discarded_at timestamptz
 );
 CREATE UNIQUE INDEX wf_run_by_key ON tenant.wf_run (workflow, key) WHERE key IS NOT NULL;
-CREATE INDEX wf_run_live ON tenant.wf_run (state, rank) WHERE finished_at IS NULL;
-CREATE INDEX wf_run_due ON tenant.wf_run (due_at) WHERE finished_at IS NULL AND due_at IS NOT NULL;
+-- The next three find what an owner takes up, by kind (workflow and version), so that a long backlog of a kind
+-- that is paused or not served is never read: what waits for its turn, for a time, and what somebody held.
+CREATE INDEX wf_run_queued ON tenant.wf_run (workflow, version, rank)
+    WHERE finished_at IS NULL AND state = 'queued' AND due_at IS NULL;
+CREATE INDEX wf_run_due ON tenant.wf_run (workflow, version, due_at)
+    WHERE finished_at IS NULL AND state IN ('queued', 'waiting') AND due_at IS NOT NULL;
+CREATE INDEX wf_run_held ON tenant.wf_run (state, workflow, version, epoch)
+    WHERE finished_at IS NULL AND (state = 'running' OR state = 'blocked' AND error->>'type' <> 'NonDeterminism');
 CREATE INDEX wf_run_scheduled ON tenant.wf_run (key) WHERE finished_at IS NULL AND starts_with(key, 'schedule:');
 CREATE INDEX wf_run_dead ON tenant.wf_run (id)
     WHERE state IN ('failed', 'dead') AND (discarded_at IS NULL OR discarded_at < finished_at);
