@@ -34,7 +34,7 @@ FORGET = """
 PATIENCE_SECONDS = 60.0
 """How long a task waits for a place, and then for a connection, unless its timeout is sooner."""
 
-COMMIT_SECONDS = 30.0
+COMMIT_SECONDS = 10.0
 ROLLBACK_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 
