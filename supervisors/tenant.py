@@ -89,8 +89,8 @@ class TenantSupervisor:
     async def _activate(self, stack: AsyncExitStack) -> Engine:
         access = await self._ground.prepare(self._tenant)
         lease = await stack.enter_async_context(self._lease())
-        owned, moment = await self._take_over(stack, access.engine)
-        database = await stack.enter_async_context(self._database(access.app, owned.fence))
+        owned, journal, moment = await self._take_over(stack, access.engine)
+        database = await stack.enter_async_context(self._database(access.app, journal.fence))
         engine = self._engine(owned, database, self._epoch)
         clock = AnchoredClock(moment, self._ground.clock)
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
@@ -99,15 +99,21 @@ class TenantSupervisor:
 
     async def _take_over(
         self, stack: AsyncExitStack, target: Target
-    ) -> tuple[OwnedConnection, datetime]:
+    ) -> tuple[OwnedConnection, Journal, datetime]:
         """Connect and raise the fence to our epoch; return the database's time as well."""
-        owned = await stack.enter_async_context(self._connection(target, self._epoch))
+        owned, journal = await self._connect(stack, target)
         try:
-            return owned, await owned.open()
+            return owned, journal, await owned.open()
         except LeaseLost:
             await self._overtake()
-        owned = await stack.enter_async_context(self._connection(target, self._epoch))
-        return owned, await owned.open()
+        owned, journal = await self._connect(stack, target)
+        return owned, journal, await owned.open()
+
+    async def _connect(
+        self, stack: AsyncExitStack, target: Target
+    ) -> tuple[OwnedConnection, Journal]:
+        journal = Journal(schema_of(self._tenant), epoch=self._epoch, node=self._ground.name)
+        return await stack.enter_async_context(self._connection(target, journal)), journal
 
     async def _overtake(self) -> None:
         """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
@@ -265,8 +271,7 @@ class TenantSupervisor:
         log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
     @asynccontextmanager
-    async def _connection(self, target: Target, epoch: int) -> AsyncIterator[OwnedConnection]:
-        journal = Journal(schema_of(self._tenant), epoch=epoch, node=self._ground.name)
+    async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
         served = list(self._ground.registry.workflows)
         owned = OwnedConnection(
             self._tenant,

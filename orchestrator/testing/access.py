@@ -1,4 +1,4 @@
-"""One attempt's way to the tenant's database: shut when the attempt is over."""
+"""One attempt's way to what a test gives as its database: shut when the attempt is over."""
 
 from __future__ import annotations
 

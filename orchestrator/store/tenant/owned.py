@@ -87,7 +87,6 @@ class OwnedConnection:
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
         self._lock = anyio.Lock()
-        self.fence = journal.fence
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
         self._closed = False

@@ -116,9 +116,10 @@ async def serve(orders: Orders) -> None:
     login = partial(
         connect.connect, Target.parse(orders.engine), application_name="test", settings=SESSION
     )
-    owned = OwnedConnection("acme", WatchedJournal(reached), WatchedClaims(reached), login)
+    journal = WatchedJournal(reached)
+    owned = OwnedConnection("acme", journal, WatchedClaims(reached), login)
     app = TenantDatabase(
-        Target.parse(orders.app), application_name="test", places=Places(2), fence=owned.fence
+        Target.parse(orders.app), application_name="test", places=Places(2), fence=journal.fence
     )
     none = ProcessPool(size=1, memory_bytes=None)
     mine = config(orders.fires_at)

@@ -250,7 +250,7 @@ class Stage:
             database.as_app("acme"),
             application_name="test",
             places=Places(1),
-            fence=Fence(SCHEMA, epoch=0),
+            fence=Fence(SCHEMA, epoch=0),  # nobody's: no task here asks for it
         )
         self._database = database
         self._asking = asyncio.Lock()

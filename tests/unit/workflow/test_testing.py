@@ -72,7 +72,8 @@ class Table:
         await self.fetch(query, *args)
 
     @asynccontextmanager
-    async def transaction(self, **_: str) -> AsyncIterator[Any]:
+    async def transaction(self, *, isolation: str = "read committed") -> AsyncIterator[Any]:
+        self.asked.append(isolation)
         yield self
 
 
@@ -350,7 +351,7 @@ async def test_the_database_is_what_the_test_gives() -> None:
     table = Table()
     done = await run_workflow(of_one(count), database=table)
     assert done.output == 1
-    assert table.asked[0] == "DELETE FROM flights"
+    assert table.asked[:2] == ["read committed", "DELETE FROM flights"]
 
     without = await run_workflow(of_one(count))
     assert without.error is not None
