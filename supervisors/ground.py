@@ -14,6 +14,7 @@ from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import ControlPool, Target
 from orchestrator.workflow.registry import Registry
+from supervisors.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Ground:
 
     node: UUID
     name: str
+    standing: Standing
     control: ControlPool
     prepare: Callable[[TenantId], Awaitable[Access]]
     registry: Registry

@@ -26,6 +26,7 @@ from orchestrator.engine.reply import Reply
 from orchestrator.engine.schedules import AskSchedule, ScheduleVerb
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.errors import (
+    DatabaseUnavailable,
     DeadlineExceeded,
     InsulaError,
     LeaseHeldElsewhere,
@@ -44,9 +45,10 @@ from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases
 from orchestrator.store.tenant.journal import Sent
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Record, Rest, Restart, decide
+from supervisors.fence import Fence
 from supervisors.ground import Ground
 from supervisors.guard import guard
-from supervisors.idle import victim
+from supervisors.history import History
 from supervisors.messages import (
     ChangeRun,
     ChangeSchedule,
@@ -57,7 +59,9 @@ from supervisors.messages import (
     Stop,
     Submit,
 )
+from supervisors.places import Places
 from supervisors.slot import AT_REST, Slot, SlotState
+from supervisors.standing import Outage
 from supervisors.tenant import TenantSupervisor
 from supervisors.wake import Waker
 
@@ -65,11 +69,11 @@ REPLY_SECONDS = 15.0
 """How long a caller waits for an answer before it is told that the outcome is unknown."""
 
 STARTS_AT_ONCE = 8
+HISTORY_SECONDS = 2.0
+"""How long the last notes of what became of tenants may take to be stored."""
+
 LET_GO_SECONDS = 10.0
 """How long connections and leases may take to be given back, after the time that runs have."""
-
-CROWD_SECONDS = 0.25
-"""How soon the full house is looked at again when nobody could be put to sleep."""
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -81,13 +85,17 @@ class RootSupervisor:
     def __init__(self, ground: Ground, supervision: SupervisionSection, *, max_awake: int) -> None:
         self._ground = ground
         self._supervision = supervision
-        self._max_awake = max_awake
         self._slots: dict[TenantId, Slot] = {}
         self._aliases: Mapping[str, TenantId] = {}
-        self._awake = 0
+        self._places = Places(
+            max_awake,
+            residency=supervision.min_residency.total_seconds(),
+            clock=ground.clock,
+        )
+        self.history = History(ground)
+        self._unserved: set[Slot] = set()
         self._moved = Pulse()
         self._starts = anyio.CapacityLimiter(STARTS_AT_ONCE)
-        self._waiting = 0
         self._sealed = False
         self._drain_seconds = supervision.drain_timeout.total_seconds()
         self._policy = Policy(
@@ -118,6 +126,8 @@ class RootSupervisor:
     def _new_slot(self, config: TenantConfig) -> Slot:
         slot = Slot(config, mailbox=self._supervision.mailbox)
         slot.sealed = self._sealed
+        slot.attendant = self._places
+        slot.note = self.history.note
         return slot
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
@@ -130,6 +140,10 @@ class RootSupervisor:
             self._suspend(slot)
         elif slot.state is SlotState.SUSPENDED:
             slot.state = SlotState.DORMANT
+            if slot.incarnation:
+                # What it left when it was stopped has waited long enough.
+                slot.poke()
+                self._wake(slot)
         elif slot.state is SlotState.QUARANTINED and config != before:
             slot.record = Record()
             self._start(slot)
@@ -224,6 +238,7 @@ class RootSupervisor:
     async def _ask(self, tenant: TenantId, message: Message, reply: Reply[T]) -> T:
         """Hand mail to the tenant's supervisor, waking it if need be, and return its answer."""
         slot = self.slot(tenant)
+        self._check_database(slot)
         slot.post(message)
         self._wake(slot)
         with anyio.move_on_after(REPLY_SECONDS):
@@ -233,6 +248,13 @@ class RootSupervisor:
             f"tenant {tenant!r} is {slot.state} and did not answer in {REPLY_SECONDS:g} s{because}",
             hint="the outcome is unknown: send it again with the same idempotency key",
         )
+
+    def _check_database(self, slot: Slot) -> None:
+        """Refuse at once what would have to wait for the database."""
+        outage = self._ground.standing.outage
+        if outage is not None and slot.state is not SlotState.RUNNING:
+            slot.check_open()
+            raise _database_away(outage)
 
     def wake(self, tenant: TenantId) -> bool:
         """Let the tenant look for work in its tables; True when it was awake already."""
@@ -249,6 +271,12 @@ class RootSupervisor:
         """The tenants that wait for somebody, not for work, or will look for it when they start."""
         states = (SlotState.DORMANT, SlotState.RUNNING)
         return [t for t, slot in self._slots.items() if slot.state not in states or slot.removed]
+
+    @property
+    def served(self) -> list[TenantId]:
+        """The tenants whose lease this node has, or is about to take or to give back."""
+        slots = self._slots.items()
+        return [t for t, slot in slots if slot.state not in AT_REST or slot.held is not None]
 
     def knows(self, tenant: TenantId) -> bool:
         """Return whether the tenant is declared."""
@@ -269,12 +297,16 @@ class RootSupervisor:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Serve until cancelled; tenants that a dead node left are woken first."""
+        fence = Fence(self._ground.standing, cut=self._cut_off, look=self._look_again)
         try:
-            async with anyio.create_task_group() as group:
-                self._group = group
-                await group.start(Waker(self, self._ground).run)
-                task_status.started()
-                await anyio.sleep_forever()
+            with fence.up():
+                async with anyio.create_task_group() as group:
+                    self._group = group
+                    group.start_soon(self._places.run)
+                    group.start_soon(self.history.run)
+                    await group.start(Waker(self, self._ground).run)
+                    task_status.started()
+                    await anyio.sleep_forever()
         finally:
             self._group = None
             for slot in self._slots.values():
@@ -301,26 +333,68 @@ class RootSupervisor:
             log.warning(
                 "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
             )
+        with anyio.move_on_after(HISTORY_SECONDS):
+            await self.history.flush()
 
     @property
     def _unsettled(self) -> list[TenantId]:
         return [t for t, s in self._slots.items() if s.state not in AT_REST or s.held is not None]
 
+    def _cut_off(self) -> None:
+        """End all incarnations where they stand: others may have their tenants."""
+        for slot in self._slots.values():
+            if slot.life is not None:
+                slot.life.cancel()
+
+    def _look_again(self) -> None:
+        for slot in self._unserved:
+            slot.look()
+
     async def _runner(self, slot: Slot) -> None:
         """Run one incarnation after the other until the tenant is at rest."""
         with bound_contextvars(tenant=slot.config.id):
             while True:
+                await self._until_it_can_serve(slot)
                 slot.incarnation += 1
                 slot.awake_since = math.inf
-                ended = await guard(lambda: self._incarnation(slot))
-                pause = self._after(slot, ended)
+                pause = self._after(slot, await self._life(slot))
                 self._moved.beat()
                 if pause is None:
                     await self._let_go(slot)
                     return
                 with anyio.move_on_after(pause):
                     await self._wanted(slot)
-                slot.state = SlotState.STARTING
+
+    async def _until_it_can_serve(self, slot: Slot) -> None:
+        """Wait out an outage, or the time in which the node may not serve.
+
+        The keeper probes the database for all tenants: none of them tries before it has answered.
+        """
+        standing = self._ground.standing
+        self._unserved.add(slot)
+        try:
+            while slot.stop_wanted is None and not (
+                standing.serves and standing.words != slot.doubted
+            ):
+                slot.doubted = standing.words if slot.doubted is None else slot.doubted
+                if standing.outage is not None:
+                    slot.last_error = standing.outage.error
+                    slot.refuse_mail(_database_away(standing.outage))
+                slot.state = SlotState.BACKOFF
+                await slot.attention()
+        finally:
+            self._unserved.discard(slot)
+        slot.doubted = None
+        slot.state = SlotState.STARTING
+
+    async def _life(self, slot: Slot) -> Ended:
+        with anyio.CancelScope() as slot.life:
+            ended = await guard(lambda: self._incarnation(slot))
+        fenced, slot.life = slot.life.cancel_called, None
+        if fenced:
+            error = "this node could not renew its row in time, so others may serve the tenant"
+            return Ended(failure=Failure.INFRASTRUCTURE, error=error)
+        return ended
 
     async def _let_go(self, slot: Slot) -> None:
         """Give back a lease that a bad end left behind: nobody here goes on where it stopped.
@@ -342,7 +416,7 @@ class RootSupervisor:
         self._moved.beat()
 
     async def _incarnation(self, slot: Slot) -> None:
-        if not await self._find_place(slot):
+        if not await self._places.take(slot):
             return
         try:
             supervisor = TenantSupervisor(
@@ -350,37 +424,8 @@ class RootSupervisor:
             )
             await supervisor.run()
         finally:
-            self._awake -= 1
+            self._places.leave(slot)
             self._moved.beat()
-
-    async def _find_place(self, slot: Slot) -> bool:
-        """Wait until one more tenant may be awake.
-
-        The least recently used idle one is put to sleep for it.
-        False when the tenant was asked to stop meanwhile.
-        """
-        self._waiting += 1
-        try:
-            while slot.stop_wanted is None and self._awake >= self._max_awake:
-                self._make_room()
-                with anyio.move_on_after(CROWD_SECONDS):
-                    await self._moved.wait()
-        finally:
-            self._waiting -= 1
-        if slot.stop_wanted is not None:
-            return False
-        self._awake += 1
-        return True
-
-    def _make_room(self) -> None:
-        """Ask for as many places as are waited for, and no more."""
-        slots = self._slots.values()
-        if sum(slot.stop_wanted is Stop.EVICT for slot in slots) >= self._waiting:
-            return
-        residency = self._supervision.min_residency.total_seconds()
-        evicted = victim(slots, now=self._ground.clock.monotonic(), residency=residency)
-        if evicted is not None:
-            evicted.ask_to_stop(Stop.EVICT)
 
     async def _wanted(self, slot: Slot) -> None:
         """Return when a resting supervisor is wanted to stop.
@@ -414,8 +459,11 @@ class RootSupervisor:
                     return 0.0
                 slot.state = SlotState.DORMANT
             case Restart(delay=delay):
-                slot.state = SlotState.BACKOFF
                 slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
+                slot.state = SlotState.BACKOFF
+                if ended.failure is Failure.INFRASTRUCTURE:
+                    slot.doubted = self._ground.standing.words
+                    self._ground.standing.doubt()
                 return delay
             case Quarantine(delay=delay):
                 self._quarantine(slot, delay)
@@ -438,8 +486,8 @@ class RootSupervisor:
             self._wake(slot)
 
     def _quarantine(self, slot: Slot, delay: float) -> None:
-        slot.state = SlotState.QUARANTINED
         slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
+        slot.state = SlotState.QUARANTINED
         log.error("tenant.quarantined", error=slot.last_error, probe_in=delay)
         error: InsulaError = TenantQuarantined(
             f"tenant {slot.config.id!r} is quarantined: {slot.last_error}",
@@ -459,3 +507,10 @@ class RootSupervisor:
 
 def _shutting_down() -> ShuttingDown:
     return ShuttingDown("the daemon is shutting down", retry_after=5.0)
+
+
+def _database_away(outage: Outage) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
+        hint="nothing was stored; try again when `insula status` says that it answers",
+    )

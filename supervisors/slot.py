@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -12,6 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import (
+    DatabaseUnavailable,
     InsulaError,
     ShuttingDown,
     TenantBusy,
@@ -43,6 +46,13 @@ class SlotState(StrEnum):
 AT_REST = frozenset({SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPENDED, SlotState.GONE})
 
 
+class Attendant(Protocol):
+    """Who wants to know which tenants work."""
+
+    def used(self, slot: Slot) -> None: ...
+    def idle(self, slot: Slot) -> None: ...
+
+
 class Slot:
     """One tenant's place.
 
@@ -54,7 +64,8 @@ class Slot:
         receive: MemoryObjectReceiveStream[Message]
         send, receive = anyio.create_memory_object_stream[Message](mailbox)
         self.config = config
-        self.state = SlotState.DORMANT if config.enabled else SlotState.SUSPENDED
+        self.note: Callable[[Slot], None] = lambda _: None
+        self.waits_for_place = False
         self.receive = receive
         self.record = Record()
         self.incarnation = 0
@@ -69,8 +80,23 @@ class Slot:
         self.retry_at: datetime | None = None
         self.awake_since = math.inf
         self.last_active = -math.inf
+        self.attendant: Attendant | None = None
+        self.life: anyio.CancelScope | None = None
+        self.doubted: int | None = None
+        self._state = SlotState.DORMANT if config.enabled else SlotState.SUSPENDED
         self._send = send
         self._attention = Pulse()
+
+    @property
+    def state(self) -> SlotState:
+        """Where the tenant stands; whoever sets it has set the reason and the time before."""
+        return self._state
+
+    @state.setter
+    def state(self, state: SlotState) -> None:
+        if state is not self._state:
+            self._state = state
+            self.note(self)
 
     def post(self, message: Message) -> None:
         """Put mail into the box, or raise why not.
@@ -105,6 +131,12 @@ class Slot:
                         "the next probe or a reload that touches the tenant tries again"
                     ),
                     retry_after=60.0,
+                )
+            case SlotState.BACKOFF if self.doubted is not None:
+                raise DatabaseUnavailable(
+                    f"tenant {self.config.id!r} can not be served now: {self.last_error}",
+                    hint="nothing was stored; `insula status` tells how the database is",
+                    retry_after=max(1.0, self.record.last_delay),
                 )
             case _:
                 if not self.config.enabled:
@@ -141,6 +173,17 @@ class Slot:
         """Tell the supervisor that work came from outside; many pokes are one."""
         self.poked = True
         self._attention.beat()
+
+    def use(self, now: float) -> None:
+        """Note that the tenant works at `now`, in monotonic seconds."""
+        self.last_active = now
+        if self.attendant is not None:
+            self.attendant.used(self)
+
+    def rest(self) -> None:
+        """Note that the tenant has nothing to do."""
+        if self.attendant is not None:
+            self.attendant.idle(self)
 
     def look(self) -> None:
         """Have the supervisor look around: something changed that it may wait for."""

@@ -19,7 +19,7 @@ import structlog
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DeadlineExceeded
+from orchestrator.model.errors import DeadlineExceeded, LeaseLost
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Target, connect
 from orchestrator.store.control import leases, tenants
@@ -68,6 +68,7 @@ class TenantSupervisor:
         self._jitter = 1 + TTL_JITTER * (2 * random.random() - 1)  # noqa: S311 - not a secret
         self._wake_at: datetime | None = None
         self._asked = False
+        self._epoch = 0
 
     async def run(self) -> None:
         """Live once: activate, serve until idle or stopped, let go."""
@@ -87,20 +88,44 @@ class TenantSupervisor:
     async def _activate(self, stack: AsyncExitStack) -> Engine:
         access = await self._ground.prepare(self._tenant)
         lease = await stack.enter_async_context(self._lease())
-        epoch = lease.epoch
-        owned = await stack.enter_async_context(self._connection(access.engine, epoch))
-        clock = AnchoredClock(await owned.open(), self._ground.clock)
+        owned, moment = await self._take_over(stack, access.engine)
         database = await stack.enter_async_context(self._database(access.app))
-        engine = self._engine(owned, database, epoch)
+        engine = self._engine(owned, database, self._epoch)
+        clock = AnchoredClock(moment, self._ground.clock)
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
-        log.info("tenant.awake", epoch=epoch, recovered=recovered)
+        log.info("tenant.awake", epoch=self._epoch, recovered=recovered)
         return engine
+
+    async def _take_over(
+        self, stack: AsyncExitStack, target: Target
+    ) -> tuple[OwnedConnection, datetime]:
+        """Connect and raise the fence to our epoch; return the database's time as well."""
+        owned = await stack.enter_async_context(self._connection(target, self._epoch))
+        try:
+            return owned, await owned.open()
+        except LeaseLost:
+            await self._overtake()
+        owned = await stack.enter_async_context(self._connection(target, self._epoch))
+        return owned, await owned.open()
+
+    async def _overtake(self) -> None:
+        """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
+        async with self._ground.control.acquire() as control:
+            epoch = await leases.overtake(control, self._tenant, self._ground.node, self._epoch)
+        if epoch is None:
+            raise LeaseLost(self._tenant, f"another owner has taken tenant {self._tenant!r}")
+        log.warning("tenant.fence_was_ahead", lease=self._epoch, raised_to=epoch)
+        self._note_epoch(epoch)
+
+    def _note_epoch(self, epoch: int) -> None:
+        self._epoch = self._slot.epoch = self._slot.held = epoch
 
     async def _live(self, engine: Engine) -> None:
         slot = self._slot
         slot.engine = engine
         slot.state = SlotState.RUNNING
-        slot.awake_since = slot.last_active = self._ground.clock.monotonic()
+        slot.awake_since = self._ground.clock.monotonic()
+        slot.use(slot.awake_since)
         slot.last_error = slot.retry_at = None
         try:
             async with anyio.create_task_group() as group:
@@ -130,6 +155,8 @@ class TenantSupervisor:
                 engine.poke()
             if self._may_rest(engine):
                 return
+            if not engine.busy:
+                slot.rest()
             # Nothing awaits between the looks above and this wait, so no mail or wish is missed.
             with anyio.move_on_after(self._patience(engine)):
                 await slot.attention()
@@ -139,13 +166,14 @@ class TenantSupervisor:
         if slot.stop_wanted is Stop.EVICT and (engine.busy or slot.has_mail):
             # Work came first; whoever wants the place looks for another tenant that is idle.
             slot.stop_wanted = None
+            slot.use(self._ground.clock.monotonic())
         return slot.stop_wanted is not None
 
     async def _watch(self, engine: Engine) -> None:
         """Note when the engine works, and when it has become quiet; the idle time begins then."""
         while True:
             await engine.changed.wait()
-            self._slot.last_active = self._ground.clock.monotonic()
+            self._slot.use(self._ground.clock.monotonic())
             if not engine.busy:
                 self._slot.look()
 
@@ -155,7 +183,7 @@ class TenantSupervisor:
                 message = self._slot.receive.receive_nowait()
             except anyio.WouldBlock:
                 return
-            self._slot.last_active = self._ground.clock.monotonic()
+            self._slot.use(self._ground.clock.monotonic())
             self._handle(engine, message)
 
     def _handle(self, engine: Engine, message: Message) -> None:
@@ -183,7 +211,7 @@ class TenantSupervisor:
         """Decide that nothing is left to do; no await follows until the state says so."""
         now = self._ground.clock.monotonic()
         if engine.busy:
-            self._slot.last_active = now
+            self._slot.use(now)
         due = engine.next_due
         soon = due is not None and due - engine.now <= timedelta(seconds=self._ttl)
         idle = now - self._slot.last_active >= self._ttl
@@ -216,8 +244,10 @@ class TenantSupervisor:
         Any other end is recovered from.
         """
         async with self._ground.control.acquire() as control:
-            lease = await leases.claim(control, self._tenant, self._ground.node)
-        epoch = self._slot.epoch = self._slot.held = lease.epoch
+            lease = await leases.claim(
+                control, self._tenant, self._ground.node, steady=self._ground.standing.steady
+            )
+        self._note_epoch(lease.epoch)
         yield lease
         with anyio.fail_after(RELEASE_SECONDS, shield=True):
             async with self._ground.control.acquire() as control:
@@ -225,13 +255,13 @@ class TenantSupervisor:
                     control,
                     self._tenant,
                     self._ground.node,
-                    epoch,
+                    self._epoch,
                     wake_at=self._wake_at,
                     reason="timer",
                 )
                 self._slot.held = None
                 await tenants.touch(control, [self._tenant])
-        log.info("tenant.dormant", epoch=epoch, wake_at=self._wake_at)
+        log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
     @asynccontextmanager
     async def _connection(self, target: Target, epoch: int) -> AsyncIterator[OwnedConnection]:

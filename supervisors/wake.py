@@ -13,7 +13,7 @@ import structlog
 
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.ids import TenantId
-from orchestrator.store.connect import DRIVER_ERRORS
+from orchestrator.store.connect import DRIVER_ERRORS, Connection
 from orchestrator.store.control import leases, wake
 from supervisors.decide import Failure, classify
 from supervisors.ground import Ground
@@ -32,6 +32,8 @@ class Wakeable(Protocol):
 
     @property
     def unwakeable(self) -> list[TenantId]: ...
+    @property
+    def served(self) -> list[TenantId]: ...
     def knows(self, tenant: TenantId) -> bool: ...
     def wake(self, tenant: TenantId) -> bool: ...
     def probe(self) -> None: ...
@@ -64,6 +66,7 @@ class Waker:
                 if classify(error) is Failure.CRASH:
                     raise
                 log.warning("wake.database_unavailable", error=str(error))
+                self._ground.standing.doubt()
                 pause = OUTAGE_SECONDS
             if turn == 0:
                 task_status.started()
@@ -73,9 +76,11 @@ class Waker:
     async def _look(self, *, orphans: bool) -> None:
         self._root.probe()
         async with self._ground.control.acquire() as control:
-            left = await leases.orphans(control, self._ground.node) if orphans else []
+            left = await self._orphans(control) if orphans else []
             asleep = [*self._root.unwakeable, *self._strangers]
-            due = await wake.due(control, self._ground.node, asleep=asleep)
+            due = await wake.due(
+                control, self._ground.node, asleep=asleep, steady=self._ground.standing.steady
+            )
             # Tenants that no file declares any more keep their rows, which must not fill the batch.
             known = self._root.knows
             self._strangers = {t for t in (*self._strangers, *due) if not known(t)}
@@ -83,7 +88,15 @@ class Waker:
                 self._root.wake(tenant)
             awake = [tenant for tenant in due if self._root.wake(tenant)]
             if awake:
-                await wake.consume(control, awake)
+                await wake.consume(control, self._ground.node, awake)
             # Told again: what was left between their look and the deletion has no row any more.
             for tenant in awake:
                 self._root.wake(tenant)
+
+    async def _orphans(self, control: Connection) -> list[TenantId]:
+        return await leases.orphans(
+            control,
+            self._ground.node,
+            steady=self._ground.standing.steady,
+            served=self._root.served,
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import operator
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from orchestrator.store import connect
 from orchestrator.store.connect import Target
-from tests.support.database import Database, drop_template, fresh_database, make_template
+from tests.support.database import Database, Databases
 from tests.support.server import reachable_directory, running_server
 
 _COMPARISONS: dict[str, Callable[[int, int], bool]] = {
@@ -33,12 +32,11 @@ def server() -> Iterator[Target]:
 
 
 @pytest.fixture(scope="session")
-def template(server: Target) -> Iterator[str]:
-    """Yield the name of a database with an up-to-date control schema."""
-    name = f"insula_template_{secrets.token_hex(3)}"
-    asyncio.run(make_template(server, name))
-    yield name
-    asyncio.run(drop_template(server, name))
+def databases(server: Target) -> Iterator[Databases]:
+    """Yield what lends each test its database."""
+    made = Databases(server)
+    yield made
+    asyncio.run(made.drop())
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +55,7 @@ def server_version(server: Target) -> int:
 
 @pytest.fixture
 async def database(
-    request: pytest.FixtureRequest, server: Target, template: str, server_version: int
+    request: pytest.FixtureRequest, databases: Databases, server_version: int
 ) -> AsyncIterator[Database]:
     """Yield a database with a control schema; @pytest.mark.pg(">=16") limits where it runs."""
     for mark in request.node.iter_markers("pg"):
@@ -65,8 +63,8 @@ async def database(
         assert wanted is not None, f"not a comparison: {mark.args[0]}"
         if not _COMPARISONS[wanted[1]](server_version, int(wanted[2])):
             pytest.skip(f"needs PostgreSQL {mark.args[0]}, this is {server_version}")
-    async with fresh_database(server, template) as fresh:
-        yield fresh
+    async with databases.lend() as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@
            ├── cancellations ──┤
            └── routes ─────────┘
 
+The workflow `monthly_release` has the report made and publishes it once somebody has approved it.
+
 Every tenant is an airline. Its carrier code is in its declaration, `metadata = { carrier = "UA" }`;
 its flights are in the table `flight` of its own schema, and `ctx.db` reaches nothing else.
 """
@@ -12,8 +14,9 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from anyio import to_thread
 
 from examples.flights.flight_file import columns, read_chunks
@@ -53,7 +56,19 @@ ORDER BY count(*) DESC, origin COLLATE "C", dest COLLATE "C"
 LIMIT 1
 """
 
+PUBLISH = """
+INSERT INTO release (month, flights, cancelled, mean_dep_delay, approved_by)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (month) DO UPDATE
+SET flights = excluded.flights, cancelled = excluded.cancelled,
+    mean_dep_delay = excluded.mean_dep_delay, approved_by = excluded.approved_by
+"""
+
+Month = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+"""A month as `2013-01`; a run with another form of it is refused when it is submitted."""
+
 report = Workflow("monthly_report", version="1")
+release = Workflow("monthly_release", version="1")
 
 
 # The database may be away for a moment, so try again. A bad file stays bad: BadFile is a Fail, and
@@ -114,6 +129,44 @@ def summary(ctx: Context) -> dict[str, Any]:
     for name, figure in figures.items():
         ctx.set(name, figure)
     return figures
+
+
+@release.task()
+async def prepare(ctx: Context, file: str) -> dict[str, Any]:
+    """Have the month reported by a run of its own, and wait for its figures."""
+    child = await ctx.start_child("monthly_report", {"file": file})
+    figures: dict[str, Any] = await ctx.wait(child)
+    return figures
+
+
+@release.task(after=[prepare])
+async def approval(ctx: Context) -> str:
+    """Wait for who approves; the run rests in the database meanwhile.
+
+    insula run signal UA RUN approved --data '{"by": "ann@united.example"}'
+    """
+    try:
+        answer = await ctx.wait_signal("approved", timeout="14d")
+    except TimeoutError as error:
+        raise Fail("nobody approved the figures within 14 days") from error
+    if not isinstance(answer, dict) or not isinstance(answer.get("by"), str):
+        raise Fail('the signal must say who approves: {"by": "ann@united.example"}')
+    by: str = answer["by"]
+    return by
+
+
+@release.task(after=[approval], retry=Retry(attempts=5, initial="1s", cap="30s"))
+async def publish(ctx: Context, month: Month) -> None:
+    """Store the figures as published; publishing a month again replaces them."""
+    figures = ctx.output(prepare)
+    row = (figures["flights"], figures["cancelled"], figures["mean_dep_delay"])
+    await ctx.db.execute(PUBLISH, month, *row, ctx.output(approval))
+
+
+@job("released")
+async def released(ctx: Context) -> list[dict[str, Any]]:
+    """Return what the tenant has published, the first month first."""
+    return [dict(row.items()) for row in await ctx.db.fetch("SELECT * FROM release ORDER BY month")]
 
 
 @job("stored_flights")

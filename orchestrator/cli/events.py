@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from orchestrator.cli import output
@@ -43,7 +42,7 @@ def events(
             output.document({"events": list(found)})
             return
         for event in found:
-            typer.echo(msgspec.json.encode(event) if door.json else _line(event))
+            typer.echo(output.compact(event) if door.json else _line(event))
 
 
 def _line(event: EventView) -> str:
@@ -57,4 +56,4 @@ def _detail(value: Any) -> str:
     if isinstance(value, dict) and {"type", "message"} <= value.keys():
         return output.line(f"{value['type']}: {value['message']}")
     plain = isinstance(value, str | int | float)
-    return output.line(value if plain else msgspec.json.encode(value).decode())
+    return output.line(value) if plain else output.compact(value)

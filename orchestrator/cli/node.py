@@ -62,7 +62,7 @@ def reload(door: Door, wait: Wait = False) -> int:
 
 
 def _status_fields(found: Status) -> list[tuple[str, object]]:
-    last = found.last_reload
+    last, outage = found.last_reload, found.database_outage
     return [
         ("node", f"{found.node} (process {found.pid}, version {found.version})"),
         ("incarnation", found.incarnation),
@@ -76,6 +76,8 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("awake at most", found.max_awake_tenants),
         ("tasks", f"{found.running_tasks} of {found.max_concurrent_tasks}"),
         ("database", f"{found.database} (PostgreSQL {found.database_version})"),
+        ("no answer since", outage and outage.since),
+        ("because", outage and outage.error),
         ("loop lag", f"{found.loop_lag_ms:.1f} ms"),
     ]
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.model.errors import ConfigError, InsulaError
+from orchestrator.model.errors import ConfigError, InsulaError, StartError
+from orchestrator.model.text import block, in_json, one_line
 
 _STYLES = {
     "succeeded": "green",
@@ -25,14 +26,21 @@ _STYLES = {
     "blocked": "yellow",
     "retrying": "yellow",
 }
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_IN_LINE = {ord("\n"): " ", ord("\t"): " "}
-_IN_BLOCK = {ord("\n"): "\n", ord("\t"): "\t"}
 
 
 def document(value: Any) -> None:
     """Print one JSON document."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
+    typer.echo(pretty(value))
+
+
+def pretty(value: Any) -> str:
+    """Return JSON over several lines."""
+    return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+
+
+def compact(value: Any) -> str:
+    """Return JSON on one line."""
+    return in_json(msgspec.json.encode(value, enc_hook=str).decode())
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -65,14 +73,20 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
 
 def say(text: str) -> None:
     """Tell people something, on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(block(text), err=True)
 
 
 def complain(error: InsulaError) -> None:
     """Print an error of ours on stderr: a line for each of its problems, and the hint."""
     problems = error.data.get("problems") if isinstance(error, ConfigError) else None
+    details: list[str] = []
+    if isinstance(error, StartError):  # the log of a server that did not start goes on below
+        sentence, *details = str(error).split("\n")
+        problems = [sentence]
     for sentence in problems or [str(error)]:
         say(_error_line(error.code, sentence))
+    for each in details:
+        say(f"  {line(each)}")
     if error.hint:
         say(f"hint: {line(error.hint)}")
 
@@ -80,7 +94,8 @@ def complain(error: InsulaError) -> None:
 def error(code: str, sentence: str, *, hint: str) -> None:
     """Print an error that only the command line has."""
     say(_error_line(code, sentence))
-    say(f"hint: {line(hint)}")
+    if hint:
+        say(f"hint: {line(hint)}")
 
 
 def line(value: object) -> str:
@@ -100,12 +115,7 @@ def line(value: object) -> str:
             text = ", ".join(f"{key} {line(item)}" for key, item in value.items())
         case _:
             text = str(value)
-    return text.translate(_CONTROL | _IN_LINE)
-
-
-def block(text: str) -> str:
-    """Return text of several lines; other control characters are spelled, not obeyed."""
-    return text.translate(_CONTROL | _IN_BLOCK)
+    return one_line(text)
 
 
 def _error_line(code: str, sentence: str) -> str:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from orchestrator.cli import output, values
@@ -18,6 +17,7 @@ from orchestrator.cli.tenants import TenantArgument
 from orchestrator.client.sync import SyncRunHandle
 from orchestrator.model.api import Failure, RunPage, RunSummary, RunView, TaskView
 from orchestrator.model.states import RunState
+from orchestrator.model.text import block
 
 PAGE = 1000
 TRACEBACK_LINES = 30
@@ -146,7 +146,7 @@ def print_run(door: Door, view: RunView) -> None:
         output.table(headings, [_task_row(task) for task in view.tasks])
     for name, value in (("input", view.input), ("output", view.output), ("context", view.context)):
         if value not in (None, {}):
-            typer.echo(f"\n{name}\n{_json(value)}")
+            typer.echo(f"\n{name}\n{output.pretty(value)}")
     if view.error is not None:
         typer.echo(f"\nerror\n{_traceback(view.error)}")
 
@@ -175,7 +175,7 @@ def _print_result(door: Door, tenant: str, view: RunView) -> int:
     if door.json:
         output.document(view)
     else:
-        typer.echo(_json({"output": view.output, "context": view.context}))
+        typer.echo(output.pretty({"output": view.output, "context": view.context}))
     took = _took(view.created_at, view.finished_at)
     if view.state is RunState.SUCCEEDED:
         output.say(f"succeeded in {output.line(took)}")
@@ -222,12 +222,8 @@ def _took(start: datetime | None, end: datetime | None) -> timedelta | None:
     return end - start if start and end else None
 
 
-def _json(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-
-
 def _traceback(error: Failure) -> str:
-    lines = output.block(error.traceback or f"{error.type}: {error.message}").rstrip().split("\n")
+    lines = block(error.traceback or f"{error.type}: {error.message}").rstrip().split("\n")
     if len(lines) > TRACEBACK_LINES:
         # The end tells what happened; the beginning, who called.
         left_out = len(lines) - TRACEBACK_LINES

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
+import sys
 from pathlib import Path
 
 import typer
@@ -11,10 +14,9 @@ import typer
 from orchestrator.cli import output
 from orchestrator.cli.connect import AsJson, Config
 from orchestrator.cli.exit import CONFIGURATION, DONE
-from orchestrator.model.errors import ConfigError, DefinitionError
-from orchestrator.settings.load import Snapshot, find_config, load
-from orchestrator.workflow import registry
-from orchestrator.workflow.scheduled import unfit
+from orchestrator.model.errors import ConfigError
+from orchestrator.settings.load import Snapshot, find_config, read
+from orchestrator.workflow import named
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +30,8 @@ def serve(config: Config = None) -> int:
 
     Example: insula serve --config insula.toml
     """
+    # A SIGHUP would end the process until the daemon listens, and to load it takes a while.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     # Only here: the other commands talk to a daemon and need neither web server nor database.
     daemon = importlib.import_module("orchestrator.daemon.main")
     code: int = daemon.serve(config)
@@ -39,14 +43,14 @@ def check(config: Config = None, as_json: AsJson = False) -> int:
 
     Example: insula check --config insula.toml
     """
-    snapshot: Snapshot | None = None
-    problems: list[str] = []
-    workflows: list[str] = []
-    try:
-        snapshot = load(find_config(config, Path.cwd()), os.environ)
-        workflows = _workflows(snapshot, problems)
-    except ConfigError as error:
-        problems = error.problems
+    reading = read(find_config(config, Path.cwd()), os.environ)
+    with contextlib.redirect_stdout(sys.stderr):  # a module that prints must not spoil the JSON
+        served, broken = named.load_each(reading.modules)
+    problems = reading.problems + [str(error) for error in broken]
+    if served is not None:
+        problems += named.unfit(reading.workflows, served)
+    workflows = sorted(served.latest) if served is not None else []
+    snapshot = reading.snapshot
     if as_json:
         output.document(
             {
@@ -58,30 +62,12 @@ def check(config: Config = None, as_json: AsJson = False) -> int:
             }
         )
     if problems:
-        output.complain(ConfigError(problems))
+        hint = next((error.hint for error in broken if error.hint), "")
+        output.complain(ConfigError(problems, hint=hint))
         return CONFIGURATION
     if snapshot and not as_json:
         output.say(_summary(snapshot, workflows))
     return DONE
-
-
-def _workflows(snapshot: Snapshot, problems: list[str]) -> list[str]:
-    modules = snapshot.settings.workflows.modules
-    for module in modules:
-        # One by one, so that a broken module does not hide what is wrong with the next.
-        try:
-            registry.load([module])
-        except DefinitionError as error:
-            problems.append(str(error))
-    if problems:
-        return []
-    try:
-        served = registry.load(modules)
-    except DefinitionError as error:
-        problems.append(str(error))
-        return []
-    problems.extend(unfit(snapshot.scheduled, served))
-    return sorted(served.latest)
 
 
 def _summary(snapshot: Snapshot, workflows: list[str]) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 from tenacity import (
     RetryCallState,
     retry_base,
@@ -18,7 +17,8 @@ from tenacity import (
     wait_random,
 )
 
-from orchestrator.client.calls import Call
+from orchestrator.client.calls import Call, header_value
+from orchestrator.client.content import encode
 from orchestrator.model.errors import (
     DaemonUnreachable,
     DeadlineExceeded,
@@ -90,7 +90,7 @@ class Options:
     @classmethod
     def read(cls, url: str, token: str | None, timeout: float, retries: int) -> Options:
         """Return the options of a client, with its token as the header that carries it."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {header_value('the token', token)}"} if token else {}
         return cls(Address.parse(url), timeout, retries, headers)
 
 
@@ -100,7 +100,7 @@ def request(call: Call[Any], *, timeout: float) -> dict[str, Any]:
         "method": call.method,
         "url": call.path,
         "params": dict(call.query),
-        "content": None if call.body is None else msgspec.json.encode(call.body),
+        "content": None if call.body is None else encode(call.body),
         # Also without a body: the server takes a POST from nobody who does not say that it is JSON.
         "headers": {
             **call.headers,

@@ -29,12 +29,15 @@ from orchestrator.model.api import (
     SetPause,
     Started,
     StartRun,
+    StartRuns,
     Status,
     TenantList,
     TenantView,
+    TenantWhy,
 )
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.states import RunState
+from orchestrator.model.text import line_problem
 
 T = TypeVar("T")
 
@@ -123,6 +126,11 @@ def show_tenant(tenant: str) -> Call[TenantView]:
     return Call("GET", _path(tenant), TenantView, repeatable=True)
 
 
+def why_tenant(tenant: str) -> Call[TenantWhy]:
+    """Ask why a tenant runs or does not."""
+    return Call("GET", _path(tenant, "why"), TenantWhy, repeatable=True)
+
+
 def provision(tenant: str) -> Call[TenantView]:
     """Have the tenant's schema and roles made now."""
     return Call("POST", _path(tenant, "provision"), TenantView, repeatable=True)
@@ -139,7 +147,7 @@ def start_many(tenant: str, runs: list[StartRun]) -> Call[dict[str, list[Started
         "POST",
         _path(tenant, "runs"),
         dict[str, list[Started]],
-        body={"runs": runs},
+        body=StartRuns(runs=runs),
         repeatable=all(run.key is not None for run in runs),
     )
 
@@ -202,7 +210,7 @@ def send_signal(
         _path(tenant, "runs", str(run), "signals", name),
         dict[str, str],
         body=payload,
-        headers={} if key is None else {"Idempotency-Key": key},
+        headers={} if key is None else {"Idempotency-Key": header_value("the key", key)},
         repeatable=key is not None,
     )
 
@@ -283,6 +291,13 @@ def run_id(id: UUID | str) -> UUID:
         raise InvalidRequest(f"{id!r} is not a run id", hint="a run id is a UUID") from None
 
 
+def header_value(what: str, text: str) -> str:
+    """Return `text` if a header can carry it; InvalidRequest, without the text, when not."""
+    if not text or not text.isascii() or not text.isprintable():
+        raise InvalidRequest(f"{what} is not printable ASCII text", hint="nothing was sent")
+    return text
+
+
 def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     """Return the error of a wait that is over before its run."""
     return DeadlineExceeded(
@@ -304,4 +319,9 @@ def refusal(status: int, content: bytes) -> InsulaError:
 
 
 def _path(tenant: str, *rest: str) -> str:
-    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in (tenant, *rest))])
+    parts = (tenant, *rest)
+    for part in parts:
+        # No escape helps against these: whoever reads the path drops them, and so would the client.
+        if part in {"", ".", ".."} or "/" in part or line_problem(part):
+            raise InvalidRequest(f"{part!r} can not be an id or name", hint="nothing was sent")
+    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in parts)])

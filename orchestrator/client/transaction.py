@@ -9,16 +9,14 @@ Neither driver is imported: a connection is known by what it can do.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypedDict, Unpack
 from uuid import UUID
 
-import msgspec
-
+from orchestrator.client.content import to_json
 from orchestrator.model.errors import InsulaError, InvalidInput, revive
+from orchestrator.model.text import line_problem
 
 _SUBMIT = (
     "SELECT insula.submit("
@@ -38,10 +36,6 @@ _CODES = {
     "IN503": "tenant_starting",
 }
 """The errors of `insula.submit`, and ours."""
-
-
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""A NUL character in JSON, and not a backslash followed by the letters."""
 
 
 class Asyncpg(Protocol):
@@ -141,9 +135,9 @@ def _arguments(
     texts = [("tenant", tenant), ("workflow", workflow), ("key", key), ("queue", queue)]
     texts += [("version", version), *(("tags", tag) for tag in tags)]
     problems = [
-        f"$.{name}: is not text that PostgreSQL can hold"
+        f"$.{name}: {problem}"
         for name, text in texts
-        if text is not None and not _storable(text)
+        if text is not None and (problem := _text_problem(text))
     ]
     if not isinstance(priority, int) or not 0 <= priority <= 9:
         problems.append(f"$.priority: is from 0 to 9, got {priority!r}")
@@ -158,24 +152,15 @@ def _arguments(
 
 
 def _encoded(input: Mapping[str, Any], problems: list[str]) -> str:
-    """Return the input as JSON. msgspec alone would turn NaN into null."""
     try:
-        plain = msgspec.to_builtins(input, str_keys=True)
-        encoded = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        encoded.encode()
-    except (TypeError, ValueError, RecursionError) as error:
+        return to_json(input)
+    except ValueError as error:
         problems.append(f"$.input: {error}")
         return ""
-    if _NUL.search(encoded):
-        problems.append("$.input: has a NUL character")
-    return encoded
 
 
-def _storable(text: object) -> bool:
-    try:
-        return isinstance(text, str) and b"\0" not in text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
+def _text_problem(text: object) -> str:
+    return line_problem(text) if isinstance(text, str) else "is text"
 
 
 def _translated(error: Exception, tenant: str) -> InsulaError | None:

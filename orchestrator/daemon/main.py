@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import anyio
@@ -22,22 +21,24 @@ from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
 from orchestrator.http.serve import serve as serve_http
 from orchestrator.http.services import Services
-from orchestrator.model.api import Status
+from orchestrator.model.api import DatabaseOutage, Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
+from orchestrator.model.version import version
 from orchestrator.observability import stacks
 from orchestrator.observability.logging import set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
+from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
-from orchestrator.workflow.scheduled import unfit
 from supervisors.guard import telling
 
 DONE = 0
@@ -52,13 +53,14 @@ def serve(config: Path | None) -> int:
     Raises ConfigError, DefinitionError, StartError, DatabaseUnavailable or DatabaseRefused when it
     can not start.
     """
+    hangups = signals.Hangups()
     snapshot = load(config, os.environ)
     set_up(snapshot.settings.log.level, snapshot.settings.log.format)
     notifier = Notifier()
     registry = workflows.load(snapshot.settings.workflows.modules)
-    warn_of_schedules(snapshot, registry)
+    warn_of_workflows(snapshot, registry)
     with StateLock(snapshot.state_dir), _sockets(snapshot) as sockets:
-        daemon = Daemon(snapshot, registry, sockets, config, notifier)
+        daemon = Daemon(snapshot, registry, sockets, config, notifier, hangups)
         code = _run(daemon)
     _leave_threads_behind(code)
     return code
@@ -71,7 +73,8 @@ def _run(daemon: Daemon) -> int:
     except (Exception, BaseExceptionGroup) as error:
         cause = telling(error)
         expected = isinstance(cause, InsulaError)
-        log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
+        if daemon.ready or not expected:  # what kept it from starting is said by who raised it
+            log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
         if expected:
             raise cause from None
         return FAILED
@@ -91,10 +94,10 @@ def _leave_threads_behind(code: int) -> None:
         os._exit(code)
 
 
-def warn_of_schedules(snapshot: Snapshot, registry: Registry) -> None:
-    """Log the schedules whose runs will be refused; another node may serve their workflows."""
-    for problem in unfit(snapshot.scheduled, registry):
-        log.warning("config.schedule_unfit", problem=problem)
+def warn_of_workflows(snapshot: Snapshot, registry: Registry) -> None:
+    """Log what tenants name and this node can not run; another node may serve it."""
+    for problem in unfit(snapshot.workflows, registry):
+        log.warning("config.workflow_unfit", problem=problem)
 
 
 class Daemon:
@@ -107,8 +110,10 @@ class Daemon:
         sockets: list[socket.socket],
         config: Path | None,
         notifier: Notifier,
+        hangups: Hangups,
     ) -> None:
         self._snapshot = snapshot
+        self._hangups = hangups
         self._registry = registry
         self._sockets = sockets
         self._config = config
@@ -119,6 +124,7 @@ class Daemon:
         self._drain_wanted = anyio.Event()
         self._starting: anyio.CancelScope | None = None
         self._serving: anyio.CancelScope | None = None
+        self.ready = False
         self._parts: Parts
         self._reloader: Reloader
 
@@ -139,10 +145,15 @@ class Daemon:
             self._serving = group.cancel_scope
             group.start_soon(self._watch.run)
             group.start_soon(parts.keeper.watch)
+            if parts.embedded is not None:
+                group.start_soon(parts.embedded.watch)
             await group.start(parts.root.run)
             await group.start(serve_http, build_app(self._services()), self._sockets)
             group.start_soon(self._reloader.run)
             self._say_ready()
+            if self._hangups.count:
+                # The files may have changed after they were read.
+                self._reloader.ask()
             await self._drain_wanted.wait()
             await self._drain()
             group.cancel_scope.cancel()
@@ -161,8 +172,10 @@ class Daemon:
         )
 
     def _ask_to_reload(self) -> None:
-        # What is being read now is as new as it gets, and a drain is no time to start anything.
-        if self._serving is not None and not self._draining:
+        # A drain is no time to start anything.
+        if self._serving is None:
+            self._hangups.count += 1
+        elif not self._draining:
             self._reloader.ask()
 
     def _ask_to_drain(self) -> None:
@@ -186,6 +199,7 @@ class Daemon:
         await self._parts.root.drain()
 
     def _say_ready(self) -> None:
+        self.ready = True
         tenants = len(self._parts.root.slots)
         log.info(
             "daemon.ready",
@@ -200,7 +214,7 @@ class Daemon:
 
     def _read(self) -> Snapshot:
         snapshot = load(self._config, os.environ)
-        warn_of_schedules(snapshot, self._registry)
+        warn_of_workflows(snapshot, self._registry)
         return snapshot
 
     def _dump(self) -> None:
@@ -221,7 +235,10 @@ class Daemon:
             root=parts.root,
             control=parts.control,
             registry=parts.registry,
+            node=self._snapshot.settings.node.name,
             role_prefix=self._snapshot.settings.database.role_prefix,
+            standing=parts.keeper.standing,
+            remembered=parts.tenants.remembered,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
@@ -235,13 +252,15 @@ class Daemon:
 
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
+        away = parts.keeper.standing.outage
+        outage = DatabaseOutage(since=away.since, error=away.error) if away else None
         states: dict[str, int] = {}
         for slot in parts.root.slots.values():
             states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
-            version=_version(),
+            version=version(),
             pid=os.getpid(),
             started_at=self._started_at,
             generation=self._reloader.generation,
@@ -254,16 +273,10 @@ class Daemon:
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,
+            database_outage=outage,
             loop_lag_ms=self._watch.lag_ms,
             last_reload=self._reloader.last,
         )
-
-
-def _version() -> str:
-    try:
-        return version("insula")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 @contextmanager

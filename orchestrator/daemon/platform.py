@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import anyio
 import msgspec
+import structlog
 
+from orchestrator.daemon.why import explain
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -23,20 +26,30 @@ from orchestrator.model.api import (
     StartRun,
     TenantSummary,
     TenantView,
+    TenantWhy,
+    Transition,
 )
-from orchestrator.model.errors import QuotaExceeded, RunNotFound
+from orchestrator.model.errors import QuotaExceeded, RunConflict, RunNotFound, Unavailable
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection, ControlPool
 from orchestrator.store.control import tenants as registry_rows
+from orchestrator.store.control import transitions
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot
+from supervisors.standing import Standing
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 2.0
+"""How long the database may take to say what a tenant's row holds, before memory has to do."""
 
 EVENT_ROWS = 500
 """Rows of a journal in one answer; a row holds what one flush wrote of the run."""
@@ -52,7 +65,10 @@ class TenantPlatform:
     root: RootSupervisor
     control: ControlPool
     registry: Registry
+    node: str
     role_prefix: str
+    standing: Standing
+    remembered: Callable[[TenantId], TenantRow | None]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Callable[[TenantId], Awaitable[object]]
 
@@ -91,7 +107,14 @@ class TenantPlatform:
         allowed = self.root.slot(tenant).config.limits.max_payload_bytes
         if allowed is not None and len(text) > allowed:
             raise QuotaExceeded(tenant, limit="max_payload_bytes", allowed=allowed)
-        await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
+        try:
+            await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
+        except RunConflict as error:
+            # One statement looks for the runs that can take a signal; why one can not is read here.
+            async with self.control.acquire() as connection:
+                if not await stored_runs.exists(connection, schema_of(tenant), run):
+                    raise _no_run(tenant, run) from error
+            raise RunConflict(f"run {run} has finished, so it takes no signal") from error
 
     async def change_run(
         self, tenant: TenantId, run: UUID, verb: Verb, *, reason: str = ""
@@ -135,9 +158,40 @@ class TenantPlatform:
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
-        async with self.control.acquire() as connection:
-            row = await registry_rows.fetch(connection, tenant)
-        return self._view(slot, row)
+        return self._view(slot, await self._row(tenant))
+
+    async def _row(self, tenant: TenantId) -> TenantRow | None:
+        """Return the tenant's row; what is remembered of it when the database does not answer."""
+        row = self.remembered(tenant)
+        if self.standing.outage is not None:
+            return row
+        try:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                async with self.control.acquire() as connection:
+                    row = await registry_rows.fetch(connection, tenant)
+        except Unavailable as error:
+            log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
+        return row
+
+    async def why(self, tenant: TenantId) -> TenantWhy:
+        """Return why a tenant runs or does not; what this node knows when the database is away."""
+        slot = self.root.slot(tenant)
+        outage = self.standing.outage
+        outlook, stored = Outlook(), list[transitions.Stored]()
+        if outage is None:
+            await self.root.history.flush()
+            async with self.control.acquire() as connection:
+                outlook = await transitions.outlook(connection, tenant)
+                stored = await transitions.recent(connection, tenant)
+        because, next_at = explain(slot, outlook, node=self.node, outage=outage)
+        return TenantWhy(
+            tenant=tenant,
+            state="removing" if slot.removed else str(slot.state),
+            because=because,
+            next_at=next_at,
+            served_by=outlook.served_by,
+            transitions=[Transition(**msgspec.structs.asdict(each)) for each in stored],
+        )
 
     async def create_tenant(self, request: CreateTenant) -> TenantView:
         """Register a tenant; TenantExists when its id or an alias is taken."""
@@ -148,21 +202,26 @@ class TenantPlatform:
         await self.prepare(self.root.slot(tenant).config.id)
         return await self.read_tenant(tenant)
 
-    def _view(self, slot: Slot, row: TenantRow) -> TenantView:
+    def _view(self, slot: Slot, row: TenantRow | None) -> TenantView:
         summary = summary_of(slot)
-        return TenantView(
+        view = TenantView(
             **{name: getattr(summary, name) for name in TenantSummary.__struct_fields__},
-            schema=row.schema_name,
-            engine_role=engine_role(row.id, prefix=self.role_prefix),
-            app_role=app_role(row.id, prefix=self.role_prefix),
+            schema=schema_of(slot.config.id),
+            engine_role=engine_role(slot.config.id, prefix=self.role_prefix),
+            app_role=app_role(slot.config.id, prefix=self.role_prefix),
             epoch=slot.epoch,
+            retry_at=slot.retry_at,
+            last_error=slot.last_error,
+            declaration=msgspec.to_builtins(slot.config, enc_hook=enc_hook),
+        )
+        if row is None:
+            return view
+        return msgspec.structs.replace(
+            view,
             engine_version=row.engine_version,
             app_version=row.app_version,
             provisioned_at=row.provisioned_at,
             last_active_at=row.last_active_at,
-            retry_at=slot.retry_at,
-            last_error=slot.last_error,
-            declaration=msgspec.to_builtins(slot.config, enc_hook=enc_hook),
         )
 
 

@@ -13,6 +13,7 @@ from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.load import Snapshot
+from orchestrator.store.connect import DRIVER_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +60,10 @@ class Reloader:
                 report = await self._reload()
             except ConfigError as error:
                 report = self._refused(error.problems)
-            except InsulaError as error:
-                report = self._refused([str(error)])
+            except (InsulaError, *DRIVER_ERRORS) as error:
+                # A file that can not be read and a statement that was cancelled count, too:
+                # nothing of a reload that did not get through is in force.
+                report = self._refused([str(error) or type(error).__name__])
             self.last = report
             word = "reloaded" if report.applied else "reload REFUSED, still serving"
             self._notifier.ready(f"{word} generation {self.generation}")

@@ -7,11 +7,26 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from types import FrameType
 
 import anyio
 import structlog
 
 log = structlog.get_logger(__name__)
+
+
+class Hangups:
+    """Counts the SIGHUPs that come before `obey` listens: each would end the process.
+
+    A function and not SIG_IGN, which the programs that we start would inherit.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        signal.signal(signal.SIGHUP, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
 
 
 async def obey(

@@ -13,7 +13,7 @@ from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest, TenantExists
-from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -45,6 +45,7 @@ class Tenants:
     root: RootSupervisor | None = None
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
     since: SinceWhen = field(default_factory=dict)
+    _rows: dict[TenantId, TenantRow] = field(default_factory=dict)
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
@@ -62,21 +63,24 @@ class Tenants:
         ]
         async with self._lock:
             async with self.control.acquire() as connection:
-                registered = self._registered(snapshot, await rows.fetch_all(connection))
+                stored = await rows.fetch_all(connection)
+                registered = self._registered(snapshot, stored)
                 configs = [*snapshot.tenants.values(), *registered.values()]
                 before = [*self.snapshot.tenants, *self.registered]
                 async with connection.transaction():
                     await rows.declare(connection, declared)
                     self.since = await timetable.note(connection, configs, before)
+            self._rows = {row.id: row for row in stored}
             self.snapshot = snapshot
             self.registered = registered
             self._declare()
 
     async def register(self, request: CreateTenant) -> TenantId:
         """Add a tenant at run time; TenantExists when its id or an alias is taken."""
-        tenant = parse_tenant_id(request.id, role_prefix=self.spec.role_prefix)
-        declaration = declare(request)
         async with self._lock:
+            tenant, declaration = declare(
+                request, self.snapshot.settings.tiers, role_prefix=self.spec.role_prefix
+            )
             config = _config(self.snapshot, tenant, declaration)
             self._refuse_taken(config)
             async with self.control.acquire() as connection, connection.transaction():
@@ -105,8 +109,13 @@ class Tenants:
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
                 row = await ensure_provisioned(connection, connection, tenant, self.spec)
+        self._rows[tenant] = row
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
+
+    def remembered(self, tenant: TenantId) -> TenantRow | None:
+        """Return the tenant's row as it was last seen; None when it is newer than that."""
+        return self._rows.get(tenant)
 
     def _declare(self) -> None:
         if self.root is not None:

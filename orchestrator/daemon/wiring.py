@@ -42,6 +42,7 @@ class Parts:
     root: RootSupervisor
     slots: NodeSlots
     keeper: NodeKeeper
+    embedded: EmbeddedPostgres | None
 
 
 @asynccontextmanager
@@ -54,7 +55,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
     key = InstallationKey.load_or_create(snapshot.state_dir)
     app_migrations = read_migrations(snapshot.migrations_path) if snapshot.migrations_path else ()
     async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(_database(snapshot))
+        target, embedded = await stack.enter_async_context(_database(snapshot))
         timeout = settings.database.connect_timeout.total_seconds()
         installation, version = await _prepare(target, timeout)
         spec = ProvisionSpec(
@@ -75,6 +76,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
         ground = Ground(
             node=node,
             name=settings.node.name,
+            standing=keeper.standing,
             control=control,
             prepare=tenants.prepare,
             registry=registry,
@@ -89,7 +91,9 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
         )
         tenants.root = root
         await tenants.publish(snapshot)
-        yield Parts(node, target, version, control, registry, tenants, root, slots, keeper)
+        yield Parts(
+            node, target, version, control, registry, tenants, root, slots, keeper, embedded
+        )
 
 
 def _processes(snapshot: Snapshot) -> ProcessPool:
@@ -99,19 +103,22 @@ def _processes(snapshot: Snapshot) -> ProcessPool:
         size=settings.node.max_worker_processes,
         memory_bytes=settings.node.worker_memory,
         log=settings.log,
+        withheld=snapshot.secret_variables,
     )
 
 
 @asynccontextmanager
-async def _database(snapshot: Snapshot) -> AsyncIterator[Target]:
+async def _database(
+    snapshot: Snapshot,
+) -> AsyncIterator[tuple[Target, EmbeddedPostgres | None]]:
     """Yield the configured server, or our own for as long as the body runs."""
     if snapshot.database_url is not None:
-        yield Target.parse(snapshot.database_url)
+        yield Target.parse(snapshot.database_url), None
         return
     awake = snapshot.settings.node.max_awake_tenants
     async with EmbeddedPostgres(snapshot.state_dir, tuning=Tuning.for_tenants(awake)) as server:
         log.info("postgresql.started", state_dir=str(snapshot.state_dir), pid=server.pid)
-        yield Target.parse(server.url)
+        yield Target.parse(server.url), server
 
 
 async def _prepare(target: Target, seconds: float) -> tuple[UUID, str]:

@@ -87,7 +87,7 @@ class Durable:
 
     async def step(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         """Call once; remember what it returned."""
-        place, known = self._place("step", name)
+        place, known = await self._place("step", name)
         if known is not None:
             return msgspec.json.decode(known.value)
         with self._work():
@@ -98,7 +98,7 @@ class Durable:
 
     async def sleep(self, span: timedelta) -> None:
         """Return when the time has passed; park while that is long."""
-        (branch, number), known = self._place("sleep", "")
+        (branch, number), known = await self._place("sleep", "")
         due_at = known.due_at if known is not None else None
         if due_at is None:
             due_at = self._port.now + span
@@ -111,7 +111,7 @@ class Durable:
 
     async def wait_signal(self, name: str, timeout: timedelta | None) -> Any:  # noqa: ASYNC109 - durable
         """Return the payload of the next signal of that name; park until it comes."""
-        (branch, number), known = self._place("signal", name)
+        (branch, number), known = await self._place("signal", name)
         if known is not None and known.done:
             return self._payload(known, name)
         for signal in self._execution.inbox:
@@ -133,7 +133,7 @@ class Durable:
 
     async def start_child(self, request: ChildRequest) -> Child:
         """Start a run in the same commit as the entry that says so."""
-        (branch, number), known = self._place("child", request.workflow)
+        (branch, number), known = await self._place("child", request.workflow)
         if known is not None and known.child is not None:
             return Child(known.child, request.workflow)
         row = self._port.child_row(request, self._execution)
@@ -147,7 +147,7 @@ class Durable:
 
     async def wait(self, child: Child) -> Any:
         """Return a child's output; park until it has ended."""
-        (branch, number), known = self._place("wait", str(child.id))
+        (branch, number), known = await self._place("wait", str(child.id))
         if known is not None and known.done:
             return self._result(known.value, known.error, child)
         end = self._execution.ended.get(child.id)
@@ -169,7 +169,7 @@ class Durable:
         self, name: str, function: Callable[[Any], Any], items: Sequence[Any], concurrency: int
     ) -> list[Any]:
         """Call once for each item, a bounded number at a time; remember each result."""
-        (branch, number), known = self._place("map", name)
+        (branch, number), known = await self._place("map", name)
         done = dict(known.items) if known is not None else {}
         waiting = iter([index for index in range(len(items)) if index not in done])
         unstored = anyio.Semaphore(UNSTORED_ITEMS)
@@ -230,7 +230,7 @@ class Durable:
 
     # -- inside ------------------------------------------------------------------------
 
-    def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
+    async def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
         """Return where this call stands and what the journal holds there."""
         self._check_open()
         problem = text_problem(name)
@@ -252,6 +252,9 @@ class Durable:
                 f"made the durable call {kind} {name!r} as {_told(branch, number)}, "
                 f"where the journal holds {known.kind} {known.name!r}"
             )
+        if known is not None:
+            # Calls that were made beside this one are made again, before its answer ends them.
+            await anyio.lowlevel.checkpoint()
         return (branch, number), known
 
     def _divergence(self, sentence: str) -> NonDeterminism:
@@ -297,6 +300,8 @@ class Durable:
             await anyio.lowlevel.checkpoint()
             while self._working:
                 await self._quiet.wait()
+                # Who just got an answer may give this wait up.
+                await anyio.lowlevel.checkpoint()
         except BaseException:
             if not self._parked:  # this one alone was given up
                 self._resting.remove(wait)

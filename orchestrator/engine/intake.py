@@ -8,10 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.engine.values import text_problem, to_json
+from orchestrator.engine.values import to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
+from orchestrator.model.text import line_problem
 from orchestrator.quota.limits import Usage, Wanted, check_submit
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.tenants import TenantConfig
@@ -128,10 +129,9 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
             _ = Duration.parse(text) if text else None
         except ValueError as error:
             found.append(f"$.{name}: {error}")
-    texts = {"key": run.key or "", "queue": run.queue or "", "tags": "".join(run.tags)}
-    for name, text in texts.items():
-        problem = text_problem(text)
-        if problem is not None:
+    named = [("key", run.key), ("queue", run.queue), *(("tags", tag) for tag in run.tags)]
+    for name, text in named:
+        if text and (problem := line_problem(text)):
             found.append(f"$.{name}: {problem}")
     return found
 

@@ -22,11 +22,10 @@ from orchestrator.http.routes import (
     tenants,
 )
 from orchestrator.http.services import Services
+from orchestrator.model.api import MAX_BODY
 from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
 
 def build_app(services: Services) -> Litestar:
@@ -41,7 +40,12 @@ def build_app(services: Services) -> Litestar:
             for each in routes.ROUTES
         ],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
-        guards=[guard.refuse_strangers, guard.require_json, guard.refuse_unknown_parameters],
+        guards=[
+            guard.refuse_strangers,
+            guard.refuse_ambiguous_paths,
+            guard.require_json,
+            guard.refuse_unknown_parameters,
+        ],
         exception_handlers={
             InsulaError: errors.on_insula_error,
             HTTPException: errors.on_http_error,

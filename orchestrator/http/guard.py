@@ -2,8 +2,9 @@
 
 The control socket is guarded by its file's mode. A TCP port on a loopback address is reachable by
 any web page that the user's browser shows, so it refuses what only a page would send: an `Origin`
-that is not ours, a `Host` that is not this machine (a name rebound to 127.0.0.1), a POST that is
-not JSON (the only kind a page may send elsewhere without asking first).
+that is not ours, a `Sec-Fetch-Site` that tells of another, a `Host` that is not this machine (a
+name rebound to 127.0.0.1), a POST that is not JSON (the only kind a page may send elsewhere without
+asking first).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
+from litestar.exceptions import NotFoundException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 
@@ -32,9 +34,25 @@ def refuse_strangers(connection: Connection, _: BaseRouteHandler) -> None:
             f"the Host header {host!r} does not name this machine",
             hint="use the address of `http.listen`, for example 127.0.0.1",
         )
+    site = connection.headers.get("sec-fetch-site")
+    if site not in {None, "same-origin", "none"}:
+        # Sent also where Origin is not: for an image, a script, a link. A page of another port of
+        # this machine is "same-site", and no less a stranger.
+        raise NotAllowed(f"a page of another origin ({site}) may not use this API")
     origin = connection.headers.get("origin")
     if origin is not None and origin != f"http://{host}":
         raise NotAllowed(f"a page of {origin!r} may not use this API")
+
+
+def refuse_ambiguous_paths(connection: Connection, _: BaseRouteHandler) -> None:
+    """Refuse a path that the router read otherwise than it was written.
+
+    It decodes %2F before it splits, and drops empty parts: an id like `acme/runs`, or one that is
+    empty, would lead to another route than the one that was meant.
+    """
+    path = connection.scope.get("raw_path") or b""
+    if b"%2f" in path.lower() or b"//" in path or (len(path) > 1 and path.endswith(b"/")):
+        raise NotFoundException
 
 
 def require_json(connection: Connection, _: BaseRouteHandler) -> None:

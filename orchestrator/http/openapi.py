@@ -11,7 +11,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
 from orchestrator.http.errors import PROBLEM
-from orchestrator.http.wire import StartRuns
 from orchestrator.model.api import (
     ChangeRun,
     CreateTenant,
@@ -20,6 +19,7 @@ from orchestrator.model.api import (
     RepeatRun,
     SetPause,
     StartRun,
+    StartRuns,
 )
 
 _MEANING = {

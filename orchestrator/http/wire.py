@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta
-
-from orchestrator.model.api import BATCH, Started, StartRun, Wire
-
-
-class StartRuns(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/tenants/{id}/runs` with several runs; all are accepted, or none."""
-
-    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=BATCH)]
+from orchestrator.model.api import Started, Wire
 
 
 class StartedRuns(Wire, frozen=True, kw_only=True):

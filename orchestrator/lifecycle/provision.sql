@@ -2,10 +2,12 @@
 -- `:'name'` with a quoted literal, because DDL takes no parameters; `tenant.` is the schema.
 
 -- name: begin
--- Whoever provisions the same tenant waits here; nobody waits for ever.
+-- Whoever provisions the same tenant waits here, for a row and not for an advisory lock, which a tenant's login
+-- could take as well; nobody waits for ever.
 SET LOCAL statement_timeout = '60s';
 SET LOCAL search_path = pg_catalog, pg_temp;
-SELECT pg_advisory_xact_lock(hashtextextended('insula tenant ' || :'tenant', 0));
+INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NOTHING;
+SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
 SET LOCAL lock_timeout = '10s';
 
 -- name: look_at_schema
@@ -56,7 +58,8 @@ SELECT has_database_privilege($1, current_database(), 'CONNECT')
 
 -- name: grant_connect
 -- Only where PUBLIC may not connect. All grants on a database write one row: one at a time.
-SELECT pg_advisory_xact_lock(hashtextextended('insula database rights', 0));
+INSERT INTO insula.lock (name) VALUES ('database rights') ON CONFLICT DO NOTHING;
+SELECT FROM insula.lock WHERE name = 'database rights' FOR UPDATE;
 GRANT CONNECT ON DATABASE :"database" TO :"engine", :"app";
 
 -- name: create_schema

@@ -10,14 +10,18 @@ import msgspec
 from msgspec import Meta
 
 from orchestrator.model.states import RunState, TaskState
+from orchestrator.model.text import LINE
 
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
+
 BATCH = 1000
 """Runs in one request. Each is work for one supervisor, and its other requests wait for it."""
 
-Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=r"^[^\x00]*$")]
-"""Text that the database can hold; it has no word for NUL."""
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=LINE)]
+Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, pattern=LINE)]
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,15 +39,21 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `deadline` from then.
     """
 
-    workflow: str
+    workflow: Name
     input: dict[str, Any] = {}
-    key: str | None = None
-    queue: str | None = None
-    priority: int = 0
-    tags: list[str] = []
+    key: Name | None = None
+    queue: Name | None = None
+    priority: Annotated[int, Meta(ge=0, le=9)] = 0
+    tags: list[Name] = []
     delay: str | None = None
     at: datetime | None = None
     deadline: str | None = None
+
+
+class StartRuns(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/runs` with several runs; all are accepted, or none."""
+
+    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=BATCH)]
 
 
 class Started(Wire, frozen=True, kw_only=True):
@@ -57,7 +67,7 @@ class Started(Wire, frozen=True, kw_only=True):
 class ChangeRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST …/runs/{run}/{verb}`, which may be left out; the reason goes into the log."""
 
-    reason: Annotated[str, Meta(max_length=REASON_CHARACTERS)] = ""
+    reason: Reason = ""
 
 
 class ChangedRun(Wire, frozen=True, kw_only=True):
@@ -244,6 +254,30 @@ class TenantView(TenantSummary, frozen=True, kw_only=True):
     declaration: dict[str, Any] = {}
 
 
+class Transition(Wire, frozen=True, kw_only=True):
+    """One change of a tenant's state on a node; `next_at` is when it leaves it by itself."""
+
+    at: datetime
+    node: str
+    state: str
+    reason: str = ""
+    next_at: datetime | None = None
+
+
+class TenantWhy(Wire, frozen=True, kw_only=True):
+    """Why a tenant runs or does not, and when it will.
+
+    `next_at` is when it is tried or woken by itself, `served_by` the living node that serves it.
+    """
+
+    tenant: str
+    state: str
+    because: str
+    next_at: datetime | None = None
+    served_by: str | None = None
+    transitions: list[Transition] = []
+
+
 class TenantList(Wire, frozen=True, kw_only=True):
     """All tenants, by id."""
 
@@ -262,8 +296,15 @@ class ReloadReport(Wire, frozen=True, kw_only=True):
     problems: list[str] = []
 
 
+class DatabaseOutage(Wire, frozen=True, kw_only=True):
+    """Since when the database has not answered this node, and what was heard last."""
+
+    since: datetime
+    error: str
+
+
 class Status(Wire, frozen=True, kw_only=True):
-    """Answer of `GET /v1/status`: the node at a glance."""
+    """Answer of `GET /v1/status`: the node at a glance, told without asking the database."""
 
     node: str
     incarnation: UUID
@@ -280,6 +321,7 @@ class Status(Wire, frozen=True, kw_only=True):
     max_awake_tenants: int
     database: str
     database_version: str
+    database_outage: DatabaseOutage | None = None
     loop_lag_ms: float
     last_reload: ReloadReport | None = None
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+from orchestrator.model.text import block
+
 
 def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     """Configure structlog for the process; `auto` is for people on a terminal and JSON elsewhere.
@@ -19,11 +21,18 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
     ]
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            _spell_control_characters,
+            # Plain: the pretty ones show local variables, and with them passwords and inputs.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *ending],
@@ -35,6 +44,13 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     )
     # What libraries say: a line like ours, not text between the lines.
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+def _spell_control_characters(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Keep what tenants stored and tasks raised from driving the terminal."""
+    return {key: block(each) if isinstance(each, str) else each for key, each in event.items()}
 
 
 class _Forward(logging.Handler):

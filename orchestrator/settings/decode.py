@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from orchestrator.model.text import line_problem
 from orchestrator.settings.duration import Duration, dec_hook, parse_size
 from orchestrator.settings.lines import Path
 from orchestrator.settings.model import NOT_SERVED_YET, Section
@@ -136,7 +137,7 @@ def _leaf(field: Described, raw: object, path: Path, faults: list[Fault]) -> Any
         written = parse_size(raw) if "size" in field.extra and isinstance(raw, str) else raw
         value = msgspec.convert(written, field.exact, dec_hook=dec_hook)
     except ValueError as error:  # msgspec's ValidationError is one
-        faults.append(Fault(path, _sentence(str(error), field.kind, raw)))
+        faults.append(Fault(path, _sentence(str(error), field, raw)))
         return msgspec.UNSET
     if outside := _outside(value, field.extra):
         faults.append(Fault(path, f"{outside}, not {shown(raw)}"))
@@ -148,7 +149,11 @@ def _table(kind: Any, raw: object, path: Path, faults: list[Fault]) -> Any:
         faults.append(Fault(path, f"must be a table, not {shown(raw)}"))
         return msgspec.UNSET
     inner = get_args(kind)[1]
-    values = {key: _value(inner, item, (*path, key), faults) for key, item in raw.items()}
+    values: dict[str, Any] = {}
+    for key, item in raw.items():
+        if problem := line_problem(key):
+            faults.append(Fault((*path, key), f"the name {problem}"))
+        values[key] = _value(inner, item, (*path, key), faults)
     return {key: value for key, value in values.items() if value is not msgspec.UNSET}
 
 
@@ -165,10 +170,13 @@ def _json(raw: object, path: Path, faults: list[Fault]) -> object:
     """Check free JSON: TOML has dates, infinities and longer numbers, which JSON could not hold."""
     if isinstance(raw, Mapping):
         for key, item in raw.items():
+            _json(key, (*path, key), faults)
             _json(item, (*path, key), faults)
     elif isinstance(raw, list):
         for index, item in enumerate(raw):
             _json(item, (*path, index), faults)
+    elif isinstance(raw, str) and "\0" in raw:
+        faults.append(Fault(path, "has a NUL character, which PostgreSQL can not hold"))
     elif isinstance(raw, date | time):
         faults.append(Fault(path, f"is a date or time, which JSON has not; write '{raw}' as text"))
     elif isinstance(raw, float) and not math.isfinite(raw):
@@ -193,8 +201,9 @@ def _outside(value: Any, extra: Mapping[str, Any]) -> str:
     return ""
 
 
-def _sentence(message: str, kind: Any, raw: object) -> str:
+def _sentence(message: str, field: Described, raw: object) -> str:
     """Say what msgspec says in the words of the file."""
+    kind = field.kind
     if get_origin(kind) is Literal:
         choices = ", ".join(f'"{each}"' for each in get_args(kind))
         return f"must be one of {choices}, not {shown(raw)}"
@@ -209,7 +218,7 @@ def _sentence(message: str, kind: Any, raw: object) -> str:
         which = "at least" if rule.startswith(">=") else "at most"
         return f"must be {which} {rule[3:]}, not {shown(raw)}"
     if rule.startswith("matching regex"):
-        return f"must match {rule.removeprefix('matching regex ')}, not {shown(raw)}"
+        return f"{field.extra['says']}, unlike {shown(raw)}"
     return f"must be {_WORDS.get(match[1], match[1])}, not {shown(raw)}"
 
 

@@ -37,6 +37,14 @@ def runtime_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
     return Path(f"/tmp/insula-{os.geteuid()}")  # noqa: S108
 
 
+def expanded(text: str) -> Path:
+    """Return a path with its `~` replaced; one of a user who is not there stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def control_socket(runtime_dir: Path) -> Path:
     """Return the path of the control socket; raises ConfigError when the system would cut it."""
     path = runtime_dir / SOCKET_NAME

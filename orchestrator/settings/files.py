@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.model.errors import ConfigError
 from orchestrator.settings.decode import Fault
+from orchestrator.settings.directories import expanded
 from orchestrator.settings.lines import Lines
 
 SHARED_TABLES = ("tenants", "tiers")
@@ -93,7 +94,7 @@ def resolve_secret(text: str, environ: Mapping[str, str], directory: Path) -> st
     Raises ValueError, without the secret, when a variable is not set or the file can not be read.
     """
     if text.startswith("file:"):
-        path = directory / Path(text.removeprefix("file:")).expanduser()
+        path = directory / expanded(text.removeprefix("file:"))
         try:
             return path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -109,6 +110,11 @@ def resolve_secret(text: str, environ: Mapping[str, str], directory: Path) -> st
         return environ[name]
 
     return _VARIABLE.sub(variable, text)
+
+
+def variables_of(text: str) -> frozenset[str]:
+    """Return the environment variables that `resolve_secret` puts into `text`."""
+    return frozenset(_VARIABLE.findall(text))
 
 
 def _unlistable(pattern: Path) -> str:

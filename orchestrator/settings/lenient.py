@@ -22,10 +22,10 @@ _PLAIN = re.compile(r"^\s*runtime_dir\s*=")
 def runtime_dir(config: Path | None, environ: Mapping[str, str]) -> Path:
     """Return where the environment or, read line by line, `config` says; else the default."""
     if given := environ.get("INSULA_RUNTIME_DIR"):
-        return Path(given).expanduser().absolute()
+        return directories.expanded(given).absolute()
     named = _named(_text(config)) if config is not None else None
     if config is not None and named is not None:
-        return config.absolute().parent / Path(named).expanduser()
+        return config.absolute().parent / directories.expanded(named)
     return directories.runtime_dir(environ, is_root=os.geteuid() == 0).absolute()
 
 

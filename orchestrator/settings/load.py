@@ -14,19 +14,27 @@ import msgspec
 
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
+from orchestrator.model.text import line_problem
+from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
-from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
+from orchestrator.settings.directories import control_socket, expanded, runtime_dir, state_dir
 from orchestrator.settings.duration import enc_hook
-from orchestrator.settings.files import Source, read_included, read_source, resolve_secret
+from orchestrator.settings.files import (
+    Source,
+    read_included,
+    read_source,
+    resolve_secret,
+    variables_of,
+)
 from orchestrator.settings.model import Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
-from orchestrator.settings.tenants import TenantConfig, declare, tenant_config, unknown_tier
+from orchestrator.settings.tenants import TenantConfig, tenant_config, unknown_tier
 
 __all__ = [
-    "Scheduled",
+    "Named",
+    "Reading",
     "Snapshot",
     "TenantConfig",
-    "declare",
     "find_config",
     "load",
     "tenant_config",
@@ -35,16 +43,21 @@ __all__ = [
 DATABASE_VARIABLES = ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL")
 """The environment goes before the file; the first of these that is set wins."""
 
+_SECRETS = frozenset({*DATABASE_VARIABLES, "PGPASSWORD", "PGPASSFILE", "CREDENTIALS_DIRECTORY"})
+
 S = TypeVar("S", bound=Tier)
 
 
-class Scheduled(msgspec.Struct, frozen=True):
-    """A schedule as a file has it: what must fit the workflows, which are imported later."""
+class Named(msgspec.Struct, frozen=True):
+    """A module or workflow that a file names; the code is imported later, and may not have it.
+
+    `place` is `file:line`, `path` the key there; `input` is that of a schedule.
+    """
 
     place: str
     path: str
-    workflow: str
-    input: dict[str, Any]
+    name: str
+    input: dict[str, Any] | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +74,22 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     database_source: str
     migrations_path: Path | None
     source: Path | None
-    scheduled: tuple[Scheduled, ...] = ()
+    workflows: tuple[Named, ...] = ()
+    secret_variables: frozenset[str] = frozenset()
+    """Variables of the environment that say or may say how to get into the database."""
 
     def __repr__(self) -> str:
         """Leave the database URL out: it may hold a password."""
         return f"Snapshot(source={self.source}, tenants={len(self.tenants)}, digest={self.digest})"
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found in the files: a snapshot, or the problems, and what the code must have."""
+
+    snapshot: Snapshot | None = None
+    problems: list[str] = []
+    modules: tuple[Named, ...] = ()
+    workflows: tuple[Named, ...] = ()
 
 
 def find_config(given: Path | None, directory: Path) -> Path | None:
@@ -79,7 +103,19 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Snapshot:
 
     Raises ConfigError with every problem, each as `file:line: sentence`.
     """
-    return _Loader(read_source(path) if path else None, environ).snapshot()
+    reading = read(path, environ)
+    if reading.snapshot is None:
+        raise ConfigError(reading.problems, hint="`insula check` reads it again")
+    return reading.snapshot
+
+
+def read(path: Path | None, environ: Mapping[str, str]) -> Reading:
+    """Read like `load`, and return what can be told also when there are problems."""
+    try:
+        main = read_source(path) if path else None
+    except ConfigError as error:
+        return Reading(problems=error.problems)
+    return _Loader(main, environ).read()
 
 
 class _Loader:
@@ -93,7 +129,7 @@ class _Loader:
         self._origin: dict[tuple[str | int, ...], Source] = {}
         self._base = main.directory if main else Path.cwd()
 
-    def snapshot(self) -> Snapshot:
+    def read(self) -> Reading:
         settings = self._read_settings()
         if self._main:
             self._sources += read_included(self._main, settings.include, self._problems)
@@ -109,13 +145,16 @@ class _Loader:
         url, url_source = self._database(settings)
         migrations = self._migrations(settings)
         problems = [each for source in self._sources for each in source.problems()]
-        if problems or self._problems:
-            raise ConfigError(problems + self._problems, hint="`insula check` reads it again")
+        problems += self._problems
+        modules = tuple(self._names(self._main, ("workflows", "modules"))) if self._main else ()
+        workflows = tuple(self._workflows(settings))
+        if problems:
+            return Reading(problems=problems, modules=modules, workflows=workflows)
         tenants = {
             TenantId(name): tenant_config(TenantId(name), each, tiers, settings.supervision)
             for name, each in sorted(declarations.items())
         }
-        return Snapshot(
+        snapshot = Snapshot(
             settings=settings,
             tenants=tenants,
             aliases=aliases,
@@ -127,20 +166,37 @@ class _Loader:
             database_source=url_source,
             migrations_path=migrations,
             source=self._main.path if self._main else None,
-            scheduled=tuple(self._scheduled(settings)),
+            workflows=workflows,
+            secret_variables=_SECRETS | variables_of(settings.database.url or ""),
         )
+        return Reading(snapshot=snapshot, modules=modules, workflows=workflows)
 
-    def _scheduled(self, settings: Settings) -> Iterator[Scheduled]:
+    def _workflows(self, settings: Settings) -> Iterator[Named]:
+        """Yield every workflow that a tenant or tier names, in a list or for a schedule."""
         tables: dict[str, Mapping[str, Tier]] = {
             "tiers": settings.tiers,
             "tenants": settings.tenants,
         }
         for table, declared in tables.items():
             for name, declaration in declared.items():
+                source = self._origin[table, name]
+                if declaration.workflows is not None:
+                    yield from self._names(source, (table, name, "workflows"))
                 for index, each in enumerate(declaration.schedules):
-                    path = (table, name, "schedules", index)
-                    place = self._origin[table, name].where((*path, "workflow"))
-                    yield Scheduled(place, spell(path), each.workflow, each.input)
+                    path = (table, name, "schedules", index, "workflow")
+                    if each.workflow:
+                        yield Named(source.where(path), spell(path), each.workflow, each.input)
+
+    def _names(self, source: Source, path: tuple[str | int, ...]) -> Iterator[Named]:
+        """Yield the names of a list as it stands in the file, without those that are faults."""
+        raw: Any = source.raw
+        for key in path:
+            raw = raw.get(key, []) if isinstance(raw, dict) else []
+        faults = {fault.path for fault in source.faults}
+        for index, name in enumerate(raw if isinstance(raw, list) else []):
+            where = (*path, index)
+            if where not in faults:
+                yield Named(source.where(where), spell(where), name)
 
     def _read_settings(self) -> Settings:
         if self._main is None:
@@ -162,6 +218,8 @@ class _Loader:
                     first = self._origin[path].where(path)
                     source.faults.append(Fault(path, f"is declared already at {first}"))
                     continue
+                if table == "tiers" and (problem := line_problem(name)):
+                    source.faults.append(Fault(path, f"the name {problem}"))
                 self._origin[path] = source
                 declaration = decode(kind, each, path, source.faults)
                 found[name] = declaration
@@ -225,9 +283,9 @@ class _Loader:
 
     def _directory(self, variable: str, given: str | None, default: Any) -> Path:
         if from_environment := self._environ.get(variable):
-            return Path(from_environment).expanduser().absolute()
+            return expanded(from_environment).absolute()
         if given is not None:
-            return self._base / Path(given).expanduser()
+            return self._base / expanded(given)
         fallback: Path = default(self._environ, is_root=os.geteuid() == 0)
         return fallback.absolute()
 
@@ -242,8 +300,8 @@ class _Loader:
         variable = next((name for name in DATABASE_VARIABLES if self._environ.get(name)), None)
         if variable is not None:
             url = self._environ[variable]
-            if not _is_postgresql(url):
-                self._problems.append(f"environment: {variable} does not start with postgresql://")
+            for problem in url_problems(url):
+                self._problems.append(f"environment: {variable} {problem}")
             return url, variable
         if settings.database.url is None:
             return None, "embedded"
@@ -252,14 +310,14 @@ class _Loader:
         except ValueError as error:
             self._fault(("database", "url"), str(error))
             return None, "file"
-        if not _is_postgresql(url):
-            self._fault(("database", "url"), "does not start with postgresql://")
+        for problem in url_problems(url):
+            self._fault(("database", "url"), problem)
         return url, "file"
 
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:
             return None
-        path = self._base / Path(settings.migrations.path).expanduser()
+        path = self._base / expanded(settings.migrations.path)
         if not path.is_dir():
             self._fault(("migrations", "path"), f"there is no directory {path}")
         return path
@@ -287,10 +345,6 @@ def _listen_problem(text: str) -> str:
             f"must be a loopback address such as 127.0.0.1, as there are no tokens yet, not {text}"
         )
     return ""
-
-
-def _is_postgresql(url: str) -> bool:
-    return url.startswith(("postgresql://", "postgres://"))
 
 
 def _digest(settings: Settings) -> str:

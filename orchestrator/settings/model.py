@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from orchestrator.model.text import LINE
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
 
@@ -32,9 +33,31 @@ Count: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Size: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1, extra={"size": True})]
 """Bytes; the file may give them a unit."""
 
-Name: TypeAlias = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
-Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
-Module: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+END = r"(?!\n)$"
+"""The end of a text: a bare $ would let a last line break pass."""
+
+
+def shaped(pattern: str, says: str) -> Meta:
+    """Describe a text by a pattern, and by the words that say what it asks for."""
+    return Meta(pattern=pattern + END, extra={"says": says})
+
+
+Name: TypeAlias = Annotated[
+    str,
+    shaped(
+        r"^[^\s\x00-\x1f\x7f-\x9f]{1,200}",
+        "has 1 to 200 characters, without spaces and control characters",
+    ),
+]
+Text: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=200, pattern=LINE, extra={"says": "may have no control characters"}
+    ),
+]
+Module: TypeAlias = Annotated[
+    str, shaped(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "names a module such as app.reports")
+]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +68,13 @@ class NodeSection(Section, frozen=True, kw_only=True):
     """This daemon process."""
 
     name: Annotated[
-        Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,31}$")],
+        Annotated[
+            str,
+            shaped(
+                "^[a-z0-9][a-z0-9_-]{0,31}",
+                "has up to 32 lower-case letters, digits, '_' and '-', a letter or digit first",
+            ),
+        ],
         about("name of this node, different on each node of an installation", "daemon"),
     ] = "a"
     max_awake_tenants: Annotated[
@@ -96,7 +125,7 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
     """The PostgreSQL server that holds the control schema and the tenants."""
 
     url: Annotated[
-        Text | None,
+        Annotated[str, Meta(min_length=1, max_length=4000)] | None,
         about(
             "postgresql:// URL of a login that may create schemas and roles;"
             " ${NAME} is an environment variable, file:PATH the contents of a file",
@@ -106,7 +135,13 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
         ),
     ] = None
     role_prefix: Annotated[
-        Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,19}$")],
+        Annotated[
+            str,
+            shaped(
+                "^[a-z][a-z0-9_]{0,19}",
+                "has up to 20 lower-case letters, digits and '_', a letter first",
+            ),
+        ],
         about("begins the name of every role that Insula makes on the server", "immutable"),
     ] = "insula"
     connect_timeout: Annotated[
@@ -267,7 +302,13 @@ class ScheduleSection(Section, frozen=True, kw_only=True):
     """Starts runs of a workflow by itself: at the times of exactly one of `cron`, `every`, `at`."""
 
     name: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")],
+        Annotated[
+            str,
+            shaped(
+                r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}",
+                "has up to 100 letters, digits, '_', '.' and '-', a letter or digit first",
+            ),
+        ],
         about("what it is called; different for each schedule of a tenant", "live"),
     ] = ""
     workflow: Annotated[Name, about("name of the workflow", "live")] = ""

@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 
 from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
+from orchestrator.settings.database import url_problems
 
 Record: TypeAlias = "asyncpg.Record"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -41,9 +42,10 @@ PROBES = {
 
 CLOSE_SECONDS = 2.0
 
+CONNECT_ERRORS = (*DRIVER_ERRORS, ValueError, OverflowError)
+"""What else comes out of an attempt to connect: the driver reads PGPORT and its like by itself."""
+
 _GONE = re.compile("closed|released back to the pool")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]*)(:[0-9]{1,5})?")
-_SCHEMES = ("postgresql", "postgres")
 _SECRETS = ("password", "sslpassword")
 
 # SQLSTATE classes and codes, longest match first. A server that is starting, full or gone may be
@@ -71,22 +73,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
         A unix socket is `postgresql:///name?host=/path/of/directory`. Raises ConfigError.
         """
-        try:
-            parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        except ValueError as error:
-            raise ConfigError([f"the database URL can not be read: {error}"]) from None
-        if parts.scheme not in _SCHEMES:
+        if problems := url_problems(url):
             raise ConfigError(
-                ["the database URL does not start with postgresql://"],
+                [f"the database URL {problem}" for problem in problems],
                 hint="for example postgresql://user:password@host:5432/database",
             )
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
         login, _, hosts = parts.netloc.rpartition("@")
-        if parts.fragment or not all(_ADDRESS.fullmatch(each) for each in hosts.split(",")):
-            raise ConfigError(
-                ["the database URL can not be read: it has no host:port where one belongs"],
-                hint="in a password, write / ? # @ : % as %2F %3F %23 %40 %3A %25",
-            )
         user, _, password = login.partition(":")
         user = options.pop("user", unquote(user)) or os.environ.get("PGUSER") or getpass.getuser()
         database = options.pop("dbname", options.pop("database", unquote(parts.path[1:])))
@@ -155,7 +149,7 @@ async def connect(
         connection: Connection = await asyncpg.connect(
             **_arguments(target, application_name, settings), timeout=timeout
         )
-    except DRIVER_ERRORS as error:
+    except CONNECT_ERRORS as error:
         raise connection_failure(error, target) from error
     return connection
 
@@ -190,6 +184,11 @@ def connection_failure(
         return DatabaseUnavailable(
             f"the database {target.redacted} can not be reached: {reason}",
             hint="check that the server runs and that [database] url names it",
+        )
+    if isinstance(error, ValueError | OverflowError):  # it was never asked
+        return DatabaseRefused(
+            f"the database {target.redacted} can not be reached this way: {reason}",
+            hint="check the options of [database] url, and the PG… variables of the environment",
         )
     # Whatever else a server says to a login is a refusal: it answered, and said no.
     return DatabaseRefused(
@@ -261,7 +260,7 @@ class ControlPool:
                 max_queries=cls.STATEMENTS,
                 reset=_keep,
             )
-        except DRIVER_ERRORS as error:
+        except CONNECT_ERRORS as error:
             raise connection_failure(error, target) from error
         try:
             yield cls(pool, target)

@@ -25,6 +25,7 @@ from orchestrator.store.connect import Connection, classify, translated
 
 _QUERIES = sql.load(__name__)
 LOCK = _QUERIES["lock"]
+LOCK_LEDGER = _QUERIES["lock_ledger"]
 HAS_LEDGER = _QUERIES["has_ledger"]
 LEDGER = _QUERIES["ledger"]
 RECORD = _QUERIES["record"]
@@ -153,7 +154,7 @@ def engine_migrations() -> tuple[Migration, ...]:
 async def migrate_control(connection: Connection) -> int:
     """Bring the control schema up to date and return how many migrations that took.
 
-    One transaction under an advisory lock: nodes that start together wait for each other, and a
+    One transaction under a lock: nodes that start together wait for each other, and a
     node that dies in the middle leaves nothing.
     """
     known = control_migrations()
@@ -168,7 +169,10 @@ async def _migrate_control(connection: Connection, known: Sequence[Migration]) -
     if not pending(await _ledger(connection), known, owner=CONTROL_SCHEMA):
         return 0
     async with connection.transaction():
-        await connection.execute(LOCK)
+        if not await connection.fetchval(HAS_LEDGER):
+            await connection.execute(LOCK)
+        if await connection.fetchval(HAS_LEDGER):
+            await connection.execute(LOCK_LEDGER)
         missing = pending(await _ledger(connection), known, owner=CONTROL_SCHEMA)
         for migration in missing:
             try:

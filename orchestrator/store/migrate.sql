@@ -1,7 +1,11 @@
 -- The ledger of the control schema.
 
--- name: lock
+-- name: lock_ledger
 -- Nodes that start together migrate one after the other.
+LOCK TABLE insula.migration IN SHARE ROW EXCLUSIVE MODE
+
+-- name: lock
+-- The same before there is a ledger. Anybody can take this lock, but then there is no tenant yet.
 SELECT pg_advisory_xact_lock(hashtextextended('insula control schema', 0))
 
 -- name: has_ledger

@@ -34,7 +34,7 @@ class Parameters:
         DefinitionError, naming `where`, for what can not be filled by name.
         """
         try:
-            hints = get_type_hints(_annotated(function))
+            hints = get_type_hints(_annotated(function), include_extras=True)
         except Exception as error:
             raise DefinitionError(f"{where}: an annotation can not be resolved: {error}") from error
         parameters = list(inspect.signature(function).parameters.values())

@@ -81,8 +81,8 @@ def _import(name: str) -> ModuleType:
         raise DefinitionError(
             f"module {name!r} can not be imported: {type(error).__name__}: {_told(error)}",
             hint=(
-                "the module must be importable by the daemon's Python, "
-                "for example installed beside it"
+                "the module must be importable by the daemon's Python: install it beside Insula, "
+                "or name its directory in PYTHONPATH"
             ),
         ) from error
 

@@ -82,6 +82,14 @@ def test_a_tenant_is_created_listed_and_shown(insula: Insula) -> None:
     assert document["schema"] == "tenant_globex"
 
 
+def test_a_tenant_says_why_it_does_not_run(insula: Insula) -> None:
+    told = insula("tenant", "why", "acme-corp")
+
+    assert "it needs somebody: no right" in told.out
+    assert "quarantined" in told.out.splitlines()[-1]
+    assert insula("tenant", "why", "acme-corp", "--json").json["state"] == "quarantined"
+
+
 def test_a_tenant_of_an_impossible_id_is_usage(insula: Insula) -> None:
     done = insula("tenant", "create", "Acme Corp")
 
@@ -166,6 +174,62 @@ every = "1h"
         "10: tenants.acme.schedules[0].workflow: no workflow 'reprot' is served;"
         " did you mean 'report'?"
     )
+
+
+def test_check_says_what_is_wrong_with_files_modules_and_names_at_once(
+    local: Insula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    flow = 'from orchestrator import Context, job\n\n@job("ship")\ndef ship(ctx: Context): ...\n'
+    (tmp_path / "shipping_flow.py").write_text(f"print('imported')\n{flow}")
+    (tmp_path / "c.toml").write_text("""
+[node]
+nme = 1
+[workflows]
+modules = ["a-b", "shipping_flow"]
+[tenants.acme]
+workflows = ["ship",
+"shp"]
+[tiers.basic]
+workflows = ["none_at_all"]
+""")
+
+    done = local("check", "--config", "c.toml", "--json")
+
+    assert done.code == 78
+    assert [each.partition("c.toml:")[2].partition(";")[0] for each in done.json["problems"]] == [
+        "3: node.nme: unknown key",
+        "5: workflows.modules[0]: names a module such as app.reports, unlike 'a-b'",
+        "10: tiers.basic.workflows[0]: no workflow 'none_at_all' is served",
+        "8: tenants.acme.workflows[1]: no workflow 'shp' is served",
+    ]
+
+
+def test_check_names_the_line_of_each_module_that_can_not_be_imported(
+    local: Insula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "unfinished_flow.py").write_text("def f(:\n")
+    (tmp_path / "c.toml").write_text("""
+[workflows]
+modules = [
+    "unfinished_flow",
+    "misspelt_flow",
+]
+[log]
+level = "loud"
+""")
+
+    done = local("check", "--config", "c.toml")
+
+    assert done.code == 78
+    *errors, hint = done.err.splitlines()
+    level, unfinished, misspelt = errors
+    assert "c.toml:8: log.level: " in level
+    assert "c.toml:4: workflows.modules[0]: module 'unfinished_flow' can not be" in unfinished
+    assert "unfinished_flow.py:1)" in unfinished
+    assert "c.toml:5: workflows.modules[1]: module 'misspelt_flow' can not be" in misspelt
+    assert "PYTHONPATH" in hint
 
 
 def test_check_of_a_file_that_is_not_there_is_a_configuration_error(local: Insula) -> None:

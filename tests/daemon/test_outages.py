@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
-from orchestrator.model.errors import Unavailable
+from orchestrator import Client
+from orchestrator.model.errors import DatabaseUnavailable, Unavailable
 from orchestrator.model.states import RunState
 from orchestrator.store.connect import Target
 from orchestrator.store.embedded import EmbeddedPostgres, Tuning
-from tests.daemon.process import daemon
+from tests.daemon.process import Daemon, daemon
 from tests.support.database import Database
 from tests.support.server import test_binaries as server_binaries
 from tests.support.wait import until
@@ -140,25 +144,40 @@ async def test_a_database_that_goes_away_and_comes_back_costs_no_run(state_dir: 
     async with own_server(state_dir / "server") as (server, target), daemon(state_dir) as served:
         served.configure(["acme", "globex"], url=target.url)
         await served.start()
-        async with served.client() as client, asyncio.TaskGroup() as group:
+        async with served.client() as client:
             run = await client.tenant("acme").start("hold", given)
             await until(arrived.exists)
             await server.stop()
-            late = group.create_task(client.tenant("globex").start("whoami", {}, key="during"))
             with pytest.raises(Unavailable):
                 await client.tenant("acme").run(run.id)
+            await until(partial(_is_told, client), within=15.0)
+            with pytest.raises(DatabaseUnavailable):
+                async with asyncio.timeout(1):
+                    await client.tenant("globex").start("whoami", {})
+            assert (await client.tenant("acme").show()).id == "acme"
+            assert not await is_ready(served)
             served.send(signal.SIGHUP)
             await until(lambda: served.events("config.reload_refused"), within=15.0)
             assert not (await client.reload()).applied
-            assert (await client.status()).slots["backoff"] >= 1
             await server.start()
             leave.touch()
             assert await _finished(client, run.id) is RunState.SUCCEEDED
             assert (await client.reload()).applied
-            # What was sent in the middle was kept, and is answered now.
-            assert (await (await late).result(timeout=20)).state is RunState.SUCCEEDED
+            await until(partial(is_ready, served))
+            assert (await client.status()).database_outage is None
         assert await served.stop() == 0
         assert served.plain_lines() == []
+
+
+async def _is_told(client: Client) -> bool:
+    return (await client.status()).database_outage is not None
+
+
+async def is_ready(served: Daemon) -> bool:
+    """Return what a load balancer would be told."""
+    path = str(served.directory / "run" / "insula.sock")
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as http:
+        return (await http.get("http://insula/health/ready")).status_code == 200
 
 
 async def _finished(client: object, run: object) -> RunState:
@@ -184,4 +203,27 @@ async def test_a_daemon_can_be_stopped_while_its_database_is_away(state_dir: Pat
         await server.stop()
         served.send(signal.SIGTERM)
         assert await served.end(within=20.0) == 0
+        assert served.plain_lines() == []
+
+
+@pytest.mark.slow
+async def test_the_daemon_mends_its_own_server_and_a_hangup_before_it_listens_is_a_reload(
+    state_dir: Path,
+) -> None:
+    early = state_dir / "early_workflows.py"
+    text = (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGHUP)\nfrom tests.daemon.jobs import *\n"
+    )
+    early.write_text(text, encoding="utf-8")
+    async with daemon(state_dir) as served:
+        served.configure(["acme"], modules="early_workflows")
+        await served.start()
+        await until(lambda: served.events("config.reloaded"))
+        pid = state_dir / "state" / "postgresql" / "data" / "postmaster.pid"
+        async with served.client() as client:
+            run = await client.tenant("acme").start("whoami", {})
+            os.kill(int(pid.read_text().splitlines()[0]), signal.SIGKILL)
+            await until(lambda: served.events("postgresql.restarted_after_death"))
+            assert await _finished(client, run.id) is RunState.SUCCEEDED
+        assert await served.stop() == 0
         assert served.plain_lines() == []

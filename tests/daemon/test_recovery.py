@@ -77,15 +77,16 @@ async def check(database: Database, book: Book) -> None:
         assert {(row["run"], row["task"]) for row in done} == {
             (row["id"], step) for row in stored for step in STEPS
         }
-        # What is recorded as done is never done again.
-        again = await admin.fetchval(
-            f"SELECT count(*) FROM {schema}.tally AS late"
-            f" JOIN {schema}.wf_event AS event ON event.run_id = late.run,"
-            " json_array_elements(event.entries) AS entry"
-            " WHERE entry->>'type' = 'task_succeeded' AND entry->>'task' = late.task"
-            " AND (entry->>'attempt')::int < late.attempt"
+        recorded = await admin.fetch(
+            f"SELECT event.run_id, entry->>'task', (entry->>'attempt')::int"
+            f" FROM {schema}.wf_event AS event, json_array_elements(event.entries) AS entry"
+            " WHERE entry->>'event' = 'task.succeeded'"
         )
-        assert again == 0
+        attempts = {(run, task): attempt for run, task, attempt in recorded}
+        assert len(recorded) == len(attempts) == len(stored) * len(STEPS)
+        # What is recorded as done is never done again.
+        late = await admin.fetch(f"SELECT run, task, attempt FROM {schema}.tally")
+        assert [row for row in late if row["attempt"] > attempts[row["run"], row["task"]]] == []
 
 
 @pytest.mark.slow
@@ -258,6 +259,7 @@ async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_i
             with pytest.raises(InsulaError, match="node 'two'"):
                 await client.tenant("acme").start("whoami", {})
         admin = await database.connect()
+        assert first.events("node.fenced")
         late = "SELECT count(*) FROM tenant_acme.wf_event WHERE node = 'one' AND epoch > 1"
         assert await admin.fetchval(late) == 0
         assert await admin.fetchval("SELECT epoch FROM tenant_acme.wf_fence") == 2

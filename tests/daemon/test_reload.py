@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import asyncpg
 import pytest
 
 from orchestrator.daemon.reload import Reloader
@@ -84,9 +85,20 @@ async def test_anything_wrong_keeps_the_old_generation_whole(files: Files, text:
     assert files.reloader.last is report
 
 
-async def test_a_database_that_is_away_refuses_the_reload(files: Files) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseUnavailable("gone"),
+        asyncpg.QueryCanceledError("gone"),
+        asyncpg.InterfaceError("gone"),
+        OSError("gone"),
+    ],
+)
+async def test_what_the_database_or_the_system_refuses_refuses_the_reload(
+    files: Files, error: Exception
+) -> None:
     files.write("[tenants.acme]\n")
-    files.refuse = DatabaseUnavailable("gone")
+    files.refuse = error
     report = await files.reloader.reload()
     assert (report.applied, report.problems) == (False, ["gone"])
     files.refuse = None

@@ -116,6 +116,6 @@ async def test_a_schedule_of_an_unknown_workflow_is_warned_of_at_the_start(
     async with daemon(state_dir) as served:
         served.configure(database=database, more=DAILY.replace("whoami", "whomai"))
         await served.start()
-        (warning,) = served.events("config.schedule_unfit")
+        (warning,) = served.events("config.workflow_unfit")
         assert "insula.toml:10: tenants.acme.schedules[0].workflow" in warning["problem"]
         assert "did you mean 'whoami'?" in warning["problem"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
+from orchestrator.cli.main import main
 from tests.daemon.process import BOOT_SECONDS, ROOT, Daemon
 from tests.support.server import reachable_directory
 from tests.support.wait import until
@@ -33,17 +36,16 @@ class CommandLine:
         self.environ = {name: value for name, value in environ.items() if name not in names}
 
     def __call__(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        """Run a command that has to end with `code`; return what it wrote to stdout and stderr."""
-        done = subprocess.run(
-            [*self.command, *arguments, "--config", str(self.served.config)],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout, done.stderr
+        """Run a command that has to end with `code`; return what it wrote to stdout and stderr.
+
+        In this process: starting one for each command would take most of the time.
+        """
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        with redirect_stdout(out), redirect_stderr(err):
+            done = main([*arguments, "--config", str(self.served.config)])
+        said, told = (each.buffer.getvalue().decode() for each in (out, err))
+        assert done == code, told
+        return said, told
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Return the one document that a command prints."""
@@ -117,7 +119,9 @@ def test_a_run_that_waits_for_a_signal_takes_it_once(insula: CommandLine) -> Non
     assert names(events)[-1] == "run.succeeded"
     assert names(events).count("signal.taken") == 1
     assert insula.json("run", "show", "acme", run)["output"] == {"by": "ann"}
-    assert refused.startswith("error[run_conflict]: ")
+    assert refused.startswith(f"error[run_conflict]: run {run} has finished")
+    _, unknown = insula("run", "signal", "acme", str(uuid4()), "approved", code=3)
+    assert unknown.startswith("error[run_not_found]: ")
 
 
 def test_a_cancelled_run_stays_cancelled(insula: CommandLine) -> None:

@@ -333,12 +333,14 @@ async def test_a_worker_inherits_its_pipes_and_nothing_of_the_daemon(
     kept = os.open(ROOT / "pyproject.toml", os.O_RDONLY)
     os.set_inheritable(kept, True)
 
-    async with ProcessPool(size=1, memory_bytes=None) as pool:
+    withheld = frozenset({"DATABASE_URL"})
+    monkeypatch.setenv("DATABASE_URL", "postgresql://admin:secret@db/app")
+    async with ProcessPool(size=1, memory_bytes=None, withheld=withheld) as pool:
         seen = await output(pool, tasks.surroundings)
 
     os.close(kept)
     assert "PLAIN" in seen["environment"]
-    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(seen["environment"])
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "DATABASE_URL"} & set(seen["environment"])
     assert len(seen["above"]) == 3
     assert seen["of_children"].strip() == "['0', '1', '2', '3']"
     assert seen["group"] is True

@@ -13,6 +13,7 @@ from examples.flights.demo import AIRLINES, CONFIG, MONTH
 from examples.flights.process import Daemon
 from orchestrator import Client
 from orchestrator.model.api import RunView
+from orchestrator.model.errors import InvalidInput
 from orchestrator.model.states import RunState, TaskState
 from tests.support.server import reachable_directory
 
@@ -95,6 +96,42 @@ async def test_a_tenant_registered_without_a_carrier_gets_one_clear_error(client
 
     assert view.error is not None
     assert view.error.message == "tenant 'airline_zz' has no carrier code in its metadata"
+
+
+async def test_a_month_is_published_when_it_was_approved_and_by_whom(client: Client) -> None:
+    hawaiian = client.tenant("HA")
+    given = {"file": str(MONTH), "month": "2013-01"}
+    run = await hawaiian.start("monthly_release", given)
+
+    await run.signal("approved", {"by": "ann@hawaiian.example"}, key="ann")
+    await run.signal("approved", {"by": "ann@hawaiian.example"}, key="ann")
+
+    assert (await run.result(timeout=TIMEOUT)).state is RunState.SUCCEEDED
+    published = await (await hawaiian.start("released")).result(timeout=TIMEOUT)
+    figures = reckon.by_carrier(MONTH)["HA"]
+    assert published.output == [
+        {
+            "month": "2013-01",
+            "flights": figures["flights"],
+            "cancelled": figures["cancelled"],
+            "mean_dep_delay": figures["mean_dep_delay"],
+            "approved_by": "ann@hawaiian.example",
+        }
+    ]
+
+
+async def test_nothing_is_published_that_nobody_vouches_for(client: Client) -> None:
+    yuma = client.tenant("YV")
+    with pytest.raises(InvalidInput, match=r"month"):
+        await yuma.start("monthly_release", {"file": str(MONTH), "month": "January"})
+    run = await yuma.start("monthly_release", {"file": str(MONTH), "month": "2013-01"})
+
+    await run.signal("approved", {"when": "now"})
+
+    view = await run.result(timeout=TIMEOUT)
+    assert view.error is not None
+    assert "must say who approves" in view.error.message
+    assert (await (await yuma.start("released")).result(timeout=TIMEOUT)).output == []
 
 
 async def test_a_key_that_is_known_gives_the_run_that_is_there(client: Client) -> None:

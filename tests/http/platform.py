@@ -13,6 +13,7 @@ from orchestrator.http.services import Services
 from orchestrator.model import errors
 from orchestrator.model.api import (
     CreateTenant,
+    DatabaseOutage,
     Failure,
     ReloadReport,
     RunPage,
@@ -24,6 +25,8 @@ from orchestrator.model.api import (
     TaskView,
     TenantSummary,
     TenantView,
+    TenantWhy,
+    Transition,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
@@ -127,6 +130,17 @@ class HandMadePlatform(HandMadeRuns):
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         return self.views[tenant]
 
+    async def why(self, tenant: TenantId) -> TenantWhy:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        told = Transition(at=at, node="a", state="quarantined", reason="no right", next_at=at)
+        return TenantWhy(
+            tenant=tenant,
+            state="quarantined",
+            because="it needs somebody: no right",
+            next_at=at,
+            transitions=[told],
+        )
+
     async def create_tenant(self, request: CreateTenant, /) -> TenantView:
         if request.id in self.views:
             raise errors.TenantExists(request.id, f"tenant {request.id!r} is there already")
@@ -145,8 +159,9 @@ class HandMadePlatform(HandMadeRuns):
         return view
 
     async def status(self) -> Status:
+        outage = None
         if isinstance(self.refuse, errors.DatabaseUnavailable):
-            raise self.refuse
+            outage = DatabaseOutage(since=datetime.now(UTC), error=str(self.refuse))
         return Status(
             node="a",
             incarnation=UUID(int=1),
@@ -163,6 +178,7 @@ class HandMadePlatform(HandMadeRuns):
             max_awake_tenants=100,
             database="embedded",
             database_version="18",
+            database_outage=outage,
             loop_lag_ms=0.1,
         )
 

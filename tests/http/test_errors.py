@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import httpx
 import pytest
@@ -106,3 +107,29 @@ def test_a_wrong_method_says_so(api: httpx.Client) -> None:
     assert answer.status_code == 405
     assert answer.json()["detail"] == f"there is no PUT {RUNS}"
     assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        (RUNS, {"workflow": "a\x1b"}, "`$.workflow`: it has a control character"),
+        (RUNS, {"workflow": "a", "key": "k\n"}, "`$.key`: it has a control character"),
+        (RUNS, {"workflow": "a", "tags": ["x", "\x9b"]}, "`$.tags[1]`: it has a control character"),
+        (RUNS, {"runs": [{"workflow": "a\0"}]}, "`$.runs[0].workflow`: it has a control character"),
+        ("/v1/tenants/acme_corp/pause", {"workflow": "\r"}, "`$.workflow`: it has a control"),
+        (f"{RUNS}/{UUID(int=0)}/cancel", {"reason": "a\nb"}, "`$.reason`: it has a control"),
+    ],
+)
+def test_control_characters_are_refused_by_path(
+    api: httpx.Client, path: str, body: object, problem: str
+) -> None:
+    answer = api.post(path, json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["data"]["problems"][0].startswith(problem)
+
+
+def test_the_name_of_a_signal_is_one_line(api: httpx.Client) -> None:
+    answer = api.post(f"{RUNS}/{UUID(int=0)}/signals/a%1Bb", json=None)
+
+    assert answer.status_code == 422

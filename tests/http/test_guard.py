@@ -34,6 +34,49 @@ def test_a_page_of_another_origin_is_refused(web: httpx.Client, origin: str) -> 
     assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_what_a_page_of_another_site_only_shows_is_refused(web: httpx.Client, site: str) -> None:
+    answer = web.get("/v1/tenants", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_what_the_user_typed_or_our_own_page_asks_for_is_served(
+    web: httpx.Client, site: str
+) -> None:
+    assert web.get("/v1/tenants", headers={"Sec-Fetch-Site": site}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/tenants/",
+        "/v1/tenants//runs",
+        "/v1/tenants/acme_corp%2Fruns",
+        "/v1/tenants/acme_corp%2fruns",
+        "//v1/tenants",
+        "/v1/tenants/acme_corp/runs/",
+    ],
+)
+def test_a_path_that_the_router_would_read_otherwise_is_not_found(
+    api: httpx.Client, path: str
+) -> None:
+    answer = api.get(path) if not path.startswith("//") else api.get(f"http://localhost{path}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "request_invalid")
+
+
+@pytest.mark.parametrize("name", ["%2e%2e", "%2E", "%00", "a%0ab", "a%20b", "acme_corp%3F"])
+def test_an_id_that_none_can_be_is_refused_whatever_it_encodes(
+    api: httpx.Client, name: str
+) -> None:
+    answer = api.get(f"/v1/tenants/{name}")
+
+    assert answer.status_code in {404, 422}
+    assert answer.json()["code"] in {"tenant_id_invalid", "tenant_not_found"}
+
+
 def test_our_own_origin_is_served(web: httpx.Client, served: Served) -> None:
     answer = web.get("/v1/tenants", headers={"Origin": served.tcp})
 

@@ -37,7 +37,11 @@ def test_a_daemon_without_its_database_is_not_ready(
 
     answer = api.get("/health/ready")
 
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    assert (
+        "the database does not answer" in api.get("/v1/status").json()["database_outage"]["error"]
+    )
 
 
 def test_status_shows_the_node(api: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.model.errors import DatabaseRefused
 from orchestrator.store.connect import Target
 from orchestrator.store.embedded.binaries import find_binaries
+from orchestrator.store.migrate import migrate_control
 from tests.support.database import Database, migrations
 from tests.support.server import test_binaries as server_binaries
 
@@ -115,6 +116,45 @@ async def test_every_way_out_is_closed(two_tenants: Database, login: Login) -> N
     assert open_doors == []
 
 
+async def test_of_the_shared_catalogs_a_login_sees_names_and_no_contents(
+    two_tenants: Database,
+) -> None:
+    admin = await two_tenants.connect()
+    await admin.execute("ANALYZE tenant_globex.flight; SELECT lo_from_bytea(0, 'hush')")
+    tenants_own = await two_tenants.connect(two_tenants.as_app("acme"))
+
+    # docs/explanation/isolation.md says so.
+    names = await tenants_own.fetchrow(
+        """
+        SELECT EXISTS (SELECT FROM pg_roles WHERE rolname LIKE '%\\_a\\_globex') AS roles,
+               EXISTS (SELECT FROM pg_database WHERE datname = 'template1') AS databases,
+               EXISTS (SELECT FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+                       WHERE relnamespace = 'tenant_globex'::regnamespace AND attname = 'carrier')
+                   AS columns,
+               EXISTS (SELECT FROM pg_stat_activity WHERE usename <> current_user) AS connected,
+               EXISTS (SELECT FROM pg_stat_activity WHERE usename <> current_user
+                       AND datname = current_database()
+                       AND query <> '<insufficient privilege>') AS queries,
+               EXISTS (SELECT FROM pg_stats WHERE schemaname = 'tenant_globex') AS statistics
+        """
+    )
+
+    assert dict(names or {}) == {
+        "roles": True,
+        "databases": True,
+        "columns": True,
+        "connected": True,
+        "queries": False,
+        "statistics": False,
+    }
+    for hidden in ("pg_largeobject", "pg_authid", "pg_statistic"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await tenants_own.execute(f"SELECT * FROM {hidden}")
+    other = await admin.fetchval("SELECT max(oid)::bigint FROM pg_largeobject_metadata")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await tenants_own.execute(f"SELECT lo_get({other})")
+
+
 async def test_the_application_can_not_touch_the_engines_tables(two_tenants: Database) -> None:
     connection = await two_tenants.connect(two_tenants.as_app("acme"))
 
@@ -204,3 +244,22 @@ async def _psql(program: str, target: Target, text: str) -> tuple[int, str]:
     )  # fmt: skip
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
+
+
+async def test_no_lock_that_a_tenant_can_take_keeps_us_from_our_work(database: Database) -> None:
+    await database.provision("acme")
+    attacker = await database.connect(database.as_app("acme"))
+    for key in ("insula tenant acme", "insula tenant globex", "insula database rights"):
+        await attacker.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", key)
+    await attacker.execute("SELECT pg_advisory_lock(hashtextextended('insula control schema', 0))")
+    for statement in ("SELECT FROM insula.lock FOR UPDATE", "LOCK TABLE insula.migration"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with attacker.transaction():
+                await attacker.execute(statement)
+    admin = await database.connect()
+    await admin.execute("SET statement_timeout = '2s'")
+    # As an older version left it.
+    await admin.execute("DROP TABLE insula.lock; DELETE FROM insula.migration WHERE number = 3")
+    assert await migrate_control(admin) == 1
+    await database.provision("globex")
+    await database.provision("acme")

@@ -332,9 +332,7 @@ async def test_who_waits_for_another_that_provisions_gives_up_in_the_end(
     holder = await database.connect()
     waiting = await database.connect()
     async with holder.transaction():
-        await holder.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('insula tenant acme', 0))"
-        )
+        await holder.execute("INSERT INTO insula.lock (name) VALUES ('tenant acme')")
         async with anyio.create_task_group() as group:
             group.start_soon(_gives_up, waiting, database)
             blocked = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
@@ -491,11 +489,16 @@ async def test_what_a_migration_sets_does_not_outlive_it(
 
 
 async def _plain_admin(database: Database, rights: str) -> Connection:
-    """Return a login that may make schemas in this database and, perhaps, roles."""
+    """Return a login that may make schemas in this database and, perhaps, roles.
+
+    It has the right on the locks that it would have, had it made the control schema itself.
+    """
     admin = await database.connect()
     role = f"{database.role_prefix}_admin"
     await admin.execute(f"CREATE ROLE {role} LOGIN {rights} PASSWORD 'x'")
     await admin.execute(f"GRANT CREATE ON DATABASE {database.target.database} TO {role}")
+    await admin.execute(f"GRANT USAGE ON SCHEMA insula TO {role}")
+    await admin.execute(f"GRANT SELECT, INSERT, UPDATE ON insula.lock TO {role}")
     target = database.target.as_role(role, "x")
     return await database.connect(target)
 

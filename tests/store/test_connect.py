@@ -124,6 +124,24 @@ async def test_a_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None
         )
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PGPORT", "many"), ("PGPORT", "99999"), ("PGSSLMODE", "on"), ("PGTARGETSESSIONATTRS", "x")],
+)
+async def test_a_wrong_variable_of_the_environment_is_no_surprise(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    target = Target.parse("postgresql://a:hush@127.0.0.1/c")
+
+    with pytest.raises(DatabaseRefused, match="can not be reached this way") as caught:
+        await connect.connect(target, application_name="x")
+    assert "PG… variables" in caught.value.hint
+    with pytest.raises(DatabaseRefused):
+        async with ControlPool.open(target, application_name="x"):
+            pass
+
+
 async def test_a_server_that_says_nothing_is_unavailable_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -11,12 +11,18 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from orchestrator.model.errors import DatabaseRefused, StartError, StateDirectoryInUse
+from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    StartError,
+    StateDirectoryInUse,
+)
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.embedded import EmbeddedPostgres, StateLock, Tuning, binaries, processes
@@ -127,6 +133,51 @@ async def test_what_was_committed_is_there_after_a_restart(home: Path) -> None:
         assert server.pid != first
 
     assert list(processes.servers_of(home / "postgresql" / "data")) == []
+
+
+async def test_a_server_that_is_killed_is_started_again_with_what_was_committed(
+    home: Path,
+) -> None:
+    async with embedded(home) as server, anyio.create_task_group() as group:
+        group.start_soon(server.watch)
+        first, url = server.pid, server.url
+        assert first is not None
+        await note(url, "one")
+        for number in (signal.SIGKILL, signal.SIGQUIT):
+            old = server.pid
+            assert old is not None
+            os.kill(old, number)
+            await until(partial(_is_another, server, old))
+            await until(partial(_answers, url))
+        assert server.url == url
+        assert await note(url, "two") == ["one", "two"]
+        group.cancel_scope.cancel()
+    assert list(processes.servers_of(home / "postgresql" / "data")) == []
+
+
+def _is_another(server: EmbeddedPostgres, old: int) -> bool:
+    return server.pid not in {None, old}
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with login(url):
+            return True
+    except DatabaseUnavailable:
+        return False
+
+
+async def test_a_server_that_can_not_be_started_again_is_given_up_with_its_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.store.embedded.server._RESTART_PAUSE", 0.01)
+    async with embedded(home) as server:
+        (home / "postgresql" / "data" / "insula.conf").write_text("nonsense = 1\n")
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(StartError, match=r"6 times in a row(.|\n)*nonsense"):
+            await server.watch()
+        assert server.pid is None
 
 
 async def test_the_settings_keep_data_and_let_nobody_in(home: Path) -> None:
@@ -316,6 +367,7 @@ async def test_half_made_data_does_not_count(state_dir: Path) -> None:
     left = state_dir / "postgresql" / "data.new"
     left.mkdir(parents=True)
     (left / "PG_VERSION").write_text("18")
+    (state_dir / "postgresql" / "data").mkdir()  # empty, so it is as good as none
 
     async with embedded(state_dir) as server:
         assert await note(server.url, "one") == ["one"]

@@ -252,6 +252,8 @@ async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
     await admin.execute(
         "INSERT INTO insula.node (id, name, expires_at) VALUES ($1, 'a', 'infinity')", node
     )
+    await leases.claim(admin, ACME, node)
+    await leases.claim(admin, GLOBEX, node)
     other = await acme.connect(application)
     await submit(other, "acme", "report")
     slow = await acme.connect(application)
@@ -263,7 +265,8 @@ async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
     await other.execute("SET lock_timeout = '1s'")
     await submit(other, "globex", "report")
     await submit(other, "acme", "report")
-    await wake.consume(admin, [ACME, GLOBEX])
+    await wake.consume(admin, node, [ACME, GLOBEX])
+    await leases.release(admin, GLOBEX, node, 1, wake_at=None)
     epoch = (await leases.claim(admin, ACME, node)).epoch
     later = datetime.now(UTC) + timedelta(days=1)
     await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")

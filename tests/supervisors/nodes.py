@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from orchestrator.daemon.tenants import Tenants
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import Started, StartRun
-from orchestrator.model.clock import Clock, SystemClock
+from orchestrator.model.clock import SystemClock
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Settings, SupervisionSection, Tenant, Tier
@@ -28,6 +29,7 @@ from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot, SlotState
+from supervisors.standing import Standing
 from tests.supervisors import workflows
 from tests.support.database import Database
 from tests.support.wait import until
@@ -136,6 +138,17 @@ def snapshot(
     )
 
 
+def in_good_standing(clock: Callable[[], float] = time.monotonic) -> Standing:
+    """Return what a keeper says that has renewed for a long time, and still does when asked."""
+    long = LONG.total_seconds()
+    past = [clock() - lives * long for lives in (1.5, 1.0, 0.5) for _ in range(2)]
+    standing = Standing(long, lambda: past.pop(0) if past else clock())
+    while past:
+        standing.renewed(standing.now())
+    standing.answer(lambda: standing.renewed(standing.now()))
+    return standing
+
+
 @asynccontextmanager
 async def running_node(
     database: Database,
@@ -143,9 +156,12 @@ async def running_node(
     *,
     name: str = "a",
     max_awake: int = 100,
-    clock: Clock | None = None,
+    **parts: Any,
 ) -> AsyncIterator[Node]:
-    """Run a root over `database` for as long as the block lasts, then drain it."""
+    """Run a root over `database` for as long as the block lasts, then drain it.
+
+    `parts` are what it stands on instead of the usual: a clock, a registry, a standing …
+    """
     admin = await database.connect()
     node = uuid4()
     await nodes.register(admin, node, name, LONG)
@@ -158,15 +174,17 @@ async def running_node(
         ground = Ground(
             node=node,
             name=name,
+            standing=in_good_standing(),
             control=control,
             prepare=tenants.prepare,
             registry=Registry.of(workflows.ALL),
             slots=slots,
-            clock=clock or SystemClock(),
+            clock=SystemClock(),
             connect_timeout=5.0,
             app_connections=anyio.Semaphore(100),
             processes=processes,
         )
+        ground = replace(ground, **parts)
         root = RootSupervisor(ground, declared.settings.supervision, max_awake=max_awake)
         tenants.root = root
         await tenants.publish(declared)

@@ -34,6 +34,7 @@ from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access, Ground
 from supervisors.root import RootSupervisor
 from supervisors.slot import SlotState
+from supervisors.standing import Standing
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
@@ -52,6 +53,7 @@ def resting_root() -> RootSupervisor:
     ground = Ground(
         node=uuid4(),
         name="a",
+        standing=Standing(1.0),
         control=ControlPool.__new__(ControlPool),
         prepare=_never,
         registry=Registry(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 from uuid import uuid4
 
 import anyio
@@ -204,7 +205,7 @@ async def test_a_node_registers_renews_and_leaves(database: Database) -> None:
 async def test_a_living_nodes_name_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("supervisors.keeper.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("supervisors.naming.LOCK_SECONDS", 0.2)
     kept = keeper(database)
     await kept.start()
     with pytest.raises(NodeNameInUse, match="'a'"):
@@ -234,6 +235,50 @@ async def test_a_dead_nodes_name_is_free_as_soon_as_its_connection_is_gone(
     assert await admin.fetchval(ALIVE, "a") == 1
     assert await leases.orphans(admin, uuid4()) == [ACME]
     await kept.stop()
+
+
+async def test_who_has_the_name_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisors.naming.LOCK_SECONDS", 0.2)
+    kept = keeper(database)
+    await kept.start()
+    with pytest.raises(NodeNameInUse, match=r"process \d+ .*'insula a keeper'.*since 20\d\d-"):
+        await keeper(database).start()
+    await kept.stop()
+
+
+async def test_a_session_that_nobody_lives_behind_does_not_keep_the_name(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisors.naming.LOCK_SECONDS", 0.2)
+    admin = await database.connect()
+    stale = await database.connect()
+    assert await nodes.lock(stale, "a")
+    await nodes.register(admin, uuid4(), "a", timedelta(seconds=0.5))
+    kept = keeper(database)
+    await kept.start()
+    assert await admin.fetchval(ALIVE, "a") == 1
+    # The lock is had as soon as it is free.
+    stale.terminate()
+
+    async def locked() -> bool:
+        holder = await nodes.holder(admin, "a")
+        return holder is not None and holder.application == "insula a keeper"
+
+    await until(locked)
+    await kept.stop()
+
+
+async def test_a_tenants_login_can_not_keep_a_name(database: Database) -> None:
+    await database.provision("acme")
+    for target in (database.as_app("acme"), database.as_engine("acme")):
+        attacker = await database.connect(target)
+        assert await nodes.lock(attacker, "a")
+        kept = keeper(database)
+        with anyio.fail_after(2):
+            await kept.start()
+        await kept.stop()
 
 
 async def test_only_a_death_that_is_proven_is_told_to_whoever_takes_over(
@@ -308,6 +353,39 @@ async def test_a_node_whose_connection_was_cut_comes_back_with_its_name(
 
     await until(alive)
     await kept.stop()
+
+
+async def test_a_server_that_does_not_answer_costs_the_node_its_standing_until_it_does(
+    database: Database,
+) -> None:
+    kept = keeper(database, expiry=0.8, renewal=0.1)
+    await kept.start()
+    standing = kept.standing
+    term = standing.term
+    frozen = await database.connect()
+    async with frozen.transaction():
+        await frozen.execute("SELECT FROM insula.node FOR UPDATE")
+        await until(lambda: standing.outage is not None)
+        assert standing.holds
+        assert not standing.serves
+        await until(lambda: not standing.holds)
+    await until(lambda: standing.serves)
+    assert standing.term == term + 1
+    assert not standing.steady
+    await kept.stop()
+
+
+async def test_who_doubts_that_the_database_is_there_learns_it_before_the_next_renewal(
+    database: Database,
+) -> None:
+    kept = keeper(database, expiry=600.0, renewal=300.0)
+    await kept.start()
+    words = kept.standing.words
+    for _ in range(100):
+        kept.standing.doubt()
+    await until(lambda: kept.standing.words == words + 1, within=2.0)
+    await kept.stop()
+    assert kept.standing.words == words + 1
 
 
 async def test_a_node_that_was_declared_dead_ends_and_says_so(database: Database) -> None:

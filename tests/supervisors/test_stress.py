@@ -21,10 +21,10 @@ from tests.supervisors.workflows import EXECUTED
 from tests.support.database import Database
 from tests.support.wait import until
 
-TENANTS = [f"stress_{number}" for number in range(40)]
-REQUESTS = 700
+TENANTS = [f"stress_{number}" for number in range(24)]
+REQUESTS = 400
 MOST_RUNS = 8
-CRASHES = 60
+CRASHES = 40
 
 
 class Tally:

@@ -1,4 +1,4 @@
-"""A database of its own for each test, copied from a migrated template."""
+"""A database for each test, with nothing in it of the test before."""
 
 from __future__ import annotations
 
@@ -80,51 +80,79 @@ class Database:
                 connection.terminate()
 
 
-async def make_template(server: Target, name: str) -> None:
-    """Make the database that every test's is copied from."""
-    admin = await connect.connect(server, application_name=_NAME)
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    template = await connect.connect(server.with_database(name), application_name=_NAME)
-    await migrate.migrate_control(template)
-    await template.close()
-    await admin.close()
+class Databases:
+    """Lends the same database to one test after the other, as new each time.
 
+    To empty one and to migrate it again takes a quarter of the time of a copy.
+    """
 
-async def drop_template(server: Target, name: str) -> None:
-    """Leave nothing on a server that outlives the session."""
-    admin = await connect.connect(server, application_name=_NAME)
-    await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    await admin.close()
+    def __init__(self, server: Target) -> None:
+        self._server = server
+        self._name: str | None = None
 
-
-@asynccontextmanager
-async def fresh_database(server: Target, template: str) -> AsyncIterator[Database]:
-    """Yield a copy of the template; the copy and its roles are dropped at the end."""
-    token = secrets.token_hex(3)
-    name = f"insula_test_{token}"
-    admin = await connect.connect(server, application_name=_NAME)
-    await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    try:
-        target = server.with_database(name)
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Database]:
+        """Yield a database with a control schema; what the test made of it is undone at the end."""
+        token = secrets.token_hex(3)
+        target = self._server.with_database(await self._made())
         connection = await connect.connect(target, application_name=_NAME)
-        # Each copy is an installation, so that roles of two tests are strangers to each other.
-        installation = await connection.fetchval(
-            "UPDATE insula.installation SET id = gen_random_uuid() RETURNING id"
-        )
+        await migrate.migrate_control(connection)
+        # Each time another installation, so that roles of two tests are strangers to each other.
+        installation = await connection.fetchval("SELECT id FROM insula.installation")
         await connection.close()
         database = Database(target, f"t{token}", installation)
         try:
             yield database
         finally:
             await database.close()
-    finally:
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-        roles = await admin.fetch(
-            "SELECT quote_ident(rolname) FROM pg_roles WHERE starts_with(rolname, $1)", f"t{token}_"
-        )
-        for (role,) in roles:
-            await admin.execute(f"DROP ROLE {role}")
-        await admin.close()
+            connection = await connect.connect(target, application_name=_NAME)
+            await _empty(connection, f"t{token}_")
+            await connection.close()
+
+    async def drop(self) -> None:
+        """Leave nothing on a server that outlives the session."""
+        if self._name is not None:
+            admin = await connect.connect(self._server, application_name=_NAME)
+            await admin.execute(f'DROP DATABASE "{self._name}" WITH (FORCE)')
+            await admin.close()
+
+    async def _made(self) -> str:
+        if self._name is None:
+            name = f"insula_test_{secrets.token_hex(3)}"
+            admin = await connect.connect(self._server, application_name=_NAME)
+            await admin.execute(f'CREATE DATABASE "{name}"')
+            await admin.close()
+            self._name = name
+        return self._name
+
+
+async def _empty(connection: Connection, roles: str) -> None:
+    """Make the database what CREATE DATABASE makes, and drop the roles of this prefix."""
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    triggers = await connection.fetch("SELECT quote_ident(evtname) FROM pg_event_trigger")
+    for (trigger,) in triggers:
+        await connection.execute(f"DROP EVENT TRIGGER {trigger}")
+    schemas = await connection.fetch(
+        "SELECT quote_ident(nspname) FROM pg_namespace"
+        " WHERE NOT starts_with(nspname, 'pg_') AND nspname <> 'information_schema'"
+    )
+    for (schema,) in schemas:
+        await connection.execute(f"DROP SCHEMA {schema} CASCADE")
+    for (role,) in await connection.fetch(
+        "SELECT quote_ident(rolname) FROM pg_roles WHERE starts_with(rolname, $1)", roles
+    ):
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    name = await connection.fetchval("SELECT quote_ident(current_database())")
+    await connection.execute(f"""
+        SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+        ALTER DATABASE {name} RESET ALL;
+        GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC;
+        CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+        GRANT USAGE ON SCHEMA public TO PUBLIC;
+    """)
 
 
 def migrations(directory: Path, **files: str) -> tuple[Migration, ...]:

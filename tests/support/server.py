@@ -27,6 +27,7 @@ _UNSAFE_AND_FAST = {
     "shared_buffers": "64MB",
     "max_connections": "200",
 }
+_ROOM = 2 * 1024**3
 CHECKED = ("local all postgres trust", "local all all scram-sha-256")
 """Access rules under which every login but the superuser's has its password checked."""
 
@@ -53,7 +54,7 @@ def test_binaries() -> Path | None:
 @contextmanager
 def reachable_directory() -> Iterator[Path]:
     """Yield a directory that another user can pass, which pytest's tmp_path is not for root."""
-    directory = Path(tempfile.mkdtemp(prefix="insula-test-")).resolve()
+    directory = Path(tempfile.mkdtemp(prefix="insula-test-", dir=_in_memory())).resolve()
     directory.chmod(0o711)
     try:
         yield directory
@@ -71,6 +72,17 @@ def _local() -> Iterator[Target]:
             yield Target.parse(url).with_database("postgres")
         finally:
             asyncio.run(server.stop())
+
+
+def _in_memory() -> Path | None:
+    """Return a file system in memory with room for the server; None where there is none.
+
+    A test makes and removes some hundred files; on a disk that is most of its time.
+    """
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or not os.access(memory, os.W_OK):
+        return None
+    return memory if shutil.disk_usage(memory).free > _ROOM else None
 
 
 @contextmanager

@@ -55,10 +55,11 @@ _SIGNALS = {int(each) for each in signal.Signals}
 class Child:
     """A worker process in a session and process group of its own.
 
-    `watch` must be under way for as long as it lives. Raises OSError when it can not be started.
+    `watch` must be under way for as long as it lives. It does not inherit the variables of the
+    environment named in `withheld`. Raises OSError when it can not be started.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, withheld: frozenset[str] = frozenset()) -> None:
         self.calls = 0
         self.touched = False
         self.spoiled = False
@@ -70,7 +71,7 @@ class Child:
             request_end, self._requests = _pipe(theirs, ours)
             lifeline_end, _ = _pipe(theirs, ours)
             self._replies, reply_end = _pipe(ours, theirs)
-            self._process = _start(request_end, reply_end, lifeline_end)
+            self._process = _start((request_end, reply_end, lifeline_end), withheld)
             ours.callback(self._leave_none)
             self._pidfd = os.pidfd_open(self._process.pid)
             ours.callback(os.close, self._pidfd)
@@ -216,7 +217,8 @@ def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
     return ends
 
 
-def _start(*descriptors: int) -> subprocess.Popen[bytes]:
+def _start(descriptors: tuple[int, ...], withheld: frozenset[str]) -> subprocess.Popen[bytes]:
+    left_out = _DAEMON_ONLY | withheld
     path = json.dumps(sys.path, default=str)
     return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-P", "-c", _PROGRAM, path, *map(str, descriptors)],
@@ -224,7 +226,7 @@ def _start(*descriptors: int) -> subprocess.Popen[bytes]:
         stdout=2,
         pass_fds=descriptors,
         start_new_session=True,
-        env={name: value for name, value in os.environ.items() if name not in _DAEMON_ONLY},
+        env={name: value for name, value in os.environ.items() if name not in left_out},
     )
 
 

@@ -45,7 +45,9 @@ class ProcessPool:
         memory_bytes: int | None,
         tasks_per_worker: int = TASKS_PER_WORKER,
         log: LogSection | None = None,
+        withheld: frozenset[str] = frozenset(),
     ) -> None:
+        self._withheld = withheld
         log = log or LogSection()
         self._setup = Setup(memory_bytes=memory_bytes, log_level=log.level, log_format=log.format)
         self._tasks_per_worker = tasks_per_worker
@@ -146,7 +148,7 @@ class ProcessPool:
         if self._closed:
             raise anyio.ClosedResourceError
         try:
-            child = Child(self._setup)
+            child = Child(self._setup, self._withheld)
         except OSError as error:
             raise WorkerDied(f"a worker process could not be started: {error}") from error
         self._alive.add(child)

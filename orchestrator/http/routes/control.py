@@ -14,6 +14,7 @@ from orchestrator.http.openapi import ChangeOperation, RepeatOperation, SignalOp
 from orchestrator.http.routes.runs import run_id
 from orchestrator.http.wire import Accepted
 from orchestrator.model.api import NAME_CHARACTERS, ChangedRun, ChangeRun, RepeatRun, Started
+from orchestrator.model.text import LINE
 
 SignalKey = Annotated[
     str | None,
@@ -25,9 +26,7 @@ SignalKey = Annotated[
         max_length=NAME_CHARACTERS,
     ),
 ]
-SignalName = Annotated[
-    str, PathParameter(min_length=1, max_length=NAME_CHARACTERS, pattern=r"^[^\x00]*$")
-]
+SignalName = Annotated[str, PathParameter(min_length=1, max_length=NAME_CHARACTERS, pattern=LINE)]
 
 
 @post(

@@ -7,7 +7,7 @@ from litestar import get
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
 from orchestrator.http.wire import Health
-from orchestrator.model.errors import ShuttingDown
+from orchestrator.model.errors import DatabaseUnavailable, ShuttingDown
 
 
 @get("/health/live", sync_to_thread=False, tags=["health"])
@@ -22,6 +22,11 @@ async def ready(services: Injected) -> Health:
     status = await services.status()
     if status.draining:
         raise ShuttingDown("the daemon drains", retry_after=5.0)
+    outage = status.database_outage
+    if outage is not None:
+        raise DatabaseUnavailable(
+            f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}"
+        )
     return Health(status="ready")
 
 

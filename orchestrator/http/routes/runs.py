@@ -15,9 +15,10 @@ from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import StartOperation, problems
 from orchestrator.http.services import Platform
-from orchestrator.http.wire import StartedRuns, StartRuns
-from orchestrator.model.api import RunPage, RunView, Started, StartRun
+from orchestrator.http.wire import StartedRuns
+from orchestrator.model.api import RunPage, RunView, Started, StartRun, StartRuns
 from orchestrator.model.errors import InvalidRequest
+from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.runs import RunFilter
@@ -127,7 +128,7 @@ async def _finished(
 
 
 def _one(content: Any, key: str | None) -> StartRun:
-    run = bodies.fit(content, StartRun)
+    run = fit(content, StartRun)
     if key is None or key == run.key:
         return run
     if run.key is not None:
@@ -140,7 +141,7 @@ def _several(content: Any, key: str | None) -> list[StartRun]:
         raise InvalidRequest(
             "the Idempotency-Key header is for one run", hint="give each run its own `key`"
         )
-    return bodies.fit(content, StartRuns).runs
+    return fit(content, StartRuns).runs
 
 
 def run_id(text: str) -> UUID:

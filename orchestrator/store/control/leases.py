@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 
 _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
 HOLDER = _QUERIES["holder"]
+OVERTAKE = _QUERIES["overtake"]
 RELEASE = _QUERIES["release"]
 ABANDON = _QUERIES["abandon"]
 ORPHANS = _QUERIES["orphans"]
@@ -27,18 +29,41 @@ class Lease(msgspec.Struct, frozen=True):
     left_by_the_dead: bool
 
 
-async def claim(connection: Connection, tenant: TenantId, node: UUID) -> Lease:
-    """Take the tenant under the next epoch; raises LeaseHeldElsewhere, or DatabaseUnavailable."""
-    row = await connection.fetchrow(CLAIM, tenant, node)
-    if row is None:
-        holder = await connection.fetchval(HOLDER, tenant)
-        if holder is None:
-            # Let go of meanwhile, or we are late ourselves: it passes with the next renewal.
-            raise DatabaseUnavailable(
-                f"this node's row has expired, so it may not take tenant {tenant!r} yet"
-            )
-        raise LeaseHeldElsewhere(tenant, f"tenant {tenant!r} is served by node {holder!r}")
-    return Lease(*row)
+async def claim(
+    connection: Connection, tenant: TenantId, node: UUID, *, steady: bool = True
+) -> Lease:
+    """Take the tenant under the next epoch.
+
+    An owner whose row has merely expired counts as dead when we are `steady`. Raises
+    LeaseHeldElsewhere, or DatabaseUnavailable when it is too early to tell, also for our own row.
+    """
+    row = await connection.fetchrow(CLAIM, tenant, node, steady)
+    if row is not None:
+        return Lease(*row)
+    holder = await connection.fetchrow(HOLDER, tenant, node)
+    if holder is None:
+        # Let go of meanwhile, or we are late ourselves: it passes with the next renewal.
+        raise DatabaseUnavailable(
+            f"this node's row has expired, so it may not take tenant {tenant!r} yet"
+        )
+    name, alive = holder
+    if alive:
+        raise LeaseHeldElsewhere(tenant, f"tenant {tenant!r} is served by node {name!r}")
+    raise DatabaseUnavailable(
+        f"tenant {tenant!r} belongs to node {name!r}, which is silent; after an outage it gets as "
+        "long to come back as a node lives",
+        retry_after=5.0,
+    )
+
+
+async def overtake(connection: Connection, tenant: TenantId, node: UUID, epoch: int) -> int | None:
+    """Raise the epoch of a lease that is ours above the tenant's fence; None when it is not ours.
+
+    Only whoever has found the fence ahead of `epoch` may do so.
+    """
+    query = sql.bind(OVERTAKE, schema_of(tenant))
+    found: int | None = await connection.fetchval(query, tenant, node, epoch)
+    return found
 
 
 async def release(
@@ -59,6 +84,12 @@ async def abandon(connection: Connection, tenant: TenantId, node: UUID, epoch: i
     await connection.execute(ABANDON, tenant, node, epoch)
 
 
-async def orphans(connection: Connection, node: UUID) -> list[TenantId]:
-    """Return the tenants whose owner is dead."""
-    return [row[0] for row in await connection.fetch(ORPHANS, node)]
+async def orphans(
+    connection: Connection,
+    node: UUID,
+    *,
+    steady: bool = True,
+    served: Sequence[TenantId] = (),
+) -> list[TenantId]:
+    """Return the tenants whose owner is dead (see `claim`), or is `node` without serving them."""
+    return [row[0] for row in await connection.fetch(ORPHANS, node, steady, served)]

@@ -1,8 +1,11 @@
 -- name: claim
 -- Take a tenant that nobody alive serves, under the next epoch, and consume its wake row: whatever becomes
--- due after this statement writes a new one. The node must be alive itself. Tells whether the process that held
--- it is proven to have died (`bury`): then what was under way there is suspect. A node that stopped, however
--- fast, has no row any more, and one whose row ran out may only have been cut off: neither proves a crash.
+-- due after this statement writes a new one. The node must be alive itself. An owner without a row, or with one
+-- that a successor buried, is dead for certain. One whose row has merely expired may be as alive as we are, after
+-- an outage that kept it from renewing: $3 says whether we may conclude from it that it is dead. Tells whether the
+-- process that held it is proven to have died (`bury`): then what was under way there is suspect. A node that
+-- stopped, however fast, has no row any more, and one whose row ran out may only have been cut off: neither proves
+-- a crash.
 WITH before AS (
     SELECT owner.expires_at = '-infinity' AS died
     FROM insula.lease AS lease JOIN insula.node AS owner ON owner.id = lease.node
@@ -15,7 +18,8 @@ WITH before AS (
                                        changed_at = clock_timestamp()
     WHERE lease.node IS NULL OR lease.node = excluded.node OR NOT EXISTS (
         SELECT FROM insula.node AS owner
-        WHERE owner.id = lease.node AND owner.expires_at > clock_timestamp())
+        WHERE owner.id = lease.node
+          AND owner.expires_at > CASE WHEN $3 THEN clock_timestamp() ELSE '-infinity' END)
     RETURNING lease.epoch
 ), consumed AS (
     DELETE FROM insula.wake WHERE tenant = $1 AND EXISTS (SELECT FROM claimed)
@@ -23,8 +27,16 @@ WITH before AS (
 SELECT epoch, coalesce((SELECT died FROM before), false) AS left_by_the_dead FROM claimed;
 
 -- name: holder
-SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
-WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp();
+SELECT node.name, node.expires_at > clock_timestamp()
+FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
+WHERE lease.tenant = $1 AND lease.node <> $2 AND node.expires_at > '-infinity';
+
+-- name: overtake
+-- The fence of the tenant is ahead of a lease that is ours: the control schema was restored from an older copy.
+UPDATE insula.lease SET epoch = (SELECT greatest(fence.epoch, $3) + 1 FROM tenant.wf_fence AS fence),
+                        changed_at = clock_timestamp()
+WHERE tenant = $1 AND node = $2 AND epoch = $3
+RETURNING epoch;
 
 -- name: release
 -- Let go of a tenant that is still ours, and leave word when it has to be woken.
@@ -51,8 +63,13 @@ SELECT tenant, clock_timestamp(), 'recover' FROM released
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
 
 -- name: orphans
--- Tenants that were awake under a node that is dead now: each has runs to recover.
+-- Tenants with runs to recover: those of a node that is dead (see claim for $2), and those of ours that nobody
+-- here serves ($3 are served), because the answer to a claim or to a release was lost.
 SELECT lease.tenant FROM insula.lease AS lease
-WHERE lease.node IS NOT NULL AND lease.node <> $1 AND NOT EXISTS (
-    SELECT FROM insula.node AS owner
-    WHERE owner.id = lease.node AND owner.expires_at > clock_timestamp());
+WHERE lease.node IS NOT NULL AND CASE
+    WHEN lease.node = $1 THEN lease.tenant <> ALL($3::text[])
+    ELSE NOT EXISTS (
+        SELECT FROM insula.node AS owner
+        WHERE owner.id = lease.node
+          AND owner.expires_at > CASE WHEN $2 THEN clock_timestamp() ELSE '-infinity' END)
+    END;

@@ -176,3 +176,27 @@ async def test_durable_calls_from_a_sync_task_go_through_its_thread(house: House
         await live.later(HOUR + 1)
     assert await house.output(run) == [1, 2]
     assert calls == ["first", "second", "failed"]
+
+
+async def test_a_wait_that_lost_a_race_is_given_up_now_and_in_every_later_attempt(
+    house: House,
+) -> None:
+    failing = [True]
+
+    @job("w", retry=AT_ONCE)
+    async def flow(ctx: Context) -> Any:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ctx.sleep, "1h")
+            found = await ctx.wait_signal("go")
+            group.cancel_scope.cancel()
+        if failing[0]:
+            failing[0] = False
+            raise ValueError("again")
+        return found
+
+    async with serving(house, flow) as live:
+        run = await live.run("w")
+        await signal(live, run, "go", "told")
+        await live.quiet()
+        await live.later(1)
+    assert await house.output(run) == "told"

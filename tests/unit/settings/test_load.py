@@ -29,6 +29,19 @@ def test_no_file_gives_the_defaults_and_an_embedded_database() -> None:
     assert snapshot.tenants == {}
 
 
+def test_what_may_tell_how_to_get_into_the_database_is_known(tmp_path: Path) -> None:
+    url = "postgresql://app:${APP_PASSWORD}@db/app"
+    snapshot = load_text(tmp_path, f'[database]\nurl = "{url}"', APP_PASSWORD="x")
+
+    assert {"APP_PASSWORD", "DATABASE_URL", "PGPASSWORD"} <= snapshot.secret_variables
+
+
+def test_a_home_that_nobody_has_is_a_path_like_any_other(tmp_path: Path) -> None:
+    snapshot = load_text(tmp_path, '[node]\nstate_dir = "~nobody-of-that-name/x"')
+
+    assert snapshot.state_dir == tmp_path / "~nobody-of-that-name" / "x"
+
+
 def test_the_file_given_goes_before_the_usual_one(tmp_path: Path) -> None:
     usual = tmp_path / "config" / "insula.toml"
 

@@ -168,7 +168,7 @@ drain_timeout = "2d"
         ),
         (
             "[workflows]\nmodules = ['a-b']",
-            r"2: workflows.modules[0]: must match '^[A-Za-z_]\\w*(\\.[A-Za-z_]\\w*)*$', not 'a-b'",
+            "2: workflows.modules[0]: names a module such as app.reports, unlike 'a-b'",
         ),
     ],
 )
@@ -176,6 +176,42 @@ def test_one_problem_is_said_in_one_sentence(tmp_path: Path, text: str, problem:
     spelled = problem.replace("DIR", str(tmp_path))
 
     assert problems_of(tmp_path, text) == [f"insula.toml:{spelled}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (r'name = "a\u001b[2J"', r"name: may have no control characters, unlike 'a\x1b[2J'"),
+        (r'name = "a\n"', r"name: may have no control characters, unlike 'a\n'"),
+        (
+            r'workflows = ["a\u009b"]',
+            r"workflows[0]: has 1 to 200 characters, without spaces and control characters, unlike",
+        ),
+        (r'settings = { a = ["\u0000"] }', "settings.a[0]: has a NUL character, which PostgreSQL"),
+        (r'settings = { a = { "\u0000" = 1 } }', "has a NUL character, which PostgreSQL"),
+        (r'features = { "\u0007" = true }', "the name has a control character"),
+        (r'"a\u001b" = 1', "unknown key"),
+    ],
+)
+def test_control_characters_are_refused(tmp_path: Path, line: str, problem: str) -> None:
+    (found,) = problems_of(tmp_path, f"[tenants.acme]\n{line}")
+
+    assert found.startswith("insula.toml:2: tenants.acme.")
+    assert problem in found
+
+
+def test_names_of_tables_and_schedules_are_one_line(tmp_path: Path) -> None:
+    schedule = r"""[[tenants.acme.schedules]]
+name = "a\n"
+workflow = "w"
+every = "1h"
+"""
+    problems = problems_of(tmp_path, schedule + '[tiers."a\\u001b"]\n[tenants."b\\n"]\n')
+
+    assert len(problems) == 3
+    assert "schedules[0].name: has up to 100 letters" in problems[0]
+    assert "the name has a control character" in problems[1]
+    assert "can not be a tenant id: it has characters other than" in problems[2]
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8088", "[::1]:0", "localhost:80", "127.1.2.3:65535"])

@@ -121,7 +121,7 @@ def test_a_tenant_has_its_tiers_schedules_but_those_it_declares_itself(tmp_path:
         (HOURLY + "priority = 10", ["6: S.priority: must be at most 9, not 10"]),
         (HOURLY + "paused = true", ["6: S.paused: unknown key; known here: anchor, at,"]),
         (HOURLY + "input = { day = 2026-01-01 }", ["6: S.input.day: is a date or time"]),
-        ('name = "a b"\nworkflow = "w"\nevery = "1h"', ["3: S.name: must match"]),
+        ('name = "a b"\nworkflow = "w"\nevery = "1h"', ["3: S.name: has up to 100 letters"]),
         ('name = "x"\nworkflow = "w"\nat = 2026-01-01', [
             "5: S.at: must be a date and time with its offset, such as 2026-01-31T09:00:00Z, not",
         ]),
@@ -182,11 +182,11 @@ def test_a_change_applies_live(tmp_path: Path) -> None:
 
 def test_schedules_of_a_tenant_made_at_run_time_are_checked_and_kept() -> None:
     given = {"name": "x", "workflow": "w", "at": "2026-01-31T09:00:00Z"}
-    declaration = declare(CreateTenant(id="acme", set={"schedules": [given]}))
+    _, declaration = declare(CreateTenant(id="acme", set={"schedules": [given]}), {})
     assert load_declaration(dump_declaration(declaration)) == declaration
 
     with pytest.raises(InvalidRequest) as caught:
-        declare(CreateTenant(id="acme", set={"schedules": [{**given, "cron": "* * *"}]}))
+        declare(CreateTenant(id="acme", set={"schedules": [{**given, "cron": "* * *"}]}), {})
     assert caught.value.data["problems"] == [
         "schedules[0]: give exactly one of cron, every and at, not cron and at",
         (

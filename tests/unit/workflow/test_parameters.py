@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -76,6 +76,23 @@ def test_every_problem_is_told_with_its_path() -> None:
         "$.point.x: Expected `int`, got `str`",
         "$.count: Expected `int`, got `float`",
         "$.box.corners[1]: Object missing required field `x`",
+    ]
+
+
+def test_bounds_in_an_annotation_hold() -> None:
+    def bounded(
+        ctx: Any,
+        count: Annotated[int, msgspec.Meta(ge=1)],
+        names: list[Annotated[str, msgspec.Meta(pattern="^[a-z]+$")]],
+    ) -> None:
+        """Take what has bounds."""
+
+    parameters = Parameters.of(bounded, "task 'bounded'")
+
+    assert parameters.problems({"count": 1, "names": ["a"]}) == []
+    assert parameters.problems({"count": 0, "names": ["a", "B"]}) == [
+        "$.count: Expected `int` >= 1",
+        "$.names[1]: Expected `str` matching regex '^[a-z]+$'",
     ]
 
 

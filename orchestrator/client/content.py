@@ -1,0 +1,46 @@
+"""What a client sends: JSON that the daemon and its database can hold, or an error before it goes.
+
+msgspec alone would write NaN as null; a value that is wrong without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from orchestrator.model.errors import InvalidInput
+from orchestrator.model.fit import fit
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL character in JSON, and not a backslash followed by the letters."""
+
+
+def encode(body: Any) -> bytes:
+    """Return the body of a request; raises InvalidInput or InvalidRequest for what no one can read.
+
+    >>> encode({"by": "ann"})
+    b'{"by":"ann"}'
+    """
+    try:
+        text = to_json(body)
+    except ValueError as error:
+        raise InvalidInput(f"what is to be sent {error}", hint="nothing was sent") from error
+    if isinstance(body, msgspec.Struct):
+        fit(msgspec.to_builtins(body, str_keys=True), type(body))
+    return text.encode()
+
+
+def to_json(value: Any) -> str:
+    """Return `value` as JSON; the ValueError's text goes on from a subject."""
+    try:
+        plain = msgspec.to_builtins(value, str_keys=True)
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"has no JSON form: {error}") from error
+    if _NUL.search(text):
+        raise ValueError("has a NUL character, which PostgreSQL can not hold")
+    return text

@@ -1,0 +1,206 @@
+"""Nodes that were cut off from the database, or frozen: none serves what may be another's."""
+
+from __future__ import annotations
+
+import secrets
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from orchestrator.model.errors import DatabaseUnavailable
+from orchestrator.model.ids import TenantId
+from orchestrator.store.control import leases, nodes, wake
+from supervisors.ground import Access
+from supervisors.slot import SlotState
+from supervisors.standing import Standing
+from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
+from tests.supervisors.workflows import EXECUTED, GATES
+from tests.support.database import Database
+from tests.support.wait import until
+
+ACME = TenantId("acme")
+
+
+class Hand:
+    """Seconds that the test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def expire(node: Node) -> None:
+    """Let the node's row be as if it had not been renewed in time."""
+    await node.sql("UPDATE insula.node SET expires_at = now() WHERE id = $1", node.id)
+
+
+async def test_a_node_that_could_not_renew_cuts_off_its_tasks_and_settles_nothing(
+    database: Database,
+) -> None:
+    hand, held = Hand(), secrets.token_hex(4)
+    standing = in_good_standing(hand)
+    async with running_node(database, snapshot(["acme"]), standing=standing) as node:
+        started = await node.submit("acme", "wait", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        hand.seconds += 2 * LONG.total_seconds()
+        await node.reach("acme", SlotState.BACKOFF)
+        GATES.open(held)
+        key = f"acme:{started.id}:wait"
+        assert key not in EXECUTED["acme"]
+        assert await node.finished("acme") == 0
+        assert node.slot("acme").incarnation == 1
+
+        standing.renewed(standing.now())
+        await node.until_finished("acme", 1)
+        assert node.slot("acme").epoch == 2
+        assert EXECUTED["acme"].count(key) == 1
+        assert node.slot("acme").record.crashes == ()
+
+
+async def test_who_comes_back_first_after_an_outage_does_not_rob_the_others(
+    database: Database,
+) -> None:
+    hand = Hand()
+    long = LONG.total_seconds()
+    fresh = Standing(long, hand)
+    fresh.renewed(fresh.now())
+    fresh.answer(lambda: fresh.renewed(fresh.now()))
+    declared = snapshot(["acme"])
+    async with running_node(database, declared, name="a") as a:
+        await a.submit("acme")
+        await expire(a)
+        async with running_node(database, declared, name="b", standing=fresh) as b:
+            with anyio.move_on_after(0.3):
+                await b.submit("acme")
+            assert b.slot("acme").epoch is None
+            assert "silent" in (b.slot("acme").last_error or "")
+            await nodes.renew(await database.connect(), a.id, LONG)
+            await a.submit("acme")
+            assert a.slot("acme").epoch == 1
+
+            await expire(a)
+            hand.seconds += long / 2
+            fresh.renewed(fresh.now())
+            hand.seconds += long / 2
+            assert fresh.steady
+            await b.reach("acme", SlotState.RUNNING)
+            assert b.slot("acme").epoch == 2
+
+
+async def test_the_tenants_of_a_node_that_is_dead_for_certain_are_taken_at_once(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    silent, buried, left, ours = (uuid4() for _ in range(4))
+    for tenant, node in (("silent", silent), ("buried", buried), ("left", left)):
+        await nodes.register(admin, node, tenant, LONG)
+        await leases.claim(admin, TenantId(tenant), node)
+    await nodes.register(admin, ours, "ours", LONG)
+    await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", silent)
+    await nodes.bury(admin, uuid4(), "buried")
+    await nodes.leave(admin, left)
+    assert sorted(await leases.orphans(admin, ours, steady=False)) == ["buried", "left"]
+    assert sorted(await leases.orphans(admin, ours, steady=True)) == ["buried", "left", "silent"]
+    for tenant in ("buried", "left"):
+        assert (await leases.claim(admin, TenantId(tenant), ours, steady=False)).epoch == 2
+    await admin.execute("INSERT INTO insula.wake VALUES ('silent', now(), 'timer')")
+    assert await wake.due(admin, ours, asleep=[], steady=False) == []
+    assert await wake.due(admin, ours, asleep=[], steady=True) == ["silent"]
+    with pytest.raises(DatabaseUnavailable, match="node 'silent', which is silent"):
+        await leases.claim(admin, TenantId("silent"), ours, steady=False)
+    assert (await leases.claim(admin, TenantId("silent"), ours, steady=True)).epoch == 2
+
+
+async def test_a_lease_of_ours_that_nobody_here_holds_is_found(database: Database) -> None:
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        await node.submit("globex")
+        await node.tenants.prepare(ACME)
+        # As after a claim whose answer was lost.
+        async with node.control.acquire() as control:
+            await leases.claim(control, ACME, node.id)
+        assert set(node.root.served) == {"globex"}
+        await node.reach("acme", SlotState.RUNNING)
+        assert node.slot("acme").epoch == 2
+        assert node.slot("globex").epoch == 1
+
+
+async def test_a_wake_up_is_left_to_the_owner_when_the_tenant_is_not_ours_any_more(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    ours, theirs = uuid4(), uuid4()
+    for node, name in ((ours, "a"), (theirs, "b")):
+        await nodes.register(admin, node, name, LONG)
+    await leases.claim(admin, ACME, theirs)
+    await admin.execute("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
+    await wake.consume(admin, ours, [ACME])
+    assert await wake.due(admin, theirs, asleep=[]) == [ACME]
+    await wake.consume(admin, theirs, [ACME])
+    assert await wake.due(admin, theirs, asleep=[]) == []
+
+
+async def test_a_fence_ahead_of_a_restored_lease_is_overtaken(database: Database) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme")
+        await node.root.drain()
+        await node.sql("UPDATE tenant_acme.wf_fence SET epoch = 40 RETURNING epoch")
+    async with running_node(database, snapshot(["acme"]), name="b") as node:
+        await node.submit("acme")
+        assert node.slot("acme").epoch == 41
+        assert node.slot("acme").incarnation == 1
+        assert await node.sql("SELECT epoch FROM insula.lease WHERE tenant = 'acme'") == 41
+        await node.until_finished("acme", 2)
+
+
+async def test_a_fence_that_a_new_owner_raised_is_not_overtaken(database: Database) -> None:
+    admin = await database.connect()
+    old, new = uuid4(), uuid4()
+    for node, name in ((old, "a"), (new, "b")):
+        await nodes.register(admin, node, name, LONG)
+    await database.provision("acme")
+    epoch = (await leases.claim(admin, ACME, old)).epoch
+    await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", old)
+    await leases.claim(admin, ACME, new)
+    await admin.execute("UPDATE tenant_acme.wf_fence SET epoch = 2")
+    assert await leases.overtake(admin, ACME, old, epoch) is None
+    assert await admin.fetchval("SELECT epoch FROM insula.lease") == 2
+
+
+async def test_a_crowd_of_tenants_leaves_the_probing_of_a_dead_server_to_the_keeper(
+    database: Database,
+) -> None:
+    names = [f"t{number}" for number in range(500)]
+    standing = in_good_standing()
+    doubts: list[int] = []
+    tried: list[str] = []
+    standing.answer(lambda: doubts.append(1))
+
+    async def refused(tenant: TenantId) -> Access:
+        tried.append(tenant)
+        raise DatabaseUnavailable("connection refused")
+
+    async with running_node(
+        database, snapshot(names), standing=standing, prepare=refused, max_awake=500
+    ) as node:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_refused, node)
+            for name in names:
+                node.root.wake(TenantId(name))
+            await until(lambda: len(doubts) == len(names))
+            standing.lost("connection refused")
+        # Long enough for each of them to have tried once more, if it did that on its own.
+        await anyio.sleep(0.6)
+        assert len(tried) == len(names), "once each, when nobody knew yet"
+        assert {slot.state for slot in node.root.slots.values()} == {SlotState.BACKOFF}
+        with pytest.raises(DatabaseUnavailable, match="connection refused") as answer:
+            await node.submit("t0")
+        assert answer.value.retry_after > 0
+
+
+async def _refused(node: Node) -> None:
+    """Ask before anybody knows; the answer comes when the keeper does."""
+    with anyio.fail_after(3), pytest.raises(DatabaseUnavailable, match="connection refused"):
+        await node.submit("t1")

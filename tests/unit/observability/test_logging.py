@@ -1,0 +1,36 @@
+"""The log on a terminal: nothing in it is obeyed, and nothing of the local variables is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from orchestrator.observability.logging import set_up
+
+
+@pytest.fixture(autouse=True)
+def own_configuration() -> Iterator[None]:
+    """Take the configuration back."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_a_task_raised_is_spelled_and_local_variables_are_left_out(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    set_up("info", form)  # type: ignore[arg-type]
+    password = "hush"
+
+    try:
+        raise ValueError("odd\x1b[2J")
+    except ValueError as error:
+        assert password
+        structlog.get_logger().error("task.failed", error=str(error), exc_info=error)
+
+    seen = capsys.readouterr().err
+    assert "ValueError: odd" in seen
+    assert "\x1b" not in seen
+    assert "hush" not in seen
