@@ -23,8 +23,8 @@ from orchestrator.engine.outcome import encode
 from orchestrator.engine.progress import Place, Step
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.threads import in_thread
-from orchestrator.engine.values import text_problem
 from orchestrator.model.api import Failure
+from orchestrator.model.text import line_problem
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import Child, ChildFailed, ChildRequest
@@ -233,8 +233,8 @@ class Durable:
     async def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
         """Return where this call stands and what the journal holds there."""
         self._check_open()
-        problem = text_problem(name)
-        if problem is not None:
+        problem = line_problem(name) if isinstance(name, str) else "is no text"
+        if problem:
             raise ValueError(f"{kind} {name!r}: its name {problem}")
         if _INSIDE.get():
             raise NestedCall(
