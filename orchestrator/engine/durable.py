@@ -229,7 +229,8 @@ class Durable:
     async def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
         """Return where this call stands and what the journal holds there."""
         self._check_open()
-        problem = line_problem(name) if isinstance(name, str) else "is no text"
+        given: object = name  # users' code is often not type-checked
+        problem = line_problem(given) if isinstance(given, str) else "is no text"
         if problem:
             raise ValueError(f"{kind} {name!r}: its name {problem}")
         if _INSIDE.get():
