@@ -47,10 +47,14 @@ class RunRecovered(Entry, frozen=True, tag="run.recovered"):
 
 
 class TaskStarted(Entry, frozen=True, tag="task.started"):
-    """An attempt may begin once this is durable."""
+    """An attempt may begin once this is durable.
+
+    `ends_at` is when the time of all its attempts is over (the database's time), told by the first.
+    """
 
     task: str
     attempt: int
+    ends_at: datetime | None = None
 
 
 class TaskSucceeded(Entry, frozen=True, tag="task.succeeded"):
