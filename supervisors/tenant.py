@@ -19,9 +19,9 @@ import structlog
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DeadlineExceeded, LeaseLost
+from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, LeaseLost
 from orchestrator.model.ids import schema_of
-from orchestrator.store.connect import Target, connect
+from orchestrator.store.connect import Connection, Target, connect
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
@@ -271,18 +271,28 @@ class TenantSupervisor:
             self._tenant,
             Journal(schema, epoch=epoch, node=self._ground.name),
             Claims(schema, epoch=epoch, served=served),
-            partial(
-                connect,
-                target,
-                application_name=f"insula {self._ground.name} {self._tenant}"[:63],
-                timeout=self._ground.connect_timeout,
-                settings=SESSION,
-            ),
+            partial(self._connect, target),
         )
         try:
             yield owned
         finally:
             await owned.close()
+
+    async def _connect(self, target: Target) -> Connection:
+        """Connect, unless the keeper has found that nobody can: it alone tries then."""
+        standing = self._ground.standing
+        if standing.outage is not None:
+            raise DatabaseUnavailable(standing.outage.error)
+        try:
+            return await connect(
+                target,
+                application_name=f"insula {self._ground.name} {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=SESSION,
+            )
+        except DatabaseUnavailable:
+            standing.doubt()
+            raise
 
     @asynccontextmanager
     async def _database(self, target: Target) -> AsyncIterator[TenantDatabase]:
