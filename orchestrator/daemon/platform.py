@@ -29,7 +29,7 @@ from orchestrator.model.api import (
     TenantWhy,
     Transition,
 )
-from orchestrator.model.errors import QuotaExceeded, RunNotFound, Unavailable
+from orchestrator.model.errors import QuotaExceeded, RunConflict, RunNotFound, Unavailable
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
@@ -107,7 +107,14 @@ class TenantPlatform:
         allowed = self.root.slot(tenant).config.limits.max_payload_bytes
         if allowed is not None and len(text) > allowed:
             raise QuotaExceeded(tenant, limit="max_payload_bytes", allowed=allowed)
-        await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
+        try:
+            await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
+        except RunConflict as error:
+            # One statement looks for the runs that can take a signal; why one can not is read here.
+            async with self.control.acquire() as connection:
+                if not await stored_runs.exists(connection, schema_of(tenant), run):
+                    raise _no_run(tenant, run) from error
+            raise RunConflict(f"run {run} has finished, so it takes no signal") from error
 
     async def change_run(
         self, tenant: TenantId, run: UUID, verb: Verb, *, reason: str = ""

@@ -14,6 +14,9 @@ from orchestrator.model.text import LINE
 
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
+
 BATCH = 1000
 """Runs in one request. Each is work for one supervisor, and its other requests wait for it."""
 
