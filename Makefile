@@ -54,6 +54,10 @@ test: $(INSTALLED) ## run the whole test suite
 test-fast: $(INSTALLED) ## run the tests that need no database
 	$(BIN)/python -m pytest tests/unit tests/rules -m "not slow"
 
+.PHONY: soak
+soak: $(INSTALLED) ## run the engine against its model: 50,000 examples, some ten minutes
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=soak tests/engine/model
+
 .PHONY: check
 check: $(INSTALLED) ## format, lint, types, layers, dependencies
 	$(BIN)/python -m ruff format --check

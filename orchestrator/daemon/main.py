@@ -235,6 +235,7 @@ class Daemon:
             root=parts.root,
             control=parts.control,
             registry=parts.registry,
+            node=self._snapshot.settings.node.name,
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,

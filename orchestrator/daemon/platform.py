@@ -14,6 +14,7 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.daemon.why import explain
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -25,6 +26,8 @@ from orchestrator.model.api import (
     StartRun,
     TenantSummary,
     TenantView,
+    TenantWhy,
+    Transition,
 )
 from orchestrator.model.errors import QuotaExceeded, RunConflict, RunNotFound, Unavailable
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
@@ -32,7 +35,9 @@ from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection, ControlPool
 from orchestrator.store.control import tenants as registry_rows
+from orchestrator.store.control import transitions
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.runs import RunFilter
@@ -60,6 +65,7 @@ class TenantPlatform:
     root: RootSupervisor
     control: ControlPool
     registry: Registry
+    node: str
     role_prefix: str
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
@@ -166,6 +172,26 @@ class TenantPlatform:
         except Unavailable as error:
             log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
         return row
+
+    async def why(self, tenant: TenantId) -> TenantWhy:
+        """Return why a tenant runs or does not; what this node knows when the database is away."""
+        slot = self.root.slot(tenant)
+        outage = self.standing.outage
+        outlook, stored = Outlook(), list[transitions.Stored]()
+        if outage is None:
+            await self.root.history.flush()
+            async with self.control.acquire() as connection:
+                outlook = await transitions.outlook(connection, tenant)
+                stored = await transitions.recent(connection, tenant)
+        because, next_at = explain(slot, outlook, node=self.node, outage=outage)
+        return TenantWhy(
+            tenant=tenant,
+            state="removing" if slot.removed else str(slot.state),
+            because=because,
+            next_at=next_at,
+            served_by=outlook.served_by,
+            transitions=[Transition(**msgspec.structs.asdict(each)) for each in stored],
+        )
 
     async def create_tenant(self, request: CreateTenant) -> TenantView:
         """Register a tenant; TenantExists when its id or an alias is taken."""

@@ -258,6 +258,30 @@ class TenantView(TenantSummary, frozen=True, kw_only=True):
     declaration: dict[str, Any] = {}
 
 
+class Transition(Wire, frozen=True, kw_only=True):
+    """One change of a tenant's state on a node; `next_at` is when it leaves it by itself."""
+
+    at: datetime
+    node: str
+    state: str
+    reason: str = ""
+    next_at: datetime | None = None
+
+
+class TenantWhy(Wire, frozen=True, kw_only=True):
+    """Why a tenant runs or does not, and when it will.
+
+    `next_at` is when it is tried or woken by itself, `served_by` the living node that serves it.
+    """
+
+    tenant: str
+    state: str
+    because: str
+    next_at: datetime | None = None
+    served_by: str | None = None
+    transitions: list[Transition] = []
+
+
 class TenantList(Wire, frozen=True, kw_only=True):
     """All tenants, by id."""
 

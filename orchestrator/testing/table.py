@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -110,6 +110,9 @@ class MemoryTable(OwnedConnection):
         self._paused: set[str] = set()
         self._clock = clock
 
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""
+
     async def flush(self, batch: Batch) -> Committed:
         """Store a batch."""
         now = self._clock.now()
@@ -158,10 +161,10 @@ class MemoryTable(OwnedConnection):
         """Return one run without taking it."""
         return self.rows[run].claimed() if run in self.rows else None
 
-    async def outside(self) -> Outside:
+    async def outside(self, *, count_to: int = 0) -> Outside:
         """Return what waits to be claimed."""
         now = self._clock.now()
-        waiting = [row for row in self.rows.values() if self._is_free(row)]
+        waiting = any(self._is_free(row) for row in self.rows.values())
         queued = [
             row
             for row in self._left()
@@ -173,7 +176,7 @@ class MemoryTable(OwnedConnection):
             if row.due_at is not None and row.due_at > now and not self._is_paused(row)
             if row.state in {RunState.QUEUED, RunState.WAITING}
         ]
-        return Outside(len(waiting), len(queued), min(due, default=None))
+        return Outside(waiting, min(len(queued), count_to), min(due, default=None))
 
     async def signals(self, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet, oldest first."""
@@ -207,7 +210,7 @@ class MemoryTable(OwnedConnection):
         """Return the workflows that are paused."""
         return set(self._paused)
 
-    async def inherited(self) -> Inherited:
+    async def inherited(self, lately: timedelta) -> Inherited:  # noqa: ARG002
         """Return nothing: time begins with the test."""
         return Inherited([], [])
 

@@ -37,6 +37,7 @@ from orchestrator.workflow.registry import Registry
 from tests.support.database import Database
 
 SCHEMA = "tenant_acme"
+THREADS = 8
 MOVED_TIME = {**SESSION, "search_path": "moved, pg_catalog"}
 MOVED_CLOCK = """
 DO $$ BEGIN
@@ -192,7 +193,7 @@ async def serving(
     config = options.config or house.config(**limits)
     try:
         anchored = AnchoredClock(await owned.open(), clock)
-        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=8)
+        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=THREADS)
         engine = Engine(lambda: config, registry, owned, attempts, slots, epoch=house.epoch)
         recovered = await engine.recover(anchored, crashed=options.crashed)
         async with engine.running():

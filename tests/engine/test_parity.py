@@ -98,6 +98,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             root=node.root,
             control=node.control,
             registry=REGISTRY,
+            node=node.name,
             role_prefix=database.role_prefix,
             standing=in_good_standing(),
             remembered=node.tenants.remembered,

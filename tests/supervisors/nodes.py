@@ -141,9 +141,10 @@ def snapshot(
 def in_good_standing(clock: Callable[[], float] = time.monotonic) -> Standing:
     """Return what a keeper says that has renewed for a long time, and still does when asked."""
     long = LONG.total_seconds()
-    standing = Standing(long, clock)
-    standing.renewed(standing.now() - long)
-    standing.renewed(standing.now() - 1)
+    past = [clock() - lives * long for lives in (1.5, 1.0, 0.5) for _ in range(2)]
+    standing = Standing(long, lambda: past.pop(0) if past else clock())
+    while past:
+        standing.renewed(standing.now())
     standing.answer(lambda: standing.renewed(standing.now()))
     return standing
 

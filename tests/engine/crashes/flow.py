@@ -1,0 +1,37 @@
+"""What runs in a process that is killed, and again in whoever takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from orchestrator.workflow.context import Context
+from orchestrator.workflow.define import Workflow
+from orchestrator.workflow.retry import Retry
+
+
+def _go_on(point: str) -> None:
+    """Do nothing: nobody is killed here."""
+
+
+REACHED: ContextVar[Callable[[str], None]] = ContextVar("reached", default=_go_on)
+"""Told by tasks where they are."""
+
+flow = Workflow("flow")
+
+
+@flow.task(retry=Retry(attempts=3, initial="1ms", jitter=0.0))
+async def work(ctx: Context) -> None:
+    """Leave an effect; the first attempt fails after it."""
+    reached = REACHED.get()
+    reached("in the task")
+    await ctx.db.execute("INSERT INTO effect VALUES ('work', $1)", ctx.attempt)
+    reached("after the effect")
+    if ctx.attempt == 1:
+        raise ConnectionError("again")
+
+
+@flow.task(after=[work])
+async def finish(ctx: Context) -> None:
+    """Leave another."""
+    await ctx.db.execute("INSERT INTO effect VALUES ('finish', $1)", ctx.attempt)
