@@ -13,7 +13,6 @@ from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import Listed, Moment, Stored
 from orchestrator.workflow.registry import Registry
 
-
 _ASKED_FOR = (
     entries.RunCancelled,
     entries.RunPaused,
