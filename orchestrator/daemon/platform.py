@@ -42,6 +42,7 @@ from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
+from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot
 from supervisors.standing import Standing
@@ -70,7 +71,7 @@ class TenantPlatform:
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
-    prepare: Callable[[TenantId], Awaitable[object]]
+    prepare: Prepare
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -199,7 +200,7 @@ class TenantPlatform:
 
     async def provision(self, tenant: TenantId) -> TenantView:
         """Make the tenant's schema and roles now instead of at first use."""
-        await self.prepare(self.root.slot(tenant).config.id)
+        await self.prepare(self.root.slot(tenant).config.id, again=True)
         return await self.read_tenant(tenant)
 
     def _view(self, slot: Slot, row: TenantRow | None) -> TenantView:

@@ -101,14 +101,16 @@ class Tenants:
                     hint=f"see `insula tenant show {holder}`",
                 )
 
-    async def prepare(self, tenant: TenantId) -> Access:
-        """Provision the tenant if that is needed and return its two logins."""
+    async def prepare(self, tenant: TenantId, /, *, again: bool = False) -> Access:
+        """Provision the tenant if that is needed, or `again`, and return its two logins."""
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
-        if needs_provisioning(row, self.spec):
+        if again or needs_provisioning(row, self.spec):
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
-                row = await ensure_provisioned(connection, connection, tenant, self.spec)
+                row = await ensure_provisioned(
+                    connection, connection, tenant, self.spec, again=again
+                )
         self._rows[tenant] = row
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))

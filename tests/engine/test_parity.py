@@ -103,7 +103,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             standing=in_good_standing(),
             remembered=node.tenants.remembered,
             register=nothing,
-            prepare=nothing,
+            prepare=node.tenants.prepare,
         )
         yield OnPostgres(platform, node)
 

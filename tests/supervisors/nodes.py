@@ -25,6 +25,7 @@ from orchestrator.settings.model import Settings, SupervisionSection, Tenant, Ti
 from orchestrator.settings.tenants import tenant_config
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import nodes
+from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
 from supervisors.root import RootSupervisor
@@ -181,7 +182,7 @@ async def running_node(
             slots=slots,
             clock=SystemClock(),
             connect_timeout=5.0,
-            app_connections=anyio.Semaphore(100),
+            app_places=Places(100),
             processes=processes,
         )
         ground = replace(ground, **parts)

@@ -47,6 +47,10 @@ ANSWER_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
 
 SESSION = {
+    "search_path": "pg_catalog, pg_temp",
+    "lock_timeout": "5s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
     # One plan for the connection's life, and always through the indexes: the tables are empty when
     # it is made, so statistics would choose scans that turn wrong as they grow.
     "plan_cache_mode": "force_generic_plan",
@@ -55,7 +59,7 @@ SESSION = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-"""Settings of the connection, given when it is opened."""
+"""Settings of the connection, given when it is opened: those of a role, the role may change."""
 
 
 class OwnedConnection:
