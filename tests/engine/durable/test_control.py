@@ -172,7 +172,8 @@ async def test_runs_that_wait_leave_when_their_workflow_is_paused(house: House, 
     async def flow(ctx: Context) -> None:
         await door.wait()
 
-    async with serving(house, flow, quick, **{limit: 1}) as live:
+    options = Options(config=house.config(**{limit: 1}))
+    async with serving(house, flow, quick, options=options) as live:
         await live.submit("w")
         await until(lambda: live.slots.used)
         await live.submit_all([StartRun(workflow="w") for _ in range(RESIDENT_RUNS)])
