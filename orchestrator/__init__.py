@@ -8,12 +8,13 @@ from orchestrator.model.errors import InsulaError
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
-from orchestrator.workflow.rules import When
+from orchestrator.workflow.rules import If, When
 
 __all__ = [
     "Client",
     "Context",
     "Fail",
+    "If",
     "InsulaError",
     "Retry",
     "SyncClient",

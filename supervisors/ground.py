@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
-
-import anyio
 
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.standing import Standing
 
@@ -25,11 +24,17 @@ class Access:
     app: Target
 
 
+class Prepare(Protocol):
+    """Provisions a tenant, `again` whether or not that seems to be needed."""
+
+    async def __call__(self, tenant: TenantId, /, *, again: bool = False) -> Access: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """The node's identity, its control connections and what it serves.
 
-    `prepare` provisions a tenant if that is needed and returns its logins; `app_connections` bounds
+    `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
     the connections that tasks use at a time, over all tenants.
     """
 
@@ -37,10 +42,10 @@ class Ground:
     name: str
     standing: Standing
     control: ControlPool
-    prepare: Callable[[TenantId], Awaitable[Access]]
+    prepare: Prepare
     registry: Registry
     slots: NodeSlots
     clock: Clock
     connect_timeout: float
-    app_connections: anyio.Semaphore
+    app_places: Places
     processes: ProcessPool

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
+from orchestrator.model.text import one_line
 from supervisors.decide import Ended, Failure, classify
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,8 @@ def telling(error: BaseException) -> BaseException:
 
 def _sentence(error: BaseException) -> str:
     try:
-        return str(error) or type(error).__name__
+        # What it says may come from anywhere, and is stored and shown: NUL can not be, half a
+        # character neither.
+        return one_line(str(error)) or type(error).__name__
     except Exception:  # noqa: BLE001 - text of an error from anywhere; ours must not fail on it
         return type(error).__name__

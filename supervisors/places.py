@@ -34,8 +34,11 @@ class Places:
 
     async def take(self, slot: Slot) -> bool:
         """Wait for a place; False when the tenant was asked to stop meanwhile."""
+        if slot.stop_wanted is not None:
+            return False
         tenant = slot.config.id
         self._waiting[tenant] = slot
+        slot.waits_for_place = True
         self._seat()
         self._make_room()
         try:
@@ -44,6 +47,8 @@ class Places:
         except BaseException:
             self._give_up(tenant)
             raise
+        finally:
+            slot.waits_for_place = False
         if slot.stop_wanted is not None:
             self._give_up(tenant)
             return False

@@ -48,6 +48,7 @@ from supervisors.decide import Ended, Failure, Policy, Quarantine, Record, Rest,
 from supervisors.fence import Fence
 from supervisors.ground import Ground
 from supervisors.guard import guard
+from supervisors.history import History
 from supervisors.messages import (
     ChangeRun,
     ChangeSchedule,
@@ -68,6 +69,9 @@ REPLY_SECONDS = 15.0
 """How long a caller waits for an answer before it is told that the outcome is unknown."""
 
 STARTS_AT_ONCE = 8
+HISTORY_SECONDS = 2.0
+"""How long the last notes of what became of tenants may take to be stored."""
+
 LET_GO_SECONDS = 10.0
 """How long connections and leases may take to be given back, after the time that runs have."""
 
@@ -88,6 +92,7 @@ class RootSupervisor:
             residency=supervision.min_residency.total_seconds(),
             clock=ground.clock,
         )
+        self.history = History(ground)
         self._unserved: set[Slot] = set()
         self._moved = Pulse()
         self._starts = anyio.CapacityLimiter(STARTS_AT_ONCE)
@@ -122,6 +127,7 @@ class RootSupervisor:
         slot = Slot(config, mailbox=self._supervision.mailbox)
         slot.sealed = self._sealed
         slot.attendant = self._places
+        slot.note = self.history.note
         return slot
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
@@ -297,6 +303,7 @@ class RootSupervisor:
                 async with anyio.create_task_group() as group:
                     self._group = group
                     group.start_soon(self._places.run)
+                    group.start_soon(self.history.run)
                     await group.start(Waker(self, self._ground).run)
                     task_status.started()
                     await anyio.sleep_forever()
@@ -326,6 +333,8 @@ class RootSupervisor:
             log.warning(
                 "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
             )
+        with anyio.move_on_after(HISTORY_SECONDS):
+            await self.history.flush()
 
     @property
     def _unsettled(self) -> list[TenantId]:
@@ -367,11 +376,11 @@ class RootSupervisor:
             while slot.stop_wanted is None and not (
                 standing.serves and standing.words != slot.doubted
             ):
-                slot.state = SlotState.BACKOFF
                 slot.doubted = standing.words if slot.doubted is None else slot.doubted
                 if standing.outage is not None:
                     slot.last_error = standing.outage.error
                     slot.refuse_mail(_database_away(standing.outage))
+                slot.state = SlotState.BACKOFF
                 await slot.attention()
         finally:
             self._unserved.discard(slot)
@@ -450,11 +459,11 @@ class RootSupervisor:
                     return 0.0
                 slot.state = SlotState.DORMANT
             case Restart(delay=delay):
+                slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
                 slot.state = SlotState.BACKOFF
                 if ended.failure is Failure.INFRASTRUCTURE:
                     slot.doubted = self._ground.standing.words
                     self._ground.standing.doubt()
-                slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
                 return delay
             case Quarantine(delay=delay):
                 self._quarantine(slot, delay)
@@ -477,8 +486,8 @@ class RootSupervisor:
             self._wake(slot)
 
     def _quarantine(self, slot: Slot, delay: float) -> None:
-        slot.state = SlotState.QUARANTINED
         slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
+        slot.state = SlotState.QUARANTINED
         log.error("tenant.quarantined", error=slot.last_error, probe_in=delay)
         error: InsulaError = TenantQuarantined(
             f"tenant {slot.config.id!r} is quarantined: {slot.last_error}",

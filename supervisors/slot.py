@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -63,7 +64,8 @@ class Slot:
         receive: MemoryObjectReceiveStream[Message]
         send, receive = anyio.create_memory_object_stream[Message](mailbox)
         self.config = config
-        self.state = SlotState.DORMANT if config.enabled else SlotState.SUSPENDED
+        self.note: Callable[[Slot], None] = lambda _: None
+        self.waits_for_place = False
         self.receive = receive
         self.record = Record()
         self.incarnation = 0
@@ -81,8 +83,20 @@ class Slot:
         self.attendant: Attendant | None = None
         self.life: anyio.CancelScope | None = None
         self.doubted: int | None = None
+        self._state = SlotState.DORMANT if config.enabled else SlotState.SUSPENDED
         self._send = send
         self._attention = Pulse()
+
+    @property
+    def state(self) -> SlotState:
+        """Where the tenant stands; whoever sets it has set the reason and the time before."""
+        return self._state
+
+    @state.setter
+    def state(self, state: SlotState) -> None:
+        if state is not self._state:
+            self._state = state
+            self.note(self)
 
     def post(self, message: Message) -> None:
         """Put mail into the box, or raise why not.

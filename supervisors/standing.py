@@ -59,13 +59,16 @@ class Standing:
         return self._clock()
 
     def renewed(self, asked: float) -> None:
-        """Note a renewal that was asked for at `asked` and has been confirmed."""
-        before = self._word
+        """Note a renewal that was asked for at `asked` and has been confirmed now.
+
+        It may have taken effect as late as now: was the row alive until then?
+        """
+        before, now = self._word, self._clock()
         until = asked + self._expiry
-        if asked < before.until:
+        if now < before.until:
             self._word = _Word(until, before.since, before.term)
         else:
-            self._word = _Word(until, asked, before.term + 1)
+            self._word = _Word(until, now, before.term + 1)
         self.outage = None
         self._tell()
 

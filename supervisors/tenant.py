@@ -10,7 +10,6 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import assert_never
 
 import anyio
@@ -21,10 +20,12 @@ from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DeadlineExceeded, LeaseLost
 from orchestrator.model.ids import schema_of
-from orchestrator.store.connect import Target, connect
+from orchestrator.store.connect import Target
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
+from orchestrator.store.tenant.login import Login
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
 from supervisors.ground import Ground
@@ -88,8 +89,8 @@ class TenantSupervisor:
     async def _activate(self, stack: AsyncExitStack) -> Engine:
         access = await self._ground.prepare(self._tenant)
         lease = await stack.enter_async_context(self._lease())
-        owned, moment = await self._take_over(stack, access.engine)
-        database = await stack.enter_async_context(self._database(access.app))
+        owned, journal, moment = await self._take_over(stack, access.engine)
+        database = await stack.enter_async_context(self._database(access.app, journal.fence))
         engine = self._engine(owned, database, self._epoch)
         clock = AnchoredClock(moment, self._ground.clock)
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
@@ -98,15 +99,21 @@ class TenantSupervisor:
 
     async def _take_over(
         self, stack: AsyncExitStack, target: Target
-    ) -> tuple[OwnedConnection, datetime]:
+    ) -> tuple[OwnedConnection, Journal, datetime]:
         """Connect and raise the fence to our epoch; return the database's time as well."""
-        owned = await stack.enter_async_context(self._connection(target, self._epoch))
+        owned, journal = await self._connect(stack, target)
         try:
-            return owned, await owned.open()
+            return owned, journal, await owned.open()
         except LeaseLost:
             await self._overtake()
-        owned = await stack.enter_async_context(self._connection(target, self._epoch))
-        return owned, await owned.open()
+        owned, journal = await self._connect(stack, target)
+        return owned, journal, await owned.open()
+
+    async def _connect(
+        self, stack: AsyncExitStack, target: Target
+    ) -> tuple[OwnedConnection, Journal]:
+        journal = Journal(schema_of(self._tenant), epoch=self._epoch, node=self._ground.name)
+        return await stack.enter_async_context(self._connection(target, journal)), journal
 
     async def _overtake(self) -> None:
         """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
@@ -264,20 +271,19 @@ class TenantSupervisor:
         log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
     @asynccontextmanager
-    async def _connection(self, target: Target, epoch: int) -> AsyncIterator[OwnedConnection]:
-        schema = schema_of(self._tenant)
+    async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
         served = list(self._ground.registry.workflows)
         owned = OwnedConnection(
             self._tenant,
-            Journal(schema, epoch=epoch, node=self._ground.name),
-            Claims(schema, epoch=epoch, served=served),
-            partial(
-                connect,
+            journal,
+            Claims(journal.schema, epoch=journal.epoch, served=served),
+            Login(
                 target,
                 application_name=f"insula {self._ground.name} {self._tenant}"[:63],
                 timeout=self._ground.connect_timeout,
                 settings=SESSION,
-            ),
+                repair=self._repair,
+            ).connect,
         )
         try:
             yield owned
@@ -285,14 +291,21 @@ class TenantSupervisor:
             await owned.close()
 
     @asynccontextmanager
-    async def _database(self, target: Target) -> AsyncIterator[TenantDatabase]:
-        name = f"insula {self._ground.name} app {self._tenant}"[:63]
-        places = self._ground.app_connections
-        database = TenantDatabase(target, application_name=name, places=places)
+    async def _database(self, target: Target, fence: Fence) -> AsyncIterator[TenantDatabase]:
+        database = TenantDatabase(
+            target,
+            application_name=f"insula {self._ground.name} app {self._tenant}"[:63],
+            places=self._ground.app_places,
+            fence=fence,
+            repair=self._repair,
+        )
         try:
             yield database
         finally:
             await database.close()
+
+    async def _repair(self) -> None:
+        await self._ground.prepare(self._tenant, again=True)
 
     def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
         slot = self._slot

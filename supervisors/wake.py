@@ -66,6 +66,7 @@ class Waker:
                 if classify(error) is Failure.CRASH:
                     raise
                 log.warning("wake.database_unavailable", error=str(error))
+                self._ground.standing.doubt()
                 pause = OUTAGE_SECONDS
             if turn == 0:
                 task_status.started()
@@ -77,7 +78,9 @@ class Waker:
         async with self._ground.control.acquire() as control:
             left = await self._orphans(control) if orphans else []
             asleep = [*self._root.unwakeable, *self._strangers]
-            due = await wake.due(control, self._ground.node, asleep=asleep)
+            due = await wake.due(
+                control, self._ground.node, asleep=asleep, steady=self._ground.standing.steady
+            )
             # Tenants that no file declares any more keep their rows, which must not fill the batch.
             known = self._root.knows
             self._strangers = {t for t in (*self._strangers, *due) if not known(t)}

@@ -72,7 +72,7 @@ class Door:
                 raise
             found = lenient.runtime_dir(config, os.environ)
             first, *others = error.problems
-            more = f" (and {len(others)} more problems)" if others else ""
+            more = f" (and {len(others)} more)" if others else ""
             output.say(f"warning: {output.line(first)}{more}; the daemon is looked for in {found}")
             return found
 

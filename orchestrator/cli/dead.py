@@ -16,7 +16,7 @@ from orchestrator.model.errors import RunConflict
 from orchestrator.model.states import RunState
 
 RunArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[RUN …]", help="Their ids, as `list` prints them.")
+    list[str] | None, typer.Argument(metavar="RUN", help="Their ids, as `list` prints them.")
 ]
 All = Annotated[
     bool, typer.Option("--all", help="Instead of ids: all of them, the oldest thousand at a time.")

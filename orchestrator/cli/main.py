@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -24,11 +24,18 @@ from orchestrator.cli import (
 )
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.model.errors import InsulaError
+from orchestrator.model.version import version
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version and end.")]
 
 
 def build() -> typer.Typer:
     """Return the application with all its commands."""
-    app = _group("Insula: durable workflows for many tenants on PostgreSQL.")
+    app = _group(
+        "Insula: durable workflows for many tenants on PostgreSQL.",
+        callback=_root,
+        context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
+    )
     serve.register(app)
     replay.register(app)
     node.register(app)
@@ -63,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         output.complain(error)
         return exit_code(error)
     except typer.TyperException as error:
-        _complain_of_usage(error)
+        _complain_of_usage(error, as_json="--json" in arguments)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -79,12 +86,23 @@ def run() -> NoReturn:
     sys.exit(main(sys.argv[1:]))
 
 
-def _group(purpose: str) -> typer.Typer:
+def _group(purpose: str, callback: Callable[..., None] | None = None, **more: Any) -> typer.Typer:
     group = typer.Typer(
-        help=purpose, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
+        help=purpose,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        add_completion=False,
+        **more,
     )
-    group.callback(invoke_without_command=True)(_help_without_command)
+    group.callback(invoke_without_command=True)(callback or _help_without_command)
     return group
+
+
+def _root(context: typer.Context, show_version: Version = False) -> None:
+    if show_version:
+        typer.echo(f"insula {version()}")
+    else:
+        _help_without_command(context)
 
 
 def _help_without_command(context: typer.Context) -> None:
@@ -92,8 +110,11 @@ def _help_without_command(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-def _complain_of_usage(error: typer.TyperException) -> None:
-    output.say(f"error[usage]: {output.line(error.format_message())}")
+def _complain_of_usage(error: typer.TyperException, *, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
-    if context is not None:
-        output.say(f"hint: {context.command_path} --help")
+    sentence = output.line(error.format_message())
+    hint = f"{context.command_path} --help" if context is not None else ""
+    if as_json:
+        problem = {"code": "usage", "detail": sentence, "hint": hint, "data": {}}
+        output.document({"error": problem})
+    output.error("usage", sentence, hint=hint)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.model.errors import ConfigError, InsulaError
+from orchestrator.model.errors import ConfigError, InsulaError, StartError
 from orchestrator.model.text import block, in_json, one_line
 
 _STYLES = {
@@ -79,8 +79,14 @@ def say(text: str) -> None:
 def complain(error: InsulaError) -> None:
     """Print an error of ours on stderr: a line for each of its problems, and the hint."""
     problems = error.data.get("problems") if isinstance(error, ConfigError) else None
+    details: list[str] = []
+    if isinstance(error, StartError):  # the log of a server that did not start goes on below
+        sentence, *details = str(error).split("\n")
+        problems = [sentence]
     for sentence in problems or [str(error)]:
         say(_error_line(error.code, sentence))
+    for each in details:
+        say(f"  {line(each)}")
     if error.hint:
         say(f"hint: {line(error.hint)}")
 
@@ -88,7 +94,8 @@ def complain(error: InsulaError) -> None:
 def error(code: str, sentence: str, *, hint: str) -> None:
     """Print an error that only the command line has."""
     say(_error_line(code, sentence))
-    say(f"hint: {line(hint)}")
+    if hint:
+        say(f"hint: {line(hint)}")
 
 
 def line(value: object) -> str:

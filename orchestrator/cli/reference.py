@@ -88,7 +88,7 @@ def _commands(command: Any, path: str, shared: Set[str]) -> Iterator[str]:
         yield from _commands(child, f"{path} {name}", shared)
     if children:
         return
-    usage = [p.metavar for p in command.params if p.param_type_name == "argument"]
+    usage = [_argument(p) for p in command.params if p.param_type_name == "argument"]
     yield f"\n## `{' '.join([path, *usage])}`\n"
     purpose, _, example = command.help.partition("\n\nExample: ")
     yield " ".join(purpose.split())
@@ -103,9 +103,13 @@ def _commands(command: Any, path: str, shared: Set[str]) -> Iterator[str]:
 
 def _spelling(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return f"`{parameter.metavar}`"
+        return f"`{_argument(parameter)}`"
     value = parameter.metavar or ("" if parameter.is_flag else parameter.name.upper())
     return f"`{' '.join([parameter.opts[0], value]).strip()}`".replace("|", r"\|")
+
+
+def _argument(parameter: Any) -> str:
+    return str(parameter.metavar) if parameter.nargs == 1 else f"[{parameter.metavar} …]"
 
 
 def _meaning(parameter: Any) -> str:

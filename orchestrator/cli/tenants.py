@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "create")(create)
     daemon_command(app, "list")(list_tenants)
     daemon_command(app, "show")(show)
+    daemon_command(app, "why")(why)
     daemon_command(app, "pause")(pause)
     daemon_command(app, "resume")(resume)
 
@@ -95,6 +96,32 @@ def show(door: Door, tenant: TenantArgument) -> None:
     if view.declaration:
         typer.echo("declaration")
         typer.echo(output.pretty(view.declaration))
+
+
+def why(door: Door, tenant: TenantArgument) -> None:
+    """Say why a tenant runs or does not and when it will, with its last changes of state.
+
+    Example: insula tenant why acme_corp
+    """
+    with door.open() as client:
+        found = client.tenant(tenant).why()
+    if door.json:
+        output.document(found)
+        return
+    output.fields(
+        [
+            ("tenant", found.tenant),
+            ("state", found.state),
+            ("because", found.because),
+            ("next try or wake-up", found.next_at),
+            ("served by node", found.served_by),
+        ]
+    )
+    if found.transitions:
+        output.table(
+            ["at", "node", "state", "reason", "until"],
+            [(t.at, t.node, t.state, t.reason, t.next_at) for t in found.transitions],
+        )
 
 
 def pause(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:

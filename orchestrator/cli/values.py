@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import typer
 
+from orchestrator.model.api import MAX_BODY
 from orchestrator.settings.duration import Duration
 
 
@@ -32,15 +33,24 @@ def read_json(text: str, option: str) -> Any:
     >>> read_json("[1, 2]", "--data")
     [1, 2]
     """
+    if text == "@":
+        raise typer.BadParameter("the @ needs a file after it", param_hint=option)
     content: str | bytes = text
     try:
         if text == "-":
-            content = sys.stdin.buffer.read()
+            content = sys.stdin.buffer.read(MAX_BODY + 1)
         elif text.startswith("@"):
-            content = Path(text[1:]).read_bytes()
-    except OSError as error:
-        sentence = f"{_place(text)}: {error.strerror}"
+            with Path(text[1:]).open("rb") as file:
+                content = file.read(MAX_BODY + 1)
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        sentence = f"{_place(text)} can not be read: {reason}"
         raise typer.BadParameter(sentence, param_hint=option) from None
+    if len(content) > MAX_BODY:
+        sentence = f"{_place(text)} is larger than {MAX_BODY // 2**20} MiB"
+        raise typer.BadParameter(sentence, param_hint=option)
+    if not content.strip():
+        raise typer.BadParameter(f"{_place(text)} is empty", param_hint=option)
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -55,15 +65,19 @@ def read_settings(pairs: list[str]) -> dict[str, Any]:
     {'limits.max_queue_length': 500, 'name': 'ACME'}
     """
     found: dict[str, Any] = {}
+    problems: list[str] = []
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
-            sentence = f"{pair!r} is not KEY=VALUE, such as limits.max_queue_length=500"
-            raise typer.BadParameter(sentence, param_hint="--set")
+            problems.append(f"{pair!r} is not KEY=VALUE, such as limits.max_queue_length=500")
+        elif key in found:
+            problems.append(f"{key!r} is given twice")
         try:
             found[key] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             found[key] = text
+    if problems:
+        raise typer.BadParameter("; ".join(problems), param_hint="--set")
     return found
 
 
@@ -105,4 +119,4 @@ def read_while(text: str | None, option: str) -> str | None:
 def _place(text: str) -> str:
     if text == "-":
         return "stdin"
-    return text[1:] if text.startswith("@") else "it"
+    return f"the file {text[1:]}" if text.startswith("@") else "it"

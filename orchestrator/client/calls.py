@@ -33,6 +33,7 @@ from orchestrator.model.api import (
     Status,
     TenantList,
     TenantView,
+    TenantWhy,
 )
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.states import RunState
@@ -123,6 +124,11 @@ def create_tenant(request: CreateTenant) -> Call[TenantView]:
 def show_tenant(tenant: str) -> Call[TenantView]:
     """Ask for everything about one tenant."""
     return Call("GET", _path(tenant), TenantView, repeatable=True)
+
+
+def why_tenant(tenant: str) -> Call[TenantWhy]:
+    """Ask why a tenant runs or does not."""
+    return Call("GET", _path(tenant, "why"), TenantWhy, repeatable=True)
 
 
 def provision(tenant: str) -> Call[TenantView]:

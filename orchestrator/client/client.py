@@ -43,6 +43,7 @@ from orchestrator.model.api import (
     Status,
     TenantSummary,
     TenantView,
+    TenantWhy,
 )
 from orchestrator.model.states import RunState
 
@@ -315,6 +316,14 @@ class TenantClient:
         'tenant_acme_corp'
         """
         return await self._client.send(calls.show_tenant(self.id))
+
+    async def why(self) -> TenantWhy:
+        """Return why the tenant runs or does not, and when it will.
+
+        >>> (await tenant.why()).because  # doctest: +SKIP
+        'it has nothing to do now'
+        """
+        return await self._client.send(calls.why_tenant(self.id))
 
     async def provision(self) -> TenantView:
         """Have the tenant's schema and roles made now instead of at first use.

@@ -31,6 +31,7 @@ from orchestrator.model.api import (
     Status,
     TenantSummary,
     TenantView,
+    TenantWhy,
 )
 from orchestrator.model.states import RunState
 
@@ -299,6 +300,14 @@ class SyncTenantClient:
         'tenant_acme_corp'
         """
         return self._client.send(calls.show_tenant(self.id))
+
+    def why(self) -> TenantWhy:
+        """Return why the tenant runs or does not, and when it will.
+
+        >>> tenant.why().because  # doctest: +SKIP
+        'it has nothing to do now'
+        """
+        return self._client.send(calls.why_tenant(self.id))
 
     def provision(self) -> TenantView:
         """Have the tenant's schema and roles made now instead of at first use.

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import anyio
@@ -31,6 +30,7 @@ from orchestrator.http.services import Services
 from orchestrator.model.api import DatabaseOutage, Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
+from orchestrator.model.version import version
 from orchestrator.observability import stacks
 from orchestrator.observability.logging import set_up
 from orchestrator.settings.directories import control_socket
@@ -73,7 +73,8 @@ def _run(daemon: Daemon) -> int:
     except (Exception, BaseExceptionGroup) as error:
         cause = telling(error)
         expected = isinstance(cause, InsulaError)
-        log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
+        if daemon.ready or not expected:  # what kept it from starting is said by who raised it
+            log.critical("daemon.failed", error=str(cause), exc_info=None if expected else error)
         if expected:
             raise cause from None
         return FAILED
@@ -123,6 +124,7 @@ class Daemon:
         self._drain_wanted = anyio.Event()
         self._starting: anyio.CancelScope | None = None
         self._serving: anyio.CancelScope | None = None
+        self.ready = False
         self._parts: Parts
         self._reloader: Reloader
 
@@ -197,6 +199,7 @@ class Daemon:
         await self._parts.root.drain()
 
     def _say_ready(self) -> None:
+        self.ready = True
         tenants = len(self._parts.root.slots)
         log.info(
             "daemon.ready",
@@ -232,6 +235,7 @@ class Daemon:
             root=parts.root,
             control=parts.control,
             registry=parts.registry,
+            node=self._snapshot.settings.node.name,
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
@@ -256,7 +260,7 @@ class Daemon:
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
-            version=_version(),
+            version=version(),
             pid=os.getpid(),
             started_at=self._started_at,
             generation=self._reloader.generation,
@@ -273,13 +277,6 @@ class Daemon:
             loop_lag_ms=self._watch.lag_ms,
             last_reload=self._reloader.last,
         )
-
-
-def _version() -> str:
-    try:
-        return version("insula")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 @contextmanager

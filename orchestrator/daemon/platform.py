@@ -14,6 +14,7 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.daemon.why import explain
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -25,18 +26,23 @@ from orchestrator.model.api import (
     StartRun,
     TenantSummary,
     TenantView,
+    TenantWhy,
+    Transition,
 )
-from orchestrator.model.errors import QuotaExceeded, RunNotFound, Unavailable
+from orchestrator.model.errors import QuotaExceeded, RunConflict, RunNotFound, Unavailable
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection, ControlPool
 from orchestrator.store.control import tenants as registry_rows
+from orchestrator.store.control import transitions
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
+from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot
 from supervisors.standing import Standing
@@ -60,11 +66,12 @@ class TenantPlatform:
     root: RootSupervisor
     control: ControlPool
     registry: Registry
+    node: str
     role_prefix: str
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
-    prepare: Callable[[TenantId], Awaitable[object]]
+    prepare: Prepare
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -101,7 +108,14 @@ class TenantPlatform:
         allowed = self.root.slot(tenant).config.limits.max_payload_bytes
         if allowed is not None and len(text) > allowed:
             raise QuotaExceeded(tenant, limit="max_payload_bytes", allowed=allowed)
-        await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
+        try:
+            await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
+        except RunConflict as error:
+            # One statement looks for the runs that can take a signal; why one can not is read here.
+            async with self.control.acquire() as connection:
+                if not await stored_runs.exists(connection, schema_of(tenant), run):
+                    raise _no_run(tenant, run) from error
+            raise RunConflict(f"run {run} has finished, so it takes no signal") from error
 
     async def change_run(
         self, tenant: TenantId, run: UUID, verb: Verb, *, reason: str = ""
@@ -160,13 +174,33 @@ class TenantPlatform:
             log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
         return row
 
+    async def why(self, tenant: TenantId) -> TenantWhy:
+        """Return why a tenant runs or does not; what this node knows when the database is away."""
+        slot = self.root.slot(tenant)
+        outage = self.standing.outage
+        outlook, stored = Outlook(), list[transitions.Stored]()
+        if outage is None:
+            await self.root.history.flush()
+            async with self.control.acquire() as connection:
+                outlook = await transitions.outlook(connection, tenant)
+                stored = await transitions.recent(connection, tenant)
+        because, next_at = explain(slot, outlook, node=self.node, outage=outage)
+        return TenantWhy(
+            tenant=tenant,
+            state="removing" if slot.removed else str(slot.state),
+            because=because,
+            next_at=next_at,
+            served_by=outlook.served_by,
+            transitions=[Transition(**msgspec.structs.asdict(each)) for each in stored],
+        )
+
     async def create_tenant(self, request: CreateTenant) -> TenantView:
         """Register a tenant; TenantExists when its id or an alias is taken."""
         return await self.read_tenant(await self.register(request))
 
     async def provision(self, tenant: TenantId) -> TenantView:
         """Make the tenant's schema and roles now instead of at first use."""
-        await self.prepare(self.root.slot(tenant).config.id)
+        await self.prepare(self.root.slot(tenant).config.id, again=True)
         return await self.read_tenant(tenant)
 
     def _view(self, slot: Slot, row: TenantRow | None) -> TenantView:

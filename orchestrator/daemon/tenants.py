@@ -13,7 +13,7 @@ from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest, TenantExists
-from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -77,9 +77,10 @@ class Tenants:
 
     async def register(self, request: CreateTenant) -> TenantId:
         """Add a tenant at run time; TenantExists when its id or an alias is taken."""
-        tenant = parse_tenant_id(request.id, role_prefix=self.spec.role_prefix)
-        declaration = declare(request)
         async with self._lock:
+            tenant, declaration = declare(
+                request, self.snapshot.settings.tiers, role_prefix=self.spec.role_prefix
+            )
             config = _config(self.snapshot, tenant, declaration)
             self._refuse_taken(config)
             async with self.control.acquire() as connection, connection.transaction():
@@ -100,14 +101,16 @@ class Tenants:
                     hint=f"see `insula tenant show {holder}`",
                 )
 
-    async def prepare(self, tenant: TenantId) -> Access:
-        """Provision the tenant if that is needed and return its two logins."""
+    async def prepare(self, tenant: TenantId, /, *, again: bool = False) -> Access:
+        """Provision the tenant if that is needed, or `again`, and return its two logins."""
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
-        if needs_provisioning(row, self.spec):
+        if again or needs_provisioning(row, self.spec):
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
-                row = await ensure_provisioned(connection, connection, tenant, self.spec)
+                row = await ensure_provisioned(
+                    connection, connection, tenant, self.spec, again=again
+                )
         self._rows[tenant] = row
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))

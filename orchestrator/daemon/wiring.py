@@ -21,6 +21,7 @@ from orchestrator.store.connect import ControlPool, Target, connect
 from orchestrator.store.control.tenants import installation_id
 from orchestrator.store.embedded import EmbeddedPostgres, Tuning
 from orchestrator.store.migrate import migrate_control, read_migrations
+from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
 from supervisors.keeper import Node, NodeKeeper
@@ -83,7 +84,7 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
             slots=slots,
             clock=clock,
             connect_timeout=timeout,
-            app_connections=anyio.Semaphore(settings.node.max_awake_tenants),
+            app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
         )
         root = RootSupervisor(

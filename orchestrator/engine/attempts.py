@@ -9,15 +9,18 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.engine.access import Access
 from orchestrator.engine.durable import Durable, Port
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.outcome import Outcome
+from orchestrator.engine.failures import TransactionLeftOpen
+from orchestrator.engine.outcome import Outcome, Succeeded, Waiting, failed
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.processes.wire import ProcessCall
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.workflow.context import Context, Current, Database, TenantInfo
+from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.session import Session
+from orchestrator.workflow.context import Context, Current, TenantInfo
+from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.retry import Retry
 
 
@@ -27,7 +30,7 @@ class Attempts:
     def __init__(
         self,
         config: Callable[[], TenantConfig],
-        database: Database,
+        database: TenantDatabase,
         processes: ProcessPool,
         *,
         threads: int,
@@ -47,7 +50,10 @@ class Attempts:
         self._threads.total_tokens = threads
 
     async def run(self, execution: Execution, name: str, port: Port) -> Outcome:
-        """Run the current attempt of task `name` and return what came of it."""
+        """Run the current attempt of task `name` and return what came of it.
+
+        LeaseLost when the attempt found that a newer owner has the tenant: it settles nothing.
+        """
         durable = Durable(port, execution, name)
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
@@ -55,21 +61,24 @@ class Attempts:
         if task.executor == "process":
             return await self._processes.run(task, self._call(execution, name))
         values, outputs = execution.before(name)
-        access = Access(self._database)
+        session = Session(self._database, f"task {name!r} of run {execution.id}")
         ctx = Context(
             input=msgspec.json.decode(execution.input),
             values=values,
             outputs=outputs,
             tenant=tenant_info(self._config()),
-            database=access,
+            database=session,
             current=Current(run_id=execution.id, task=name, attempt=attempt),
             durable=durable,
         )
         parameters = execution.workflow.parameters[name]
         try:
-            return await execute(task, ctx, parameters, durable, self._threads)
+            result = await execute(task, ctx, parameters, durable, self._threads)
         finally:
-            access.close()
+            left = session.close()
+        if session.lease_lost is not None:
+            raise session.lease_lost
+        return _left_open(task, left) if left and isinstance(result, _GOOD) else result
 
     def _call(self, execution: Execution, name: str) -> ProcessCall:
         values, outputs = execution.before(name)
@@ -89,6 +98,17 @@ class Attempts:
         if allowed is None or policy.attempts <= allowed + 1:
             return policy
         return replace(policy, attempts=allowed + 1)
+
+
+def _left_open(task: AnyTask, left: int) -> Outcome:
+    error = TransactionLeftOpen(
+        f"the task ended with {left} transaction{'s' if left > 1 else ''} open, which did not "
+        "commit; write `async with ctx.db.transaction()` and wait for what you start"
+    )
+    return failed(error, task.name, task.retry)
+
+
+_GOOD = (Succeeded, Waiting)
 
 
 def tenant_info(config: TenantConfig) -> TenantInfo:

@@ -192,6 +192,9 @@ class Board:
         plan = execution.next()
         for name in plan.skipped:
             execution.record(entries.TaskSkipped(task=name))
+        for name, error in plan.failed:
+            attempt = execution.tasks[name].attempt
+            execution.record(entries.TaskFailed(task=name, attempt=attempt, error=error))
         for name in plan.ready:
             execution.tasks[name].state = TaskState.READY
             self._push(execution, name)

@@ -27,7 +27,7 @@ from orchestrator.engine.values import text_problem
 from orchestrator.model.api import Failure
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
-from orchestrator.workflow.durable import Child, ChildFailed, ChildRequest
+from orchestrator.workflow.durable import AttemptOver, Child, ChildFailed, ChildRequest
 
 INLINE_SECONDS = 1.0
 """A sleep no longer than this keeps its slot; waking up again would cost more."""
@@ -46,10 +46,6 @@ class NonDeterminism(BaseException):
 
 class NestedCall(Exception):
     """A durable call was made inside a step or an item of a map: those are one call each."""
-
-
-class AttemptOver(Exception):
-    """A durable call was made after the attempt had ended."""
 
 
 class Port(Protocol):

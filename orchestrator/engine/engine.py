@@ -215,7 +215,8 @@ class Engine:
 
         `crashed` when that owner did not end of its own accord.
         """
-        self._board.clock = clock
+        self._board.clock = self._owned.clock = clock
+        clock.on_step = self._board.timers_changed.beat
         left = await self._owned.inherited(counted_span(self._config().limits))
         for minute, count in left.accepted:
             self._usage.accepted(count, minute)

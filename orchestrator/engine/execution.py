@@ -17,6 +17,7 @@ from orchestrator.engine.entries import (
     AnyStepEntry,
     AnyTaskEntry,
 )
+from orchestrator.engine.outcome import describe
 from orchestrator.engine.plan import Plan, plan
 from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
@@ -285,7 +286,19 @@ class Execution:
     def next(self) -> Plan:
         """Return what may start, what never will, and whether the run is through."""
         states = {name: task.state for name, task in self.tasks.items()}
-        return plan(self.workflow.graph, self.workflow.rules, states)
+        return plan(self.workflow.graph, self.workflow.rules, states, self._holds)
+
+    def _holds(self, name: str) -> bool | Failure:
+        """Tell what the condition of a task says of the context, or why it can not be told."""
+        condition = self.workflow.conditions.get(name)
+        if condition is None:
+            return True
+        try:
+            return bool(condition(self._merge(self.workflow.graph.ancestors[name])))
+        except BaseException as error:  # noqa: BLE001 - whatever a condition raises, its task failed
+            told = describe(error, name)
+            sentence = f"the condition of the task can not be told: {told.message}"
+            return msgspec.structs.replace(told, message=sentence)
 
     @property
     def started(self) -> bool:

@@ -17,3 +17,7 @@ class WorkerDied(Exception):
 
 class OutputTooLarge(Exception):
     """What the task returned and set is more than a worker process may send."""
+
+
+class TransactionLeftOpen(Exception):
+    """The task ended while SQL of its was under way, or a transaction open; that was undone."""

@@ -22,11 +22,10 @@ from orchestrator.http.routes import (
     tenants,
 )
 from orchestrator.http.services import Services
+from orchestrator.model.api import MAX_BODY
 from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
 
 def build_app(services: Services) -> Litestar:

@@ -11,10 +11,11 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.exceptions import ValidationException as ParameterError
+from litestar.params import ParameterKwarg
 
 from orchestrator.http.status import status_of
 from orchestrator.model import errors
-from orchestrator.model.api import Problem
+from orchestrator.model.api import MAX_BODY, Problem
 from orchestrator.model.errors import InsulaError, InvalidRequest
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Resp
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Answer what the framework refused: no such route, a wrong method, a body too long."""
     if isinstance(error, ParameterError):
-        return on_insula_error(request, _parameter_error(error))
+        return on_insula_error(request, _parameter_error(request, error))
     status = error.status_code
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return on_any_error(request, error)
@@ -52,6 +53,9 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         detail = f"there is no {request.method} {request.url.path}"
         hint = "the routes are listed at /schema/openapi.json"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        detail = f"the body is larger than {MAX_BODY // 2**20} MiB"
+        hint = "keep large data elsewhere, and give the run a reference to it"
     problem = Problem(
         title=_title(status), status=status, code=InvalidRequest.code, detail=detail, hint=hint
     )
@@ -71,9 +75,19 @@ def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     return _answer(problem)
 
 
-def _parameter_error(error: ParameterError) -> InvalidRequest:
+def _parameter_error(request: Request[Any, Any, Any], error: ParameterError) -> InvalidRequest:
+    # A parameter may be called otherwise in our code than in the request.
+    fields = request.route_handler.parsed_fn_signature.parameters.values()
+    sent_as = {
+        field.name: field.kwarg_definition.name
+        for field in fields
+        if isinstance(field.kwarg_definition, ParameterKwarg) and field.kwarg_definition.name
+    }
     extra = error.extra if isinstance(error.extra, list) else []
-    problems = [f"`{each.get('key', '?')}`: {each.get('message', '')}" for each in extra]
+    problems = [
+        f"`{sent_as.get(each.get('key'), each.get('key', '?'))}`: {each.get('message', '')}"
+        for each in extra
+    ]
     return InvalidRequest("; ".join(problems) or error.detail, data={"problems": problems})
 
 

@@ -21,6 +21,7 @@ from orchestrator.model.api import (
     Status,
     TenantSummary,
     TenantView,
+    TenantWhy,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
@@ -76,6 +77,10 @@ class Platform(Protocol):
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
+        ...
+
+    async def why(self, tenant: TenantId) -> TenantWhy:
+        """Return why a tenant runs or does not, and when it will."""
         ...
 
     async def create_tenant(self, request: CreateTenant, /) -> TenantView:

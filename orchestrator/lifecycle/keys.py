@@ -103,22 +103,23 @@ def _create(path: Path) -> None:
     """Write a new key so that a crash leaves a whole one or none, and a race leaves one."""
     try:
         descriptor, building = tempfile.mkstemp(prefix=f"{_NAME}.", suffix=".new", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(_BYTES).hex().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # link fails where rename would replace: who comes second takes the first one's key.
+            with suppress(FileExistsError):
+                path.hardlink_to(building)
+        finally:
+            Path(building).unlink()
+        _sync(path.parent)
     except OSError as error:
         raise StartError(
             f"the installation key {path} can not be written: {error.strerror}",
-            hint="choose another state directory: [node] state_dir, or INSULA_STATE_DIR",
+            hint="make room there, or choose another state directory: [node] state_dir, or "
+            "INSULA_STATE_DIR",
         ) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(_BYTES).hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link fails where rename would replace: whoever comes second takes the first one's key.
-        with suppress(FileExistsError):
-            path.hardlink_to(building)
-    finally:
-        Path(building).unlink()
-    _sync(path.parent)
 
 
 def _sync(directory: Path) -> None:

@@ -23,6 +23,7 @@ from orchestrator.store.migrate import (
     migration_failure,
     pending,
 )
+from orchestrator.store.tenant.places import APP_CONNECTIONS
 
 _QUERIES = sql.load(__name__)
 BEGIN = _QUERIES["begin"]
@@ -43,7 +44,7 @@ END_APPLICATION = _QUERIES["end_application"]
 FORGET_SETTINGS = _QUERIES["forget_settings"]
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "1"
+_RIGHTS = "2"
 _LOCK_NOT_HAD = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
 
@@ -110,16 +111,23 @@ def needs_provisioning(row: TenantRow, spec: ProvisionSpec) -> bool:
 
 
 async def ensure_provisioned(
-    control: Connection, server: Connection, tenant: TenantId, spec: ProvisionSpec
+    control: Connection,
+    server: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    again: bool = False,
 ) -> TenantRow:
     """Provision a registered tenant if its row says so, and return the row as it is then.
+
+    `again` does so whatever the row says: it does not know what became of roles and rights since.
 
     `control` leads to the control schema and `server` to the database that holds the tenant;
     they may be one connection. Costs one query when everything is there.
     """
     with _errors(tenant):
         row = await tenants.fetch(control, tenant)
-        if not needs_provisioning(row, spec):
+        if not (again or needs_provisioning(row, spec)):
             return row
         done = await provision(server, tenant, spec, rotation=row.rotation)
         await tenants.mark_provisioned(
@@ -219,7 +227,12 @@ class _Work:
             if role not in there:
                 await self._create_role(role)
         await self._run(SET_UP_ENGINE_ROLE, role=roles[0], verifier=self._verifier(roles[0]))
-        await self._run(SET_UP_APP_ROLE, role=roles[1], verifier=self._verifier(roles[1]))
+        await self._run(
+            SET_UP_APP_ROLE,
+            role=roles[1],
+            verifier=self._verifier(roles[1]),
+            connections=APP_CONNECTIONS,
+        )
         if not await self._connection.fetchval(MAY_CONNECT, *roles):
             await self._run(GRANT_CONNECT)
 
@@ -270,7 +283,7 @@ class _Work:
             migration.checksum,
         )
 
-    async def _run(self, statements: str, **values: str) -> None:
+    async def _run(self, statements: str, **values: str | int) -> None:
         """Send a block of DDL in one message, with the names of this tenant filled in."""
         names = {
             "tenant": self._tenant,

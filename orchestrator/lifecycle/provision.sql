@@ -45,7 +45,7 @@ ALTER ROLE :"role" SET statement_timeout = '60s';
 ALTER ROLE :"role" SET idle_in_transaction_session_timeout = '60s';
 
 -- name: set_up_app_role
-ALTER ROLE :"role" LOGIN NOINHERIT CONNECTION LIMIT 16 PASSWORD :'verifier';
+ALTER ROLE :"role" LOGIN NOINHERIT CONNECTION LIMIT :connections PASSWORD :'verifier';
 ALTER ROLE :"role" RESET ALL;
 ALTER ROLE :"role" IN DATABASE :"database" RESET ALL;
 ALTER ROLE :"role" SET search_path = :"schema", pg_temp;
@@ -80,6 +80,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.w
                                         tenant.wf_pause, tenant.wf_schedule, tenant.wf_fire
     TO :"engine";
 GRANT SELECT ON tenant.wf_migration TO :"engine";
+REVOKE ALL ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed FROM PUBLIC, :"engine", :"app";
+GRANT EXECUTE ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed TO :"app";
 
 -- name: ledger
 SELECT number, name, checksum FROM tenant.wf_migration WHERE ledger = $1 ORDER BY number

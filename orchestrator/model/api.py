@@ -14,6 +14,9 @@ from orchestrator.model.text import LINE
 
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
+
 BATCH = 1000
 """Runs in one request. Each is work for one supervisor, and its other requests wait for it."""
 
@@ -249,6 +252,30 @@ class TenantView(TenantSummary, frozen=True, kw_only=True):
     retry_at: datetime | None = None
     last_error: str | None = None
     declaration: dict[str, Any] = {}
+
+
+class Transition(Wire, frozen=True, kw_only=True):
+    """One change of a tenant's state on a node; `next_at` is when it leaves it by itself."""
+
+    at: datetime
+    node: str
+    state: str
+    reason: str = ""
+    next_at: datetime | None = None
+
+
+class TenantWhy(Wire, frozen=True, kw_only=True):
+    """Why a tenant runs or does not, and when it will.
+
+    `next_at` is when it is tried or woken by itself, `served_by` the living node that serves it.
+    """
+
+    tenant: str
+    state: str
+    because: str
+    next_at: datetime | None = None
+    served_by: str | None = None
+    transitions: list[Transition] = []
 
 
 class TenantList(Wire, frozen=True, kw_only=True):

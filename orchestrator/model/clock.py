@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -34,18 +35,31 @@ class SystemClock:
 class AnchoredClock:
     """The database's time of day, carried forward by this machine's monotonic clock.
 
-    Every answer of the database re-anchors it, so a wrong wall clock here changes nothing.
+    Answers of the database that tell its time anchor it again, so a wrong wall clock here changes
+    nothing, and neither does a machine that slept.
     """
 
     def __init__(self, anchor: datetime, clock: Clock) -> None:
         self._clock = clock
         self._anchor = anchor
         self._since = clock.monotonic()
+        self.on_step: Callable[[], None] = lambda: None
 
-    def anchor(self, moment: datetime) -> None:
-        """Take `moment`, just read from the database, as the present."""
-        self._anchor = moment
-        self._since = self._clock.monotonic()
+    def anchor(self, moment: datetime, *, asked: float) -> None:
+        """Take `moment` as what the database's clock showed between `asked` (monotonic) and now.
+
+        What agrees with that stays as it is, and any other time moves as little as it has to: an
+        answer that was slow, or read late, tells little and moves nothing. `on_step` is called
+        when time has moved ahead, so that nobody sleeps on for it.
+        """
+        before = self.now()
+        latest = moment + timedelta(seconds=self._clock.monotonic() - asked)
+        present = min(max(before, moment), latest)
+        if present == before:
+            return
+        self._anchor, self._since = present, self._clock.monotonic()
+        if present > before:
+            self.on_step()
 
     def now(self) -> datetime:
         """Return the database's time of day, with time zone UTC."""

@@ -28,14 +28,13 @@ from orchestrator.settings.files import (
 )
 from orchestrator.settings.model import Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
-from orchestrator.settings.tenants import TenantConfig, declare, tenant_config, unknown_tier
+from orchestrator.settings.tenants import TenantConfig, tenant_config, unknown_tier
 
 __all__ = [
     "Named",
     "Reading",
     "Snapshot",
     "TenantConfig",
-    "declare",
     "find_config",
     "load",
     "tenant_config",

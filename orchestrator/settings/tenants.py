@@ -11,7 +11,13 @@ import msgspec
 
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest
-from orchestrator.model.ids import TenantId, alias_problems
+from orchestrator.model.ids import (
+    DEFAULT_ROLE_PREFIX,
+    TenantId,
+    alias_problems,
+    parse_tenant_id,
+    tenant_id_problems,
+)
 from orchestrator.settings.decode import Fault, decode, suggest
 from orchestrator.settings.duration import Duration, enc_hook
 from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
@@ -72,14 +78,27 @@ def tenant_config(
     )
 
 
-def declare(request: CreateTenant) -> Tenant:
-    """Return the declaration that a request to create a tenant asks for.
+def declare(
+    request: CreateTenant, tiers: Mapping[str, Tier], *, role_prefix: str = DEFAULT_ROLE_PREFIX
+) -> tuple[TenantId, Tenant]:
+    """Return the id and the declaration that a request to create a tenant asks for.
 
-    `request.set` maps dotted paths to values: `{"limits.max_queue_length": 500}`. The id is not
-    looked at. Raises InvalidRequest with every problem.
+    `request.set` maps dotted paths to values: `{"limits.max_queue_length": 500}`.
+    Raises InvalidRequest with every problem, or InvalidTenantId when only the id is wrong.
     """
-    raw: dict[str, Any] = {}
     faults: list[Fault] = []
+    declaration = _declare(request, faults)
+    if declaration.tier is not None and declaration.tier not in tiers:
+        faults.append(Fault(("tier",), unknown_tier(declaration.tier, tiers)))
+    if faults:
+        reasons = tenant_id_problems(request.id, role_prefix=role_prefix)
+        faults = [Fault(("id",), reason) for reason in reasons] + faults
+    _refuse(faults)
+    return parse_tenant_id(request.id, role_prefix=role_prefix), declaration
+
+
+def _declare(request: CreateTenant, faults: list[Fault]) -> Tenant:
+    raw: dict[str, Any] = {}
     for path, value in request.set.items():
         if not _put(raw, path.split("."), value):
             faults.append(
@@ -97,7 +116,6 @@ def declare(request: CreateTenant) -> Tenant:
             Fault(("aliases",), f"{alias!r} can not be an alias: {reason}")
             for reason in alias_problems(alias)
         )
-    _refuse(faults)
     return declaration
 
 

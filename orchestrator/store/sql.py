@@ -17,7 +17,7 @@ _NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
 _OPAQUE = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/"""
 _QUALIFIER = re.compile(rf"{_OPAQUE}|(?<![\w.$])(?P<qualifier>tenant\.)(?=[a-z_])", re.DOTALL)
 _BLANK = re.compile(
-    rf""":"(?P<identifier>[a-z_]+)"|:'(?P<literal>[a-z_]+)'|{_OPAQUE}""",
+    rf""":"(?P<identifier>[a-z_]+)"|:'(?P<literal>[a-z_]+)'|(?<![:\w]):(?P<number>[a-z_]+)|{_OPAQUE}""",
     re.DOTALL,
 )
 
@@ -58,10 +58,11 @@ def bind(query: str, schema: str) -> str:
     return _QUALIFIER.sub(lambda match: quoted if match["qualifier"] else match[0], query)
 
 
-def fill(query: str, /, **values: str) -> str:
-    r"""Return `query` with psql's variables filled: `:"name"` an identifier, `:'name'` a literal.
+def fill(query: str, /, **values: str | int) -> str:
+    r"""Return `query` with psql's variables filled.
 
-    DDL takes no parameters; this is for it alone. A missing name is a KeyError.
+    `:"name"` is an identifier, `:'name'` a literal and `:name` a whole number. DDL takes no
+    parameters; this is for it alone. A missing name is a KeyError.
 
     >>> fill("ALTER ROLE :\"role\" PASSWORD :'secret'", role="r", secret="it's")
     'ALTER ROLE "r" PASSWORD \'it\'\'s\''
@@ -69,9 +70,11 @@ def fill(query: str, /, **values: str) -> str:
 
     def replace(match: re.Match[str]) -> str:
         if match["identifier"]:
-            return quote_identifier(values[match["identifier"]])
+            return quote_identifier(str(values[match["identifier"]]))
         if match["literal"]:
-            return quote_literal(values[match["literal"]])
+            return quote_literal(str(values[match["literal"]]))
+        if match["number"]:
+            return str(int(values[match["number"]]))
         return match[0]
 
     return _BLANK.sub(replace, query)

@@ -12,7 +12,6 @@ import anyio
 import msgspec
 
 from orchestrator.engine import entries
-from orchestrator.engine.access import Access
 from orchestrator.engine.attempts import Attempts, tenant_info
 from orchestrator.engine.durable import INLINE_SECONDS, Durable, Port
 from orchestrator.engine.execute import execute
@@ -22,6 +21,7 @@ from orchestrator.engine.processes.worker import NotHere, ProcessContext
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
+from orchestrator.testing.access import Access
 from orchestrator.testing.clock import MovedClock
 from orchestrator.workflow.context import Context, Current, Database
 from orchestrator.workflow.define import AnyTask

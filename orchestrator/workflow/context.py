@@ -17,6 +17,7 @@ from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inlin
 from orchestrator.workflow.task import Task
 
 T = TypeVar("T")
+Isolation = Literal["read committed", "repeatable read", "serializable"]
 
 
 class TenantInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,9 @@ class Transaction(Queries, Protocol):
 class Database(Queries, Protocol):
     """The tenant's own database access, from a small pool; a task never shares the engine's."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+    def transaction(
+        self, *, isolation: Isolation = "read committed"
+    ) -> AbstractAsyncContextManager[Transaction]: ...
 
 
 class NoDatabase(InsulaError):

@@ -15,7 +15,7 @@ from orchestrator.workflow import graph
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.parameters import Parameters
 from orchestrator.workflow.retry import Retry
-from orchestrator.workflow.rules import When
+from orchestrator.workflow.rules import Condition, If, When
 from orchestrator.workflow.task import Executor, Task
 
 P = ParamSpec("P")
@@ -76,7 +76,7 @@ class Workflow:
         self,
         *,
         after: Sequence[AnyTask | str] = (),
-        when: When = When.ALL_SUCCEEDED,
+        when: When | If = When.ALL_SUCCEEDED,
         retry: Retry | None = None,
         timeout: str | None = None,
         name: str | None = None,
@@ -84,7 +84,8 @@ class Workflow:
     ) -> Define:
         """Return a decorator that makes a function a task of this workflow.
 
-        `after` names the tasks it comes after, `timeout` ("5m") bounds one attempt. An async
+        `after` names the tasks it comes after, `when` is the rule by which it starts or is skipped
+        once they have settled, `timeout` ("5m") bounds one attempt. An async
         function runs on the event loop, any other in a worker thread, or with `executor="process"`
         in a worker process, which is killed at its timeout and has no `ctx.db`. DefinitionError
         for a duplicate name.
@@ -130,7 +131,14 @@ class Workflow:
     @cached_property
     def rules(self) -> Mapping[str, When]:
         """The trigger rule of each task."""
-        return {name: task.when for name, task in self.tasks.items()}
+        whens = {name: task.when for name, task in self.tasks.items()}
+        return {n: when.when if isinstance(when, If) else when for n, when in whens.items()}
+
+    @cached_property
+    def conditions(self) -> Mapping[str, Condition]:
+        """The condition on the context of each task that has one."""
+        whens = {name: task.when for name, task in self.tasks.items()}
+        return {n: when.condition for n, when in whens.items() if isinstance(when, If)}
 
     def check(self) -> None:
         """Raise DefinitionError for what is wrong and can only be told once all tasks are there."""
@@ -157,7 +165,7 @@ class Workflow:
                 f"from {self.tasks[task.name].where}"
             )
         self.tasks[task.name] = task
-        for derived in ("graph", "parameters", "rules"):
+        for derived in ("graph", "parameters", "rules", "conditions"):
             vars(self).pop(derived, None)
 
     def _names_of(self, after: Sequence[AnyTask | str]) -> tuple[str, ...]:
@@ -256,11 +264,16 @@ def _timeout(text: str | None) -> Any:
         raise DefinitionError(f"timeout: {error}") from None
 
 
-def _when(rule: When) -> When:
+def _when(rule: When | If) -> When | If:
+    if isinstance(rule, If):
+        return rule
     try:
         return When(rule)
     except ValueError:
-        raise DefinitionError(f"when is one of {', '.join(When)}; got {rule!r}") from None
+        raise DefinitionError(
+            f"when is one of {', '.join(When)}; got {rule!r}",
+            hint="for a condition on the context: when=If(lambda values: ...)",
+        ) from None
 
 
 def _retry(policy: Retry | None) -> Retry:

@@ -29,6 +29,10 @@ class ChildFailed(Exception):
         self.state = state
 
 
+class AttemptOver(Exception):
+    """A call of the context was made after the attempt had ended."""
+
+
 class NoEngine(InsulaError):
     """The call needs an engine, and the context was made without one."""
 

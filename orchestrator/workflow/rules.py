@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from orchestrator.model.errors import DefinitionError
 from orchestrator.model.states import TaskState
+
+Condition = Callable[[Mapping[str, Any]], bool]
 
 
 class When(StrEnum):
@@ -16,6 +22,33 @@ class When(StrEnum):
     ANY_SUCCEEDED = "any_succeeded"
     ANY_FAILED = "any_failed"
     NONE_FAILED = "none_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    """A trigger rule with a condition on the context: the task is skipped unless both hold.
+
+    `condition` gets the context as the task would see it: the run's input and what the tasks
+    before it have set. It is called on the event loop once the rule holds, and perhaps once more
+    after a crash, so it only looks and decides. The task fails when it raises.
+
+    >>> @report.task(after=[count], when=If(lambda values: values["rows"] > 0))
+    ... def summarise(ctx: Context) -> None: ...
+    """
+
+    condition: Condition
+    when: When = When.ALL_SUCCEEDED
+
+    def __post_init__(self) -> None:
+        given: Any = self.condition  # users' code is often not type-checked
+        if not callable(given) or inspect.iscoroutinefunction(given):
+            raise DefinitionError(
+                f"the condition of If is a plain function of the context; got {self.condition!r}"
+            )
+        try:
+            object.__setattr__(self, "when", When(self.when))
+        except ValueError:
+            raise DefinitionError(f"when is one of {', '.join(When)}; got {self.when!r}") from None
 
 
 def may_start(when: When, upstream: Collection[TaskState]) -> bool:

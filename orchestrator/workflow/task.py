@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_a
 from orchestrator.model.errors import DefinitionError
 from orchestrator.workflow.parameters import Parameters
 from orchestrator.workflow.retry import Retry
-from orchestrator.workflow.rules import When
+from orchestrator.workflow.rules import If, When
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -33,7 +33,7 @@ class Task(Generic[P, R, T]):
     name: str
     function: Callable[Concatenate[Any, P], R]
     after: tuple[str, ...] = ()
-    when: When = When.ALL_SUCCEEDED
+    when: When | If = When.ALL_SUCCEEDED
     retry: Retry = field(default_factory=Retry)
     timeout: timedelta | None = None
     executor: Executor = "thread"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -65,32 +66,64 @@ def test_an_unexpected_error_of_the_daemon_shows_no_traceback(
     assert done.err.startswith("error[internal]: the daemon met an error")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["run", "strat"], "No such command 'strat'. Did you mean 'start'?"),
-        (["status", "--jason"], "No such option: --jason"),
-        (["run", "start", "acme_corp"], "Missing argument 'WORKFLOW'."),
-        (["run", "start", "a", "b", "--input", "{"], "it is not JSON"),
-        (["run", "start", "a", "b", "--input", "[1]"], "it is not a JSON object"),
-        (["run", "start", "a", "b", "--input", "@none.json"], "No such file"),
-        (["run", "start", "a", "b", "--priority", "high"], "--priority"),
-        (["run", "list", "a", "--limit", "0"], "--limit"),
-        (["run", "list", "a", "--state", "done"], "--state"),
-        (["run", "list", "a", "--since", "yesterday"], "neither a time"),
-        (["run", "start", "a", "b", "--delay", "soon"], "--delay"),
-        (["run", "start", "a", "b", "--deadline", "5"], "--deadline"),
-        (["run", "start", "a", "b", "--at", "noon"], "not a time like"),
-        (["run", "start", "a", "b", "--at", "2026-01-31", "--delay", "5m"], "one of --delay"),
-        (["run", "signal", "a", "b", "go", "--data", "{"], "it is not JSON"),
-        (["run", "signal", "a", "b", "go", "--data", "@none"], "No such file"),
-        (["run", "delete", "a", "b"], "No such command"),
-        (["dead", "replay", "a"], "give the runs, or --all"),
-        (["dead", "discard", "a", "b", "--all"], "give the runs, or --all"),
-        (["tenant", "create", "a", "--set", "weight"], "not KEY=VALUE"),
-        (["status", "--url", "http://a", "--socket", "b"], "one of --url and --socket"),
-    ],
-)
+WRONG: list[tuple[list[str], str]] = [
+    (["run", "strat"], "No such command 'strat'. Did you mean 'start'?"),
+    (["status", "--jason"], "No such option: --jason"),
+    (["run", "start", "acme_corp"], "Missing argument 'WORKFLOW'."),
+    (["run", "start", "a", "b", "--input", "{"], "it is not JSON"),
+    (["run", "start", "a", "b", "--input", "[1]"], "it is not a JSON object"),
+    (["run", "start", "a", "b", "--input", "@none.json"], "No such file"),
+    (["run", "start", "a", "b", "--input", "@"], "the @ needs a file"),
+    (["run", "start", "a", "b", "--input", "@."], "the file . can not be read: Is a directory"),
+    (["run", "start", "a", "b", "--input", "@/dev/null"], "the file /dev/null is empty"),
+    (["run", "start", "a", "b", "--input", "@/dev/zero"], "/dev/zero is larger than 16 MiB"),
+    (["run", "start", "a", "b", "--priority", "high"], "--priority"),
+    (["run", "list", "a", "--limit", "0"], "--limit"),
+    (["run", "list", "a", "--state", "done"], "--state"),
+    (["run", "list", "a", "--since", "yesterday"], "neither a time"),
+    (["run", "start", "a", "b", "--delay", "soon"], "--delay"),
+    (["run", "start", "a", "b", "--deadline", "5"], "--deadline"),
+    (["run", "start", "a", "b", "--at", "noon"], "not a time like"),
+    (["run", "start", "a", "b", "--at", "2026-01-31", "--delay", "5m"], "one of --delay"),
+    (["run", "signal", "a", "b", "go", "--data", "{"], "it is not JSON"),
+    (["run", "signal", "a", "b", "go", "--data", "@none"], "No such file"),
+    (["run", "delete", "a", "b"], "No such command"),
+    (["dead", "replay", "a"], "give the runs, or --all"),
+    (["dead", "discard", "a", "b", "--all"], "give the runs, or --all"),
+    (["tenant", "create", "a", "--set", "weight"], "not KEY=VALUE"),
+    (["tenant", "create", "a", "--set", "x", "--set", "y"], "'y' is not KEY=VALUE"),
+    (["tenant", "create", "a", "--set", "x=1", "--set", "x=2"], "'x' is given twice"),
+    (["status", "--url", "http://a", "--socket", "b"], "one of --url and --socket"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG)
+def test_a_wrong_command_line_is_a_document_for_scripts(
+    local: Insula, arguments: list[str], says: str
+) -> None:
+    done = local(*arguments, "--json")
+
+    problem = done.json["error"]
+    assert (done.code, problem["code"]) == (2, "usage")
+    assert problem["detail"] in done.err
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [[], ["run"], ["run", "start"]])
+def test_help_is_a_short_option_too(local: Insula, command: list[str], option: str) -> None:
+    done = local(*command, option)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"Usage: {' '.join(['insula', *command])} ")
+
+
+def test_the_version_is_told(local: Insula) -> None:
+    done = local("--version")
+
+    assert (done.code, done.out) == (0, f"insula {version('insula')}\n")
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG)
 def test_a_wrong_command_line_is_one_line_and_where_to_look(
     local: Insula, arguments: list[str], says: str
 ) -> None:
@@ -132,7 +165,7 @@ def test_a_broken_configuration_hides_no_daemon(
     assert [done.code for done in (by_config, by_socket, by_url)] == [0, 0, 0]
     (warning,) = by_config.err.splitlines()
     assert warning.startswith("warning: broken.toml:2: ")
-    assert warning.endswith(f"(and 1 more problems); the daemon is looked for in {tmp_path}")
+    assert warning.endswith(f"(and 1 more); the daemon is looked for in {tmp_path}")
     assert by_socket.err == by_url.err == ""
 
 

@@ -82,6 +82,14 @@ def test_a_tenant_is_created_listed_and_shown(insula: Insula) -> None:
     assert document["schema"] == "tenant_globex"
 
 
+def test_a_tenant_says_why_it_does_not_run(insula: Insula) -> None:
+    told = insula("tenant", "why", "acme-corp")
+
+    assert "it needs somebody: no right" in told.out
+    assert "quarantined" in told.out.splitlines()[-1]
+    assert insula("tenant", "why", "acme-corp", "--json").json["state"] == "quarantined"
+
+
 def test_a_tenant_of_an_impossible_id_is_usage(insula: Insula) -> None:
     done = insula("tenant", "create", "Acme Corp")
 

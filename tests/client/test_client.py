@@ -160,6 +160,7 @@ async def test_tenants_are_created_listed_shown_and_provisioned(
 
     assert [tenant.id for tenant in await client.tenants()] == ["acme_corp", "globex"]
     assert await client.tenant("globex").show() == created
+    assert (await client.tenant("globex").why()).tenant == "globex"
     assert (await client.tenant("globex").provision()).engine_version == 1
 
 

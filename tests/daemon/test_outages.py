@@ -163,7 +163,7 @@ async def test_a_database_that_goes_away_and_comes_back_costs_no_run(state_dir: 
             leave.touch()
             assert await _finished(client, run.id) is RunState.SUCCEEDED
             assert (await client.reload()).applied
-            assert await is_ready(served)
+            await until(partial(is_ready, served))
             assert (await client.status()).database_outage is None
         assert await served.stop() == 0
         assert served.plain_lines() == []

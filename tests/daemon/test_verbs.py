@@ -119,7 +119,9 @@ def test_a_run_that_waits_for_a_signal_takes_it_once(insula: CommandLine) -> Non
     assert names(events)[-1] == "run.succeeded"
     assert names(events).count("signal.taken") == 1
     assert insula.json("run", "show", "acme", run)["output"] == {"by": "ann"}
-    assert refused.startswith("error[run_conflict]: ")
+    assert refused.startswith(f"error[run_conflict]: run {run} has finished")
+    _, unknown = insula("run", "signal", "acme", str(uuid4()), "approved", code=3)
+    assert unknown.startswith("error[run_not_found]: ")
 
 
 def test_a_cancelled_run_stays_cancelled(insula: CommandLine) -> None:

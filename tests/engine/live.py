@@ -31,12 +31,14 @@ from orchestrator.store.tenant import runs
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
+from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims, Stored
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 from tests.support.database import Database
 
 SCHEMA = "tenant_acme"
+THREADS = 8
 MOVED_TIME = {**SESSION, "search_path": "moved, pg_catalog"}
 MOVED_CLOCK = """
 DO $$ BEGIN
@@ -169,6 +171,8 @@ class Options:
     slots: NodeSlots | None = None
     target: Target | None = None
     once: bool = False
+    app_target: Target | None = None
+    patience: float = 30.0
     crashed: bool = False
 
 
@@ -180,19 +184,25 @@ async def serving(
     options = options or Options()
     house.epoch += 1
     registry = Registry.of(workflows)
+    journal = Journal(SCHEMA, epoch=house.epoch, node="test")
     owned = OwnedConnection(
         "acme",
-        Journal(SCHEMA, epoch=house.epoch, node="test"),
+        journal,
         Claims(SCHEMA, epoch=house.epoch, served=list(registry.workflows)),
         opener(options.target or house.database.as_engine("acme"), once=options.once),
     )
-    places = anyio.Semaphore(50)
-    app = TenantDatabase(house.database.as_app("acme"), application_name="test", places=places)
+    app = TenantDatabase(
+        options.app_target or house.database.as_app("acme"),
+        application_name="test",
+        places=Places(50),
+        fence=journal.fence,
+        patience=options.patience,
+    )
     clock, slots = options.clock or HandClock(), options.slots or NodeSlots(64)
     config = options.config or house.config(**limits)
     try:
         anchored = AnchoredClock(await owned.open(), clock)
-        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=8)
+        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=THREADS)
         engine = Engine(lambda: config, registry, owned, attempts, slots, epoch=house.epoch)
         recovered = await engine.recover(anchored, crashed=options.crashed)
         async with engine.running():

@@ -98,11 +98,12 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             root=node.root,
             control=node.control,
             registry=REGISTRY,
+            node=node.name,
             role_prefix=database.role_prefix,
             standing=in_good_standing(),
             remembered=node.tenants.remembered,
             register=nothing,
-            prepare=nothing,
+            prepare=node.tenants.prepare,
         )
         yield OnPostgres(platform, node)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 from orchestrator.model.api import StartRun
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
-from orchestrator.workflow.rules import When
+from orchestrator.workflow.rules import If, When
 from tests.engine.live import House, serving
 
 
@@ -178,3 +179,64 @@ async def test_a_thousand_runs_in_flight_cost_two_commits_in_a_hundred_steps(hou
         flushes = live.flushes - before
     assert await house.value("SELECT count(*) FROM tenant.wf_run WHERE state = 'succeeded'") == 1000
     assert flushes / 5000 <= 0.02
+
+
+async def test_a_condition_on_the_context_decides_whether_a_task_starts(house: House) -> None:
+    flow = Workflow("w")
+
+    @flow.task()
+    async def count(ctx: Context, rows: int) -> None:
+        ctx.set("counted", rows)
+
+    @flow.task(after=[count], when=If(lambda values: values["counted"] > 2))
+    async def many(ctx: Context) -> str:
+        return "many"
+
+    @flow.task(after=[count], when=If(lambda values: values["counted"] <= values["rows"] - 1))
+    async def fewer(ctx: Context) -> str:
+        return "fewer"
+
+    @flow.task(after=[many], when=If(lambda values: "x" not in values, When.ALL_DONE))
+    async def after(ctx: Context) -> str:
+        return "after"
+
+    async with serving(house, flow) as live:
+        runs = {rows: await live.run("w", rows=rows) for rows in (2, 3)}
+    assert [e for e in await house.told(runs[2]) if e.startswith("task.s")] == [
+        "task.started count",
+        "task.succeeded count",
+        "task.skipped many",
+        "task.skipped fewer",
+        "task.started after",
+        "task.succeeded after",
+    ]
+    assert "task.succeeded many" in await house.told(runs[3])
+
+
+async def test_a_condition_that_raises_fails_its_task_alone(house: House) -> None:
+    flow = Workflow("w")
+
+    @flow.task()
+    async def first(ctx: Context) -> None: ...
+
+    def leave(values: Mapping[str, Any]) -> bool:
+        raise SystemExit(3)
+
+    @flow.task(after=[first], when=If(lambda values: values["gone"]))
+    async def never(ctx: Context) -> None: ...
+
+    @flow.task(after=[first], when=If(leave))
+    async def exits(ctx: Context) -> None: ...
+
+    @flow.task(after=[never], when=When.ANY_FAILED)
+    async def mends(ctx: Context) -> str:
+        return "mended"
+
+    async with serving(house, flow) as live:
+        run = await live.run("w")
+        error = await house.error(run)
+        assert (error["type"], error["task"]) == ("KeyError", "never")
+        assert error["message"] == "the condition of the task can not be told: 'gone'"
+    told = await house.told(run)
+    assert {"task.failed never", "task.failed exits", "task.succeeded mends"} <= set(told)
+    assert "task.started never" not in told

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from examples.flights import reckon
@@ -25,6 +24,9 @@ from examples.flights.workflows import (
 from orchestrator import Context, Fail
 from orchestrator.store.migrate import read_migrations
 from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.fence import Fence
+from orchestrator.store.tenant.places import Places
+from orchestrator.store.tenant.session import Session
 from orchestrator.workflow.context import TenantInfo
 from tests.support.database import Database
 
@@ -55,7 +57,7 @@ FIGURES = {
 class Airline:
     """One tenant's access to its tables, and its tasks in the order of the engine."""
 
-    def __init__(self, carrier: str, database: TenantDatabase) -> None:
+    def __init__(self, carrier: str, database: Session) -> None:
         self.carrier = carrier
         self.database = database
 
@@ -93,10 +95,13 @@ async def airline(database: Database) -> AsyncIterator[Make]:
             tenant = f"airline_{carrier.lower()}"
             await database.provision(tenant, read_migrations(EXAMPLE / "migrations"))
             access = TenantDatabase(
-                database.as_app(tenant), application_name="insula test", places=anyio.Semaphore(4)
+                database.as_app(tenant),
+                application_name="insula test",
+                places=Places(4),
+                fence=Fence(f"tenant_{tenant}", epoch=0),
             )
             stack.push_async_callback(access.close)
-            return Airline(carrier, access)
+            return Airline(carrier, Session(access, "test"))
 
         yield make
 

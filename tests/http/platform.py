@@ -25,6 +25,8 @@ from orchestrator.model.api import (
     TaskView,
     TenantSummary,
     TenantView,
+    TenantWhy,
+    Transition,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
@@ -127,6 +129,17 @@ class HandMadePlatform(HandMadeRuns):
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         return self.views[tenant]
+
+    async def why(self, tenant: TenantId) -> TenantWhy:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        told = Transition(at=at, node="a", state="quarantined", reason="no right", next_at=at)
+        return TenantWhy(
+            tenant=tenant,
+            state="quarantined",
+            because="it needs somebody: no right",
+            next_at=at,
+            transitions=[told],
+        )
 
     async def create_tenant(self, request: CreateTenant, /) -> TenantView:
         if request.id in self.views:

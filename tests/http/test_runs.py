@@ -101,6 +101,16 @@ def test_a_body_beyond_the_bound_is_refused_whole(api: httpx.Client) -> None:
 
     assert answer.status_code == 413
     assert answer.json()["code"] == "request_invalid"
+    assert answer.json()["detail"] == "the body is larger than 16 MiB"
+    assert "reference" in answer.json()["hint"]
+
+
+def test_a_filter_that_does_not_fit_is_named_as_it_was_sent(api: httpx.Client) -> None:
+    answer = api.get(RUNS, params={"state": "bogus", "limit": 0})
+
+    assert answer.status_code == 422
+    assert "in_states" not in answer.text
+    assert any(each.startswith("`state`") for each in answer.json()["data"]["problems"])
 
 
 def test_a_key_for_several_runs_is_refused(api: httpx.Client) -> None:

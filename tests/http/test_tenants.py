@@ -36,3 +36,11 @@ def test_a_tenant_is_provisioned_on_request(api: httpx.Client) -> None:
     answer = api.post("/v1/tenants/acme-corp/provision", headers=headers)
 
     assert (answer.status_code, answer.json()["engine_version"]) == (200, 1)
+
+
+def test_a_tenant_says_why_it_does_not_run(api: httpx.Client) -> None:
+    found = api.get("/v1/tenants/acme-corp/why").json()
+
+    assert (found["tenant"], found["because"]) == ("acme_corp", "it needs somebody: no right")
+    assert found["transitions"][0]["state"] == "quarantined"
+    assert api.get("/v1/tenants/nobody/why").status_code == 404

@@ -479,6 +479,7 @@ async def test_what_a_migration_sets_does_not_outlive_it(
         second="CREATE TABLE here ();",
     )
     admin = await database.connect()
+    await admin.execute("LOAD 'plpgsql'")  # the engine's functions do, and it brings settings
     before = await admin.fetch("SELECT name, setting FROM pg_settings WHERE source <> 'client'")
 
     await provision(admin, ACME, database.spec(files))

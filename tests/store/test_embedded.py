@@ -367,6 +367,7 @@ async def test_half_made_data_does_not_count(state_dir: Path) -> None:
     left = state_dir / "postgresql" / "data.new"
     left.mkdir(parents=True)
     (left / "PG_VERSION").write_text("18")
+    (state_dir / "postgresql" / "data").mkdir()  # empty, so it is as good as none
 
     async with embedded(state_dir) as server:
         assert await note(server.url, "one") == ["one"]

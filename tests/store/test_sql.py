@@ -10,7 +10,7 @@ from orchestrator.store import sql
 def test_a_block_runs_from_its_name_to_the_next() -> None:
     queries = sql.load("orchestrator.store.migrate")
 
-    assert set(queries) == {"lock", "has_ledger", "ledger", "record"}
+    assert set(queries) == {"has_ledger", "ledger", "lock", "lock_ledger", "record"}
     assert queries["ledger"] == (
         "SELECT number, name, checksum FROM insula.migration ORDER BY number"
     )

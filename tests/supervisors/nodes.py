@@ -25,6 +25,7 @@ from orchestrator.settings.model import Settings, SupervisionSection, Tenant, Ti
 from orchestrator.settings.tenants import tenant_config
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import nodes
+from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
 from supervisors.root import RootSupervisor
@@ -141,9 +142,10 @@ def snapshot(
 def in_good_standing(clock: Callable[[], float] = time.monotonic) -> Standing:
     """Return what a keeper says that has renewed for a long time, and still does when asked."""
     long = LONG.total_seconds()
-    standing = Standing(long, clock)
-    standing.renewed(standing.now() - long)
-    standing.renewed(standing.now() - 1)
+    past = [clock() - lives * long for lives in (1.5, 1.0, 0.5) for _ in range(2)]
+    standing = Standing(long, lambda: past.pop(0) if past else clock())
+    while past:
+        standing.renewed(standing.now())
     standing.answer(lambda: standing.renewed(standing.now()))
     return standing
 
@@ -180,7 +182,7 @@ async def running_node(
             slots=slots,
             clock=SystemClock(),
             connect_timeout=5.0,
-            app_connections=anyio.Semaphore(100),
+            app_places=Places(100),
             processes=processes,
         )
         ground = replace(ground, **parts)

@@ -30,6 +30,7 @@ from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool
+from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access, Ground
 from supervisors.root import RootSupervisor
@@ -44,7 +45,7 @@ NAMES = ("one", "two", "three", "four", "five")
 Configurations = list[dict[str, bool]]
 
 
-async def _never(_: TenantId) -> Access:
+async def _never(_: TenantId, /, *, again: bool = False) -> Access:
     raise AssertionError("nobody starts here")
 
 
@@ -60,7 +61,7 @@ def resting_root() -> RootSupervisor:
         slots=NodeSlots(1),
         clock=HandClock(),
         connect_timeout=1.0,
-        app_connections=anyio.Semaphore(1),
+        app_places=Places(1),
         processes=ProcessPool(size=1, memory_bytes=None),
     )
     return RootSupervisor(ground, SupervisionSection(), max_awake=1)

@@ -355,6 +355,39 @@ async def test_a_node_whose_connection_was_cut_comes_back_with_its_name(
     await kept.stop()
 
 
+async def test_a_server_that_does_not_answer_costs_the_node_its_standing_until_it_does(
+    database: Database,
+) -> None:
+    kept = keeper(database, expiry=0.8, renewal=0.1)
+    await kept.start()
+    standing = kept.standing
+    term = standing.term
+    frozen = await database.connect()
+    async with frozen.transaction():
+        await frozen.execute("SELECT FROM insula.node FOR UPDATE")
+        await until(lambda: standing.outage is not None)
+        assert standing.holds
+        assert not standing.serves
+        await until(lambda: not standing.holds)
+    await until(lambda: standing.serves)
+    assert standing.term == term + 1
+    assert not standing.steady
+    await kept.stop()
+
+
+async def test_who_doubts_that_the_database_is_there_learns_it_before_the_next_renewal(
+    database: Database,
+) -> None:
+    kept = keeper(database, expiry=600.0, renewal=300.0)
+    await kept.start()
+    words = kept.standing.words
+    for _ in range(100):
+        kept.standing.doubt()
+    await until(lambda: kept.standing.words == words + 1, within=2.0)
+    await kept.stop()
+    assert kept.standing.words == words + 1
+
+
 async def test_a_node_that_was_declared_dead_ends_and_says_so(database: Database) -> None:
     admin = await database.connect()
     kept = keeper(database)

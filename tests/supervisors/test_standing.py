@@ -106,6 +106,9 @@ async def test_the_tenants_of_a_node_that_is_dead_for_certain_are_taken_at_once(
     assert sorted(await leases.orphans(admin, ours, steady=True)) == ["buried", "left", "silent"]
     for tenant in ("buried", "left"):
         assert (await leases.claim(admin, TenantId(tenant), ours, steady=False)).epoch == 2
+    await admin.execute("INSERT INTO insula.wake VALUES ('silent', now(), 'timer')")
+    assert await wake.due(admin, ours, asleep=[], steady=False) == []
+    assert await wake.due(admin, ours, asleep=[], steady=True) == ["silent"]
     with pytest.raises(DatabaseUnavailable, match="node 'silent', which is silent"):
         await leases.claim(admin, TenantId("silent"), ours, steady=False)
     assert (await leases.claim(admin, TenantId("silent"), ours, steady=True)).epoch == 2

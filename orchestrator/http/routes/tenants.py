@@ -9,7 +9,14 @@ from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
 from orchestrator.http.services import Services
-from orchestrator.model.api import CreateTenant, PauseView, SetPause, TenantList, TenantView
+from orchestrator.model.api import (
+    CreateTenant,
+    PauseView,
+    SetPause,
+    TenantList,
+    TenantView,
+    TenantWhy,
+)
 from orchestrator.model.fit import fit
 
 
@@ -34,6 +41,12 @@ async def create_tenant(services: Injected, body: RawBody) -> TenantView:
 async def show_tenant(services: Injected, tenant: FromPath[str]) -> TenantView:
     """Show everything about one tenant, by id or alias."""
     return await services.root.read_tenant(services.root.resolve(tenant))
+
+
+@get("/v1/tenants/{tenant:str}/why", tags=["tenants"], responses=problems(404, 422, 503))
+async def why_tenant(services: Injected, tenant: FromPath[str]) -> TenantWhy:
+    """Say why a tenant runs or does not and when it will, with its last changes of state."""
+    return await services.root.why(services.root.resolve(tenant))
 
 
 @post(
@@ -82,6 +95,7 @@ ROUTES = (
     list_tenants,
     create_tenant,
     show_tenant,
+    why_tenant,
     provision_tenant,
     pause_tenant,
     resume_tenant,

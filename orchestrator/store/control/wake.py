@@ -16,12 +16,15 @@ CONSUME = _QUERIES["consume"]
 BATCH = 256
 
 
-async def due(connection: Connection, node: UUID, *, asleep: Sequence[TenantId]) -> list[TenantId]:
+async def due(
+    connection: Connection, node: UUID, *, asleep: Sequence[TenantId], steady: bool = True
+) -> list[TenantId]:
     """Return at most BATCH due tenants, longest overdue first.
 
-    Those in `asleep` are left out, and those that a living node other than `node` serves.
+    Those in `asleep` are left out, and those that a living node other than `node` serves; one
+    whose row has merely expired counts as dead when we are `steady`.
     """
-    return [row[0] for row in await connection.fetch(DUE, BATCH, asleep, node)]
+    return [row[0] for row in await connection.fetch(DUE, BATCH, asleep, node, steady)]
 
 
 async def consume(connection: Connection, node: UUID, tenants: Sequence[TenantId]) -> None:

@@ -2,11 +2,12 @@
 -- Dormant tenants that have something to do by now. A peek: the rows go when the tenant is claimed; each
 -- submission of an application may have left one.
 -- `$2` are the tenants that can not be woken now, and a tenant that another living node serves is
--- that node's business: neither may fill the batch.
+-- that node's business: neither may fill the batch. $4 says whether an expired row means death (see claim).
 SELECT wake.tenant FROM insula.wake AS wake
 WHERE wake.due_at <= clock_timestamp() AND wake.tenant <> ALL($2::text[]) AND NOT EXISTS (
     SELECT FROM insula.lease AS lease JOIN insula.node AS owner ON owner.id = lease.node
-    WHERE lease.tenant = wake.tenant AND lease.node <> $3 AND owner.expires_at > clock_timestamp())
+    WHERE lease.tenant = wake.tenant AND lease.node <> $3
+      AND owner.expires_at > CASE WHEN $4 THEN clock_timestamp() ELSE '-infinity' END)
 GROUP BY wake.tenant ORDER BY min(wake.due_at) LIMIT $1;
 
 -- name: consume

@@ -45,9 +45,16 @@ class StateLock:
                 hint="stop it, or give this one its own state_dir",
                 data={"pid": int(holder) if holder.isdigit() else None},
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.release()
+            raise StartError(
+                f"the state directory {self._path.parent} can not be written: {error.strerror}",
+                hint="make room on its file system",
+            ) from error
 
     def release(self) -> None:
         """Let go of the lock; a second time does nothing."""

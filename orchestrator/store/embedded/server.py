@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +44,48 @@ _WATCH = 0.2
 _RESTARTS = 5
 _RESTART_PAUSE = 0.5
 _HEALTHY = 60.0
+
+
+_HINTS = {
+    errno.ENOSPC: "make room on that file system",
+    errno.EDQUOT: "make room on that file system, or raise the quota",
+    errno.EROFS: "choose a directory that can be written: [node] state_dir, or INSULA_STATE_DIR",
+    errno.EACCES: "it belongs to the user that runs the daemon",
+    errno.EPERM: "it belongs to the user that runs the daemon",
+}
+
+
+@contextmanager
+def _explained(home: Path) -> Iterator[None]:
+    """Raise what the system refuses as StartError: with the file, and what can be done."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or home
+        hint = _HINTS.get(error.errno or 0, f"look at {where}, or move it away")
+        raise StartError(
+            f"the embedded PostgreSQL can not be started: {where}: {error.strerror or error}",
+            hint=hint,
+        ) from error
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _made_by(data: Path) -> str:
+    """Return the major version that made a data directory; StartError when it is not whole."""
+    marks = data / "PG_VERSION", data / "postgresql.conf", data / "global" / "pg_control"
+    missing = next((mark for mark in marks if not mark.is_file()), None)
+    version = "" if missing else marks[0].read_text(encoding="utf-8", errors="replace").strip()
+    if not version.isdigit():
+        what = f"{missing.name} is missing" if missing else "PG_VERSION holds no version"
+        raise StartError(
+            f"{data} is not a whole PostgreSQL data directory: {what}",
+            hint="bring it back from a backup, or move it away and the next start makes a new, "
+            "empty one",
+        )
+    return version
 
 
 class EmbeddedPostgres:
@@ -83,7 +128,8 @@ class EmbeddedPostgres:
             binaries.find_binaries, self._bin_dir, self._state_dir
         )
         try:
-            await self._start(programs)
+            with _explained(self._home):
+                await self._start(programs)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.stop()
@@ -185,13 +231,13 @@ class EmbeddedPostgres:
 
     async def _make_data(self, programs: Binaries) -> None:
         """Make the data directory whole or not at all: a half-made one has another name."""
-        if not self._data.exists():
+        if not self._data.exists() or _is_empty_directory(self._data):
             building = self._home / "data.new"
             shutil.rmtree(building, ignore_errors=True)
             await self._run(programs, "initdb", *_initdb_options(programs, building))
-            building.rename(self._data)
-        version = (self._data / "PG_VERSION").read_text(encoding="utf-8").strip()
-        if int(version) != programs.major:
+            building.rename(self._data)  # also over an empty directory
+        version = _made_by(self._data)
+        if version != str(programs.major):
             raise StartError(
                 f"{self._data} was made by PostgreSQL {version}, "
                 f"and this is PostgreSQL {programs.version}",
@@ -329,7 +375,10 @@ class EmbeddedPostgres:
 
         done = await anyio.to_thread.run_sync(run)
         if done.returncode:
-            raise StartError(f"{program} failed:\n{_tail(done.stdout)}")
+            raise StartError(
+                f"{program} failed:\n{_tail(done.stdout)}",
+                hint=_HINTS[errno.ENOSPC] if os.strerror(errno.ENOSPC) in done.stdout else "",
+            )
 
     async def _gone(self, patience: float) -> bool:
         deadline = time.monotonic() + patience

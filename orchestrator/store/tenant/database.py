@@ -5,184 +5,229 @@ A few connections logged in as the tenant's application role, opened when first 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import get_args
+from uuid import uuid4
 
 import anyio
 import asyncpg
+import tenacity
 
-from orchestrator.store.connect import Connection, Record, Target, connect
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
+from orchestrator.model.ids import quote_identifier
+from orchestrator.store import sql
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target, translated
+from orchestrator.store.tenant.fence import MOVED, Fence
+from orchestrator.store.tenant.login import Login
+from orchestrator.store.tenant.places import NESTED_PLACES, TASK_PLACES, Place, Places
+from orchestrator.workflow.context import Isolation
 
-_HAS_PLACE: ContextVar[bool] = ContextVar("has_place", default=False)
+BEGIN = "SELECT tenant.wf_owned({epoch}), set_config('insula.mark', '{mark}', true)"
+COMMIT = "SELECT tenant.wf_owned({epoch}); COMMIT"
 FORGET = """
     RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP;
 """
 """Takes back what a task may have set, opened, locked or made for its session; one round trip."""
 
+PATIENCE_SECONDS = 60.0
+"""How long a task waits for a place, and then for a connection, unless its timeout is sooner."""
+
 ROLLBACK_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 
 
-class Transaction:
-    """SQL inside one transaction of the tenant's."""
+class NestedTooDeep(Exception):
+    """A task opened a transaction within a transaction within a transaction."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
-    async def fetch(self, query: str, *args: object) -> list[Record]:
-        """Return all rows."""
-        return await self._connection.fetch(query, *args)
+class Lent:
+    """A connection in a transaction, with the places that it holds."""
 
-    async def fetchrow(self, query: str, *args: object) -> Record | None:
-        """Return the first row, or None."""
-        return await self._connection.fetchrow(query, *args)
+    def __init__(
+        self, database: TenantDatabase, connection: Connection, mark: str, places: list[Place]
+    ) -> None:
+        self._database = database
+        self._places = places
+        self.connection = connection
+        self.mark = mark
+        self.over = False
+        self.nested = False
 
-    async def fetchval(self, query: str, *args: object) -> Any:
-        """Return the first column of the first row, or None."""
-        return await self._connection.fetchval(query, *args)
+    async def commit(self) -> None:
+        """Commit if we are the owner still; LeaseLost, and nothing is written, when not."""
+        await self._database.commit(self.connection)
 
-    async def execute(self, query: str, *args: object) -> str:
-        """Run a statement and return its status, such as `INSERT 0 1`."""
-        status: str = await self._connection.execute(query, *args)
-        return status
+    async def roll_back(self) -> None:
+        """Roll back even while we are being cancelled; a connection that hangs is cut."""
+        with anyio.move_on_after(ROLLBACK_SECONDS, shield=True) as deadline:
+            try:
+                await self.connection.execute("ROLLBACK")
+            except DRIVER_ERRORS:
+                self.connection.terminate()
+        if deadline.cancelled_caught:
+            self.connection.terminate()
 
-    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None:
-        """Run a statement once for each set of arguments."""
-        await self._connection.executemany(query, args)
+    async def end(self) -> None:
+        """Hand the connection on, if nothing is left in it, and give the places back."""
+        kept = False
+        try:
+            kept = await self._database.keep(self.connection)
+        finally:
+            if not kept:
+                self.connection.terminate()
+            self._let_go()
 
-    async def copy_records(
-        self, table: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
-    ) -> str:
-        """COPY `records` into `table` and return the status."""
-        status: str = await self._connection.copy_records_to_table(
-            table, records=records, columns=list(columns)
-        )
-        return status
+    def cut(self) -> None:
+        """Close the connection whatever it does, and give the places back."""
+        self.connection.terminate()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.over = True
+        for place in self._places:
+            place.give_back()
 
 
 class TenantDatabase:
-    """`ctx.db`: a connection for each task that uses it, and one kept for the next.
+    """The connections of one tenant's tasks: one for each transaction, and one kept for the next.
 
-    `places` bounds the connections in use over all tenants of the node. A statement outside
-    `transaction` is a transaction of its own. A connection that saw a cancellation in flight is
-    thrown away, not handed on.
+    `places` bounds those in use over all tenants of the node, and the limit of the tenant's role
+    those of the tenant. Whoever has a transaction open and asks for another takes neither kind:
+    tasks that hold one place each and wait for another would wait for ever. It takes one of a few
+    places of its own, and goes no deeper, so that who holds one of those never waits for any.
+
+    Every transaction is the owner's: it begins only if `fence` has not moved, and so it commits.
     """
 
-    def __init__(self, target: Target, *, application_name: str, places: anyio.Semaphore) -> None:
-        self._target = target
-        self._name = application_name
-        self._places = places
-        self._idle: list[Connection] = []
+    def __init__(
+        self,
+        target: Target,
+        *,
+        application_name: str,
+        places: Places,
+        fence: Fence,
+        repair: Callable[[], Awaitable[object]] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        settings = {
+            "search_path": f"{quote_identifier(fence.schema)}, pg_temp",
+            "statement_timeout": "5min",
+            "idle_in_transaction_session_timeout": "60s",
+            # A statement whose connection was cut ends soon, and with it its transaction's locks.
+            "client_connection_check_interval": "1s",
+        }
+        self._login = Login(
+            target, application_name=application_name, settings=settings, repair=repair
+        )
+        self._node_places = places
+        self._places = Places(TASK_PLACES, what="connections for tasks of the tenant")
+        self._nested = Places(NESTED_PLACES, what="nested transactions of the tenant's tasks")
+        self._patience = patience
+        self._idle: Connection | None = None
+        self._begin_text = sql.bind(BEGIN, fence.schema)
+        self._commit_text = sql.bind(COMMIT, fence.schema).format(epoch=fence.epoch)
+        self.fence = fence
 
-    async def fetch(self, query: str, *args: object) -> list[Record]:
-        """Return all rows."""
-        async with self.transaction() as tx:
-            return await tx.fetch(query, *args)
+    async def lend(
+        self, holder: str, *, isolation: Isolation = "read committed", within: Lent | None = None
+    ) -> Lent:
+        """Return a connection in a new transaction, `within` another one of the same task.
 
-    async def fetchrow(self, query: str, *args: object) -> Record | None:
-        """Return the first row, or None."""
-        async with self.transaction() as tx:
-            return await tx.fetchrow(query, *args)
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        """Return the first column of the first row, or None."""
-        async with self.transaction() as tx:
-            return await tx.fetchval(query, *args)
-
-    async def execute(self, query: str, *args: object) -> str:
-        """Run a statement and return its status, such as `INSERT 0 1`."""
-        async with self.transaction() as tx:
-            return await tx.execute(query, *args)
-
-    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None:
-        """Run a statement once for each set of arguments, all or nothing."""
-        async with self.transaction() as tx:
-            await tx.executemany(query, args)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """Begin a transaction; commits at the end of the body, rolls back when it raises."""
-        async with self._place(), self._borrow() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                yield Transaction(connection)
-            except BaseException:
-                await _roll_back(connection, transaction)
-                raise
-            await transaction.commit()
+        DatabaseUnavailable when there was none to be had in time, LeaseLost when a newer owner has
+        the tenant.
+        """
+        places = await self._take_places(holder, within)
+        try:
+            mark = uuid4().hex
+            connection = await self._begin(isolation, mark)
+        except BaseException:
+            for place in places:
+                place.give_back()
+            raise
+        lent = Lent(self, connection, mark, places)
+        lent.nested = within is not None
+        return lent
 
     async def close(self) -> None:
-        """Close the connections that nobody uses."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True) as deadline:
-                await connection.close(timeout=CLOSE_SECONDS)
-            if deadline.cancelled_caught:
-                connection.terminate()
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """Take one of the node's places, once for each task.
-
-        A task that has a transaction open and asks for more gets it without waiting: tasks that
-        hold one place each and wait for another would wait for ever.
-        """
-        if _HAS_PLACE.get():
-            yield
+        """Close the connection that nobody uses."""
+        connection, self._idle = self._idle, None
+        if connection is None:
             return
-        async with self._places:
-            before = _HAS_PLACE.set(True)
-            try:
-                yield
-            finally:
-                _HAS_PLACE.reset(before)
-
-    @asynccontextmanager
-    async def _borrow(self) -> AsyncIterator[Connection]:
-        connection = self._reuse() or await connect(self._target, application_name=self._name)
-        try:
-            yield connection
-        except (asyncpg.PostgresError, ValueError, TypeError, LookupError):
-            await self._give_back(connection)
-            raise
-        except BaseException:
-            # The driver may still be waiting for an answer to what was cancelled.
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True) as deadline:
+            await connection.close(timeout=CLOSE_SECONDS)
+        if deadline.cancelled_caught:
             connection.terminate()
+
+    async def _take_places(self, holder: str, within: Lent | None) -> list[Place]:
+        if within is not None:
+            if within.nested:
+                raise NestedTooDeep("a transaction within a transaction holds no third one")
+            return [await self._nested.take(holder, seconds=self._patience)]
+        place = await self._places.take(holder, seconds=self._patience)
+        try:
+            return [place, await self._node_places.take(holder, seconds=self._patience)]
+        except BaseException:
+            place.give_back()
             raise
-        await self._give_back(connection)
 
-    def _reuse(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
-        return None
+    async def commit(self, connection: Connection) -> None:
+        """Commit what `connection` has begun; LeaseLost when a newer owner has the tenant."""
+        try:
+            await connection.execute(self._commit_text)
+        except asyncpg.PostgresError as error:
+            self._check_moved(error)
+            raise
 
-    async def _give_back(self, connection: Connection) -> None:
+    async def keep(self, connection: Connection) -> bool:
         """Keep one connection for the next task, without anything that the last one left in it."""
         if self._idle or connection.is_closed() or connection.is_in_transaction():
-            connection.terminate()
-            return
+            return False
         with anyio.move_on_after(ROLLBACK_SECONDS, shield=True):
             try:
                 await connection.execute(FORGET)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                connection.terminate()
-                return
-            self._idle.append(connection)
-            return
-        connection.terminate()
+            except DRIVER_ERRORS:
+                return False
+            if self._idle is None:
+                self._idle = connection
+                return True
+        return False
 
+    def _reuse(self) -> Connection | None:
+        connection, self._idle = self._idle, None
+        return None if connection is None or connection.is_closed() else connection
 
-async def _roll_back(connection: Connection, transaction: Any) -> None:
-    """Roll back even while we are being cancelled; a connection that does not answer is cut."""
-    with anyio.move_on_after(ROLLBACK_SECONDS, shield=True) as deadline:
+    async def _begin(self, isolation: Isolation, mark: str) -> Connection:
+        """Try until there is a connection: the server may be full, or on its way back."""
+        if isolation not in get_args(Isolation):
+            raise ValueError(f"isolation is one of {', '.join(get_args(Isolation))}")
+        # One message, so the question costs no round trip of its own.
+        text = self._begin_text.format(epoch=self.fence.epoch, mark=mark)
+        text = f"BEGIN ISOLATION LEVEL {isolation}; {text}"
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            stop=tenacity.stop_after_delay(self._patience),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
+            sleep=anyio.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                return await self._begin_once(text)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _begin_once(self, text: str) -> Connection:
+        connection = self._reuse() or await self._login.connect()
         try:
-            await transaction.rollback()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with translated("the database does not answer a task"):
+                await connection.execute(text)
+        except BaseException as error:
+            # Nothing of the task's was sent yet, so a kept connection that has died is no matter.
             connection.terminate()
-    if deadline.cancelled_caught:
-        connection.terminate()
+            self._check_moved(error)
+            raise
+        return connection
+
+    def _check_moved(self, error: BaseException) -> None:
+        if getattr(error, "sqlstate", None) == MOVED:
+            raise LeaseLost(
+                self.fence.tenant, f"another owner has taken tenant {self.fence.tenant!r}"
+            ) from error

@@ -14,6 +14,7 @@ import msgspec
 
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
+from orchestrator.store.tenant.fence import Fence
 
 _QUERIES = sql.load(__name__)
 TAKE_OVER = _QUERIES["take_over"]
@@ -173,13 +174,16 @@ class Journal:
         self.schema = schema
         self._epoch = self.epoch = epoch
         self._node = node
+        self.fence = Fence(schema, epoch, node)
 
     async def take_over(self, connection: Connection) -> datetime | None:
         """Raise the fence to our epoch.
 
         Return the database's time, or None when a newer owner was here.
         """
-        moment: datetime | None = await connection.fetchval(self._take_over, self._epoch)
+        moment: datetime | None = await connection.fetchval(
+            self._take_over, self._epoch, self.fence.seal
+        )
         return moment
 
     async def confirm(self, connection: Connection) -> datetime | None:

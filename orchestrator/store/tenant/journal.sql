@@ -1,7 +1,7 @@
 -- name: take_over
 -- The first act of a new owner. Waits for a write of the old owner that is under way (it holds the row
 -- FOR SHARE); no row back means a newer owner was here already.
-UPDATE tenant.wf_fence SET epoch = $1 WHERE epoch < $1
+UPDATE tenant.wf_fence SET epoch = $1, seal = $2 WHERE epoch < $1
 RETURNING clock_timestamp();
 
 -- name: confirm

@@ -12,6 +12,7 @@ import anyio
 import structlog
 import tenacity
 
+from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
 from orchestrator.store.tenant.journal import (
@@ -46,6 +47,10 @@ ANSWER_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
 
 SESSION = {
+    "search_path": "pg_catalog, pg_temp",
+    "lock_timeout": "5s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
     # One plan for the connection's life, and always through the indexes: the tables are empty when
     # it is made, so statistics would choose scans that turn wrong as they grow.
     "plan_cache_mode": "force_generic_plan",
@@ -54,7 +59,7 @@ SESSION = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-"""Settings of the connection, given when it is opened."""
+"""Settings of the connection, given when it is opened: those of a role, the role may change."""
 
 
 class OwnedConnection:
@@ -83,6 +88,7 @@ class OwnedConnection:
         self._connection: Connection | None = None
         self._lock = anyio.Lock()
         self._under_way: anyio.CancelScope | None = None
+        self.clock: AnchoredClock | None = None
         self._closed = False
         self.schedules = OwnedSchedules(
             self._run, self._ours, schema=journal.schema, epoch=journal.epoch
@@ -111,8 +117,11 @@ class OwnedConnection:
             await end(connection)
 
     async def flush(self, batch: Batch) -> Committed:
-        """Commit a batch."""
-        return self._ours(await self._run(lambda c: self._journal.flush(c, batch)))
+        """Commit a batch; what it tells of the database's time goes to `clock`."""
+        asked = self._asked()
+        committed = self._ours(await self._run(lambda c: self._journal.flush(c, batch)))
+        self._told(committed.at, asked)
+        return committed
 
     async def known(self, runs: Sequence[NewRun]) -> list[Known]:
         """Return the stored runs that hold an id or key of `runs`."""
@@ -223,7 +232,8 @@ class OwnedConnection:
         """Return a connection under which we are still the owner."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-            self._ours(await self._journal.confirm(self._connection))
+            asked = self._asked()
+            self._told(self._ours(await self._journal.confirm(self._connection)), asked)
         return self._connection
 
     @contextmanager
@@ -235,6 +245,13 @@ class OwnedConnection:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"the journal of tenant {self._tenant!r} can not be reached")
+
+    def _asked(self) -> float:
+        return 0.0 if self.clock is None else self.clock.monotonic()
+
+    def _told(self, moment: datetime, asked: float) -> None:
+        if self.clock is not None:
+            self.clock.anchor(moment, asked=asked)
 
     def _ours(self, answer: T | None) -> T:
         if answer is None:

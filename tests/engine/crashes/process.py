@@ -28,6 +28,7 @@ from orchestrator.store.connect import Connection, Target
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Batch, Committed, Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
+from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claimed, Claims
 from orchestrator.workflow.registry import Registry
 from tests.engine.crashes.flow import REACHED, flow
@@ -115,9 +116,10 @@ async def serve(orders: Orders) -> None:
     login = partial(
         connect.connect, Target.parse(orders.engine), application_name="test", settings=SESSION
     )
-    owned = OwnedConnection("acme", WatchedJournal(reached), WatchedClaims(reached), login)
+    journal = WatchedJournal(reached)
+    owned = OwnedConnection("acme", journal, WatchedClaims(reached), login)
     app = TenantDatabase(
-        Target.parse(orders.app), application_name="test", places=anyio.Semaphore(2)
+        Target.parse(orders.app), application_name="test", places=Places(2), fence=journal.fence
     )
     none = ProcessPool(size=1, memory_bytes=None)
     mine = config(orders.fires_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import job
 from tests.engine.durable.driving import reading, resident, signal
 from tests.engine.live import House, Options, serving
+from tests.support.wait import until
 
 HOUR = 3600.0
 
@@ -180,3 +182,29 @@ async def test_the_timers_of_runs_that_rest_outside_hold_no_memory(house: House)
         board = live.engine._board  # noqa: SLF001 - what it holds is the question
         assert len(board._timers) < 4.5 * RESIDENT_RUNS  # noqa: SLF001
         assert len(board._queued) + len(board._ready) == 0  # noqa: SLF001
+
+
+async def test_time_follows_the_databases_at_each_flush_and_timers_with_it(house: House) -> None:
+    door = anyio.Event()
+
+    @job("w")
+    async def flow(ctx: Context) -> None:
+        await ctx.sleep("4s")
+
+    @job("held")
+    async def held(ctx: Context) -> None:
+        await door.wait()
+
+    async with serving(house, flow, held) as live:
+        run = (await live.submit("w")).id
+        await until(lambda: live.engine.next_due)
+        await house.skip(3600)
+        await live.submit("held")
+        door.set()
+        await live.quiet()
+        await until(lambda: not resident(live), what="the sleep is over without a tick by hand")
+        ahead = live.engine.now
+        live.clock.advance(60)
+        await live.run("held")
+        assert ahead < live.engine.now < ahead + timedelta(seconds=50), "it has come back"
+    assert (await house.row(run)).state == "succeeded"

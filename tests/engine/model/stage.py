@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import anyio
-
 from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
@@ -26,8 +24,10 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import OwnedConnection
+from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow
@@ -247,7 +247,10 @@ class Stage:
         self._begun = 0
         self.broken: list[str] = []
         self.app = TenantDatabase(
-            database.as_app("acme"), application_name="test", places=anyio.Semaphore(1)
+            database.as_app("acme"),
+            application_name="test",
+            places=Places(1),
+            fence=Fence(SCHEMA, epoch=0),  # nobody's: no task here asks for it
         )
         self._database = database
         self._asking = asyncio.Lock()

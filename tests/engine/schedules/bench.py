@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
 import msgspec
 
 from orchestrator.engine.attempts import Attempts
@@ -28,6 +27,7 @@ from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
+from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims
 from orchestrator.workflow.registry import Registry
 from tests.supervisors import workflows
@@ -39,6 +39,13 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REGISTRY = Registry.of(workflows.ALL)
 
 NO_PROCESSES = ProcessPool(size=1, memory_bytes=None)
+
+
+class MovedByHand(AnchoredClock):
+    """A time that the server's does not touch."""
+
+    def anchor(self, moment: datetime, *, asked: float) -> None:
+        """Stay as it is."""
 
 
 class Killed(Exception):
@@ -138,14 +145,18 @@ class Bench:
     async def engine(self, fate: Fate | None = None) -> AsyncIterator[Engine]:
         """Run an engine under the next epoch; at the end it is dropped where it stands."""
         self.epoch += 1
+        journal = Journal(SCHEMA, epoch=self.epoch, node="a")
         owned = OwnedConnection(
             "acme",
-            Journal(SCHEMA, epoch=self.epoch, node="a"),
+            journal,
             Claims(SCHEMA, epoch=self.epoch, served=list(REGISTRY.workflows)),
             lambda: self._connect(fate or Fate()),
         )
         app = TenantDatabase(
-            self.database.as_app("acme"), application_name="test", places=anyio.Semaphore(4)
+            self.database.as_app("acme"),
+            application_name="test",
+            places=Places(4),
+            fence=journal.fence,
         )
         attempts = Attempts(lambda: self.config, app, NO_PROCESSES, threads=4)
         engine = Engine(
@@ -153,7 +164,7 @@ class Bench:
         )
         try:
             await owned.open()
-            await engine.recover(AnchoredClock(self.clock.now(), self.clock))
+            await engine.recover(MovedByHand(self.clock.now(), self.clock))
             async with engine.running():
                 yield engine
         finally:

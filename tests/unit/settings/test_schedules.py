@@ -182,11 +182,11 @@ def test_a_change_applies_live(tmp_path: Path) -> None:
 
 def test_schedules_of_a_tenant_made_at_run_time_are_checked_and_kept() -> None:
     given = {"name": "x", "workflow": "w", "at": "2026-01-31T09:00:00Z"}
-    declaration = declare(CreateTenant(id="acme", set={"schedules": [given]}))
+    _, declaration = declare(CreateTenant(id="acme", set={"schedules": [given]}), {})
     assert load_declaration(dump_declaration(declaration)) == declaration
 
     with pytest.raises(InvalidRequest) as caught:
-        declare(CreateTenant(id="acme", set={"schedules": [{**given, "cron": "* * *"}]}))
+        declare(CreateTenant(id="acme", set={"schedules": [{**given, "cron": "* * *"}]}), {})
     assert caught.value.data["problems"] == [
         "schedules[0]: give exactly one of cron, every and at, not cron and at",
         (

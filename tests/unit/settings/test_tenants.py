@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model.api import CreateTenant
-from orchestrator.model.errors import ConfigError, InvalidRequest
+from orchestrator.model.errors import ConfigError, InvalidRequest, InvalidTenantId
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
@@ -22,7 +22,7 @@ ACME = TenantId("acme")
 
 
 def test_dotted_paths_become_a_declaration() -> None:
-    declaration = declare(
+    id, declaration = declare(
         CreateTenant(
             id="acme",
             name="ACME",
@@ -36,9 +36,11 @@ def test_dotted_paths_become_a_declaration() -> None:
                 "idle_ttl": "5m",
                 "enabled": False,
             },
-        )
+        ),
+        {"basic": Tier()},
     )
 
+    assert id == "acme"
     assert declaration == Tenant(
         name="ACME",
         tier="basic",
@@ -53,15 +55,16 @@ def test_dotted_paths_become_a_declaration() -> None:
 def test_the_request_is_left_as_it_was() -> None:
     given: dict[str, Any] = {"settings": {"a": 1}, "settings.b": 2}
 
-    declare(CreateTenant(id="acme", set=given))
+    declare(CreateTenant(id="acme", set=given), {})
 
     assert given == {"settings": {"a": 1}, "settings.b": 2}
 
 
 def test_every_problem_of_a_request_is_named_with_its_path() -> None:
     request = CreateTenant(
-        id="acme",
+        id="Acme-1",
         name="ACME",
+        tier="gold",
         aliases=["not good"],
         set={
             "limits.max_queue_length": "many",
@@ -74,9 +77,11 @@ def test_every_problem_of_a_request_is_named_with_its_path() -> None:
     )
 
     with pytest.raises(InvalidRequest) as caught:
-        declare(request)
+        declare(request, {"basic": Tier()})
 
     assert caught.value.data["problems"] == [
+        "id: it has upper-case letters; ids are lower case, an alias may be mixed",
+        "id: it has a hyphen; ids use underscores, an alias may have hyphens",
         "weight: is set twice, or below something that is no table",
         "name: is given twice",
         "limits.max_queue_length: must be a whole number, not 'many'",
@@ -87,11 +92,21 @@ def test_every_problem_of_a_request_is_named_with_its_path() -> None:
             "aliases: 'not good' can not be an alias:"
             " an alias has only ASCII letters, digits, hyphens and underscores"
         ),
+        "tier: no tier 'gold' is declared; declared tiers: basic",
     ]
 
 
+def test_an_id_that_alone_is_wrong_has_an_error_of_its_own() -> None:
+    with pytest.raises(InvalidTenantId):
+        declare(CreateTenant(id="public"), {})
+    with pytest.raises(InvalidTenantId, match="at most 7 fit the role"):
+        declare(CreateTenant(id="a" * 8), {}, role_prefix="p" * 53)
+
+
 def test_null_means_not_given() -> None:
-    assert declare(CreateTenant(id="acme", set={"limits.max_retries": None})) == Tenant()
+    request = CreateTenant(id="acme", set={"limits.max_retries": None})
+
+    assert declare(request, {}) == ("acme", Tenant())
 
 
 def test_a_declaration_survives_the_registry() -> None:

@@ -48,6 +48,19 @@ def test_a_row_lives_from_the_moment_at_which_its_renewal_was_asked_for(
     assert not standing.holds
 
 
+def test_a_renewal_confirmed_too_late_may_have_come_too_late(
+    hand: Hand, standing: Standing
+) -> None:
+    term = standing.term
+    hand.seconds += 11.0
+    asked = standing.now()
+    hand.seconds += 2.0
+    standing.renewed(asked)
+    assert standing.holds
+    assert standing.term == term + 1
+    assert not standing.steady
+
+
 def test_who_renewed_in_time_is_in_the_same_term(hand: Hand, standing: Standing) -> None:
     term = standing.term
     for _ in range(5):

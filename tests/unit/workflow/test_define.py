@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Any
 
@@ -11,7 +12,7 @@ from orchestrator.model.errors import DefinitionError
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Retry
-from orchestrator.workflow.rules import When
+from orchestrator.workflow.rules import If, When
 
 HERE = __file__
 
@@ -175,3 +176,19 @@ def test_the_context_of_a_unit_test_needs_no_engine() -> None:
     ctx.set("rows", 3)
     assert (ctx.get("file"), ctx.get("rows"), ctx.get("gone", 7)) == ("a.csv", 3, 7)
     assert ctx.changes == {"rows": 3}
+
+
+@pytest.mark.parametrize("condition", ["rows > 0", None, asyncio.sleep])
+def test_a_condition_is_a_plain_function(condition: Any) -> None:
+    with pytest.raises(DefinitionError, match="a plain function of the context"):
+        If(condition)
+
+
+def test_a_condition_comes_with_a_rule() -> None:
+    flow = Workflow("w")
+    flow.task(name="a")(nothing)
+    flow.task(name="b", after=["a"], when=If(bool, When.ALL_DONE))(nothing)
+    assert flow.rules == {"a": When.ALL_SUCCEEDED, "b": When.ALL_DONE}
+    assert flow.conditions == {"b": bool}
+    with pytest.raises(DefinitionError, match="when is one of"):
+        If(bool, "sometimes")  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.engine.durable import AttemptOver
 from orchestrator.model.errors import (
     DefinitionError,
     InvalidInput,
@@ -29,7 +28,7 @@ from orchestrator.model.states import RunState
 from orchestrator.testing import harness
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
-from orchestrator.workflow.durable import ChildFailed
+from orchestrator.workflow.durable import AttemptOver, ChildFailed
 from orchestrator.workflow.retry import Fail, Retry
 from orchestrator.workflow.rules import When
 from orchestrator.workflow.testing import Harness, TenantInfo, run_sync, run_workflow
@@ -73,7 +72,8 @@ class Table:
         await self.fetch(query, *args)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
+    async def transaction(self, *, isolation: str = "read committed") -> AsyncIterator[Any]:
+        self.asked.append(isolation)
         yield self
 
 
@@ -351,7 +351,7 @@ async def test_the_database_is_what_the_test_gives() -> None:
     table = Table()
     done = await run_workflow(of_one(count), database=table)
     assert done.output == 1
-    assert table.asked[0] == "DELETE FROM flights"
+    assert table.asked[:2] == ["read committed", "DELETE FROM flights"]
 
     without = await run_workflow(of_one(count))
     assert without.error is not None

@@ -2,10 +2,12 @@
 -- Few relations on purpose: each one costs catalog space and memory in every backend that touches it.
 
 -- The epoch that may write. Every write of a supervisor locks this row FOR SHARE in the same statement,
--- so a takeover waits for a write under way and an older owner's write matches no row.
+-- so a takeover waits for a write under way and an older owner's write matches no row. `seal` is a secret that
+-- each owner makes up: the application's login can not read it, so SQL in a task can complete no task.
 CREATE TABLE tenant.wf_fence (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    epoch bigint NOT NULL
+    epoch bigint NOT NULL,
+    seal uuid
 );
 INSERT INTO tenant.wf_fence (epoch) VALUES (0);
 
@@ -117,3 +119,66 @@ CREATE TABLE tenant.wf_migration (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (ledger, number)
 );
+
+-- What the transactions of tasks ask of the fence, which their login can not read: refuses unless `epoch` is
+-- the owner's. Asked at the start, so that a task of a former owner begins nothing, and again together with
+-- COMMIT: only then is the row locked, and only when something was written. A takeover waits no longer than
+-- that commit takes, however long the transaction was, and what was not committed by then is refused.
+CREATE FUNCTION tenant.wf_owned(epoch bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM FROM tenant.wf_fence AS fence WHERE fence.epoch = wf_owned.epoch;
+    ELSE
+        PERFORM FROM tenant.wf_fence AS fence WHERE fence.epoch = wf_owned.epoch FOR SHARE;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN409', MESSAGE = 'another owner has taken the tenant';
+    END IF;
+END
+$$;
+
+-- Write that a task is done into the journal, in the task's own transaction: its COMMIT commits both. `mark` is
+-- what the transaction was begun with; it is gone when SQL of the task has ended that transaction.
+CREATE FUNCTION tenant.wf_complete(
+    epoch bigint, seal uuid, node text, mark text, run uuid, seq int, entries json
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM tenant.wf_fence AS fence
+    WHERE fence.epoch = wf_complete.epoch AND fence.seal = wf_complete.seal FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN409', MESSAGE = 'another owner has taken the tenant';
+    ELSIF current_setting('insula.mark', true) IS DISTINCT FROM mark THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN412',
+            MESSAGE = 'the transaction of the task was ended by SQL of its own';
+    END IF;
+    INSERT INTO tenant.wf_event (run_id, seq, epoch, node, entries)
+    VALUES (wf_complete.run, wf_complete.seq, wf_complete.epoch, wf_complete.node, wf_complete.entries);
+END
+$$;
+
+-- After a COMMIT whose answer was lost: did it write the entry? A transaction that still may is waited for,
+-- as an entry of the same number is added, and taken away again.
+CREATE FUNCTION tenant.wf_completed(epoch bigint, seal uuid, run uuid, seq int) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM tenant.wf_fence AS fence
+    WHERE fence.epoch = wf_completed.epoch AND fence.seal = wf_completed.seal;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN409', MESSAGE = 'another owner has taken the tenant';
+    END IF;
+    INSERT INTO tenant.wf_event (run_id, seq, epoch, node, entries)
+    VALUES (wf_completed.run, wf_completed.seq, wf_completed.epoch, '', '[]');
+    RAISE EXCEPTION USING ERRCODE = 'IN404';
+EXCEPTION
+    WHEN SQLSTATE 'IN404' THEN RETURN false;
+    WHEN unique_violation THEN RETURN true;
+END
+$$;

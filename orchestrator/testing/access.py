@@ -1,4 +1,4 @@
-"""One attempt's way to the tenant's database: shut when the attempt is over."""
+"""One attempt's way to what a test gives as its database: shut when the attempt is over."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from orchestrator.engine.durable import AttemptOver
-from orchestrator.workflow.context import Database, Row, Transaction
+from orchestrator.workflow.context import Database, Isolation, Row, Transaction
+from orchestrator.workflow.durable import AttemptOver
 
 
 class Access:
@@ -46,9 +46,11 @@ class Access:
         await self._open().executemany(query, args)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(
+        self, *, isolation: Isolation = "read committed"
+    ) -> AsyncIterator[Transaction]:
         """Begin a transaction; commits at the end of the body, rolls back when it raises."""
-        async with self._open().transaction() as transaction:
+        async with self._open().transaction(isolation=isolation) as transaction:
             yield transaction
 
     def _open(self) -> Database:

@@ -1,0 +1,41 @@
+"""Why a tenant runs or does not, in one sentence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from orchestrator.store.control.transitions import Outlook
+from supervisors.slot import Slot, SlotState
+from supervisors.standing import Outage
+
+_PLAIN = {
+    SlotState.SUSPENDED: "it is disabled: set enabled = true and reload",
+    SlotState.STARTING: "it takes its lease and what was left",
+    SlotState.RUNNING: "it is awake",
+    SlotState.DRAINING: "it lets go: its running tasks end and its lease is given back",
+}
+
+
+def explain(
+    slot: Slot, outlook: Outlook, *, node: str, outage: Outage | None
+) -> tuple[str, datetime | None]:
+    """Return why the tenant is as it is on this node, and when that changes by itself."""
+    if slot.removed:
+        return "no file declares it any more: it drains, and its data stay", None
+    if slot.state in (SlotState.BACKOFF, SlotState.QUARANTINED):
+        return _failed(slot, outage)
+    if slot.waits_for_place:
+        return "max_awake_tenants are awake and none of them can make room yet", None
+    if slot.state in _PLAIN:
+        return _PLAIN[slot.state], None
+    if outlook.served_by not in {None, node}:
+        return f"node {outlook.served_by!r} serves it", outlook.wake_at
+    return "it has nothing to do now", outlook.wake_at
+
+
+def _failed(slot: Slot, outage: Outage | None) -> tuple[str, datetime | None]:
+    if slot.state is SlotState.QUARANTINED:
+        return f"it kept failing, or needs somebody: {slot.last_error}", slot.retry_at
+    if outage is not None:
+        return f"the database does not answer: {outage.error}", None
+    return f"it failed and is tried again: {slot.last_error}", slot.retry_at

@@ -1,0 +1,74 @@
+"""What became of tenants' supervisors: their last changes of state, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from orchestrator.model.ids import TenantId
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+
+_QUERIES = sql.load(__name__)
+RECORD = _QUERIES["record"]
+TRIM = _QUERIES["trim"]
+RECENT = _QUERIES["recent"]
+OUTLOOK = _QUERIES["outlook"]
+
+KEPT = 50
+"""So many changes of state are kept of each tenant."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change of state, on the node that writes it."""
+
+    tenant: TenantId
+    at: datetime
+    state: str
+    reason: str
+    next_at: datetime | None
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One change of state, on any node; the order is the query's."""
+
+    at: datetime
+    node: str
+    state: str
+    reason: str
+    next_at: datetime | None
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """When a tenant is to be woken, and which living node serves it."""
+
+    wake_at: datetime | None = None
+    served_by: str | None = None
+
+
+async def record(connection: Connection, node: str, changes: Sequence[Change]) -> None:
+    """Add changes, in their order, and drop those that are too old."""
+    async with connection.transaction():
+        await connection.execute(
+            RECORD,
+            [change.tenant for change in changes],
+            [change.at for change in changes],
+            node,
+            [change.state for change in changes],
+            [change.reason for change in changes],
+            [change.next_at for change in changes],
+        )
+        await connection.execute(TRIM, sorted({change.tenant for change in changes}), KEPT)
+
+
+async def recent(connection: Connection, tenant: TenantId) -> list[Stored]:
+    """Return the tenant's last changes, newest first."""
+    return [Stored(*row) for row in await connection.fetch(RECENT, tenant, KEPT)]
+
+
+async def outlook(connection: Connection, tenant: TenantId) -> Outlook:
+    """Return what is known of the tenant's future."""
+    row = await connection.fetchrow(OUTLOOK, tenant)
+    return Outlook(*row) if row else Outlook()

@@ -1,0 +1,115 @@
+"""Why a tenant does not run: one answer, and what led to it."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from orchestrator.daemon.platform import TenantPlatform
+from orchestrator.model.api import TenantWhy
+from orchestrator.model.errors import DatabaseRefused
+from orchestrator.model.ids import TenantId
+from orchestrator.settings.duration import Duration
+from orchestrator.store.control import leases, nodes, transitions
+from orchestrator.workflow.registry import Registry
+from supervisors.ground import Access
+from supervisors.history import REASON_CHARACTERS
+from supervisors.slot import SlotState
+from supervisors.standing import Standing
+from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
+from tests.support.database import Database
+
+ACME = TenantId("acme")
+
+
+async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
+    """Ask as the API does."""
+    platform = TenantPlatform(
+        root=node.root,
+        control=node.control,
+        registry=Registry(),
+        node=node.name,
+        role_prefix=node.database.role_prefix,
+        standing=standing or in_good_standing(),
+        remembered=node.tenants.remembered,
+        register=node.tenants.register,
+        prepare=node.tenants.prepare,
+    )
+    return await platform.why(ACME)
+
+
+async def test_a_life_is_told_from_its_end(database: Database) -> None:
+    idle = Duration(milliseconds=20)
+    async with running_node(database, snapshot(["acme"], idle_ttl=idle)) as node:
+        assert (await why(node)).because == "it has nothing to do now"
+        await node.submit("acme", "later")
+        await node.reach("acme", SlotState.DORMANT)
+        found = await why(node)
+        assert (found.state, found.served_by) == ("dormant", None)
+        assert found.next_at is not None
+        assert [each.state for each in found.transitions[:4]] == [
+            "dormant",
+            "draining",
+            "running",
+            "starting",
+        ]
+        assert found.transitions[1].reason == "idle"
+        assert {each.node for each in found.transitions} == {"a"}
+
+
+async def test_a_quarantined_tenant_says_what_is_missing_and_when_it_is_tried(
+    database: Database,
+) -> None:
+    async def refused(_: TenantId) -> Access:
+        raise DatabaseRefused("permission denied:\0\ud800" + 2000 * "x")
+
+    async with running_node(database, snapshot(["acme"]), prepare=refused) as node:
+        node.root.wake(ACME)
+        await node.reach("acme", SlotState.QUARANTINED)
+        found = await why(node)
+        assert "permission denied" in found.because
+        assert found.next_at == node.slot("acme").retry_at is not None
+        reason = found.transitions[0].reason
+        assert reason.startswith("permission denied:\\x00\\ud800xxx")
+        assert len(reason) == REASON_CHARACTERS
+        assert found.transitions[0].next_at == found.next_at
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_what_the_node_knows_is_told_without_the_database(
+    database: Database, away: bool
+) -> None:
+    async with running_node(database, snapshot(["acme"], enabled=False)) as node:
+        standing = in_good_standing()
+        if away:
+            standing.lost("connection refused")
+        found = await why(node, standing)
+        assert found.because.startswith("it is disabled")
+
+
+async def test_a_tenant_of_another_node_says_whose_it_is(database: Database) -> None:
+    admin = await database.connect()
+    other = uuid4()
+    await nodes.register(admin, other, "b", LONG)
+    await leases.claim(admin, ACME, other)
+    async with running_node(database, snapshot(["acme"])) as node:
+        found = await why(node)
+        assert (found.because, found.served_by) == ("node 'b' serves it", "b")
+
+
+async def test_only_the_last_changes_of_each_tenant_are_kept(database: Database) -> None:
+    admin = await database.connect()
+    now = await admin.fetchval("SELECT now()")
+    for tenant, count in (("acme", transitions.KEPT + 7), ("globex", 3)):
+        changes = [
+            transitions.Change(TenantId(tenant), now, "backoff", str(number), None)
+            for number in range(count)
+        ]
+        await transitions.record(admin, "a", changes)
+    found = await transitions.recent(admin, ACME)
+    assert [each.reason for each in found] == [
+        str(number) for number in range(transitions.KEPT + 6, 6, -1)
+    ]
+    assert len(await transitions.recent(admin, TenantId("globex"))) == 3
+    assert await admin.fetchval("SELECT count(*) FROM insula.transition") == transitions.KEPT + 3
