@@ -23,7 +23,7 @@ from orchestrator.engine import entries, outcome
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.outcome import Diverged, Failed, Outcome, Succeeded, Waiting
+from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
 from orchestrator.engine.progress import NULL, TaskProgress
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.slots import NodeSlots
@@ -355,7 +355,7 @@ class Board:
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
             case Succeeded():
-                execution.record(self._success(name, execution.tasks[name].attempt, result))
+                execution.record(self.success(name, execution.tasks[name].attempt, result))
             case Failed():
                 self._fail(execution, name, result)
             case Waiting(wait=wait):
@@ -366,6 +366,8 @@ class Board:
             case Diverged(reason=reason):
                 self.block(execution, Failure(type="NonDeterminism", message=reason, task=name))
                 return
+            case Stored():
+                pass
             case _:
                 assert_never(result)
         self._advance(execution)
@@ -378,7 +380,8 @@ class Board:
         execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
 
-    def _success(self, name: str, attempt: int, result: Succeeded) -> entries.TaskSucceeded:
+    def success(self, name: str, attempt: int, result: Succeeded) -> entries.TaskSucceeded:
+        """Return the entry of an attempt that succeeded."""
         allowed = self._config().limits.max_result_bytes
         size = len(bytes(result.output))
         kept = allowed is None or size <= allowed

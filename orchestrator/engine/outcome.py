@@ -52,7 +52,12 @@ class Diverged:
     reason: str
 
 
-Outcome = Succeeded | Failed | Waiting | Diverged
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The attempt succeeded, and the journal says so already: its own transaction committed it."""
+
+
+Outcome = Succeeded | Failed | Waiting | Diverged | Stored
 
 
 def encode(value: Any) -> msgspec.Raw:
