@@ -24,7 +24,7 @@ from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
-from orchestrator.engine.progress import NULL, TaskProgress
+from orchestrator.engine.progress import TaskProgress
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.suspects import CRASHES, Suspects
@@ -104,6 +104,11 @@ class Board:
         self._attempts.resize(self._slots.limit)
         self._admit()
         self.dispatch()
+
+    @property
+    def max_result_bytes(self) -> int | None:
+        """How large an output may be that is stored."""
+        return self._config().limits.max_result_bytes
 
     @property
     def busy(self) -> bool:
@@ -355,7 +360,9 @@ class Board:
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
             case Succeeded():
-                execution.record(self.success(name, execution.tasks[name].attempt, result))
+                attempt = execution.tasks[name].attempt
+                limit = self.max_result_bytes
+                execution.record(outcome.after_success(name, attempt, result, limit=limit))
             case Failed():
                 self._fail(execution, name, result)
             case Waiting(wait=wait):
@@ -379,19 +386,6 @@ class Board:
         execution.park(failure)
         execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
-
-    def success(self, name: str, attempt: int, result: Succeeded) -> entries.TaskSucceeded:
-        """Return the entry of an attempt that succeeded."""
-        allowed = self._config().limits.max_result_bytes
-        size = len(bytes(result.output))
-        kept = allowed is None or size <= allowed
-        return entries.TaskSucceeded(
-            task=name,
-            attempt=attempt,
-            output=result.output if kept else NULL,
-            values=result.values,
-            dropped_bytes=0 if kept else size,
-        )
 
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
         task = execution.tasks[name]

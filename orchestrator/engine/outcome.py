@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.entries import NOTHING, TaskFailed, TaskParked, TaskRetrying
+from orchestrator.engine.entries import NOTHING, TaskFailed, TaskParked, TaskRetrying, TaskSucceeded
+from orchestrator.engine.progress import NULL
 from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
@@ -140,6 +141,21 @@ def after_failure(
             task=attempt.task, attempt=attempt.number, error=outcome.error, due_at=due_at
         )
     return TaskFailed(task=attempt.task, attempt=attempt.number, error=outcome.error)
+
+
+def after_success(
+    task: str, attempt: int, outcome: Succeeded, *, limit: int | None
+) -> TaskSucceeded:
+    """Return the entry of an attempt that succeeded; without its output when over the limit."""
+    size = len(bytes(outcome.output))
+    kept = limit is None or size <= limit
+    return TaskSucceeded(
+        task=task,
+        attempt=attempt,
+        output=outcome.output if kept else NULL,
+        values=outcome.values,
+        dropped_bytes=0 if kept else size,
+    )
 
 
 def _read(text: Callable[[], str], otherwise: str) -> str:
