@@ -106,6 +106,11 @@ class Board:
         self.dispatch()
 
     @property
+    def max_result_bytes(self) -> int | None:
+        """How large an output may be that is stored."""
+        return self._config().limits.max_result_bytes
+
+    @property
     def busy(self) -> bool:
         """True while anything can move before the next timer, signal or child."""
         return bool(self._ready) or any(
@@ -358,7 +363,7 @@ class Board:
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
         except (LeaseLost, DatabaseUnavailable):
-            raise  # whether a transactional task has committed is the next owner's to find out
+            raise  # whether a transaction has committed is the next owner's to find out
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
             log.exception("attempt.broke", run=str(execution.id), task=name)
@@ -367,7 +372,9 @@ class Board:
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
             case Succeeded():
-                execution.record(self.success(execution, name, result))
+                attempt = outcome.Attempt.of(name, execution.tasks[name])
+                allowed = self.max_result_bytes
+                execution.record(outcome.after_success(attempt, result, allowed=allowed))
             case Failed():
                 self._fail(execution, name, result)
             case Waiting(wait=wait):
@@ -392,14 +399,9 @@ class Board:
         execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
 
-    def success(self, execution: Execution, name: str, result: Succeeded) -> entries.TaskSucceeded:
-        """Return the entry of an attempt that succeeded."""
-        allowed = self._config().limits.max_result_bytes
-        return outcome.after_success(_attempt_at(execution, name), result, allowed=allowed)
-
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
         entry = outcome.after_failure(
-            _attempt_at(execution, name, failed=1),
+            outcome.Attempt.of(name, execution.tasks[name], failed=1),
             result,
             self._attempts.retry(execution, name),
             now=self.clock.now(),
@@ -414,11 +416,9 @@ class Board:
         for name, task in execution.tasks.items():
             if task.ends_at is None or task.ends_at > now or task.state.settled:
                 continue
-            scope = self._scopes.get((execution.id, name))
-            if scope is not None:
-                scope.cancel()
+            self._cut_off(execution, name)
             within = execution.workflow.tasks[name].retry.within
-            execution.record(outcome.out_of_time(_attempt_at(execution, name), within))
+            execution.record(outcome.out_of_time(outcome.Attempt.of(name, task), within))
             self._advance(execution)
 
     # -- the end -----------------------------------------------------------------------
@@ -448,8 +448,8 @@ class Board:
         log.debug("run.finished", run=str(execution.id), state=str(execution.state))
         self.forget(execution)
 
-    def _cut_off(self, execution: Execution) -> None:
-        for name in execution.tasks:
+    def _cut_off(self, execution: Execution, *names: str) -> None:
+        for name in names or execution.tasks:
             scope = self._scopes.get((execution.id, name))
             if scope is not None:
                 scope.cancel()
@@ -471,7 +471,7 @@ class Board:
         if self._is_held_up(execution) or execution.resting:
             due = execution.look_at
             paused = self._is_paused(execution)
-            if due is not None and not paused and _before(due, self.outside_due):
+            if due is not None and not paused and due <= (self.outside_due or due):
                 self.outside_due = due
                 self.timers_changed.beat()
             self.forget(execution)
@@ -492,23 +492,11 @@ class Board:
         return self.holds(execution) and execution.tasks[name].state is TaskState.RUNNING
 
     def _is_paused(self, execution: Execution) -> bool:
-        names = self.paused
-        return execution.paused or (
-            bool(names) and ("" in names or execution.workflow.name in names)
-        )
+        return execution.paused or not self.paused.isdisjoint(("", execution.workflow.name))
 
     def _is_held_up(self, execution: Execution) -> bool:
         """Tell whether a pause lets nothing of the run go on."""
         return self._is_paused(execution) and not execution.at_work
-
-
-def _before(moment: datetime, other: datetime | None) -> bool:
-    return other is None or moment < other
-
-
-def _attempt_at(execution: Execution, name: str, *, failed: int = 0) -> outcome.Attempt:
-    task = execution.tasks[name]
-    return outcome.Attempt(name, task.attempt, task.failures + failed, task.ends_at)
 
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})

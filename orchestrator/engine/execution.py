@@ -129,24 +129,22 @@ class Execution:
 
     # -- what happens ------------------------------------------------------------------
 
-    def record(self, entry: AnyEntry) -> None:
-        """Apply `entry` and queue it for the next flush."""
+    def record(self, entry: AnyEntry, *, stored: bool = False) -> None:
+        """Apply `entry` and queue it for the next flush.
+
+        One that is `stored` was committed beside the flushes, as the next of the journal: what
+        waits for a flush is numbered after it, and a run that has ended meanwhile stays ended.
+        """
         before = self.state
+        if stored:
+            self._seq += 1
+            if self.over:
+                return
         self.apply(entry)
-        self._pending.append(entry)
+        if not stored:
+            self._pending.append(entry)
         self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
         self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
-
-    def adopt(self, entry: AnyEntry) -> None:
-        """Take note of an entry that was committed beside the flushes, as the next of the journal.
-
-        What waits for a flush is numbered after it. A run that has ended meanwhile stays ended.
-        """
-        self._seq += 1
-        if not self.over:
-            before = self.state
-            self.apply(entry)
-            self._dirty = self._dirty or self.state is not before
 
     @property
     def written(self) -> int:

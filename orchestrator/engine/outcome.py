@@ -20,7 +20,7 @@ from orchestrator.engine.entries import (
     TaskRetrying,
     TaskSucceeded,
 )
-from orchestrator.engine.progress import NULL
+from orchestrator.engine.progress import NULL, TaskProgress
 from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
@@ -139,6 +139,11 @@ class Attempt:
     number: int
     failures: int
     ends_at: datetime | None = None
+
+    @classmethod
+    def of(cls, task: str, progress: TaskProgress, *, failed: int = 0) -> Attempt:
+        """Return the current attempt, which is the failed one itself when `failed` is 1."""
+        return cls(task, progress.attempt, progress.failures + failed, progress.ends_at)
 
 
 def after_failure(

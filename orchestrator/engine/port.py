@@ -15,7 +15,7 @@ from orchestrator.engine.commit import GroupCommit
 from orchestrator.engine.durable import Write
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted
-from orchestrator.engine.outcome import Succeeded
+from orchestrator.engine.outcome import Attempt, Succeeded, after_success
 from orchestrator.engine.table import Table
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import DatabaseUnavailable
@@ -82,10 +82,11 @@ class Port:
         async with self._commit.alone(execution):
             if not self._board.holds(execution):
                 return False
-            entry = self._board.success(execution, name, result)
+            attempt = Attempt.of(name, execution.tasks[name])
+            entry = after_success(attempt, result, allowed=self._board.max_result_bytes)
             with anyio.move_on_after(COMPLETE_SECONDS, shield=True) as deadline:
                 await write(execution.id, execution.written, entries.encode([entry]))
-                execution.adopt(entry)
+                execution.record(entry, stored=True)
             if deadline.cancelled_caught:
                 raise DatabaseUnavailable(
                     f"whether task {name!r} of run {execution.id} has committed is not known"
