@@ -24,13 +24,13 @@ from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
-from orchestrator.engine.progress import NULL, TaskProgress
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.slots import NodeSlots
-from orchestrator.engine.suspects import CRASHES, Suspects
+from orchestrator.engine.suspects import Suspects, poison_of
 from orchestrator.engine.timers import Timers
 from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.settings.tenants import TenantConfig
 
@@ -164,17 +164,21 @@ class Board:
         lost = [n for n, t in execution.tasks.items() if t.state is TaskState.RUNNING]
         if lost:
             execution.record(entries.RunRecovered(lost=lost, crashed=crashed))
-        poisoned = next((t for t in execution.tasks.values() if t.crashes >= CRASHES), None)
-        if poisoned is not None:
-            self.end(execution, entries.RunDied(error=_poison(execution, poisoned)))
+        poison = poison_of(execution)
+        if poison is not None:
+            self.end(execution, entries.RunDied(error=poison))
             return
         for name, task in execution.tasks.items():
             if task.state is TaskState.READY:
                 self._push(execution, name)
             elif task.due_at is not None:
                 self._watch(execution, task.due_at)
-        self.resume_parked(execution)
-        self._advance(execution)
+            if task.ends_at is not None:
+                self._watch(execution, task.ends_at)
+        self._end_late(execution, self.clock.now())
+        if not execution.over:
+            self.resume_parked(execution)
+            self._advance(execution)
 
     def _admit(self) -> None:
         """Let queued runs begin, most urgent first, as far as the tenant's limit allows."""
@@ -235,6 +239,7 @@ class Board:
             execution = self.runs.get(run)
             if execution is None or execution.over or self._expires(execution, watch=False):
                 continue
+            self._end_late(execution, now)
             for name, task in execution.tasks.items():
                 due = task.due_at is not None and task.due_at <= now
                 if due and task.state is TaskState.RETRYING:
@@ -307,7 +312,12 @@ class Board:
         if task.wait is not None:
             execution.record(entries.TaskResumed(task=name))
         else:
-            execution.record(entries.TaskStarted(task=name, attempt=task.attempt + 1))
+            retry = execution.workflow.tasks[name].retry
+            ends_at = retry.ends_at(self.clock.now()) if task.ends_at is None else None
+            started = entries.TaskStarted(task=name, attempt=task.attempt + 1, ends_at=ends_at)
+            execution.record(started)
+        if task.ends_at is not None:
+            self._watch(execution, task.ends_at)
         self._starting[execution.id] = self._starting.get(execution.id, 0) + 1
         execution.on_durable(lambda: self._launch(execution, name))
         self._touch(execution)
@@ -331,12 +341,12 @@ class Board:
         result: Outcome | None = None
         with anyio.CancelScope() as scope:
             self._scopes[execution.id, name] = scope
-            if self.holds(execution):
+            if self._is_running(execution, name):
                 result = await self._outcome_of(execution, name)
         self._scopes.pop((execution.id, name), None)
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
-        if result is not None and self.holds(execution):
+        if result is not None and self._is_running(execution, name) and not scope.cancel_called:
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
@@ -347,6 +357,8 @@ class Board:
             return await self._attempts.run(execution, name, self._port)
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
+        except (LeaseLost, DatabaseUnavailable):
+            raise  # whether a transactional task has committed is the next owner's to find out
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
             log.exception("attempt.broke", run=str(execution.id), task=name)
@@ -355,7 +367,7 @@ class Board:
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
             case Succeeded():
-                execution.record(self.success(name, execution.tasks[name].attempt, result))
+                execution.record(self.success(execution, name, result))
             case Failed():
                 self._fail(execution, name, result)
             case Waiting(wait=wait):
@@ -380,23 +392,14 @@ class Board:
         execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
 
-    def success(self, name: str, attempt: int, result: Succeeded) -> entries.TaskSucceeded:
+    def success(self, execution: Execution, name: str, result: Succeeded) -> entries.TaskSucceeded:
         """Return the entry of an attempt that succeeded."""
         allowed = self._config().limits.max_result_bytes
-        size = len(bytes(result.output))
-        kept = allowed is None or size <= allowed
-        return entries.TaskSucceeded(
-            task=name,
-            attempt=attempt,
-            output=result.output if kept else NULL,
-            values=result.values,
-            dropped_bytes=0 if kept else size,
-        )
+        return outcome.after_success(_attempt_at(execution, name), result, allowed=allowed)
 
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
-        task = execution.tasks[name]
         entry = outcome.after_failure(
-            outcome.Attempt(name, task.attempt, task.failures + 1),
+            _attempt_at(execution, name, failed=1),
             result,
             self._attempts.retry(execution, name),
             now=self.clock.now(),
@@ -405,6 +408,18 @@ class Board:
         execution.record(entry)
         if isinstance(entry, entries.TaskRetrying):
             self._watch(execution, entry.due_at)
+
+    def _end_late(self, execution: Execution, now: datetime) -> None:
+        """Fail the tasks whose time for all attempts is over, wherever they stand."""
+        for name, task in execution.tasks.items():
+            if task.ends_at is None or task.ends_at > now or task.state.settled:
+                continue
+            scope = self._scopes.get((execution.id, name))
+            if scope is not None:
+                scope.cancel()
+            within = execution.workflow.tasks[name].retry.within
+            execution.record(outcome.out_of_time(_attempt_at(execution, name), within))
+            self._advance(execution)
 
     # -- the end -----------------------------------------------------------------------
 
@@ -473,6 +488,9 @@ class Board:
         self._timers.watch(execution.id, moment)
         self.timers_changed.beat()
 
+    def _is_running(self, execution: Execution, name: str) -> bool:
+        return self.holds(execution) and execution.tasks[name].state is TaskState.RUNNING
+
     def _is_paused(self, execution: Execution) -> bool:
         names = self.paused
         return execution.paused or (
@@ -488,13 +506,9 @@ def _before(moment: datetime, other: datetime | None) -> bool:
     return other is None or moment < other
 
 
-def _poison(execution: Execution, task: TaskProgress) -> Failure:
-    name = next(n for n, t in execution.tasks.items() if t is task)
-    return Failure(
-        type="CrashedTooOften",
-        message=f"task {name!r} was under way at {task.crashes} crashes of the process",
-        task=name,
-    )
+def _attempt_at(execution: Execution, name: str, *, failed: int = 0) -> outcome.Attempt:
+    task = execution.tasks[name]
+    return outcome.Attempt(name, task.attempt, task.failures + failed, task.ends_at)
 
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})

@@ -24,8 +24,8 @@ from orchestrator.engine.outcome import Succeeded, encode
 from orchestrator.engine.progress import Place, Step
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.threads import in_thread
-from orchestrator.engine.values import text_problem
 from orchestrator.model.api import Failure
+from orchestrator.model.text import line_problem
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import AttemptOver, Child, ChildFailed, ChildRequest
@@ -242,8 +242,9 @@ class Durable:
                 f"{kind} {name!r}: a transactional task makes no durable calls, its transaction "
                 "is all or nothing; make them in a task before or after it"
             )
-        problem = text_problem(name)
-        if problem is not None:
+        given: object = name  # users' code is often not type-checked
+        problem = line_problem(given) if isinstance(given, str) else "is no text"
+        if problem:
             raise ValueError(f"{kind} {name!r}: its name {problem}")
         if _INSIDE.get():
             raise NestedCall(

@@ -32,7 +32,6 @@ from orchestrator.engine.reply import Reply
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, Post, Table
-from orchestrator.engine.values import text_problem
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
@@ -43,6 +42,7 @@ from orchestrator.model.errors import (
     TenantRestarted,
 )
 from orchestrator.model.states import RunState
+from orchestrator.model.text import line_problem
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Known, Sent
@@ -306,8 +306,8 @@ class Engine:
     def _takes(self, reply: Reply[Any], **texts: str) -> bool:
         """Owe `reply` an answer; the answer is why not when the database can not hold a text."""
         self._owed.add(reply)
-        found = ((name, text_problem(text)) for name, text in texts.items())
-        problems = [f"$.{name}: {problem}" for name, problem in found if problem is not None]
+        found = ((name, line_problem(text)) for name, text in texts.items())
+        problems = [f"$.{name}: {problem}" for name, problem in found if problem]
         if problems:
             reply.fail(InvalidInput("; ".join(problems), data={"problems": problems}))
         return not problems

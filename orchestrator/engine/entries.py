@@ -47,10 +47,14 @@ class RunRecovered(Entry, frozen=True, tag="run.recovered"):
 
 
 class TaskStarted(Entry, frozen=True, tag="task.started"):
-    """An attempt may begin once this is durable."""
+    """An attempt may begin once this is durable.
+
+    `ends_at` is when the time of all its attempts is over (the database's time), told by the first.
+    """
 
     task: str
     attempt: int
+    ends_at: datetime | None = None
 
 
 class TaskSucceeded(Entry, frozen=True, tag="task.succeeded"):
@@ -222,15 +226,20 @@ class RunDied(Entry, frozen=True, tag="run.died"):
 class RunPaused(Entry, frozen=True, tag="run.paused"):
     """Nothing more starts until the run is resumed."""
 
+    reason: str = ""
+
 
 class RunResumed(Entry, frozen=True, tag="run.resumed"):
     """The run goes on."""
+
+    reason: str = ""
 
 
 class RunRetried(Entry, frozen=True, tag="run.retried"):
     """The failed run goes on: `tasks`, the failed ones and what came after them, start afresh."""
 
     tasks: list[str]
+    reason: str = ""
 
 
 AnyStepEntry = (

@@ -250,8 +250,9 @@ class Execution:
     def _apply_to_task(self, entry: AnyTaskEntry) -> None:
         task = self.tasks[entry.task]
         match entry:
-            case entries.TaskStarted(attempt=attempt):
+            case entries.TaskStarted(attempt=attempt, ends_at=ends_at):
                 task.state, task.attempt, task.due_at = TaskState.RUNNING, attempt, None
+                task.ends_at = ends_at or task.ends_at
             case entries.TaskResumed():
                 task.state, task.wait, task.due_at = TaskState.RUNNING, None, None
             case entries.TaskSucceeded(output=output, values=values):
@@ -355,7 +356,9 @@ class Execution:
     @property
     def look_at(self) -> datetime | None:
         """When a resting run is to be looked at if nothing comes before."""
-        return min((d for d in (self.next_due, self.deadline_at) if d is not None), default=None)
+        ends = (t.ends_at for t in self.tasks.values() if not t.state.settled)
+        dues = (self.next_due, self.deadline_at, *ends)
+        return min((due for due in dues if due is not None), default=None)
 
     def resumable(self, name: str, now: datetime) -> bool:
         """Return whether what a parked task waits for has come."""

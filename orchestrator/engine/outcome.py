@@ -13,7 +13,14 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.entries import NOTHING, TaskFailed, TaskParked, TaskRetrying
+from orchestrator.engine.entries import (
+    NOTHING,
+    TaskFailed,
+    TaskParked,
+    TaskRetrying,
+    TaskSucceeded,
+)
+from orchestrator.engine.progress import NULL
 from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
@@ -123,23 +130,48 @@ def unstorable(error: Exception) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Which attempt at which task; `failures` counts the failed ones, this one included."""
+    """Which attempt at which task; `failures` counts the failed ones, this one included.
+
+    None follows at or after `ends_at`.
+    """
 
     task: str
     number: int
     failures: int
+    ends_at: datetime | None = None
 
 
 def after_failure(
     attempt: Attempt, outcome: Failed, retry: Retry, *, now: datetime, chance: float
 ) -> TaskRetrying | TaskFailed:
     """Decide what follows a failed attempt; `now` is the database's time, `chance` in [0, 1)."""
-    if outcome.retryable and attempt.failures < retry.attempts:
-        due_at = now + retry.delay(attempt.failures, chance=chance)
+    due_at = now + retry.delay(attempt.failures, chance=chance)
+    in_time = attempt.ends_at is None or due_at < attempt.ends_at
+    if outcome.retryable and attempt.failures < retry.attempts and in_time:
         return TaskRetrying(
             task=attempt.task, attempt=attempt.number, error=outcome.error, due_at=due_at
         )
     return TaskFailed(task=attempt.task, attempt=attempt.number, error=outcome.error)
+
+
+def after_success(attempt: Attempt, outcome: Succeeded, *, allowed: int | None) -> TaskSucceeded:
+    """Return what to record of an attempt that succeeded; an output over `allowed` is left out."""
+    size = len(bytes(outcome.output))
+    kept = allowed is None or size <= allowed
+    return TaskSucceeded(
+        task=attempt.task,
+        attempt=attempt.number,
+        output=outcome.output if kept else NULL,
+        values=outcome.values,
+        dropped_bytes=0 if kept else size,
+    )
+
+
+def out_of_time(attempt: Attempt, within: str | None) -> TaskFailed:
+    """Return what to record of a task whose time for all attempts is over."""
+    message = f"the task took longer than {within} over all its attempts"
+    error = Failure(type="DeadlineExceeded", message=message, task=attempt.task)
+    return TaskFailed(task=attempt.task, attempt=attempt.number, error=error)
 
 
 def _read(text: Callable[[], str], otherwise: str) -> str:

@@ -82,7 +82,7 @@ class Port:
         async with self._commit.alone(execution):
             if not self._board.holds(execution):
                 return False
-            entry = self._board.success(name, execution.tasks[name].attempt, result)
+            entry = self._board.success(execution, name, result)
             with anyio.move_on_after(COMPLETE_SECONDS, shield=True) as deadline:
                 await write(execution.id, execution.written, entries.encode([entry]))
                 execution.adopt(entry)

@@ -47,6 +47,7 @@ class TaskProgress:
         "attempt",
         "crashes",
         "due_at",
+        "ends_at",
         "error",
         "failures",
         "output",
@@ -65,6 +66,7 @@ class TaskProgress:
         self.values: msgspec.Raw = entries.NOTHING
         self.error: Failure | None = None
         self.due_at: datetime | None = None
+        self.ends_at: datetime | None = None
         self.wait: entries.TaskParked | None = None
         self.steps: dict[Place, Step] | None = None
 

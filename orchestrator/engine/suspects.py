@@ -7,6 +7,7 @@ from uuid import UUID
 
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.slots import TenantSlots
+from orchestrator.model.api import Failure
 
 CRASHES = 3
 """A task that was under way at so many crashes in a row takes its run to the dead letters."""
@@ -61,3 +62,15 @@ class Suspects:
         if self._alone is not None:
             self._alone = self._until = None
             self._slots.give_back_solo()
+
+
+def poison_of(execution: Execution) -> Failure | None:
+    """Return why the run is a dead letter, if a task of it was under way at too many crashes."""
+    for name, task in execution.tasks.items():
+        if task.crashes >= CRASHES:
+            return Failure(
+                type="CrashedTooOften",
+                message=f"task {name!r} was under way at {task.crashes} crashes of the process",
+                task=name,
+            )
+    return None

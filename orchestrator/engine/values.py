@@ -14,21 +14,6 @@ SPARE_LEVELS = 200
 _ENCODER = msgspec.json.Encoder()
 
 
-def text_problem(text: object) -> str | None:
-    """Return why the database can not hold `text`, or None when it can.
-
-    >>> text_problem(chr(0))
-    'has a NUL character'
-    """
-    if not isinstance(text, str):
-        return f"is a text, not {type(text).__name__}"
-    if "\0" in text:
-        return "has a NUL character"
-    if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
-        return "has half of a character (a lone surrogate)"
-    return None
-
-
 def to_json(what: str, value: Any) -> bytes:
     """Encode `value`, which the error calls `what`.
 

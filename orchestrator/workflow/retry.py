@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from orchestrator.model.errors import DefinitionError
@@ -28,7 +28,8 @@ class Retry:
     """How often a task is tried, how long it rests between attempts, and after which exceptions.
 
     `attempts` counts the first one; `jitter` is the share of a delay that is left to chance (0 to
-    1). Raises DefinitionError for anything unknown or out of bounds.
+    1). `within` bounds all attempts together, rests and waits included, from the start of the first
+    one on. Raises DefinitionError for anything unknown or out of bounds.
 
     >>> Retry(attempts=5, backoff="exponential", initial="1s", cap="60s").delay(3, chance=0.0)
     datetime.timedelta(seconds=4)
@@ -39,13 +40,20 @@ class Retry:
     initial: str = "1s"
     cap: str = "60s"
     jitter: float = 0.1
+    within: str | None = None
     on: tuple[type[Exception], ...] = (Exception,)
 
     def __post_init__(self) -> None:
         _check_counts(self.backoff, self.attempts, self.jitter)
         _check_rest("initial", self.initial)
         _check_rest("cap", self.cap)
+        if self.within is not None:
+            _check_rest("within", self.within)
         _check_classes(self.on)
+
+    def ends_at(self, began: datetime) -> datetime | None:
+        """Return when the time of all attempts is over if the first one begins now."""
+        return None if self.within is None else began + Duration.parse(self.within)
 
     def delay(self, failures: int, *, chance: float) -> timedelta:
         """Return the rest before the next attempt after `failures` failed ones (at least 1).

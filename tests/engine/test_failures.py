@@ -269,6 +269,67 @@ async def test_an_async_attempt_ends_at_its_timeout(house: House) -> None:
     assert ended == ["cleaned up"]
 
 
+async def test_all_attempts_together_end_in_time(house: House) -> None:
+    begun: list[str] = []
+    within = Retry(attempts=99, initial="2s", cap="2s", jitter=0, within="5s")
+    flow = Workflow("w")
+
+    @flow.task(retry=within)
+    async def fails(ctx: Context) -> None:
+        begun.append("fails")
+        raise ValueError("again")
+
+    @flow.task(retry=within)
+    async def hangs(ctx: Context) -> None:
+        begun.append("hangs")
+        await anyio.sleep_forever()
+
+    @flow.task(retry=within)
+    async def waits(ctx: Context) -> None:
+        begun.append("waits")
+        await ctx.wait_signal("go")
+
+    @flow.task(after=[fails, hangs, waits], when=When.ALL_DONE)
+    async def after(ctx: Context) -> str:
+        return "after"
+
+    async with serving(house, flow) as live:
+        run = (await live.submit("w")).id
+        for count in (1, 2, 3):
+            await until(lambda: begun.count("fails") == count)  # noqa: B023 - asked in this round
+            await until(lambda: live.slots.used == 1, what="only the one that hangs is at work")
+            await house.skip(2.1)
+            live.clock.advance(2.1)
+            live.engine.tick()
+        await live.quiet()
+    failed = {
+        e.task: e.error for e in await house.journal(run) if isinstance(e, entries.TaskFailed)
+    }
+    assert {name: error.type for name, error in failed.items()} == {
+        "fails": "ValueError",
+        "hangs": "DeadlineExceeded",
+        "waits": "DeadlineExceeded",
+    }
+    assert "5s over all its attempts" in failed["hangs"].message
+    assert "task.succeeded after" in await house.told(run)
+
+
+async def test_a_task_that_waits_outside_memory_ends_in_time_over_a_restart(house: House) -> None:
+    @job("w", retry=Retry(within="1h"))
+    async def waits(ctx: Context) -> Any:
+        return await ctx.wait_signal("go")
+
+    async with serving(house, waits) as live:
+        run = await live.run("w")
+        assert live.engine.next_due is not None
+    await house.skip(1800)
+    async with serving(house, waits) as live:
+        await live.quiet()
+        assert (await house.row(run)).state == "waiting"
+        await live.later(1801)
+    assert (await house.error(run))["type"] == "DeadlineExceeded"
+
+
 async def test_a_thread_that_is_left_behind_can_not_use_the_database(house: House) -> None:
     release, tried = threading.Event(), threading.Event()
     errors: list[BaseException] = []

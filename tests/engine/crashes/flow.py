@@ -20,7 +20,7 @@ REACHED: ContextVar[Callable[[str], None]] = ContextVar("reached", default=_go_o
 flow = Workflow("flow")
 
 
-@flow.task(retry=Retry(attempts=3, initial="1ms", jitter=0.0))
+@flow.task(retry=Retry(attempts=3, initial="100ms", jitter=0.0))
 async def work(ctx: Context) -> None:
     """Leave an effect; the first attempt fails after it."""
     reached = REACHED.get()
