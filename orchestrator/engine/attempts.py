@@ -13,12 +13,14 @@ from orchestrator.engine.durable import Durable, Port
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.failures import TransactionLeftOpen
-from orchestrator.engine.outcome import Outcome, Succeeded, Waiting, failed
+from orchestrator.engine.outcome import Outcome, Stored, Succeeded, Waiting, failed
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.processes.wire import ProcessCall
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.session import Session
+from orchestrator.store.tenant.whole import Whole
 from orchestrator.workflow.context import Context, Current, TenantInfo
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.retry import Retry
@@ -62,18 +64,21 @@ class Attempts:
             return await self._processes.run(task, self._call(execution, name))
         values, outputs = execution.before(name)
         session = Session(self._database, f"task {name!r} of run {execution.id}")
+        whole = Whole(session) if task.transactional else None
         ctx = Context(
             input=msgspec.json.decode(execution.input),
             values=values,
             outputs=outputs,
             tenant=tenant_info(self._config()),
-            database=session,
+            database=whole or session,
             current=Current(run_id=execution.id, task=name, attempt=attempt),
             durable=durable,
         )
         parameters = execution.workflow.parameters[name]
         try:
             result = await execute(task, ctx, parameters, durable, self._threads)
+            if whole is not None:
+                result = await _conclude(whole, result, execution, name, port)
         finally:
             left = session.close()
         if session.lease_lost is not None:
@@ -98,6 +103,34 @@ class Attempts:
         if allowed is None or policy.attempts <= allowed + 1:
             return policy
         return replace(policy, attempts=allowed + 1)
+
+
+async def _conclude(
+    whole: Whole, result: Outcome, execution: Execution, name: str, port: Port
+) -> Outcome:
+    """Commit the transaction of a task with its completion, or undo it.
+
+    LeaseLost and DatabaseUnavailable say that how it came out is not ours to know: the next owner
+    reads it in the journal.
+    """
+    task = execution.workflow.tasks[name]
+    if whole.seal() and isinstance(result, _GOOD):
+        return _left_open(task, 1)
+    if not isinstance(result, Succeeded):
+        await whole.end()
+        return result
+    if not whole.begun:
+        return result
+    try:
+        stored = await port.complete(execution, name, result, whole.complete)
+    except (LeaseLost, DatabaseUnavailable):
+        raise
+    except Exception as error:  # noqa: BLE001 - the database refused it, so the attempt failed
+        await whole.end()
+        return failed(error, task.name, task.retry)
+    # Nothing that goes wrong from here on makes it a failed attempt: it is done.
+    await whole.end()
+    return Stored() if stored else result
 
 
 def _left_open(task: AnyTask, left: int) -> Outcome:

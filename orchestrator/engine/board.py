@@ -19,18 +19,20 @@ import anyio.abc
 import anyio.lowlevel
 import structlog
 
-from orchestrator.engine import entries, outcome
+from orchestrator.engine import endings, entries, outcome
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.outcome import Diverged, Failed, Outcome, Succeeded, Waiting
+from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.suspects import Suspects, poison_of
 from orchestrator.engine.timers import Timers
 from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.states import RunState, TaskState
+from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
 
 RESIDENT_WAIT = timedelta(seconds=5)
@@ -74,6 +76,7 @@ class Board:
         self._port: Port
         self.runs: dict[UUID, Execution] = {}
         self.unstarted: set[UUID] = set()
+        self.completing: set[tuple[UUID, str]] = set()
         self.paused: set[str] = set()
         self.accepting = True
         self.clock: AnchoredClock
@@ -114,18 +117,13 @@ class Board:
     @property
     def next_due(self) -> datetime | None:
         """When the earliest timer fires: of runs here, of those outside, of schedules."""
-        dues = (
-            self._timers.first,
-            self._suspects.next_due,
-            self.outside_due,
-            self.schedule_due,
-        )
+        dues = (self._timers.first, self._suspects.next_due, self.outside_due, self.schedule_due)
         return min((due for due in dues if due is not None), default=None)
 
     @property
-    def queue_limit(self) -> int:
-        """How many queued runs have to be counted for the tenant's limit; 0 when it has none."""
-        return self._config().limits.max_queue_length or 0
+    def limits(self) -> Limits:
+        """What the tenant may have now."""
+        return self._config().limits
 
     @property
     def used_slots(self) -> int:
@@ -313,8 +311,7 @@ class Board:
         else:
             retry = execution.workflow.tasks[name].retry
             ends_at = retry.ends_at(self.clock.now()) if task.ends_at is None else None
-            started = entries.TaskStarted(task=name, attempt=task.attempt + 1, ends_at=ends_at)
-            execution.record(started)
+            execution.record(entries.TaskStarted(name, task.attempt + 1, ends_at))
         if task.ends_at is not None:
             self._watch(execution, task.ends_at)
         self._starting[execution.id] = self._starting.get(execution.id, 0) + 1
@@ -345,7 +342,10 @@ class Board:
         self._scopes.pop((execution.id, name), None)
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
-        if result is not None and self._is_running(execution, name) and not scope.cancel_called:
+        wanted = self._is_running(execution, name) and not scope.cancel_called
+        if result is not None and (
+            wanted or (isinstance(result, Stored) and self.holds(execution))
+        ):
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
@@ -354,7 +354,7 @@ class Board:
         """Run the attempt. What breaks around it is its own failure, and not the tenant's end."""
         try:
             return await self._attempts.run(execution, name, self._port)
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        except _NOT_OURS:
             raise
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -364,9 +364,8 @@ class Board:
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
             case Succeeded():
-                allowed = self._config().limits.max_result_bytes
-                attempt = _attempt_at(execution, name)
-                execution.record(outcome.after_success(attempt, result, allowed=allowed))
+                allowed = self.limits.max_result_bytes
+                execution.record(endings.success(execution, name, result, allowed=allowed))
             case Failed():
                 self._fail(execution, name, result)
             case Waiting(wait=wait):
@@ -377,6 +376,8 @@ class Board:
             case Diverged(reason=reason):
                 self.block(execution, Failure(type="NonDeterminism", message=reason, task=name))
                 return
+            case Stored():
+                pass
             case _:
                 assert_never(result)
         self._advance(execution)
@@ -391,7 +392,7 @@ class Board:
 
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
         entry = outcome.after_failure(
-            _attempt_at(execution, name, failed=1),
+            endings.failed_attempt(execution, name),
             result,
             self._attempts.retry(execution, name),
             now=self.clock.now(),
@@ -404,13 +405,13 @@ class Board:
     def _end_late(self, execution: Execution, now: datetime) -> None:
         """Fail the tasks whose time for all attempts is over, wherever they stand."""
         for name, task in execution.tasks.items():
-            if task.ends_at is None or task.ends_at > now or task.state.settled:
+            late = task.ends_at is not None and task.ends_at <= now and not task.state.settled
+            if not late or (execution.id, name) in self.completing:
                 continue
             scope = self._scopes.get((execution.id, name))
             if scope is not None:
                 scope.cancel()
-            within = execution.workflow.tasks[name].retry.within
-            execution.record(outcome.out_of_time(_attempt_at(execution, name), within))
+            execution.record(endings.out_of_time(execution, name))
             self._advance(execution)
 
     # -- the end -----------------------------------------------------------------------
@@ -498,9 +499,8 @@ def _before(moment: datetime, other: datetime | None) -> bool:
     return other is None or moment < other
 
 
-def _attempt_at(execution: Execution, name: str, *, failed: int = 0) -> outcome.Attempt:
-    task = execution.tasks[name]
-    return outcome.Attempt(name, task.attempt, task.failures + failed, task.ends_at)
-
-
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})
+# Ends of an attempt that say nothing of it. The last two end the engine: how a commit of the task's
+# own came out is for the next owner to read.
+_STOPS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+_NOT_OURS = (*_STOPS, LeaseLost, DatabaseUnavailable)

@@ -9,14 +9,17 @@ round trip and a busy one has hundreds of rows in a commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import anyio
 import structlog
 
 from orchestrator.engine.execution import Drained, Execution
+from orchestrator.engine.pulse import Pulse
 from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
@@ -80,7 +83,9 @@ class GroupCommit:
         self._listener = listener
         self._touched: dict[Execution | Note, None] = {}
         self._wake = anyio.Event()
-        self._flushing = False
+        self._flushing: Sequence[Execution | Note] = ()
+        self._alone: set[Execution] = set()
+        self._settled = Pulse()
         self.ended = anyio.Event()
         self.flushes = 0
         self.rows = 0
@@ -101,23 +106,37 @@ class GroupCommit:
             while True:
                 await self._wake.wait()
                 self._wake = anyio.Event()
-                while self._touched:
-                    await self._flush()
+                while items := self._gather():
+                    await self._flush(items)
         finally:
             self.ended.set()
 
-    async def _flush(self) -> None:
-        self._flushing = True
-        items = self._gather()
+    async def _flush(self, items: Sequence[Item]) -> None:
+        self._flushing = [item.execution for item in items]
         # A commit under way is not cancelled: nobody would know how it came out. It ends when the
         # writer is closed.
         with anyio.CancelScope(shield=True):
             await self._commit(items)
-        self._flushing = False
+        self._flushing = ()
+        self._settled.beat()
         self._listener.flushed()
 
+    @asynccontextmanager
+    async def alone(self, execution: Execution) -> AsyncIterator[None]:
+        """Let no flush carry anything of `execution` while the body runs; one body at a time."""
+        while execution in self._flushing or execution in self._alone:
+            await self._settled.wait()
+        self._alone.add(execution)
+        try:
+            yield
+        finally:
+            self._alone.discard(execution)
+            self._settled.beat()
+            self._wake.set()
+
     def _gather(self) -> list[Item]:
-        touched = list(self._touched)[:MAX_ROWS]
+        free = (each for each in self._touched if each not in self._alone)
+        touched = list(islice(free, MAX_ROWS))
         items = []
         for execution in touched:
             del self._touched[execution]

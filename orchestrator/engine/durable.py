@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -19,7 +19,8 @@ import msgspec
 from orchestrator.engine import entries
 from orchestrator.engine.entries import AnyEntry
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.outcome import encode
+from orchestrator.engine.failures import CallInTransaction
+from orchestrator.engine.outcome import Succeeded, encode
 from orchestrator.engine.progress import Place, Step
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.threads import in_thread
@@ -48,6 +49,10 @@ class NestedCall(Exception):
     """A durable call was made inside a step or an item of a map: those are one call each."""
 
 
+Write = Callable[[UUID, int, str], Awaitable[None]]
+"""Commits a transaction together with the entries of a run from a number on."""
+
+
 class Port(Protocol):
     """What the engine does for durable calls."""
 
@@ -59,6 +64,9 @@ class Port(Protocol):
     def poke(self) -> None: ...
     def child_row(self, request: ChildRequest, parent: Execution) -> NewRun: ...
     async def end_of(self, run: UUID) -> RunEnd | None: ...
+    async def complete(
+        self, execution: Execution, name: str, result: Succeeded, write: Write
+    ) -> bool: ...
 
 
 class Durable:
@@ -229,6 +237,11 @@ class Durable:
     async def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
         """Return where this call stands and what the journal holds there."""
         self._check_open()
+        if self._execution.workflow.tasks[self._task].transactional:
+            raise CallInTransaction(
+                f"{kind} {name!r}: a transactional task makes no durable calls, its transaction "
+                "is all or nothing; make them in a task before or after it"
+            )
         given: object = name  # users' code is often not type-checked
         problem = line_problem(given) if isinstance(given, str) else "is no text"
         if problem:

@@ -113,9 +113,7 @@ class Engine:
             touch=self._commit.touch,
             add_fork=self._add_fork,
         )
-        self._port = Port(
-            self._board, self._table, self._attempts, self._accept, self._commit.touch
-        )
+        self._port = Port(self._board, self._table, self._attempts, self._accept, self._commit)
         hooks = Hooks(
             now=lambda: self.now,
             start=self._start_fired,

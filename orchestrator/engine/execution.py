@@ -137,6 +137,22 @@ class Execution:
         self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
         self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
 
+    def adopt(self, entry: AnyEntry) -> None:
+        """Take note of an entry that was committed beside the flushes, as the next of the journal.
+
+        What waits for a flush is numbered after it. A run that has ended meanwhile stays ended.
+        """
+        self._seq += 1
+        if not self.over:
+            before = self.state
+            self.apply(entry)
+            self._dirty = self._dirty or self.state is not before
+
+    @property
+    def written(self) -> int:
+        """How many entries the journal has, and the flush under way."""
+        return self._seq
+
     def on_durable(self, effect: Callable[[], None]) -> None:
         """Call `effect` once everything recorded so far is committed."""
         self._effects.append(effect)

@@ -19,5 +19,9 @@ class OutputTooLarge(Exception):
     """What the task returned and set is more than a worker process may send."""
 
 
+class CallInTransaction(Exception):
+    """A transactional task made a durable call, which is stored whether or not it commits."""
+
+
 class TransactionLeftOpen(Exception):
     """The task ended while SQL of its was under way, or a transaction open; that was undone."""

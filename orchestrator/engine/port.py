@@ -8,15 +8,24 @@ from uuid import UUID
 
 import anyio
 
+from orchestrator.engine import endings, entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
+from orchestrator.engine.commit import GroupCommit
+from orchestrator.engine.durable import Write
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted
+from orchestrator.engine.outcome import Succeeded
 from orchestrator.engine.table import Table
 from orchestrator.model.api import StartRun
+from orchestrator.model.errors import DatabaseUnavailable
+from orchestrator.model.states import TaskState
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import ChildRequest
+
+COMPLETE_SECONDS = 15.0
+"""How long the commit of a transactional task may take, with the question how it came out."""
 
 
 class Port:
@@ -28,13 +37,14 @@ class Port:
         table: Table,
         attempts: Attempts,
         accept: Callable[[Sequence[StartRun]], list[Accepted]],
-        touch: Callable[[Execution], None],
+        commit: GroupCommit,
     ) -> None:
         self._board = board
         self._table = table
         self._attempts = attempts
         self._accept = accept
-        self.touch = touch
+        self._commit = commit
+        self.touch = commit.touch
 
     @property
     def now(self) -> datetime:
@@ -60,6 +70,36 @@ class Port:
         )
         (accepted,) = self._accept([run])
         return accepted.row(epoch=0, now=self.now, parent=parent.id)
+
+    async def complete(
+        self, execution: Execution, name: str, result: Succeeded, write: Write
+    ) -> bool:
+        """Let an attempt commit its own completion; False when the run has ended meanwhile.
+
+        No flush writes of the run meanwhile, so the entry has the next number of its journal. Once
+        begun it is not cancelled: half of the tenant would not know how it came out. Of a server
+        that stays silent the next owner learns it, from the journal: DatabaseUnavailable.
+        """
+        async with self._commit.alone(execution):
+            running = execution.tasks[name].state is TaskState.RUNNING
+            if not running or not self._board.holds(execution):
+                return False
+            entry = endings.success(
+                execution, name, result, allowed=self._board.limits.max_result_bytes
+            )
+            place = execution.id, name
+            self._board.completing.add(place)
+            with anyio.move_on_after(COMPLETE_SECONDS, shield=True) as deadline:
+                try:
+                    await write(execution.id, execution.written, entries.encode([entry]))
+                    execution.adopt(entry)
+                finally:
+                    self._board.completing.discard(place)
+            if deadline.cancelled_caught:
+                raise DatabaseUnavailable(
+                    f"whether task {name!r} of run {execution.id} has committed is not known"
+                )
+        return True
 
     async def end_of(self, run: UUID) -> RunEnd | None:
         """Return how a run ended; None when it has not, or is not there."""

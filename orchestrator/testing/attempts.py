@@ -13,10 +13,10 @@ import msgspec
 
 from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts, tenant_info
-from orchestrator.engine.durable import INLINE_SECONDS, Durable, Port
+from orchestrator.engine.durable import INLINE_SECONDS, Durable, Port, Write
 from orchestrator.engine.execute import execute
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.outcome import Outcome
+from orchestrator.engine.outcome import Outcome, Succeeded
 from orchestrator.engine.processes.worker import NotHere, ProcessContext
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import NewRun
@@ -71,6 +71,12 @@ class NumberedPort:
     async def end_of(self, run: UUID) -> RunEnd | None:
         """Return how a run ended; None when it has not, or is not there."""
         return await self._port.end_of(run)
+
+    async def complete(
+        self, execution: Execution, name: str, result: Succeeded, write: Write
+    ) -> bool:
+        """Let an attempt commit its own completion."""
+        return await self._port.complete(execution, name, result, write)
 
 
 class MovedDurable(Durable):

@@ -72,7 +72,7 @@ class Workflow:
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, version={self.version!r})"
 
-    def task(
+    def task(  # noqa: PLR0913 - all by name
         self,
         *,
         after: Sequence[AnyTask | str] = (),
@@ -81,14 +81,16 @@ class Workflow:
         timeout: str | None = None,
         name: str | None = None,
         executor: Executor = "thread",
+        transactional: bool = False,
     ) -> Define:
         """Return a decorator that makes a function a task of this workflow.
 
         `after` names the tasks it comes after, `when` is the rule by which it starts or is skipped
         once they have settled, `timeout` ("5m") bounds one attempt. An async
         function runs on the event loop, any other in a worker thread, or with `executor="process"`
-        in a worker process, which is killed at its timeout and has no `ctx.db`. DefinitionError
-        for a duplicate name.
+        in a worker process, which is killed at its timeout and has no `ctx.db`. With
+        `transactional` all that it does in `ctx.db` is one transaction, which commits together
+        with the task's completion. DefinitionError for a duplicate name.
         """
 
         def add(function: Callable[..., Any]) -> AnyTask:
@@ -97,6 +99,7 @@ class Workflow:
                 name=str(name or getattr(function, "__name__", "")),
                 function=function,
                 executor=executor,
+                transactional=transactional,
             )
             try:
                 task = replace(
@@ -192,7 +195,7 @@ class Job(Workflow):
         return task(ctx, *args, **kwargs)
 
 
-def job(
+def job(  # noqa: PLR0913 - all by name
     name: str,
     *,
     version: str = "1",
@@ -200,6 +203,7 @@ def job(
     retry: Retry | None = None,
     timeout: str | None = None,
     executor: Executor = "thread",
+    transactional: bool = False,
 ) -> Callable[[Callable[..., Any]], Job]:
     """Return a decorator that makes a function a workflow of one task.
 
@@ -209,7 +213,9 @@ def job(
 
     def make(function: Callable[..., Any]) -> Job:
         made = Job(name, version=version, queue=queue)
-        made.task(retry=retry, timeout=timeout, executor=executor)(function)
+        made.task(retry=retry, timeout=timeout, executor=executor, transactional=transactional)(
+            function
+        )
         return made
 
     return make

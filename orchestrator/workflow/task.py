@@ -26,7 +26,8 @@ class Task(Generic[P, R, T]):
 
     `R` is what the call returns and `T` the task's output: for an async function the call returns
     an awaitable of the output. `timeout` bounds one attempt. `executor` is where a sync function
-    runs. Raises DefinitionError when it can not run there.
+    runs; what a `transactional` one does in `ctx.db` commits together with its completion. Raises
+    DefinitionError when it can not run there.
     """
 
     workflow: str
@@ -37,6 +38,7 @@ class Task(Generic[P, R, T]):
     retry: Retry = field(default_factory=Retry)
     timeout: timedelta | None = None
     executor: Executor = "thread"
+    transactional: bool = False
 
     def __post_init__(self) -> None:
         if self.executor not in get_args(Executor):
@@ -46,6 +48,12 @@ class Task(Generic[P, R, T]):
             )
         if self.executor == "process":
             self._check_process()
+        if self.transactional and self.executor == "process":
+            raise DefinitionError(
+                f"{self.where}: task {self.name!r}: a worker process has no database connection, "
+                "so a task there can not be transactional",
+                hint="leave out executor, or transactional",
+            )
 
     def __repr__(self) -> str:
         return f"<task {self.name!r}>"

@@ -91,7 +91,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
     """Run a node that serves the workflows."""
     async with running_node(database, snapshot([ACME]), registry=REGISTRY) as node:
 
-        async def nothing(*_: object) -> Any:
+        async def nothing(*_: object, **__: object) -> Any:
             raise AssertionError("no test asks for it")
 
         platform = TenantPlatform(

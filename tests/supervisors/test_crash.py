@@ -125,6 +125,16 @@ async def test_a_probe_frees_a_quarantined_tenant_whose_cause_was_mended(
         assert node.slot("acme").last_error is None
 
 
+async def test_a_login_that_was_spoilt_is_mended_before_it_counts_as_a_crash(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.tenants.prepare(TenantId("acme"))
+        await node.sql(f"ALTER ROLE {database.logins('acme').engine} NOLOGIN PASSWORD 'other'")
+        await node.submit("acme")
+        assert node.slot("acme").last_error is None
+
+
 async def test_an_outage_of_one_tenant_is_waited_out_and_its_mail_is_served(
     database: Database,
 ) -> None:

@@ -23,12 +23,22 @@ class CuttingProxy:
 
     At statement number `cut_at`, from 1, both sides lose the connection: `before` the server sees
     the statement, or `after` it was sent on, so that the client never learns what became of it.
+    `for_good` all connections end there and none can be had again, as if the client had died.
     """
 
-    def __init__(self, target: Target, *, cut_at: int | None = None, when: When = "before") -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        cut_at: int | None = None,
+        when: When = "before",
+        for_good: bool = False,
+    ) -> None:
         self._target = target
         self._cut_at = cut_at
         self._when = when
+        self._for_good = for_good
+        self._ends: list[asyncio.StreamWriter] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.statements = 0
@@ -49,6 +59,11 @@ class CuttingProxy:
             self._target, hosts=f"127.0.0.1:{self.port}", options=(("sslmode", "disable"),)
         )
 
+    @property
+    def has_cut(self) -> bool:
+        """True once the chosen statement came."""
+        return self._cut_at is not None and self.statements >= self._cut_at
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[CuttingProxy]:
         """Listen as long as the block lasts."""
@@ -61,7 +76,11 @@ class CuttingProxy:
             listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        if self._for_good and self.has_cut:
+            answer.transport.abort()
+            return
         server, ask = await self._open()
+        self._ends += [ask, answer]
         back = asyncio.create_task(_copy(server, answer))
         try:
             await self._forward(client, ask)
@@ -69,8 +88,8 @@ class CuttingProxy:
             pass  # the client is done
         finally:
             back.cancel()
-            ask.transport.abort()
-            answer.transport.abort()
+            for end in self._ends if self._for_good and self.has_cut else (ask, answer):
+                end.transport.abort()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         options = dict(self._target.options)

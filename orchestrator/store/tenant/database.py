@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import get_args
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import asyncpg
@@ -16,13 +16,15 @@ import tenacity
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.ids import quote_identifier
 from orchestrator.store import sql
-from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target, translated
-from orchestrator.store.tenant.fence import MOVED, Fence
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target, classify, translated
+from orchestrator.store.tenant.fence import ENDED, MOVED, Fence
 from orchestrator.store.tenant.login import Login
 from orchestrator.store.tenant.places import NESTED_PLACES, TASK_PLACES, Place, Places
 from orchestrator.workflow.context import Isolation
 
 BEGIN = "SELECT tenant.wf_owned({epoch}), set_config('insula.mark', '{mark}', true)"
+COMPLETE = "SELECT tenant.wf_complete($1, $2, $3, $4, $5, $6, $7)"
+COMPLETED = "SELECT tenant.wf_completed($1, $2, $3, $4)"
 COMMIT = "SELECT tenant.wf_owned({epoch}); COMMIT"
 FORGET = """
     RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP;
@@ -32,12 +34,17 @@ FORGET = """
 PATIENCE_SECONDS = 60.0
 """How long a task waits for a place, and then for a connection, unless its timeout is sooner."""
 
+COMMIT_SECONDS = 10.0
 ROLLBACK_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 
 
 class NestedTooDeep(Exception):
     """A task opened a transaction within a transaction within a transaction."""
+
+
+class TransactionEnded(Exception):
+    """SQL of a transactional task has ended its transaction: COMMIT or ROLLBACK."""
 
 
 class Lent:
@@ -125,6 +132,8 @@ class TenantDatabase:
         self._patience = patience
         self._idle: Connection | None = None
         self._begin_text = sql.bind(BEGIN, fence.schema)
+        self._complete_text = sql.bind(COMPLETE, fence.schema)
+        self._completed_text = sql.bind(COMPLETED, fence.schema)
         self._commit_text = sql.bind(COMMIT, fence.schema).format(epoch=fence.epoch)
         self.fence = fence
 
@@ -177,6 +186,58 @@ class TenantDatabase:
         except asyncpg.PostgresError as error:
             self._check_moved(error)
             raise
+
+    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
+        """Commit a transaction together with the journal's entries of `run` from `seq` on.
+
+        Raises what the database refuses, and then nothing was written, LeaseLost when a newer owner
+        has the tenant, and DatabaseUnavailable when it can not be learned how it came out.
+        """
+        fence, connection = self.fence, lent.connection
+        try:
+            await connection.execute(
+                self._complete_text,
+                fence.epoch,
+                fence.seal,
+                fence.node,
+                lent.mark,
+                run,
+                seq,
+                entries,
+            )
+        except asyncpg.PostgresError as error:
+            self._check_moved(error)
+            if error.sqlstate == ENDED:
+                raise TransactionEnded(
+                    "SQL of the task has ended its transaction; leave COMMIT and ROLLBACK to it"
+                ) from error
+            raise
+        try:
+            await connection.execute("COMMIT", timeout=COMMIT_SECONDS)
+        except DRIVER_ERRORS as error:
+            if isinstance(error, asyncpg.PostgresError) and classify(error) is None:
+                raise  # answered, with a refusal
+            lent.cut()
+            if not await self._completed(run, seq):
+                raise
+
+    async def _completed(self, run: UUID, seq: int) -> bool:
+        """Tell whether a commit took place whose answer was lost; waits for one that still may."""
+        asked = await self.lend(f"the question how run {run} came out")
+        fence = self.fence
+        try:
+            with translated("whether a task's transaction has committed is not known"):
+                answer = await asked.connection.fetchval(
+                    self._completed_text, fence.epoch, fence.seal, run, seq
+                )
+        except asyncpg.PostgresError as error:
+            self._check_moved(error)
+            raise DatabaseUnavailable(
+                f"whether a task's transaction has committed is not known: {error}"
+            ) from error
+        finally:
+            asked.cut()
+        return bool(answer)
 
     async def keep(self, connection: Connection) -> bool:
         """Keep one connection for the next task, without anything that the last one left in it."""

@@ -11,6 +11,9 @@ from orchestrator.model.ids import SCHEMA_PREFIX
 MOVED = "IN409"
 """SQLSTATE of what the functions of the fence raise when a newer owner has the tenant."""
 
+ENDED = "IN412"
+"""SQLSTATE of completing a task whose transaction is not the one that was begun for it."""
+
 
 class Fence(msgspec.Struct, frozen=True):
     """One ownership of one tenant; `seal` is known to the owner's process and the fence alone."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -123,11 +124,8 @@ class Session:
     async def begin(self, isolation: Isolation, within: Lent | None) -> Lent:
         """Begin a transaction that ends with the attempt at the latest."""
         self.check()
-        try:
+        with self._noting():
             lent = await self.database.lend(self.holder, isolation=isolation, within=within)
-        except LeaseLost as error:
-            self.lease_lost = error
-            raise
         self._lent.add(lent)
         if self._closed:  # while we waited
             self.close()
@@ -137,8 +135,18 @@ class Session:
     async def commit(self, lent: Lent) -> None:
         """Commit, and remember when we found that we are not the owner any more."""
         self.check()
-        try:
+        with self._noting():
             await lent.commit()
+
+    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
+        """Commit together with the entries of `run` that say so."""
+        with self._noting():
+            await self.database.complete(lent, run, seq, entries)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
         except LeaseLost as error:
             self.lease_lost = error
             raise

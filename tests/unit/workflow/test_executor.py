@@ -64,3 +64,9 @@ def test_a_function_whose_name_stands_for_another_is_a_definition_error() -> Non
 def test_workflows_of_process_tasks_pass_their_check() -> None:
     tasks.tasks.check()
     tasks.nightly.check()
+
+
+def test_a_task_of_a_worker_process_can_not_be_transactional() -> None:
+    workflow = Workflow("wrong")
+    with pytest.raises(DefinitionError, match="no database connection"):
+        workflow.task(executor="process", transactional=True)(_plain)
