@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 import anyio
@@ -18,9 +19,9 @@ import structlog
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DeadlineExceeded, LeaseLost
+from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, LeaseLost
 from orchestrator.model.ids import schema_of
-from orchestrator.store.connect import Target
+from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
@@ -277,18 +278,32 @@ class TenantSupervisor:
             self._tenant,
             journal,
             Claims(journal.schema, epoch=journal.epoch, served=served),
-            Login(
-                target,
-                application_name=f"insula {self._ground.name} {self._tenant}"[:63],
-                timeout=self._ground.connect_timeout,
-                settings=SESSION,
-                repair=self._repair,
-            ).connect,
+            partial(
+                self._log_in,
+                Login(
+                    target,
+                    application_name=f"insula {self._ground.name} {self._tenant}"[:63],
+                    timeout=self._ground.connect_timeout,
+                    settings=SESSION,
+                    repair=self._repair,
+                ),
+            ),
         )
         try:
             yield owned
         finally:
             await owned.close()
+
+    async def _log_in(self, login: Login) -> Connection:
+        """Connect, unless the keeper has found that nobody can: it alone tries then."""
+        standing = self._ground.standing
+        if standing.outage is not None:
+            raise DatabaseUnavailable(standing.outage.error)
+        try:
+            return await login.connect()
+        except DatabaseUnavailable:
+            standing.doubt()
+            raise
 
     @asynccontextmanager
     async def _database(self, target: Target, fence: Fence) -> AsyncIterator[TenantDatabase]:

@@ -109,7 +109,8 @@ def _spelling(parameter: Any) -> str:
 
 
 def _argument(parameter: Any) -> str:
-    return str(parameter.metavar) if parameter.nargs == 1 else f"[{parameter.metavar} …]"
+    several = f"{parameter.metavar} …" if parameter.nargs != 1 else str(parameter.metavar)
+    return several if parameter.required or parameter.nargs == 1 else f"[{several}]"
 
 
 def _meaning(parameter: Any) -> str:

@@ -25,7 +25,7 @@ from orchestrator.workflow.registry import Registry
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE|RUN...",
+        metavar="FILE|RUN",
         help="Files that `run events --json` printed, one run each; with --tenant ids of runs.",
     ),
 ]

@@ -196,6 +196,7 @@ def _run_fields(view: RunView) -> list[tuple[str, object]]:
         ("run", view.id),
         ("workflow", f"{view.workflow} (version {view.version})"),
         ("state", view.state),
+        ("reason", view.reason),
         ("queue", view.queue),
         ("priority", view.priority or None),
         ("key", view.key),

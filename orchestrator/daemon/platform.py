@@ -177,14 +177,8 @@ class TenantPlatform:
     async def why(self, tenant: TenantId) -> TenantWhy:
         """Return why a tenant runs or does not; what this node knows when the database is away."""
         slot = self.root.slot(tenant)
-        outage = self.standing.outage
-        outlook, stored = Outlook(), list[transitions.Stored]()
-        if outage is None:
-            await self.root.history.flush()
-            async with self.control.acquire() as connection:
-                outlook = await transitions.outlook(connection, tenant)
-                stored = await transitions.recent(connection, tenant)
-        because, next_at = explain(slot, outlook, node=self.node, outage=outage)
+        outlook, stored = await self._written_of(tenant)
+        because, next_at = explain(slot, outlook, node=self.node, outage=self.standing.outage)
         return TenantWhy(
             tenant=tenant,
             state="removing" if slot.removed else str(slot.state),
@@ -193,6 +187,22 @@ class TenantPlatform:
             served_by=outlook.served_by,
             transitions=[Transition(**msgspec.structs.asdict(each)) for each in stored],
         )
+
+    async def _written_of(self, tenant: TenantId) -> tuple[Outlook, list[transitions.Stored]]:
+        """Return what the database says of a tenant; nothing when it does not answer."""
+        if self.standing.outage is not None:
+            return Outlook(), []
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                await self.root.history.flush()
+                async with self.control.acquire() as connection:
+                    return (
+                        await transitions.outlook(connection, tenant),
+                        await transitions.recent(connection, tenant),
+                    )
+        except (Unavailable, TimeoutError) as error:
+            log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
+            return Outlook(), []
 
     async def create_tenant(self, request: CreateTenant) -> TenantView:
         """Register a tenant; TenantExists when its id or an alias is taken."""

@@ -356,6 +356,8 @@ class Board:
             return await self._attempts.run(execution, name, self._port)
         except _NOT_OURS:
             raise
+        except (LeaseLost, DatabaseUnavailable):
+            raise  # whether a transactional task has committed is the next owner's to find out
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
             log.exception("attempt.broke", run=str(execution.id), task=name)

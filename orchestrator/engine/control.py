@@ -33,12 +33,12 @@ def decide(verb: Verb, run: Execution, *, reason: str = "") -> entries.AnyRunEnt
             return entries.RunCancelled(reason=reason)
         case Verb.PAUSE:
             _refuse_finished(verb, run)
-            return None if run.paused else entries.RunPaused()
+            return None if run.paused else entries.RunPaused(reason=reason)
         case Verb.RESUME:
             _refuse_finished(verb, run)
-            return entries.RunResumed() if run.paused else None
+            return entries.RunResumed(reason=reason) if run.paused else None
         case Verb.RETRY:
-            return _retry(run)
+            return _retry(run, reason)
 
 
 def prefix(run: Execution, task: str | None) -> list[entries.TaskSucceeded]:
@@ -68,7 +68,7 @@ def prefix(run: Execution, task: str | None) -> list[entries.TaskSucceeded]:
     ]
 
 
-def _retry(run: Execution) -> entries.RunRetried:
+def _retry(run: Execution, reason: str) -> entries.RunRetried:
     if run.state not in (RunState.FAILED, RunState.DEAD):
         raise RunConflict(
             f"run {run.id} is {run.state}; only a failed or dead run can be retried",
@@ -77,7 +77,8 @@ def _retry(run: Execution) -> entries.RunRetried:
     graph = run.workflow.graph
     failed = {n for n, t in run.tasks.items() if t.state is not TaskState.SUCCEEDED}
     after = {n for n in graph.order if failed & set(graph.ancestors[n])}
-    return entries.RunRetried(tasks=[n for n in graph.order if n in failed | after])
+    tasks = [n for n in graph.order if n in failed | after]
+    return entries.RunRetried(tasks=tasks, reason=reason)
 
 
 def _refuse_finished(verb: Verb, run: Execution) -> None:

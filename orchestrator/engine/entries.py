@@ -226,15 +226,20 @@ class RunDied(Entry, frozen=True, tag="run.died"):
 class RunPaused(Entry, frozen=True, tag="run.paused"):
     """Nothing more starts until the run is resumed."""
 
+    reason: str = ""
+
 
 class RunResumed(Entry, frozen=True, tag="run.resumed"):
     """The run goes on."""
+
+    reason: str = ""
 
 
 class RunRetried(Entry, frozen=True, tag="run.retried"):
     """The failed run goes on: `tasks`, the failed ones and what came after them, start afresh."""
 
     tasks: list[str]
+    reason: str = ""
 
 
 AnyStepEntry = (

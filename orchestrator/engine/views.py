@@ -13,6 +13,13 @@ from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import Listed, Moment, Stored
 from orchestrator.workflow.registry import Registry
 
+_ASKED_FOR = (
+    entries.RunCancelled,
+    entries.RunPaused,
+    entries.RunResumed,
+    entries.RunRetried,
+)
+
 
 def page_of(listed: Sequence[Listed], limit: int) -> RunPage:
     """Return a page; a full one may have another after it."""
@@ -27,9 +34,11 @@ def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunVi
     """
     workflow = registry.workflows.get((run.workflow, run.version))
     tasks = {name: TaskView(name=name, state=TaskState.WAITING) for name in _order(workflow)}
+    reason = ""
     for moment in history:
         for entry in entries.decode(moment.entries):
             _apply(tasks, entry, moment)
+            reason = entry.reason if isinstance(entry, _ASKED_FOR) else reason
     summary = _summary(run)
     return RunView(
         **{name: getattr(summary, name) for name in RunSummary.__struct_fields__},
@@ -39,6 +48,7 @@ def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunVi
         error=None if run.error is None else msgspec.json.decode(run.error, type=Failure),
         tags=run.tags,
         tasks=list(tasks.values()),
+        reason=reason,
     )
 
 

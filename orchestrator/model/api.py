@@ -169,7 +169,10 @@ class RunSummary(Wire, frozen=True, kw_only=True):
 
 
 class RunView(RunSummary, frozen=True, kw_only=True):
-    """Everything about one run. `context` is the merge of the input and what its tasks set."""
+    """Everything about one run. `context` is the merge of the input and what its tasks set.
+
+    `reason` is what was given when it was last cancelled, paused, resumed or retried.
+    """
 
     input: dict[str, Any] = {}
     output: Any = None
@@ -177,6 +180,7 @@ class RunView(RunSummary, frozen=True, kw_only=True):
     error: Failure | None = None
     tags: list[str] = []
     tasks: list[TaskView] = []
+    reason: str = ""
 
 
 class RunPage(Wire, frozen=True, kw_only=True):

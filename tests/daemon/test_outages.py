@@ -38,6 +38,7 @@ async def test_a_database_that_is_down_is_said_once(state_dir: Path) -> None:
         code, lines = await served.fails()
         assert code == 5
         assert is_one_error(lines, "database_unavailable"), lines
+        assert not served.events("daemon.failed")
         assert "topsecret" not in served.text()
         assert not (state_dir / "run" / "insula.sock").exists()
 

@@ -142,9 +142,10 @@ def test_a_paused_run_starts_nothing_until_it_is_resumed(insula: CommandLine) ->
     run = insula.start("acme", "relay", arrived=str(arrived), leave=str(leave))
     anyio.run(until, arrived.exists)
 
-    assert "under way" in insula("run", "pause", "acme", run)[1]
+    assert "under way" in insula("run", "pause", "acme", run, "--reason", "audit")[1]
     leave.touch()
     anyio.run(until, lambda: insula.json("run", "show", "acme", run)["state"] == "paused")
+    assert "reason    audit\n" in insula("run", "show", "acme", run)[0]
     out, _ = insula("run", "start", "acme", "delivery", "--input", '{"harbour": "/"}', "--wait")
     view = insula.json("run", "show", "acme", run)
 

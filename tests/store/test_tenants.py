@@ -70,8 +70,10 @@ async def test_a_declared_tenant_can_not_be_registered(database: Database) -> No
     connection = await database.connect()
     await tenants.declare(connection, [(ACME, "{}")])
 
-    with pytest.raises(TenantExists):
+    with pytest.raises(TenantExists, match="declared in a file before") as caught:
         await tenants.register(connection, ACME, "{}")
+
+    assert "[tenants.acme]" in caught.value.hint
 
 
 async def test_a_file_takes_over_what_was_registered(database: Database) -> None:

@@ -204,3 +204,32 @@ async def _refused(node: Node) -> None:
     """Ask before anybody knows; the answer comes when the keeper does."""
     with anyio.fail_after(3), pytest.raises(DatabaseUnavailable, match="connection refused"):
         await node.submit("t1")
+
+
+async def test_an_awake_tenant_does_not_try_either_while_the_database_is_known_to_be_away(
+    database: Database,
+) -> None:
+    standing = in_good_standing()
+    async with running_node(database, snapshot(["acme"]), standing=standing) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        standing.lost("connection refused")
+        logins = database.logins("acme")
+        await node.sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE usename = ANY($1::text[])",
+            [logins.engine, logins.app],
+        )
+
+        async def none() -> bool:
+            return await node.connections("acme") == 0
+
+        await until(none)
+        async with anyio.create_task_group() as group:
+            group.start_soon(node.submit, "acme")
+            for _ in range(20):
+                await anyio.sleep(0.02)
+                assert await node.connections("acme") == 0
+            standing.renewed(standing.now())
+        assert node.slot("acme").incarnation == 1
+        await node.until_finished("acme", 2)

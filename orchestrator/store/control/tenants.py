@@ -64,6 +64,13 @@ async def register(connection: Connection, tenant: TenantId, declaration: str) -
     """Add a tenant at run time; raises TenantExists."""
     row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
+        known = await fetch(connection, tenant)
+        if known.source == "file":
+            raise TenantExists(
+                tenant,
+                f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
+                hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
+            )
         raise TenantExists(
             tenant,
             f"tenant {tenant!r} exists already",

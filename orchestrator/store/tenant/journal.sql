@@ -121,11 +121,10 @@ FROM taken AS t
 WHERE signal.run_id = t.run_id AND signal.id = t.id AND signal.key IS NOT NULL;
 
 -- name: nudge
--- Let runs that rest outside memory be looked at now: those that this owner does not hold.
+-- Let runs that rest be looked at now. Those in memory as well: should their owner die before it has acted on
+-- what came, the next one does.
 UPDATE tenant.wf_run AS run SET due_at = clock_timestamp()
-FROM tenant.wf_fence AS fence
-WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL AND run.state = 'waiting'
-  AND run.epoch <> fence.epoch;
+WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL AND run.state = 'waiting';
 
 -- name: known
 -- Which run holds each id or key: asked only when a flush added fewer runs than it was given.

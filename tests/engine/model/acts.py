@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import groupby, pairwise
 from typing import Any, Literal
 from uuid import UUID
 
@@ -30,6 +31,7 @@ Doing = Literal[
     "cancel",
     "pause",
     "resume",
+    "retry",
     "pause_all",
     "resume_all",
     "pass_time",
@@ -58,7 +60,12 @@ TO_ANY = 5
 DELAYS = (0, 0, 5)
 SECONDS = (1, 2, 5, 8, 10)
 DEATHS = [(-1, False)] * 24 + [(at, after) for at in (0, 1, 2, 4) for after in (False, True)]
-VERBS: dict[str, Verb] = {"cancel": Verb.CANCEL, "pause": Verb.PAUSE, "resume": Verb.RESUME}
+VERBS: dict[str, Verb] = {
+    "cancel": Verb.CANCEL,
+    "pause": Verb.PAUSE,
+    "resume": Verb.RESUME,
+    "retry": Verb.RETRY,
+}
 
 
 def acts(*doing: Doing) -> st.SearchStrategy[Act]:
@@ -73,10 +80,10 @@ def acts(*doing: Doing) -> st.SearchStrategy[Act]:
 
 
 OFTEN: tuple[Doing, ...] = (
-    *("finish", "finish", "finish", "finish", "fail", "signal", "signal", "pass_time"),
+    *("finish", "finish", "finish", "finish", "fail", "fail", "signal", "signal", "pass_time"),
 )
 RARELY: tuple[Doing, ...] = (
-    *("submit", "cancel", "pause", "resume", "resume"),
+    *("submit", "cancel", "pause", "resume", "resume", "retry"),
     *("pause_all", "resume_all", "take_over", "zombie"),
 )
 
@@ -212,16 +219,16 @@ class Playing:
             case "pass_time":
                 return self._pass_time(SECONDS[act.more % len(SECONDS)])
             case _:
-                name = self._target(act.to)
+                name = self._target(act.to, "failed" if act.doing == "retry" else "live")
                 if name is None:
                     return None
                 return self._signal(name) if act.doing == "signal" else self._control(act, name)
 
-    def _target(self, to: int) -> str | None:
-        """Return a run, seldom one that is over."""
+    def _target(self, to: int, state: str) -> str | None:
+        """Return a run, seldom one that is in another state."""
         runs = [run for run in self._model.runs.values() if run.name in self._ids]
-        live = [run for run in runs if run.state == "live"]
-        chosen = runs if to == TO_ANY or not live else live
+        usual = [run for run in runs if run.state == state]
+        chosen = runs if to == TO_ANY or not usual else usual
         return chosen[to % len(chosen)].name if chosen else None
 
     def _submit(self, act: Act) -> Deed:
@@ -279,24 +286,35 @@ class Playing:
             may=run.state == "live",
         )
 
-    def _control(self, act: Act, name: str) -> Deed:
+    def _control(self, act: Act, name: str) -> Deed | None:
         run, reply, verb = self._model.runs[name], Reply[RunState](), VERBS[act.doing]
-
-        def apply() -> None:
-            if verb is Verb.CANCEL:
-                self._model.cancel(name)
-            else:
-                run.paused = verb is Verb.PAUSE
-
+        if verb is Verb.RETRY and run.play == "family":
+            return None  # it would start another child of that name
+        live = run.state == "live"
+        changes = {
+            Verb.CANCEL: live,
+            Verb.PAUSE: live and not run.paused,
+            Verb.RESUME: live and run.paused,
+            Verb.RETRY: run.state == "failed",
+        }[verb]
+        known = live or (run.state == "cancelled" and verb is Verb.CANCEL)
         return Deed(
             lambda owner: owner.engine.control(self._ids[name], verb, "", reply),
             lambda: self._told(name),
-            apply,
+            partial(self._controlled, run, verb),
             reply,
-            may=run.state == "live" or (run.state == "cancelled" and verb is Verb.CANCEL),
-            changes=run.state == "live"
-            and (verb is Verb.CANCEL or run.paused is (verb is Verb.RESUME)),
+            may=changes if verb is Verb.RETRY else known,
+            changes=changes,
         )
+
+    def _controlled(self, run: RunModel, verb: Verb) -> None:
+        match verb:
+            case Verb.CANCEL:
+                self._model.cancel(run.name)
+            case Verb.RETRY:
+                self._model.retry(run.name)
+            case _:
+                run.paused = verb is Verb.PAUSE
 
     def _pause_all(self, *, paused: bool) -> Deed:
         reply: Reply[None] = Reply()
@@ -351,7 +369,8 @@ class Playing:
                 found += entries.decode(text)
             well = [each.task for each in found if isinstance(each, entries.TaskSucceeded)]
             assert len(well) == len(set(well)), "a task has finished twice"
-            assert not any(isinstance(each, RUN_OVER) for each in found[:-1]), "came back to life"
+            after_end = [b for a, b in pairwise(found) if isinstance(a, RUN_OVER)]
+            assert all(isinstance(b, entries.RunRetried) for b in after_end), "came back to life"
             taken += [each.signal for each in found if isinstance(each, entries.SignalTaken)]
         assert len(taken) == len(set(taken)), "a signal was taken twice"
 
@@ -401,7 +420,7 @@ async def _answered(deed: Deed) -> None:
         assert deed.may
 
 
-_OF_RUNS = (entries.RunCancelled, entries.RunPaused, entries.RunResumed)
+_OF_RUNS = (entries.RunCancelled, entries.RunPaused, entries.RunResumed, entries.RunRetried)
 _OF_TASKS = (
     entries.StepDone,
     entries.TaskSucceeded,

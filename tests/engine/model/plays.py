@@ -136,6 +136,14 @@ class Model:
             for child in [r.name for r in self.runs.values() if r.parent == run]:
                 self.cancel(child)
 
+    def retry(self, run: str) -> None:
+        """Let a failed run go on: what has not succeeded begins afresh."""
+        failed = self.runs[run]
+        failed.state = "live"
+        for name, task in failed.tasks.items():
+            if task.state != "succeeded":
+                failed.tasks[name] = TaskModel(task.script)
+
     def take_over(self) -> None:
         """Let another owner begin: attempts under way are lost."""
         for task in self._tasks("running"):

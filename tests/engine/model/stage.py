@@ -313,7 +313,7 @@ class Stage:
         """Note what is wrong with a phase that begins, by what is durable at this moment."""
         run, name, phase = place
         rows = await self.ask(_JOURNAL, run)
-        found = [entry for _, text in rows if text for entry in entries.decode(text)]
+        found = _standing([e for _, text in rows if text for e in entries.decode(text)])
         over = {e.task for e in found if isinstance(e, _TASK_OVER)}
         well = {e.task for e in found if isinstance(e, entries.TaskSucceeded)}
         done = [e for e in found if isinstance(e, entries.StepDone) and e.task == name]
@@ -328,6 +328,18 @@ class Stage:
             "twice at a time": tuple(place) in owner.held,
         }
         self.broken += [f"{place} begins {why}" for why, wrong in reasons.items() if wrong]
+
+
+def _standing(found: list[entries.AnyEntry]) -> list[entries.AnyEntry]:
+    """Return what counts still of a journal: a retry takes back the end and what begins anew."""
+    stands: list[entries.AnyEntry] = []
+    for entry in found:
+        if isinstance(entry, entries.RunRetried):
+            again = set(entry.tasks)
+            stands = [e for e in stands if getattr(e, "task", None) not in again]
+            stands = [e for e in stands if not isinstance(e, RUN_OVER)]
+        stands.append(entry)
+    return stands
 
 
 def _workflow(name: str, tasks: dict[str, Script]) -> Workflow:
