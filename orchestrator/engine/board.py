@@ -101,8 +101,7 @@ class Board:
 
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits."""
-        limits = self._config().limits
-        self._slots.resize(limit=limits.max_concurrent_tasks, weight=self._config().weight)
+        self._slots.resize(limit=self.limits.max_concurrent_tasks, weight=self._config().weight)
         self._attempts.resize(self._slots.limit)
         self._admit()
         self.dispatch()
@@ -343,9 +342,8 @@ class Board:
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
         wanted = self._is_running(execution, name) and not scope.cancel_called
-        if result is not None and (
-            wanted or (isinstance(result, Stored) and self.holds(execution))
-        ):
+        done = isinstance(result, Stored) and self.holds(execution)
+        if result is not None and (wanted or done):
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
