@@ -19,7 +19,7 @@ import anyio.abc
 import anyio.lowlevel
 import structlog
 
-from orchestrator.engine import entries, outcome
+from orchestrator.engine import endings, entries, outcome
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
@@ -32,6 +32,7 @@ from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.states import RunState, TaskState
+from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
 
 RESIDENT_WAIT = timedelta(seconds=5)
@@ -75,6 +76,7 @@ class Board:
         self._port: Port
         self.runs: dict[UUID, Execution] = {}
         self.unstarted: set[UUID] = set()
+        self.completing: set[tuple[UUID, str]] = set()
         self.paused: set[str] = set()
         self.accepting = True
         self.clock: AnchoredClock
@@ -99,16 +101,10 @@ class Board:
 
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits."""
-        limits = self._config().limits
-        self._slots.resize(limit=limits.max_concurrent_tasks, weight=self._config().weight)
+        self._slots.resize(limit=self.limits.max_concurrent_tasks, weight=self._config().weight)
         self._attempts.resize(self._slots.limit)
         self._admit()
         self.dispatch()
-
-    @property
-    def max_result_bytes(self) -> int | None:
-        """How large an output may be that is stored."""
-        return self._config().limits.max_result_bytes
 
     @property
     def busy(self) -> bool:
@@ -120,18 +116,13 @@ class Board:
     @property
     def next_due(self) -> datetime | None:
         """When the earliest timer fires: of runs here, of those outside, of schedules."""
-        dues = (
-            self._timers.first,
-            self._suspects.next_due,
-            self.outside_due,
-            self.schedule_due,
-        )
+        dues = (self._timers.first, self._suspects.next_due, self.outside_due, self.schedule_due)
         return min((due for due in dues if due is not None), default=None)
 
     @property
-    def queue_limit(self) -> int:
-        """How many queued runs have to be counted for the tenant's limit; 0 when it has none."""
-        return self._config().limits.max_queue_length or 0
+    def limits(self) -> Limits:
+        """What the tenant may have now."""
+        return self._config().limits
 
     @property
     def used_slots(self) -> int:
@@ -319,8 +310,7 @@ class Board:
         else:
             retry = execution.workflow.tasks[name].retry
             ends_at = retry.ends_at(self.clock.now()) if task.ends_at is None else None
-            started = entries.TaskStarted(task=name, attempt=task.attempt + 1, ends_at=ends_at)
-            execution.record(started)
+            execution.record(entries.TaskStarted(name, task.attempt + 1, ends_at))
         if task.ends_at is not None:
             self._watch(execution, task.ends_at)
         self._starting[execution.id] = self._starting.get(execution.id, 0) + 1
@@ -351,7 +341,9 @@ class Board:
         self._scopes.pop((execution.id, name), None)
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
-        if result is not None and self._is_running(execution, name) and not scope.cancel_called:
+        wanted = self._is_running(execution, name) and not scope.cancel_called
+        done = isinstance(result, Stored) and self.holds(execution)
+        if result is not None and (wanted or done):
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
@@ -360,10 +352,8 @@ class Board:
         """Run the attempt. What breaks around it is its own failure, and not the tenant's end."""
         try:
             return await self._attempts.run(execution, name, self._port)
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        except _NOT_OURS:
             raise
-        except (LeaseLost, DatabaseUnavailable):
-            raise  # whether a transaction has committed is the next owner's to find out
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
             log.exception("attempt.broke", run=str(execution.id), task=name)
@@ -372,9 +362,8 @@ class Board:
     def _settle(self, execution: Execution, name: str, result: Outcome) -> None:
         match result:
             case Succeeded():
-                attempt = outcome.Attempt.of(name, execution.tasks[name])
-                allowed = self.max_result_bytes
-                execution.record(outcome.after_success(attempt, result, allowed=allowed))
+                allowed = self.limits.max_result_bytes
+                execution.record(endings.success(execution, name, result, allowed=allowed))
             case Failed():
                 self._fail(execution, name, result)
             case Waiting(wait=wait):
@@ -401,7 +390,7 @@ class Board:
 
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
         entry = outcome.after_failure(
-            outcome.Attempt.of(name, execution.tasks[name], failed=1),
+            endings.failed_attempt(execution, name),
             result,
             self._attempts.retry(execution, name),
             now=self.clock.now(),
@@ -414,11 +403,11 @@ class Board:
     def _end_late(self, execution: Execution, now: datetime) -> None:
         """Fail the tasks whose time for all attempts is over, wherever they stand."""
         for name, task in execution.tasks.items():
-            if task.ends_at is None or task.ends_at > now or task.state.settled:
+            late = task.ends_at is not None and task.ends_at <= now and not task.state.settled
+            if not late or (execution.id, name) in self.completing:
                 continue
             self._cut_off(execution, name)
-            within = execution.workflow.tasks[name].retry.within
-            execution.record(outcome.out_of_time(outcome.Attempt.of(name, task), within))
+            execution.record(endings.out_of_time(execution, name))
             self._advance(execution)
 
     # -- the end -----------------------------------------------------------------------
@@ -500,3 +489,7 @@ class Board:
 
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})
+# Ends of an attempt that say nothing of it. The last two end the engine: how a commit of the task's
+# own came out is for the next owner to read.
+_STOPS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+_NOT_OURS = (*_STOPS, LeaseLost, DatabaseUnavailable)

@@ -18,9 +18,7 @@ from orchestrator.engine.entries import (
     TaskFailed,
     TaskParked,
     TaskRetrying,
-    TaskSucceeded,
 )
-from orchestrator.engine.progress import NULL, TaskProgress
 from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
@@ -140,11 +138,6 @@ class Attempt:
     failures: int
     ends_at: datetime | None = None
 
-    @classmethod
-    def of(cls, task: str, progress: TaskProgress, *, failed: int = 0) -> Attempt:
-        """Return the current attempt, which is the failed one itself when `failed` is 1."""
-        return cls(task, progress.attempt, progress.failures + failed, progress.ends_at)
-
 
 def after_failure(
     attempt: Attempt, outcome: Failed, retry: Retry, *, now: datetime, chance: float
@@ -157,26 +150,6 @@ def after_failure(
             task=attempt.task, attempt=attempt.number, error=outcome.error, due_at=due_at
         )
     return TaskFailed(task=attempt.task, attempt=attempt.number, error=outcome.error)
-
-
-def after_success(attempt: Attempt, outcome: Succeeded, *, allowed: int | None) -> TaskSucceeded:
-    """Return what to record of an attempt that succeeded; an output over `allowed` is left out."""
-    size = len(bytes(outcome.output))
-    kept = allowed is None or size <= allowed
-    return TaskSucceeded(
-        task=attempt.task,
-        attempt=attempt.number,
-        output=outcome.output if kept else NULL,
-        values=outcome.values,
-        dropped_bytes=0 if kept else size,
-    )
-
-
-def out_of_time(attempt: Attempt, within: str | None) -> TaskFailed:
-    """Return what to record of a task whose time for all attempts is over."""
-    message = f"the task took longer than {within} over all its attempts"
-    error = Failure(type="DeadlineExceeded", message=message, task=attempt.task)
-    return TaskFailed(task=attempt.task, attempt=attempt.number, error=error)
 
 
 def _read(text: Callable[[], str], otherwise: str) -> str:

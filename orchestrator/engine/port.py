@@ -8,17 +8,18 @@ from uuid import UUID
 
 import anyio
 
-from orchestrator.engine import entries
+from orchestrator.engine import endings, entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
 from orchestrator.engine.commit import GroupCommit
 from orchestrator.engine.durable import Write
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted
-from orchestrator.engine.outcome import Attempt, Succeeded, after_success
+from orchestrator.engine.outcome import Succeeded
 from orchestrator.engine.table import Table
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import DatabaseUnavailable
+from orchestrator.model.states import TaskState
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import ChildRequest
@@ -80,13 +81,20 @@ class Port:
         that stays silent the next owner learns it, from the journal: DatabaseUnavailable.
         """
         async with self._commit.alone(execution):
-            if not self._board.holds(execution):
+            running = execution.tasks[name].state is TaskState.RUNNING
+            if not running or not self._board.holds(execution):
                 return False
-            attempt = Attempt.of(name, execution.tasks[name])
-            entry = after_success(attempt, result, allowed=self._board.max_result_bytes)
+            entry = endings.success(
+                execution, name, result, allowed=self._board.limits.max_result_bytes
+            )
+            place = execution.id, name
+            self._board.completing.add(place)
             with anyio.move_on_after(COMPLETE_SECONDS, shield=True) as deadline:
-                await write(execution.id, execution.written, entries.encode([entry]))
-                execution.record(entry, stored=True)
+                try:
+                    await write(execution.id, execution.written, entries.encode([entry]))
+                    execution.record(entry, stored=True)
+                finally:
+                    self._board.completing.discard(place)
             if deadline.cancelled_caught:
                 raise DatabaseUnavailable(
                     f"whether task {name!r} of run {execution.id} has committed is not known"

@@ -178,7 +178,7 @@ class Table:
                 self.ask(Ask(orphan.id, Verb.CANCEL, reason, Reply()))
 
     async def _look_outside(self) -> None:
-        outside = await self._owned.outside(count_to=self._board.queue_limit)
+        outside = await self._owned.outside(count_to=self._board.limits.max_queue_length or 0)
         self.outside = outside.waiting
         if outside.blocked:
             self.wake()  # there may be more of them than were parked at once
