@@ -8,7 +8,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 CODE := $(wildcard orchestrator supervisors tests examples benchmarks)
 UV ?= uv
-TEST_PROCESSES ?= 2
+# More than there are cores: tests wait a lot, for processes, timeouts and the database.
+TEST_PROCESSES ?= 3
 
 # A virtual environment holds its own path: one that was moved or copied is made anew.
 ifneq ($(shell cat .venv/.path 2>/dev/null),$(CURDIR))
@@ -53,6 +54,10 @@ test: $(INSTALLED) ## run the whole test suite
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that need no database
 	$(BIN)/python -m pytest tests/unit tests/rules -m "not slow"
+
+.PHONY: model
+model: $(INSTALLED) ## run the engine against its model: 2,000 examples, half a minute
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=model tests/engine/model
 
 .PHONY: soak
 soak: $(INSTALLED) ## run the engine against its model: 50,000 examples, some ten minutes

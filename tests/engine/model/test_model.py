@@ -14,7 +14,7 @@ from tests.engine.model.stage import Stage
 from tests.support.database import Databases
 
 PARTS = 4
-EXAMPLES = max(2_000, settings().max_examples) // PARTS
+EXAMPLES = max(400, settings().max_examples) // PARTS
 CHOICE = settings(
     max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None, deadline=None
 )
