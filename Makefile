@@ -11,6 +11,9 @@ UV ?= uv
 # More than there are cores: tests wait a lot, for processes, timeouts and the database.
 TEST_PROCESSES ?= 3
 
+# Many processes are started here: each would compile everything again.
+export PYTHONDONTWRITEBYTECODE :=
+
 # A virtual environment holds its own path: one that was moved or copied is made anew.
 ifneq ($(shell cat .venv/.path 2>/dev/null),$(CURDIR))
 $(shell rm -f $(INSTALLED))
@@ -48,16 +51,16 @@ demo: $(INSTALLED) ## serve 16 airlines, run their reports, kill the daemon and 
 	@$(BIN)/python -m examples.flights.demo
 
 .PHONY: test
-test: $(INSTALLED) ## run the whole test suite
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+test: $(INSTALLED) ## run the test suite, but for the slow ones
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(INSTALLED) ## run the slow ones: storms, kills at every statement, 2,000 examples of the model
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m slow --hypothesis-profile=model
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that need no database
 	$(BIN)/python -m pytest tests/unit tests/rules -m "not slow"
-
-.PHONY: model
-model: $(INSTALLED) ## run the engine against its model: 2,000 examples, half a minute
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=model tests/engine/model
 
 .PHONY: soak
 soak: $(INSTALLED) ## run the engine against its model: 50,000 examples, some ten minutes

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import operator
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.store import connect
 from orchestrator.store.connect import Target
 from tests.support.database import Database, Databases
 from tests.support.server import reachable_directory, running_server
+
+# How many examples of the engine's model: `make test-slow` and `make soak` ask for these profiles.
+settings.register_profile("model", settings.get_profile("ci"), max_examples=2_000)
+settings.register_profile("soak", max_examples=50_000, print_blob=True)
 
 _COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
@@ -22,6 +28,12 @@ _COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives as long as the session."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,7 @@ async def test_a_port_in_use_is_said_once(database: Database, state_dir: Path) -
             assert not (state_dir / "run" / "insula.sock").exists()
 
 
+@pytest.mark.slow
 async def test_a_node_name_in_use_is_said_once(database: Database, state_dir: Path) -> None:
     second_home = state_dir / "second"
     second_home.mkdir()

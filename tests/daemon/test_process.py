@@ -60,6 +60,7 @@ async def test_systemd_is_told_of_every_step_and_children_do_not_speak_for_us(
         assert not [m for m in notify.read()[notify.read().index(stopping) :] if "READY" in m]
 
 
+@pytest.mark.slow
 async def test_a_reload_changes_all_or_nothing_and_a_storm_of_them_harms_nobody(
     database: Database, state_dir: Path
 ) -> None:
@@ -222,6 +223,7 @@ async def test_a_daemon_that_was_declared_dead_ends_and_says_so(
         assert "Traceback" not in served.text()
 
 
+@pytest.mark.slow
 async def test_the_embedded_server_starts_and_stops_with_the_daemon(state_dir: Path) -> None:
     async with daemon(state_dir) as served:
         served.configure(["acme"])
@@ -251,6 +253,7 @@ async def _second_daemon_is_refused(first: Daemon) -> None:
     assert len(lines) == 2
 
 
+@pytest.mark.slow
 async def test_nothing_of_the_loop_is_left_unread(database: Database, state_dir: Path) -> None:
     async with daemon(state_dir) as served:
         served.configure(["acme"], database=database)

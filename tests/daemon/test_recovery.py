@@ -202,6 +202,7 @@ async def _all_succeeded(client: Client, tenants: Iterable[str]) -> None:
     await asyncio.gather(*(one(tenant) for tenant in tenants))
 
 
+@pytest.mark.slow
 async def test_a_second_node_takes_over_what_a_killed_one_had(
     database: Database, state_dir: Path
 ) -> None:

@@ -42,6 +42,7 @@ async def schedules(served: Daemon) -> dict[str, ScheduleView]:
         return {each.name: each for each in await client.tenant("acme").schedules()}
 
 
+@pytest.mark.slow
 async def test_a_schedule_fires_every_second_over_kill_and_restart(
     database: Database, state_dir: Path
 ) -> None:

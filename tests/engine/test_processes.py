@@ -418,7 +418,9 @@ async def test_fifty_calls_share_two_workers(pool: ProcessPool) -> None:
             group.start_soon(run)
 
     assert len(pids) == 50
-    assert set(pids) == pool.pids
+    # The one that was up first may have done it all.
+    assert set(pids) <= pool.pids
+    assert len(pool.pids) == 2
     assert len(pool.pids) == 2
 
 

@@ -119,6 +119,7 @@ def february(row: str) -> str:
     return row.replace("2013,1,", "2013,2,", 1)
 
 
+@pytest.mark.slow
 async def test_sixteen_airlines_report_their_january(airline: Make) -> None:
     reports = {carrier: await (await airline(carrier)).report(JANUARY) for carrier in FIGURES}
 

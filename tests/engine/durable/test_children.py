@@ -126,6 +126,7 @@ async def test_a_child_that_ended_under_another_owner_is_seen(house: House) -> N
     assert await house.output(run) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_child_is_started_once_whenever_the_process_dies(house: House, when: When) -> None:
     @job("parent")
@@ -239,6 +240,7 @@ async def test_a_cancel_reaches_the_children_of_children(house: House) -> None:
     assert [row["state"] for row in states] == ["cancelled"]
 
 
+@pytest.mark.slow
 async def test_children_end_with_their_parent_though_the_process_dies_between(
     house: House,
 ) -> None:

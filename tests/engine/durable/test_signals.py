@@ -131,6 +131,7 @@ async def test_a_signal_finds_a_run_whose_owner_died_after_looking_at_it(house: 
     assert await house.output(run) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_signal_is_taken_once_whenever_the_process_dies(house: House, when: When) -> None:
     flow = waiting(2)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import anyio
+import pytest
 
 from orchestrator.engine import entries
 from orchestrator.engine.table import RESIDENT_RUNS
@@ -133,6 +134,7 @@ async def test_many_runs_that_rest_make_room_for_the_others(house: House) -> Non
         assert not resident(live)
 
 
+@pytest.mark.slow
 async def test_more_runs_due_at_once_than_fit_into_memory_all_go_on(house: House) -> None:
     @job("w")
     async def flow(ctx: Context) -> None:
@@ -171,6 +173,7 @@ async def test_a_run_that_is_back_is_not_moved_by_its_old_timers(house: House) -
     assert len(begun) == 4
 
 
+@pytest.mark.slow
 async def test_the_timers_of_runs_that_rest_outside_hold_no_memory(house: House) -> None:
     @job("w")
     async def flow(ctx: Context) -> None:

@@ -39,6 +39,7 @@ def run(databases: Databases) -> Iterator[Callable[[list[Act]], None]]:
         runner.run(around.__aexit__(None, None, None))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(max(300, EXAMPLES))
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_engine_goes_where_the_model_goes(run: Callable[[list[Act]], None], part: int) -> None:
