@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import Context, Fail, Workflow, job
+from tests.support.wait import until
 
 
 @job("approval")
@@ -22,8 +23,7 @@ relay = Workflow("relay")
 async def run_first(ctx: Context, arrived: str, leave: str) -> None:
     """Make the file `arrived` and wait for the file `leave`."""
     await asyncio.to_thread(Path(arrived).touch)
-    while not await asyncio.to_thread(Path(leave).exists):  # noqa: ASYNC110 - a test makes it
-        await asyncio.sleep(0.02)
+    await until(Path(leave).exists, within=60.0)
 
 
 @relay.task(after=[run_first])

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -182,17 +183,17 @@ async def is_ready(served: Daemon) -> bool:
         return (await http.get("http://insula/health/ready")).status_code == 200
 
 
-async def _finished(client: object, run: object) -> RunState:
-    async with asyncio.timeout(40):
-        while True:
-            try:
-                view = await client.tenant("acme").run(run, wait=5)  # type: ignore[attr-defined]
-            except Unavailable:
-                await asyncio.sleep(0.1)
-                continue
-            if view.state.finished:
-                state: RunState = view.state
-                return state
+async def _finished(client: Client, run: UUID) -> RunState:
+    async def state() -> RunState | None:
+        try:
+            found = (await client.tenant("acme").run(run, wait=5)).state
+        except Unavailable:
+            return None
+        return found if found.finished else None
+
+    found = await until(state, within=40.0)
+    assert found is not None
+    return found
 
 
 @pytest.mark.slow

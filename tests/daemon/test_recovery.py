@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -33,17 +34,23 @@ class Book:
         self.runs: dict[tuple[str, str], UUID] = {}
         self.tries = 0
 
+    def has(self, count: int) -> bool:
+        """Tell whether so many runs were accepted."""
+        return len(self.runs) >= count
+
     async def send(self, client: Client, tenant: str, key: str, **given: object) -> None:
         """Send until it is accepted, as an application does that must not lose it."""
-        while True:
+
+        async def accepted() -> UUID | None:
             self.tries += 1
             try:
-                run = await client.tenant(tenant).start("count", dict(given), key=key)
+                return (await client.tenant(tenant).start("count", dict(given), key=key)).id
             except Unavailable:
-                await asyncio.sleep(0.02)
-                continue
-            assert self.runs.setdefault((tenant, key), run.id) == run.id
-            return
+                return None
+
+        run = await until(accepted, within=50.0)
+        assert run is not None
+        assert self.runs.setdefault((tenant, key), run) == run
 
 
 async def settle(client: Client, book: Book) -> None:
@@ -97,15 +104,11 @@ async def test_a_daemon_killed_again_and_again_loses_no_accepted_run(
     async with daemon(state_dir) as served:
         served.configure(TENANTS, database=database)
         await served.start()
-        async with served.client() as client, asyncio.TaskGroup() as senders:
-            for number in range(4):
-                senders.create_task(_application(client, book, Random(number)))  # noqa: S311
+        async with served.client() as client:
             for _ in range(3):
                 # Twice: a task that is under way at three crashes is held for their cause.
                 for _ in range(2):
-                    await asyncio.sleep(chance.random() * 0.6)
-                    await served.kill()
-                    await served.start()
+                    await _kill_under_load(served, client, book, chance)
                 await _recovered(database)
         async with served.client() as client:
             await settle(client, book)
@@ -130,12 +133,22 @@ async def _is_zero(connection: Connection, query: str, *args: object) -> bool:
     return bool(await connection.fetchval(query, *args) == 0)
 
 
-async def _application(client: Client, book: Book, chance: Random) -> None:
-    name = chance.random()
-    for number in range(60):
+async def _kill_under_load(served: Daemon, client: Client, book: Book, chance: Random) -> None:
+    """Kill the daemon when so many of forty runs were accepted; the others wait for the next."""
+    progress = len(book.runs) + chance.randint(1, 40)
+    async with asyncio.TaskGroup() as senders:
+        for _ in range(4):
+            senders.create_task(_application(client, book, chance.random()))
+        await until(partial(book.has, progress), within=30.0)
+        await served.kill()
+        await served.start()
+
+
+async def _application(client: Client, book: Book, name: float) -> None:
+    chance = Random(name)  # noqa: S311 - to be repeated, not to be secret
+    for number in range(10):
         tenant = chance.choice(TENANTS)
         await book.send(client, tenant, f"{name}-{number}", seconds=chance.random() * 0.1)
-        await asyncio.sleep(chance.random() * 0.05)
 
 
 @pytest.mark.slow
@@ -202,20 +215,27 @@ async def _all_succeeded(client: Client, tenants: Iterable[str]) -> None:
     await asyncio.gather(*(one(tenant) for tenant in tenants))
 
 
-@pytest.mark.slow
-async def test_a_second_node_takes_over_what_a_killed_one_had(
-    database: Database, state_dir: Path
-) -> None:
+@asynccontextmanager
+async def two_nodes(database: Database, home: Path) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    """Run the nodes one and two over one database; one that is silent for a second is dead."""
     times = 'supervision.node_expiry = "1s"\nsupervision.node_renewal = "200ms"\n'
-    leave = state_dir / "leave"
-    second_home = state_dir / "second"
+    second_home = home / "second"
     second_home.mkdir()
-    async with daemon(state_dir) as first, daemon(second_home) as second:
+    async with daemon(home) as first, daemon(second_home) as second:
         first.configure(["acme"], database=database, more=times + 'node.name = "one"')
         second.configure(["acme"], database=database, more=times + 'node.name = "two"')
         await first.start()
         _share_key(first, second)
         await second.start()
+        yield first, second
+
+
+@pytest.mark.slow
+async def test_a_second_node_takes_over_what_a_killed_one_had(
+    database: Database, state_dir: Path
+) -> None:
+    leave = state_dir / "leave"
+    async with two_nodes(database, state_dir) as (first, second):
         async with first.client() as client:
             given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
             run = await client.tenant("acme").start("hold", given)
@@ -235,16 +255,8 @@ async def test_a_second_node_takes_over_what_a_killed_one_had(
 async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_it(
     database: Database, state_dir: Path
 ) -> None:
-    times = 'supervision.node_expiry = "1s"\nsupervision.node_renewal = "200ms"\n'
     leave = state_dir / "leave"
-    second_home = state_dir / "second"
-    second_home.mkdir()
-    async with daemon(state_dir) as first, daemon(second_home) as second:
-        first.configure(["acme"], database=database, more=times + 'node.name = "one"')
-        second.configure(["acme"], database=database, more=times + 'node.name = "two"')
-        await first.start()
-        _share_key(first, second)
-        await second.start()
+    async with two_nodes(database, state_dir) as (first, second):
         async with first.client() as client, second.client() as other:
             given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
             run = await client.tenant("acme").start("hold", given)

@@ -130,7 +130,8 @@ async def serve(orders: Orders) -> None:
         if orders.submits:
             reply: Reply[list[Started]] = Reply()
             engine.submit([StartRun(workflow=flow.name, input={})], reply)
-        await anyio.sleep(LIMIT_SECONDS)
+        with anyio.fail_after(LIMIT_SECONDS):
+            await anyio.sleep_forever()
 
 
 if __name__ == "__main__":

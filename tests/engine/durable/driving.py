@@ -1,4 +1,4 @@
-"""What tests of durable calls do to an engine: signals, verbs, time that passes, crashes."""
+"""What tests of durable calls run, and do to an engine: signals, verbs, crashes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,25 @@ from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable
 from orchestrator.model.ids import new_run_id
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
-from orchestrator.workflow.define import Workflow
+from orchestrator.workflow.context import Context
+from orchestrator.workflow.define import Workflow, job
 from tests.engine.live import House, Live, Options, serving
 from tests.support.proxy import CuttingProxy, When
 
 T = TypeVar("T")
 LIMIT_SECONDS = 30
+
+
+@job("patient")
+async def patient(ctx: Context) -> Any:
+    """Wait for somebody."""
+    return await ctx.wait_signal("go")
+
+
+@job("quick")
+async def quick(ctx: Context) -> int:
+    """Return at once."""
+    return 1
 
 
 async def signal(

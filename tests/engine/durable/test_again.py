@@ -18,6 +18,8 @@ from orchestrator.workflow.retry import Retry
 from tests.engine.durable.driving import (
     control,
     fork,
+    patient,
+    quick,
     reading,
     resident,
     signal,
@@ -26,18 +28,6 @@ from tests.engine.live import House, Options, serving
 from tests.support.wait import until
 
 HOUR = 3600.0
-
-
-@job("patient")
-async def patient(ctx: Context) -> Any:
-    """Wait for somebody."""
-    return await ctx.wait_signal("go")
-
-
-@job("quick")
-async def quick(ctx: Context) -> int:
-    """Return at once."""
-    return 1
 
 
 # -- again -----------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from tests.engine.durable.driving import (
     control,
+    patient,
     pause,
+    quick,
     resident,
     signal,
 )
@@ -28,18 +30,6 @@ from tests.engine.live import House, Options, serving
 from tests.support.wait import until
 
 HOUR = 3600.0
-
-
-@job("patient")
-async def patient(ctx: Context) -> Any:
-    """Wait for somebody."""
-    return await ctx.wait_signal("go")
-
-
-@job("quick")
-async def quick(ctx: Context) -> int:
-    """Return at once."""
-    return 1
 
 
 # -- pauses ----------------------------------------------------------------------------

@@ -133,10 +133,12 @@ async def test_a_wait_that_user_code_swallows_is_a_wait_all_the_same(house: Hous
 
 
 async def test_a_wait_under_a_deadline_of_user_code_can_be_given_up(house: House) -> None:
+    door = anyio.Event()
+
     @job("w")
     async def flow(ctx: Context) -> str:
         async def slow() -> str:
-            await anyio.sleep(0.2)
+            await door.wait()
             return "stepped"
 
         found = []
@@ -148,6 +150,7 @@ async def test_a_wait_under_a_deadline_of_user_code_can_be_given_up(house: House
             group.start_soon(step)
             with anyio.move_on_after(0.05):
                 await ctx.wait_signal("never")
+            door.set()
         return str(found[0])
 
     async with serving(house, flow) as live:
