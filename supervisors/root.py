@@ -19,13 +19,22 @@ from orchestrator.engine.control import Verb
 from orchestrator.engine.reply import Reply
 from orchestrator.engine.schedules import AskSchedule, ScheduleVerb
 from orchestrator.model.api import Started, StartRun
-from orchestrator.model.errors import DeadlineExceeded, TenantNotFound, TenantSuspended
+from orchestrator.model.errors import (
+    DeadlineExceeded,
+    LeaseHeldElsewhere,
+    TenantNotFound,
+    TenantSuspended,
+    Unavailable,
+)
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.states import RunState
 from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
+from orchestrator.store.connect import DRIVER_ERRORS
+from orchestrator.store.control import nodes
 from orchestrator.store.tenant.journal import Sent
 from supervisors.decide import Policy, Record
+from supervisors.elsewhere import Elsewhere
 from supervisors.fence import Fence
 from supervisors.ground import Ground
 from supervisors.history import History
@@ -39,7 +48,8 @@ from supervisors.messages import (
     Stop,
     Submit,
 )
-from supervisors.places import Places
+from supervisors.places import Places, may_sleep
+from supervisors.preference import Neighbours
 from supervisors.refusals import database_away, removed, shutting_down
 from supervisors.runner import LET_GO_SECONDS, Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
@@ -51,6 +61,7 @@ REPLY_SECONDS = 15.0
 HISTORY_SECONDS = 2.0
 """How long the last notes of what became of tenants may take to be stored."""
 
+RETIRE_SECONDS = 1.0
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -69,6 +80,8 @@ class RootSupervisor:
             clock=ground.clock,
         )
         self.history = History(ground)
+        self.neighbours = Neighbours(ground.name)
+        self._elsewhere = Elsewhere(ground, self.neighbours)
         self._sealed = False
         self._drain_seconds = supervision.drain_timeout.total_seconds()
         self._runner = Runner(
@@ -173,9 +186,29 @@ class RootSupervisor:
     # -- work --------------------------------------------------------------------------
 
     async def submit(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
-        """Have `runs` stored; they are durable when this returns."""
+        """Have `runs` stored; they are durable when this returns.
+
+        Another node's tenant finds them in its tables.
+        """
+        slot = self.slot(tenant)
+        if slot.state is SlotState.DORMANT and await self._is_elsewhere(slot):
+            return await self._submit_elsewhere(slot, runs)
         reply: Reply[list[Started]] = Reply()
-        return await self._ask(tenant, Submit(runs, reply, self._deadline()), reply)
+        try:
+            return await self._ask(tenant, Submit(runs, reply, self._deadline()), reply)
+        except LeaseHeldElsewhere:  # mail that nobody took
+            return await self._submit_elsewhere(slot, runs)
+
+    async def _is_elsewhere(self, slot: Slot) -> bool:
+        self._check_database(slot)
+        slot.check_open()
+        return await self._elsewhere.owner(slot.config) is not None
+
+    async def _submit_elsewhere(self, slot: Slot, runs: list[StartRun]) -> list[Started]:
+        slot.check_open()
+        with anyio.move_on_after(REPLY_SECONDS):
+            return await self._elsewhere.submit(slot.config, runs)
+        raise _no_answer(slot)
 
     async def send_signal(self, tenant: TenantId, signal: Sent) -> None:
         """Deliver a signal; it is durable when this returns. RunConflict when the run is over."""
@@ -222,11 +255,7 @@ class RootSupervisor:
         self._wake(slot)
         with anyio.move_on_after(REPLY_SECONDS):
             return await reply.wait()
-        because = f": {slot.last_error}" if slot.last_error else ""
-        raise DeadlineExceeded(
-            f"tenant {tenant!r} is {slot.state} and did not answer in {REPLY_SECONDS:g} s{because}",
-            hint="the outcome is unknown: send it again with the same idempotency key",
-        )
+        raise _no_answer(slot)
 
     def _check_database(self, slot: Slot) -> None:
         """Refuse at once what would have to wait for the database."""
@@ -257,9 +286,17 @@ class RootSupervisor:
         slots = self._slots.items()
         return [t for t, slot in slots if slot.state not in AT_REST or slot.held is not None]
 
-    def knows(self, tenant: TenantId) -> bool:
-        """Return whether the tenant is declared."""
-        return tenant in self._slots
+    def serves(self, tenant: TenantId) -> bool:
+        """Return whether the tenant is awake here, or on its way to be or not to be."""
+        slot = self._slots.get(tenant)
+        return slot is not None and slot.state not in AT_REST
+
+    def hand_over(self) -> None:
+        """Let go of idle tenants that another node is better for; it takes them when they wake."""
+        for slot in [] if self.neighbours.alone else self._slots.values():
+            movable = may_sleep(slot) and self._places.old_enough(slot)
+            if movable and self.neighbours.better_for(slot.config.id) is not None:
+                slot.ask_to_stop(Stop.HAND_OVER)
 
     def _wake(self, slot: Slot) -> None:
         if slot.state is SlotState.DORMANT:
@@ -283,7 +320,7 @@ class RootSupervisor:
                     self._group = group
                     group.start_soon(self._places.run)
                     group.start_soon(self.history.run)
-                    await group.start(Waker(self, self._ground).run)
+                    await group.start(Waker(self, self._ground, self.neighbours).run)
                     task_status.started()
                     await anyio.sleep_forever()
         finally:
@@ -305,6 +342,7 @@ class RootSupervisor:
             slot.refuse_mail(shutting_down())
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
+        await self._retire()
         with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
             while self._unsettled:
                 await self._runner.moved.wait()
@@ -314,6 +352,17 @@ class RootSupervisor:
             )
         with anyio.move_on_after(HISTORY_SECONDS):
             await self.history.flush()
+
+    async def _retire(self) -> None:
+        """Tell the other nodes not to leave tenants for us; best effort, since they notice."""
+        if self._ground.standing.outage is not None:
+            return
+        try:
+            with anyio.move_on_after(RETIRE_SECONDS):
+                async with self._ground.control.acquire() as control:
+                    await nodes.retire(control, self._ground.node)
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            log.warning("node.not_retired", error=str(error))
 
     @property
     def _unsettled(self) -> list[TenantId]:
@@ -332,3 +381,12 @@ class RootSupervisor:
             due = slot.retry_at is not None and slot.retry_at <= now
             if slot.state is SlotState.QUARANTINED and due and not self._sealed:
                 self._start(slot)
+
+
+def _no_answer(slot: Slot) -> DeadlineExceeded:
+    because = f": {slot.last_error}" if slot.last_error else ""
+    return DeadlineExceeded(
+        f"tenant {slot.config.id!r} is {slot.state} and did not answer in "
+        f"{REPLY_SECONDS:g} s{because}",
+        hint="the outcome is unknown: send it again with the same idempotency key",
+    )

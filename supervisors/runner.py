@@ -162,7 +162,7 @@ class Runner:
         decision, slot.record = decide(ended, slot.record, self._policy, now=now, chance=chance)
         slot.last_error = ended.error or slot.last_error
         wish, slot.stop_wanted = slot.stop_wanted, None
-        if wish is not None and wish is not Stop.EVICT:
+        if wish is not None and not wish.yields:
             self._obey(slot, wish)
             return None
         match decision:

@@ -193,4 +193,5 @@ class Slot:
         self.receive.close()
 
 
-_STRENGTH = {Stop.EVICT: 0, Stop.DRAIN: 1, Stop.SUSPEND: 2, Stop.REMOVE: 3}
+_STRENGTH = {why: strength for strength, why in enumerate(Stop)}
+"""In the order of their declaration."""

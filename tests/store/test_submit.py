@@ -17,6 +17,7 @@ from orchestrator.store import migrate
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import leases, tenants, wake
 from tests.support.database import Database
+from tests.support.due import due_tenants
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 RUNS = "SELECT * FROM tenant_acme.wf_run ORDER BY id"
@@ -85,7 +86,7 @@ async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     assert (run["version"], run["queue"], run["priority"], run["key"]) == ("", "default", 0, None)
     assert (run["input"], run["tags"], run["due_at"]) == ('{"month": 1}', [], None)
     assert abs(run["rank"] - before.timestamp() * 1000) < 60_000
-    assert await wake.due(admin, NODE, asleep=[]) == ["acme"]
+    assert await due_tenants(admin, NODE) == ["acme"]
 
 
 async def test_a_run_that_was_rolled_back_never_existed(
@@ -153,7 +154,7 @@ async def test_a_time_that_is_over_is_now(acme: Database, application: Target) -
 
     admin = await acme.connect()
     assert {run["due_at"] for run in await admin.fetch(RUNS)} == {None}
-    assert set(await wake.due(admin, NODE, asleep=[])) == {"acme"}
+    assert set(await due_tenants(admin, NODE)) == {"acme"}
 
 
 async def test_the_id_is_a_uuid_of_version_7_that_sorts_by_time(
@@ -239,7 +240,7 @@ async def test_an_earlier_run_of_a_transaction_moves_the_waking_forward(
         await submit(connection, "acme", "report", at=datetime.now(UTC) + timedelta(days=1))
         await submit(connection, "acme", "report")
 
-    assert await wake.due(await acme.connect(), NODE, asleep=[]) == ["acme"]
+    assert await due_tenants(await acme.connect(), NODE) == ["acme"]
 
 
 async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
@@ -270,12 +271,12 @@ async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
     epoch = (await leases.claim(admin, ACME, node)).epoch
     later = datetime.now(UTC) + timedelta(days=1)
     await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
-    assert await wake.due(admin, NODE, asleep=[]) == []
+    assert await due_tenants(admin, NODE) == []
 
     await transaction.commit()
-    assert sorted(await wake.due(admin, NODE, asleep=[])) == ["acme", "globex"]
+    assert sorted(await due_tenants(admin, NODE)) == ["acme", "globex"]
     await leases.claim(admin, ACME, node)
-    assert await wake.due(admin, NODE, asleep=[]) == ["globex"]
+    assert await due_tenants(admin, NODE) == ["globex"]
 
 
 async def test_a_run_that_commits_after_the_tenant_woke_pokes_it(
@@ -292,7 +293,7 @@ async def test_a_run_that_commits_after_the_tenant_woke_pokes_it(
         await submit(connection, "acme", "report")
         await leases.claim(admin, ACME, node)
 
-    assert await wake.due(admin, node, asleep=[]) == ["acme"]
+    assert await due_tenants(admin, node) == ["acme"]
 
 
 async def test_a_tenant_that_can_not_take_runs_is_named(
