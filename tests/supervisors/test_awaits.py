@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from uuid import uuid4
+
 import anyio
 import pytest
 
@@ -10,11 +13,13 @@ from orchestrator.model.api import Started, StartRun
 from orchestrator.model.errors import TenantRestarted
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
+from orchestrator.store.control import nodes
+from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Submit
 from supervisors.slot import Slot, SlotState
 from supervisors.tenant import TenantSupervisor
-from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.nodes import LONG, Node, running_node, snapshot
 from tests.support.database import Database
 from tests.support.steps import Steps, stepping, watched
 from tests.support.wait import until
@@ -32,14 +37,12 @@ def mail(node: Node, key: str) -> Submit:
     return Submit(runs, Reply(), node.ground.clock.monotonic() + 60)
 
 
-async def live_once(node: Node, slot: Slot, cancel_at: int) -> bool:
+async def live_once(ground: Ground, slot: Slot, cancel_at: int) -> bool:
     """Let one supervisor live, cancelled at its wait of that number; False when it has fewer."""
     with anyio.CancelScope() as slot.life:
         steps = Steps(at=cancel_at, act=slot.life.cancel)
         with stepping(steps):
-            supervisor = TenantSupervisor(
-                slot, node.ground, anyio.CapacityLimiter(1), drain_seconds=5.0
-            )
+            supervisor = TenantSupervisor(slot, ground, anyio.CapacityLimiter(1), drain_seconds=5.0)
             ended = await watched(guard(supervisor.run))
             assert ended.failure is None, ended
     return steps.acted
@@ -62,13 +65,16 @@ async def test_a_cancellation_at_any_await_leaves_no_connection_and_no_question_
     declared = snapshot(["acme"], idle_ttl=Duration(0))
     logins = database.logins("acme")
     async with running_node(database, declared) as node:
+        # What is cancelled is another node's, so that this one does not go on with it.
+        ground = replace(node.ground, node=uuid4())
+        await nodes.register(await database.connect(), ground.node, "other", LONG)
         config = node.slot("acme").config
         cancelled, accepted, again = 0, set(), True
         while again:
             slot = Slot(config, mailbox=2)
             message = mail(node, f"{cancelled}")
             slot.post(message)
-            again = await live_once(node, slot, cancelled + 1)
+            again = await live_once(ground, slot, cancelled + 1)
             cancelled += again
             if not slot.has_mail:
                 started = await answer_of(message.reply)
