@@ -117,6 +117,7 @@ BAD: dict[str, tuple[Callable[[Context], Any], str, str]] = {
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.requirement("R12.tenant", "R14.bounded")
 async def test_a_bad_attempt_fails_alone_and_says_why(house: House, kind: str) -> None:
     flow = Workflow("w")
 
@@ -163,6 +164,7 @@ async def test_nuls_in_outputs_and_context_are_stored_and_read_again(house: Hous
     assert await house.output(run) == ["a\0b", "a\0b"]
 
 
+@pytest.mark.requirement("R4.attempts")
 async def test_retries_follow_the_clock_and_count_across_attempts(house: House) -> None:
     attempts: list[int] = []
 
@@ -213,6 +215,7 @@ async def test_a_long_rest_is_spent_in_the_table(house: House) -> None:
     assert await house.output(run) == 2
 
 
+@pytest.mark.requirement("R4.exceptions")
 async def test_the_last_failure_ends_the_run_and_fail_is_never_retried(house: House) -> None:
     calls: list[str] = []
 
@@ -242,6 +245,7 @@ async def test_the_last_failure_ends_the_run_and_fail_is_never_retried(house: Ho
     ]
 
 
+@pytest.mark.requirement("quota.max_retries")
 async def test_the_tenants_limit_cuts_retries(house: House) -> None:
     @job("w", retry=Retry(attempts=9, initial="1s", jitter=0))
     async def flaky(ctx: Context) -> None:
@@ -253,6 +257,7 @@ async def test_the_tenants_limit_cuts_retries(house: House) -> None:
     assert (await house.error(run))["message"] == "2"
 
 
+@pytest.mark.requirement("R5.attempt")
 async def test_an_async_attempt_ends_at_its_timeout(house: House) -> None:
     ended: list[str] = []
 
@@ -269,6 +274,7 @@ async def test_an_async_attempt_ends_at_its_timeout(house: House) -> None:
     assert ended == ["cleaned up"]
 
 
+@pytest.mark.requirement("R5.task")
 async def test_all_attempts_together_end_in_time(house: House) -> None:
     begun: list[str] = []
     within = Retry(attempts=99, initial="2s", cap="2s", jitter=0, within="5s")
@@ -314,6 +320,7 @@ async def test_all_attempts_together_end_in_time(house: House) -> None:
     assert "task.succeeded after" in await house.told(run)
 
 
+@pytest.mark.requirement("R5.clock")
 async def test_a_task_that_waits_outside_memory_ends_in_time_over_a_restart(house: House) -> None:
     @job("w", retry=Retry(within="1h"))
     async def waits(ctx: Context) -> Any:
@@ -330,6 +337,7 @@ async def test_a_task_that_waits_outside_memory_ends_in_time_over_a_restart(hous
     assert (await house.error(run))["type"] == "DeadlineExceeded"
 
 
+@pytest.mark.requirement("R5.thread")
 async def test_a_thread_that_is_left_behind_can_not_use_the_database(house: House) -> None:
     release, tried = threading.Event(), threading.Event()
     errors: list[BaseException] = []
@@ -382,6 +390,7 @@ async def test_a_thread_that_is_left_behind_keeps_its_place_until_it_ends(house:
     assert len(abandoned) == THREADS
 
 
+@pytest.mark.requirement("R14.dropped", "quota.max_result_bytes")
 async def test_an_output_over_the_limit_is_not_stored_and_the_run_succeeds(house: House) -> None:
     flow = Workflow("w")
 

@@ -50,6 +50,7 @@ async def all_at_once(live: Live, *wanted: list[StartRun]) -> list[list[Started]
         return [await reply.wait() for reply in replies]
 
 
+@pytest.mark.requirement("R8.many")
 async def test_three_thousand_runs_in_one_call_are_all_stored_and_all_run(house: House) -> None:
     async with serving(house, echo) as live:
         started = await live.submit_all([StartRun(workflow="echo")] * 3000)
@@ -66,6 +67,7 @@ async def test_no_runs_are_an_empty_answer(house: House) -> None:
         assert await live.submit_all([]) == []
 
 
+@pytest.mark.requirement("R8.key")
 async def test_a_key_stands_for_one_run_whenever_it_is_sent(house: House) -> None:
     one = StartRun(workflow="echo", key="k")
     async with serving(house, echo) as live:
@@ -121,6 +123,7 @@ async def test_a_known_run_that_would_have_begun_while_it_was_asked_for_does_not
     assert await house.value("SELECT count(DISTINCT run_id) FROM tenant.wf_event") == 1
 
 
+@pytest.mark.requirement("R8.priority")
 async def test_the_more_urgent_run_begins_first(house: House) -> None:
     gate = Gate()
     async with serving(house, gate.job, max_concurrent_tasks=1) as live:
@@ -133,6 +136,7 @@ async def test_the_more_urgent_run_begins_first(house: House) -> None:
     assert gate.began == ["holder", "9", "5", "0"]
 
 
+@pytest.mark.requirement("quota.max_concurrent_runs")
 async def test_runs_beyond_the_limit_wait_and_begin_as_others_end(house: House) -> None:
     gate = Gate()
     async with serving(house, gate.job, max_concurrent_runs=2, max_concurrent_tasks=1) as live:
@@ -145,6 +149,7 @@ async def test_runs_beyond_the_limit_wait_and_begin_as_others_end(house: House) 
     assert len(gate.began) == 5
 
 
+@pytest.mark.requirement("quota.max_queue_length", "quota.max_payload_bytes")
 async def test_limits_refuse_with_their_name_and_store_nothing(house: House) -> None:
     gate = Gate()
     async with serving(
@@ -173,6 +178,7 @@ async def test_what_was_sent_again_and_not_stored_again_counts_once(house: House
             await live.submit("echo", value="4")
 
 
+@pytest.mark.requirement("quota.max_runs_per_hour")
 async def test_a_rate_counts_what_a_former_owner_accepted(house: House) -> None:
     async with serving(house, echo, max_runs_per_hour=3) as live:
         await live.submit_all([StartRun(workflow="echo")] * 2)

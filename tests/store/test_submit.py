@@ -70,6 +70,7 @@ async def only_run(database: Database) -> asyncpg.Record:
     return run
 
 
+@pytest.mark.requirement("R8.sql", "R8.wake")
 async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     acme: Database, application: Target
 ) -> None:
@@ -88,6 +89,7 @@ async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     assert await wake.due(admin, NODE, asleep=[]) == ["acme"]
 
 
+@pytest.mark.requirement("R8.sql")
 async def test_a_run_that_was_rolled_back_never_existed(
     acme: Database, application: Target
 ) -> None:
@@ -124,6 +126,7 @@ async def all_wakes(database: Database) -> list[asyncpg.Record]:
     return await (await database.connect()).fetch(WAKES)
 
 
+@pytest.mark.requirement("R8.queue")
 async def test_every_field_is_stored(acme: Database, application: Target) -> None:
     connection = await acme.connect(application)
     at = datetime.now(UTC) + timedelta(days=1)
@@ -169,6 +172,7 @@ async def test_the_id_is_a_uuid_of_version_7_that_sorts_by_time(
     assert all(abs((id.int >> 80) - (low.int >> 80)) < 60_000 for id in ids)
 
 
+@pytest.mark.requirement("R8.key")
 async def test_the_same_key_gives_the_same_run(acme: Database, application: Target) -> None:
     connection = await acme.connect(application)
 

@@ -50,6 +50,7 @@ async def killed(orders: Orders) -> None:
 
 
 @pytest.mark.parametrize(("point", "attempts"), POINTS.items(), ids=list(POINTS))
+@pytest.mark.requirement("R3.recovery")
 async def test_nothing_is_lost_or_doubled_after_a_kill(
     database: Database, tmp_path: Path, point: str, attempts: list[int]
 ) -> None:

@@ -140,6 +140,7 @@ async def test_a_finished_run_is_never_changed(acme: Acme) -> None:
     assert await acme.contents() == before
 
 
+@pytest.mark.requirement("R13.order")
 async def test_entries_that_overlap_are_not_written_over(acme: Acme) -> None:
     connection, journal = await acme.take(1)
     run = new_run()

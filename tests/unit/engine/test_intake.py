@@ -85,6 +85,7 @@ def test_a_problem_is_told_with_its_path(changes: dict[str, Any], problem: str) 
     assert found.startswith(problem)
 
 
+@pytest.mark.requirement("R1.input", "R8.many")
 def test_all_problems_of_all_runs_are_told_at_once() -> None:
     problems = refused(run(), run(priority=10, input={}), run(key=""))
     assert problems == [
