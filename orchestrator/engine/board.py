@@ -330,7 +330,8 @@ class Board:
         if self._suspects.begins(execution.id, name, self.clock.now()):
             self.timers_changed.beat()
         if self._group is not None:
-            self._group.start_soon(self._attempt, execution, name, name=f"task {name}")
+            told = f"task {name} of run {execution.id} of tenant {self._config().id}"
+            self._group.start_soon(self._attempt, execution, name, name=told)
 
     async def _attempt(self, execution: Execution, name: str) -> None:
         result: Outcome | None = None
