@@ -87,6 +87,24 @@ async def test_a_key_stands_for_one_run_whenever_it_is_sent(house: House) -> Non
     assert await house.value("SELECT count(DISTINCT run_id) FROM tenant.wf_event") == 2
 
 
+@pytest.mark.requirement("R8.key")
+async def test_a_known_key_is_answered_also_over_a_limit_and_what_is_new_has_to_fit(
+    house: House,
+) -> None:
+    known, new = StartRun(workflow="echo", key="k"), StartRun(workflow="echo", key="new")
+    async with serving(house, echo, max_runs_per_hour=2) as live:
+        (first,) = await live.submit_all([known])
+        more = await live.submit_all([known, StartRun(workflow="echo", key="l"), known])
+        again = await live.submit_all([known, known])
+        for wanted in ([new], [StartRun(workflow="echo")], [known, new]):
+            with pytest.raises(QuotaExceeded, match="max_runs_per_hour = 2"):
+                await live.submit_all(wanted)
+        await live.quiet()
+    assert [run.id for run in [*again, more[0], more[2]]] == [first.id] * 4
+    assert [run.known for run in [first, *more, *again]] == [False, True, False, True, True, True]
+    assert await house.value("SELECT count(*) FROM tenant.wf_run") == 2
+
+
 async def test_known_keys_take_no_slots_and_start_nothing(house: House) -> None:
     gate = Gate()
     async with serving(house, gate.job, max_concurrent_tasks=3) as live:
