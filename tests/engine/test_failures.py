@@ -54,6 +54,13 @@ def nested(depth: int) -> Any:
     return value
 
 
+def circle() -> Any:
+    """Return a list that holds itself."""
+    value: Any = []
+    value.append(value)
+    return value
+
+
 def raising(error: BaseException) -> Callable[[Context], Any]:
     """Return a task body that raises."""
 
@@ -107,6 +114,9 @@ BAD: dict[str, tuple[Callable[[Context], Any], str, str]] = {
     "lone": (returning("\ud800"), "UnicodeEncodeError", "surrogates not allowed"),
     "nan": (returning({"mean": [float("nan")]}), "ValueError", "the output has $.mean[0]: nan"),
     "infinity": (setting(float("inf")), "ValueError", "the context has $.x: inf"),
+    "cycle": (returning(circle()), "ValueError", "the output is nested too deep"),
+    "cycle_context": (setting(circle()), "ValueError", "the context is nested too deep"),
+    "key": (returning({(1, 2): 3}), "TypeError", "Only dicts with str-like or number-like keys"),
     "deep": (returning(nested(900)), "ValueError", "the output is nested too deep"),
     "deep_context": (setting(nested(900)), "ValueError", "the context is nested too deep"),
 }
@@ -282,6 +292,12 @@ async def test_a_task_that_breaks_its_connection_or_leaks_a_transaction_harms_no
         await ctx.db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     @flow.task()
+    async def kills(ctx: Context) -> None:
+        engine = house.database.logins("acme").engine
+        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1"
+        await ctx.db.execute(kill, engine)
+
+    @flow.task()
     async def leaks(ctx: Context) -> None:
         await ctx.db.transaction().__aenter__()
 
@@ -291,7 +307,7 @@ async def test_a_task_that_breaks_its_connection_or_leaks_a_transaction_harms_no
         await ctx.db.execute("BEGIN")
         await ctx.db.execute("COMMIT")
 
-    @flow.task(after=[breaks, leaks, alters], when=When.ALL_DONE)
+    @flow.task(after=[breaks, kills, leaks, alters], when=When.ALL_DONE)
     async def reads(ctx: Context) -> Any:
         return await ctx.db.fetchval("SELECT current_schema()")
 
@@ -301,7 +317,8 @@ async def test_a_task_that_breaks_its_connection_or_leaks_a_transaction_harms_no
         query = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state ~ 'transaction'"
         await until(lambda: house.value(f"SELECT ({query}) = 0", login))
     told = await house.told(run)
-    assert {"task.failed breaks", "task.failed leaks", "task.succeeded alters"} <= set(told)
+    failed = {f"task.failed {name}" for name in ("breaks", "kills", "leaks")}
+    assert {*failed, "task.succeeded alters"} <= set(told)
     (entry,) = [
         e
         for e in await house.journal(run)
