@@ -103,6 +103,17 @@ def test_a_workflow_that_is_not_served_or_not_allowed_is_not_found() -> None:
         accept([run()], only, SERVED, Usage(), now=NOW)
 
 
+def test_a_workflow_that_is_another_tenants_alone_is_not_found() -> None:
+    served = Registry.of([job("mine", tenant="acme")(nothing), job("hers", tenant="eve")(nothing)])
+    assert len(accept([StartRun(workflow="mine")], ACME, served, Usage(), now=NOW)) == 1
+    with pytest.raises(WorkflowNotFound, match="'hers' is of another tenant alone"):
+        accept([StartRun(workflow="hers")], ACME, served, Usage(), now=NOW)
+
+
+def nothing(ctx: Context) -> None:
+    """Do nothing."""
+
+
 def test_one_run_over_a_limit_refuses_all() -> None:
     small = TenantConfig(id=TenantId("acme"), name="Acme", limits=Limits(max_payload_bytes=20))
     assert len(accept([run()] * 3, small, SERVED, Usage(), now=NOW)) == 3

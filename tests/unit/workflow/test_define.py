@@ -161,6 +161,14 @@ def test_a_job_is_a_workflow_of_one_task_that_can_be_called() -> None:
     assert send(Context(), to="a@b") == "to a@b"
 
 
+def test_a_workflow_may_be_one_tenants_alone() -> None:
+    assert job("send", tenant="acme_corp")(nothing).tenant == "acme_corp"
+    assert Workflow("w", tenant="acme").tenant == "acme"
+    assert Workflow("w").tenant is None
+    with pytest.raises(DefinitionError, match="the tenant of workflow 'w', 'Acme': "):
+        Workflow("w", tenant="Acme")
+
+
 def test_a_task_of_an_object_with_an_async_call_is_async() -> None:
     class Call:
         async def __call__(self, ctx: Context, add: int) -> int:
