@@ -197,6 +197,25 @@ async def test_a_delayed_run_begins_when_its_time_has_come(house: House) -> None
         assert (await house.row(runs[1].id)).state == "succeeded"
 
 
+@pytest.mark.requirement("R8.delay")
+async def test_what_is_done_to_a_delayed_run_does_not_let_it_begin_too_early(house: House) -> None:
+    async with serving(house, quick) as live:
+        (started,) = await live.submit_all([StartRun(workflow="quick", delay="1h")])
+        for verb, state in ((Verb.RESUME, "queued"), (Verb.PAUSE, "paused")):
+            await control(live, started.id, verb)
+            await live.quiet()
+            assert (await house.row(started.id)).state == state
+    async with serving(house, quick) as live:
+        await control(live, started.id, Verb.RESUME)
+        await live.quiet()
+        assert (await house.row(started.id)).state == "queued"
+        assert started.id not in resident(live)
+        await live.later(HOUR - 10)
+        assert (await house.row(started.id)).state == "queued"
+        await live.later(11)
+    assert (await house.row(started.id)).state == "succeeded"
+
+
 @pytest.mark.requirement("R4.restart")
 async def test_a_backoff_frees_its_slot_and_survives_a_crash(house: House) -> None:
     calls: list[Any] = []
