@@ -275,7 +275,7 @@ class TenantSupervisor:
 
     @asynccontextmanager
     async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
-        served = list(self._ground.registry.workflows)
+        served = self._ground.registry.served_to(self._tenant)
         owned = OwnedConnection(
             self._tenant,
             journal,

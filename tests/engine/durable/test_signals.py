@@ -133,6 +133,7 @@ async def test_a_signal_finds_a_run_whose_owner_died_after_looking_at_it(house: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.requirement("R6.signal")
 async def test_a_signal_is_taken_once_whenever_the_process_dies(house: House, when: When) -> None:
     flow = waiting(2)
 
@@ -182,6 +183,7 @@ async def test_a_wait_gives_up_at_its_timeout(house: House) -> None:
             await signal(live, run, "go")
 
 
+@pytest.mark.requirement("R6.signal")
 async def test_a_wait_that_gave_up_stays_so_after_a_crash(house: House) -> None:
     held = [True]
 
