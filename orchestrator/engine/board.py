@@ -255,10 +255,15 @@ class Board:
             self._touch(execution)
 
     def resume_parked(self, execution: Execution) -> None:
-        """Make ready the parked tasks for which something has come."""
-        for name in execution.tasks:
-            if execution.resumable(name, self.clock.now()):
-                execution.tasks[name].state = TaskState.READY
+        """Make ready the parked tasks for which something has come.
+
+        They are due from now on: should the process die before there is a slot for them, the next
+        owner finds the run, though what came is not news any more.
+        """
+        now = self.clock.now()
+        for name, task in execution.tasks.items():
+            if execution.resumable(name, now):
+                task.state, task.due_at = TaskState.READY, now
                 self._push(execution, name)
 
     def set_paused(self, names: set[str]) -> None:

@@ -446,6 +446,7 @@ class Execution:
             epoch=self.epoch,
             finished=finished,
             reopened=self._reopened,
+            heard=len(self.inbox) + len(self._taken),
         )
 
     def _final_context(self) -> str:
