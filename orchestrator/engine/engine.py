@@ -229,7 +229,8 @@ class Engine:
         """
         try:
             async with anyio.create_task_group() as group:
-                self._board.open(group, self._port)
+                self._board.open(self._port)
+                group.start_soon(self._board.crew.run, name="attempts")
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")

@@ -84,6 +84,7 @@ class Execution:
         "epoch",
         "error",
         "fired",
+        "held",
         "id",
         "inbox",
         "input",
@@ -109,6 +110,7 @@ class Execution:
         self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
         self.paused = False
+        self.held = False
         self.refusals = 0
         self.error: Failure | None = None
         self.shape: str | None = None
@@ -143,8 +145,8 @@ class Execution:
         self.apply(entry)
         if not stored:
             self._pending.append(entry)
-        self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
-        self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
+        self._dirty = self._dirty or self.state is not before or type(entry) in _WITH_ROW
+        self._reopened = self._reopened or type(entry) is entries.RunRetried
 
     @property
     def written(self) -> int:
@@ -194,11 +196,11 @@ class Execution:
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
-        if isinstance(entry, AnyStepEntry):
+        if isinstance(entry, AnyTaskEntry):
+            self._apply_to_task(entry)
+        elif isinstance(entry, AnyStepEntry):
             self.tasks[entry.task].apply(entry)
             self._apply_to_children(entry)
-        elif isinstance(entry, AnyTaskEntry):
-            self._apply_to_task(entry)
         else:
             self._apply_to_run(entry)
 
@@ -463,11 +465,13 @@ class Execution:
         return merged
 
 
-_WITH_ROW = (
-    entries.RunFailed,
-    entries.RunRecovered,
-    entries.RunRetried,
-    entries.TaskRetrying,
-    entries.TaskParked,
+_WITH_ROW: frozenset[type[AnyEntry]] = frozenset(
+    {
+        entries.RunFailed,
+        entries.RunRecovered,
+        entries.RunRetried,
+        entries.TaskRetrying,
+        entries.TaskParked,
+    }
 )
 _FRESH = frozenset({TaskState.WAITING, TaskState.READY})
