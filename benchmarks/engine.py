@@ -24,6 +24,7 @@ from typing import Any
 
 import anyio
 
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
 from orchestrator.model.clock import SystemClock
@@ -47,6 +48,7 @@ async def node(state: Path, *, awake: int) -> AsyncIterator[Parts]:
     served = registry.load(snapshot.settings.workflows.modules)
     async with build(snapshot, served, SystemClock()) as parts, anyio.create_task_group() as group:
         await group.start(parts.root.run)
+        search_seldom()
         yield parts
         await parts.root.drain()
         group.cancel_scope.cancel()

@@ -340,13 +340,14 @@ class Execution:
     @property
     def at_work(self) -> bool:
         """True while an attempt is under way or about to begin."""
-        return any(task.state is TaskState.RUNNING for task in self.tasks.values())
+        return TaskState.RUNNING in [task.state for task in self.tasks.values()]
 
     @property
     def resting(self) -> bool:
         """True when nothing runs and nothing can before a time, a signal or a child."""
-        ready = any(task.state is TaskState.READY for task in self.tasks.values())
-        return self.state is RunState.WAITING and not ready
+        if self.state is not RunState.WAITING:
+            return False
+        return TaskState.READY not in [task.state for task in self.tasks.values()]
 
     @property
     def next_due(self) -> datetime | None:
