@@ -135,14 +135,9 @@ class Board:
 
     # -- taking runs up ----------------------------------------------------------------
 
-    def admit(self, execution: Execution) -> None:
-        """Let the run be here."""
-        self.runs[execution.id] = execution
-        execution.held = True
-
     def hold(self, execution: Execution) -> None:
         """Take up a run that has not begun."""
-        self.admit(execution)
+        self._let_in(execution)
         self.unstarted.add(execution.id)
         if self._expires(execution):
             return
@@ -158,7 +153,7 @@ class Board:
         if not execution.started:
             self.hold(execution)
             return
-        self.admit(execution)
+        self._let_in(execution)
         self._active.add(execution)
         if self._expires(execution):
             return
@@ -425,7 +420,8 @@ class Board:
     # -- the end -----------------------------------------------------------------------
 
     def end(self, execution: Execution, entry: entries.AnyEnding) -> None:
-        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
+        """End a run now, if need be from outside; nothing of its attempts is recorded any more."""
+        self._let_in(execution)
         self.crew.cut_off(execution)
         execution.record(entry)
         execution.on_durable(lambda: self._finished(execution))
@@ -473,6 +469,10 @@ class Board:
             self._touch(execution)
 
     # -- small things ------------------------------------------------------------------
+
+    def _let_in(self, execution: Execution) -> None:
+        self.runs[execution.id] = execution
+        execution.held = True
 
     def _push(self, execution: Execution, name: str) -> None:
         heapq.heappush(self._ready, (execution.rank, next(self._order), execution, name))

@@ -202,6 +202,11 @@ class Engine:
         return self._commit.flushes
 
     @property
+    def rows(self) -> int:
+        """How many rows those have written."""
+        return self._commit.rows
+
+    @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
         return self._board.used_slots

@@ -27,7 +27,7 @@ def searches() -> int:
 def test_what_a_thousand_attempts_make_starts_no_search() -> None:
     search_seldom()
     before = searches()
-    attempts = [[] for _ in range(14 * 1000)]
+    attempts: list[list[object]] = [[] for _ in range(14 * 1000)]
     assert searches() == before
     assert len(attempts) < YOUNG_OBJECTS
 
