@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.daemon import signals
 from orchestrator.daemon.dead_letters import TenantDeadLetters
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -150,6 +151,7 @@ class Daemon:
             await group.start(parts.root.run)
             await group.start(serve_http, build_app(self._services()), self._sockets)
             group.start_soon(self._reloader.run)
+            search_seldom()
             self._say_ready()
             if self._hangups.count:
                 # The files may have changed after they were read.

@@ -181,6 +181,11 @@ class Engine:
         return self._commit.flushes
 
     @property
+    def rows(self) -> int:
+        """How many rows those have written."""
+        return self._commit.rows
+
+    @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
         return self._board.used_slots
@@ -208,7 +213,8 @@ class Engine:
         """
         try:
             async with anyio.create_task_group() as group:
-                self._board.open(group, self._port)
+                self._board.open(self._port)
+                group.start_soon(self._board.crew.run, name="attempts")
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")

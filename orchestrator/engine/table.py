@@ -336,7 +336,6 @@ class Table:
         if entry is None:
             self._touch(run)
         elif isinstance(entry, entries.RunCancelled):
-            self._board.runs[run.id] = run
             self._board.end(run, entry)
         elif isinstance(entry, entries.RunRetried):
             run.record(entry)
