@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -140,6 +141,9 @@ class Daemon:
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
+        # What is there now, modules and tenants, stays: the garbage collector would walk over it
+        # again and again, which takes longer than an answer may, and most of all during recovery.
+        gc.freeze()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
