@@ -258,9 +258,6 @@ class Daemon:
         parts, settings = self._parts, self._snapshot.settings
         away = parts.keeper.standing.outage
         outage = DatabaseOutage(since=away.since, error=away.error) if away else None
-        states: dict[str, int] = {}
-        for slot in parts.root.slots.values():
-            states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -271,7 +268,7 @@ class Daemon:
             config_digest=self._reloader.snapshot.digest,
             draining=self._draining,
             tenants=len(parts.root.slots),
-            slots=states,
+            slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.slots.used,
             max_concurrent_tasks=parts.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
