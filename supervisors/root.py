@@ -7,6 +7,7 @@ synchronous piece of code that starts the runner.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 from uuid import UUID
@@ -53,6 +54,7 @@ from supervisors.preference import Neighbours
 from supervisors.refusals import database_away, removed, shutting_down
 from supervisors.runner import LET_GO_SECONDS, Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
+from supervisors.stirring import Stirring
 from supervisors.wake import Waker
 
 REPLY_SECONDS = 15.0
@@ -73,6 +75,7 @@ class RootSupervisor:
         self._ground = ground
         self._supervision = supervision
         self._slots: dict[TenantId, Slot] = {}
+        self._stirring = Stirring()
         self._aliases: Mapping[str, TenantId] = {}
         self._places = Places(
             max_awake,
@@ -119,8 +122,13 @@ class RootSupervisor:
         slot = Slot(config, mailbox=self._supervision.mailbox)
         slot.sealed = self._sealed
         slot.attendant = self._places
-        slot.note = self.history.note
+        slot.note = self._note
+        self._stirring.note(slot)
         return slot
+
+    def _note(self, slot: Slot) -> None:
+        self._stirring.note(slot)
+        self.history.note(slot)
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
         before = slot.config
@@ -166,6 +174,13 @@ class RootSupervisor:
     def slots(self) -> Mapping[TenantId, Slot]:
         """The slots by tenant, to look at."""
         return self._slots
+
+    @property
+    def states(self) -> dict[SlotState, int]:
+        """How many tenants stand where."""
+        found = Counter(slot.state for slot in self._stirring)
+        asleep = len(self._slots) - found.total()
+        return {SlotState.DORMANT: asleep + found.pop(SlotState.DORMANT, 0), **found}
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant whose id or alias `name` is; InvalidTenantId or TenantNotFound else."""
@@ -278,13 +293,12 @@ class RootSupervisor:
     def unwakeable(self) -> list[TenantId]:
         """The tenants that wait for somebody, not for work, or will look for it when they start."""
         states = (SlotState.DORMANT, SlotState.RUNNING)
-        return [t for t, slot in self._slots.items() if slot.state not in states or slot.removed]
+        return [s.config.id for s in self._stirring if s.state not in states or s.removed]
 
     @property
     def served(self) -> list[TenantId]:
         """The tenants whose lease this node has, or is about to take or to give back."""
-        slots = self._slots.items()
-        return [t for t, slot in slots if slot.state not in AT_REST or slot.held is not None]
+        return [s.config.id for s in self._stirring if s.state not in AT_REST or s.held is not None]
 
     def serves(self, tenant: TenantId) -> bool:
         """Return whether the tenant is awake here, or on its way to be or not to be."""
@@ -293,7 +307,7 @@ class RootSupervisor:
 
     def hand_over(self) -> None:
         """Let go of idle tenants that another node is better for; it takes them when they wake."""
-        for slot in [] if self.neighbours.alone else self._slots.values():
+        for slot in () if self.neighbours.alone else self._stirring:
             movable = may_sleep(slot) and self._places.old_enough(slot)
             if movable and self.neighbours.better_for(slot.config.id) is not None:
                 slot.ask_to_stop(Stop.HAND_OVER)
@@ -366,7 +380,7 @@ class RootSupervisor:
 
     @property
     def _unsettled(self) -> list[TenantId]:
-        return [t for t, s in self._slots.items() if s.state not in AT_REST or s.held is not None]
+        return self.served
 
     def _cut_off(self) -> None:
         """End all incarnations where they stand: others may have their tenants."""
@@ -377,7 +391,7 @@ class RootSupervisor:
     def probe(self) -> None:
         """Start the quarantined tenants whose probe is due."""
         now = self._ground.clock.now()
-        for slot in list(self._slots.values()):
+        for slot in self._stirring:
             due = slot.retry_at is not None and slot.retry_at <= now
             if slot.state is SlotState.QUARANTINED and due and not self._sealed:
                 self._start(slot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -141,6 +142,9 @@ class Daemon:
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
+        # What is there now, modules and tenants, stays: the garbage collector would walk over it
+        # again and again, which takes longer than an answer may, and most of all during recovery.
+        gc.freeze()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -256,9 +260,6 @@ class Daemon:
         parts, settings = self._parts, self._snapshot.settings
         away = parts.keeper.standing.outage
         outage = DatabaseOutage(since=away.since, error=away.error) if away else None
-        states: dict[str, int] = {}
-        for slot in parts.root.slots.values():
-            states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -269,7 +270,7 @@ class Daemon:
             config_digest=self._reloader.snapshot.digest,
             draining=self._draining,
             tenants=len(parts.root.slots),
-            slots=states,
+            slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.slots.used,
             max_concurrent_tasks=parts.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
