@@ -26,7 +26,7 @@ from orchestrator.settings.files import (
     resolve_secret,
     variables_of,
 )
-from orchestrator.settings.model import Settings, Tenant, Tier
+from orchestrator.settings.model import NodeSection, Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
 from orchestrator.settings.tenants import TenantConfig, tenant_config, unknown_tier
 
@@ -135,7 +135,9 @@ class _Loader:
             self._sources += read_included(self._main, settings.include, self._problems)
         tiers = self._collect("tiers", Tier)
         declarations = self._collect("tenants", Tenant)
-        settings = msgspec.structs.replace(settings, tiers=tiers, tenants=declarations)
+        settings = msgspec.structs.replace(
+            settings, node=self._node(settings), tiers=tiers, tenants=declarations
+        )
         self._check_supervision(settings)
         self._check_listen(settings)
         aliases = self._check_tenants(settings)
@@ -280,6 +282,16 @@ class _Loader:
                 if folded in settings.tenants and folded != name:
                     self._fault(path, f"alias {alias!r} is the id of another tenant")
         return {alias: TenantId(name) for alias, name in taken.items()}
+
+    def _node(self, settings: Settings) -> NodeSection:
+        """Return the section, under the name that the environment gives to an instance."""
+        name = self._environ.get("INSULA_NODE_NAME")
+        if not name:
+            return settings.node
+        faults: list[Fault] = []
+        named = decode(NodeSection, {"name": name}, ("INSULA_NODE_NAME",), faults)
+        self._problems += [f"environment: INSULA_NODE_NAME {each.sentence}" for each in faults]
+        return msgspec.structs.replace(settings.node, name=named.name)
 
     def _directory(self, variable: str, given: str | None, default: Any) -> Path:
         if from_environment := self._environ.get(variable):

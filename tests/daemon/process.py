@@ -29,6 +29,7 @@ class Daemon:
 
     def __init__(self, directory: Path, **environ: str) -> None:
         self.directory = directory
+        self.through: tuple[str | Path, ...] = ()
         self.config = directory / "insula.toml"
         self.stderr = directory / "stderr.log"
         self.environ = environ
@@ -60,14 +61,11 @@ class Daemon:
 
     async def start(self, *, ready: bool = True) -> None:
         """Start the process; return when it is ready."""
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
-        for name in ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL"):
-            environ.pop(name, None)
         with self.stderr.open("wb") as stderr:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "orchestrator", "serve", "--config", str(self.config)),
+                *self.command("serve"),
                 cwd=self.directory,
-                env=environ,
+                env=self.variables(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
             )
@@ -77,6 +75,18 @@ class Daemon:
                 within=BOOT_SECONDS,
             )
             assert self.process.returncode is None, self.text()
+
+    def command(self, *words: str) -> tuple[str | Path, ...]:
+        """Return the command line of one of Insula's commands, for this configuration."""
+        program = (sys.executable, "-m", "orchestrator", *words, "--config", str(self.config))
+        return (*self.through, *program)
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment of the process and of its commands."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
+        for name in ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL"):
+            environ.pop(name, None)
+        return environ
 
     @property
     def process(self) -> asyncio.subprocess.Process:
