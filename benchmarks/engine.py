@@ -24,6 +24,7 @@ from typing import Any
 
 import anyio
 
+from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
 from orchestrator.model.clock import SystemClock
@@ -45,7 +46,10 @@ async def node(state: Path, *, awake: int) -> AsyncIterator[Parts]:
     )
     snapshot = load(state / "insula.toml", {})
     served = registry.load(snapshot.settings.workflows.modules)
-    async with build(snapshot, served, SystemClock()) as parts, anyio.create_task_group() as group:
+    async with (
+        build(snapshot, served, SystemClock(), Notifier()) as parts,
+        anyio.create_task_group() as group,
+    ):
         await group.start(parts.root.run)
         yield parts
         await parts.root.drain()

@@ -45,6 +45,7 @@ from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases
 from orchestrator.store.tenant.journal import Sent
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Record, Rest, Restart, decide
+from supervisors.drain import LET_GO_SECONDS, Tell, all_at_rest, tell_nobody
 from supervisors.fence import Fence
 from supervisors.ground import Ground
 from supervisors.guard import guard
@@ -71,9 +72,6 @@ REPLY_SECONDS = 15.0
 STARTS_AT_ONCE = 8
 HISTORY_SECONDS = 2.0
 """How long the last notes of what became of tenants may take to be stored."""
-
-LET_GO_SECONDS = 10.0
-"""How long connections and leases may take to be given back, after the time that runs have."""
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -314,8 +312,8 @@ class RootSupervisor:
                 slot.refuse_mail(_shutting_down())
                 slot.close()
 
-    async def drain(self) -> None:
-        """Take no more work, and return when every tenant is at rest.
+    async def drain(self, tell: Tell = tell_nobody) -> None:
+        """Take no more work, and return when every tenant is at rest; `tell` hears of each.
 
         What runs may end within its time. A tenant that does not come to rest even then is left to
         those who find it orphaned.
@@ -326,17 +324,15 @@ class RootSupervisor:
             slot.refuse_mail(_shutting_down())
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
-        with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
-            while self._unsettled:
-                await self._moved.wait()
-        for tenant in self._unsettled:
+        for tenant in await all_at_rest(
+            self._unsettled, self._moved, runs_have=self._drain_seconds, tell=tell
+        ):
             log.warning(
                 "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
             )
         with anyio.move_on_after(HISTORY_SECONDS):
             await self.history.flush()
 
-    @property
     def _unsettled(self) -> list[TenantId]:
         return [t for t, s in self._slots.items() if s.state not in AT_REST or s.held is not None]
 

@@ -133,7 +133,9 @@ class Daemon:
         async with anyio.create_task_group() as group:
             await group.start(self._listen_to_signals)
             with anyio.CancelScope() as self._starting:
-                async with build(self._snapshot, self._registry, self._clock) as parts:
+                async with build(
+                    self._snapshot, self._registry, self._clock, self._notifier
+                ) as parts:
                     self._parts = parts
                     await self._serve(parts)
             group.cancel_scope.cancel()
@@ -196,7 +198,10 @@ class Daemon:
         supervision = self._snapshot.settings.supervision
         self._notifier.stopping("draining", within=supervision.drain_timeout.total_seconds())
         log.info("daemon.draining")
-        await self._parts.root.drain()
+        await self._parts.root.drain(self._tell_progress)
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        self._notifier.extend(f"draining {done}/{total}")
 
     def _say_ready(self) -> None:
         self.ready = True

@@ -53,7 +53,7 @@ class Daemon:
         ]
         if database is not None:
             lines.append(f'database.role_prefix = "{database.role_prefix}"')
-            url = database.target.url
+            url = url or database.target.url
         if url is not None:
             lines.append(f'database.url = "{url}"')
         lines += [more, *(f"[tenants.{tenant}]" for tenant in tenants)]
