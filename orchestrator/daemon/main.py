@@ -119,7 +119,6 @@ class Daemon:
         self._config = config
         self._clock = SystemClock()
         self._notifier = notifier
-        self._watch = LoopWatch(self._clock, self._notifier)
         self._started_at = datetime.now(UTC)
         self._drain_wanted = anyio.Event()
         self._starting: anyio.CancelScope | None = None
@@ -127,6 +126,7 @@ class Daemon:
         self.ready = False
         self._parts: Parts
         self._reloader: Reloader
+        self._watch: LoopWatch
 
     async def run(self) -> None:
         """Serve until a signal says stop; whatever ends a loop of ours unasked ends the process."""
@@ -143,6 +143,7 @@ class Daemon:
 
     async def _serve(self, parts: Parts) -> None:
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
             group.start_soon(self._watch.run)
@@ -280,6 +281,7 @@ class Daemon:
             database_version=parts.server_version,
             database_outage=outage,
             loop_lag_ms=self._watch.lag_ms,
+            loop_blocked=self._watch.last,
             last_reload=self._reloader.last,
         )
 

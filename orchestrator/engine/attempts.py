@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 import anyio
 import msgspec
@@ -41,6 +44,7 @@ class Attempts:
         self._processes = processes
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
+        self.under_way: dict[asyncio.Task[Any] | None, tuple[UUID, str]] = {}
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -56,6 +60,14 @@ class Attempts:
 
         LeaseLost when the attempt found that a newer owner has the tenant: it settles nothing.
         """
+        mine = asyncio.current_task()
+        self.under_way[mine] = execution.id, name
+        try:
+            return await self._run(execution, name, port)
+        finally:
+            del self.under_way[mine]
+
+    async def _run(self, execution: Execution, name: str, port: Port) -> Outcome:
         durable = Durable(port, execution, name)
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -160,22 +162,34 @@ async def daemon(directory: Path, **environ: str) -> AsyncIterator[Daemon]:
 
 
 class NotifySocket:
-    """What systemd would listen on."""
+    """What systemd would listen on.
+
+    A thread reads, as the kernel keeps a few messages only: the daemon loses those beyond.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.received: list[dict[str, str]] = []
+        self._received: list[dict[str, str]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self._socket.setblocking(False)
+        self._reading = threading.Lock()
+        self._closed = threading.Event()
+        self._reader = threading.Thread(target=self._keep_reading, daemon=True)
+        self._reader.start()
+
+    def _keep_reading(self) -> None:
+        while not self._closed.is_set():
+            select.select([self._socket], [], [], 0.05)
+            self.read()
 
     def read(self) -> list[dict[str, str]]:
         """Return all messages so far."""
-        with contextlib.suppress(BlockingIOError):
+        with self._reading, contextlib.suppress(BlockingIOError):
             while True:
                 text = self._socket.recv(65536).decode()
-                self.received.append(dict(line.split("=", 1) for line in text.splitlines()))
-        return self.received
+                self._received.append(dict(line.split("=", 1) for line in text.splitlines()))
+        return list(self._received)
 
     def has(self, name: str, value: str | None = None) -> list[dict[str, str]]:
         """Return the messages that hold this variable."""
@@ -183,6 +197,8 @@ class NotifySocket:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed.set()
+        self._reader.join()
         self._socket.close()
 
 

@@ -54,6 +54,7 @@ async def starts_when_the_database_is_there(
     await served.start(ready=False)
     waiting = await until(lambda: first_status(notify, "waiting for the database: "), within=20)
     # The first word comes before the base timeout: before anything that may last.
+    assert waiting is not None
     first = notify.read()[0]
     assert first["STATUS"].startswith("connecting to postgresql://")
     assert int(first["EXTEND_TIMEOUT_USEC"]) > BASE_TIMEOUT
