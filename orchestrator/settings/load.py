@@ -17,7 +17,13 @@ from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
 from orchestrator.model.text import line_problem
 from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
-from orchestrator.settings.directories import control_socket, expanded, runtime_dir, state_dir
+from orchestrator.settings.directories import (
+    absolute,
+    control_socket,
+    expanded,
+    runtime_dir,
+    state_dir,
+)
 from orchestrator.settings.duration import enc_hook
 from orchestrator.settings.files import (
     Source,
@@ -92,10 +98,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     workflows: tuple[Named, ...] = ()
 
 
-def find_config(given: Path | None, directory: Path) -> Path | None:
-    """Return the file to load: the one given, else `config/insula.toml` below `directory`."""
-    usual = directory / "config" / "insula.toml"
-    return given or (usual if usual.is_file() else None)
+def find_config(given: Path | None, directory: Path = Path()) -> Path | None:
+    """Return the file to load: the one given, else `config/insula.toml` below `directory`.
+
+    Raises ConfigError when that would be the current directory, and it is gone.
+    """
+    if given is not None:
+        return given
+    usual = absolute(directory) / "config" / "insula.toml"
+    return usual if usual.is_file() else None
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Snapshot:
@@ -127,7 +138,7 @@ class _Loader:
         self._problems: list[str] = []
         self._sources = [main] if main else []
         self._origin: dict[tuple[str | int, ...], Source] = {}
-        self._base = main.directory if main else Path.cwd()
+        self._base = main.directory if main else absolute(Path())
 
     def read(self) -> Reading:
         settings = self._read_settings()
