@@ -21,6 +21,7 @@ from orchestrator.model.errors import LeaseHeldElsewhere, TenantSuspended, Unava
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Rest, Restart, decide
+from supervisors.drain import LET_GO_SECONDS
 from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Stop
@@ -30,8 +31,6 @@ from supervisors.slot import Slot, SlotState
 from supervisors.tenant import TenantSupervisor
 
 STARTS_AT_ONCE = 8
-LET_GO_SECONDS = 10.0
-"""How long connections and leases may take to be given back, after the time that runs have."""
 
 log = structlog.get_logger(__name__)
 

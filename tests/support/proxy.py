@@ -43,6 +43,8 @@ class CuttingProxy:
         self._flowing.set()
         self.statements = 0
         self.port = 0
+        self.absent = False
+        """True turns everyone away, as if there were no server."""
 
     def freeze(self) -> None:
         """Pass nothing on from now on, as a server that is stopped or out of reach."""
@@ -76,7 +78,7 @@ class CuttingProxy:
             listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        if self._for_good and self.has_cut:
+        if self.absent or (self._for_good and self.has_cut):
             answer.transport.abort()
             return
         server, ask = await self._open()
