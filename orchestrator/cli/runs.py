@@ -34,6 +34,10 @@ Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="The queue to w
 Priority = Annotated[
     int, typer.Option(metavar="N", min=0, max=9, help="0 to 9; higher goes first.")
 ]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="A label of yours; may be given again."),
+]
 Delay = Annotated[str | None, typer.Option(metavar="TIME", help="Begin after a while: 5m.")]
 At = Annotated[
     str | None, typer.Option(metavar="TIME", help="Begin not before a time: 2026-01-31T09:00.")
@@ -67,6 +71,7 @@ def start(  # noqa: PLR0913 - one parameter for each option
     key: Key = None,
     queue: Queue = None,
     priority: Priority = 0,
+    tag: Tags = None,
     delay: Delay = None,
     at: At = None,
     deadline: Deadline = None,
@@ -85,6 +90,7 @@ def start(  # noqa: PLR0913 - one parameter for each option
         "deadline": values.read_while(deadline, "--deadline"),
     }
     options: dict[str, Any] = {"key": key, "queue": queue, "priority": priority, **when}
+    options["tags"] = tag or []
     with door.open() as client:
         run = client.tenant(tenant).start(workflow, content, **options)
         if not wait:
