@@ -31,7 +31,7 @@ PAY = "INSERT INTO payment (run, task) VALUES ($1, $2)"
 WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 COLUMNS = ["run", "task"]
 PAID = "SELECT count(*) FROM tenant.payment"
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "commit-a-task-with-its-effect.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "transactional-tasks.md"
 ONCE = Retry(attempts=5, initial="0s")
 
 
