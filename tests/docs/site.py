@@ -42,7 +42,8 @@ _VARIES = (
     (_UUID, "RUN"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"), "TIME"),
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|s|min|h)\b(?: \d+ (?:s|min)\b)?"), "WHILE"),
-    (re.compile(r"process \d+|epoch +\d+|generation \d+"), "NUMBER"),
+    (re.compile(r"process \d+|generation \d+|workflows \d+"), "NUMBER"),
+    (re.compile(r"/\S*/(?=(?:tenants\.d/\w+|insula)\.toml)"), ""),
 )
 _Page = dict[str, Any]
 

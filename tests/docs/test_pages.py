@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.main import commands
 from orchestrator.model.errors import ConfigError
 from orchestrator.settings.load import load
 from tests.docs.pages import DOCS, PAGES, ROOT, blocks_of, name_of
@@ -16,6 +18,7 @@ from tests.support.database import Databases
 
 MAIN = 'include = ["tenants.d/*.toml"]\n[tiers.basic]\n'
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:^(?:\$ )?|`)insula ([^`\n#]+?)(?:$|`|#|  )", re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -75,3 +78,31 @@ def test_every_page_is_in_the_index() -> None:
 def test_the_pages_are_found() -> None:
     assert len(PAGES) > 20
     assert ROOT / "README.md" in PAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_of_a_page_is_one(page: Path) -> None:
+    written = [found[1] for found in COMMAND.finditer(page.read_text())]
+
+    for line in written:
+        for alternative in alternatives(line):
+            assert is_command(alternative), f"insula {line}"
+
+
+def alternatives(line: str) -> list[list[str]]:
+    """Return the words of each command of a line: `run show | list` are two."""
+    first, *others = line.partition("…")[0].split(" | ")
+    group = first.split()[:1]
+    return [first.split(), *([*group, *other.split()] for other in others)]
+
+
+def is_command(words: Sequence[str]) -> bool:
+    """Tell whether the words name a command, or a group of them, and options that it has."""
+    known = commands()
+    for word in words:
+        if hasattr(known, "commands") and not word.startswith("-"):
+            if word not in known.commands:
+                return False
+            known = known.commands[word]
+    options = {"--help"}.union(*(each.opts for each in known.params))
+    return {word for word in words if word.startswith("--")} <= options
