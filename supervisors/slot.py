@@ -193,5 +193,24 @@ class Slot:
         self.receive.close()
 
 
+_ENDS = (
+    SlotState.DORMANT,
+    SlotState.BACKOFF,
+    SlotState.QUARANTINED,
+    SlotState.SUSPENDED,
+    SlotState.GONE,
+)
+MOVES: dict[SlotState, frozenset[SlotState]] = {
+    SlotState.DORMANT: frozenset({SlotState.STARTING, SlotState.SUSPENDED, SlotState.GONE}),
+    SlotState.STARTING: frozenset({SlotState.RUNNING, *_ENDS}),
+    SlotState.RUNNING: frozenset({SlotState.DRAINING, SlotState.STARTING, *_ENDS}),
+    SlotState.DRAINING: frozenset({SlotState.STARTING, *_ENDS}),
+    SlotState.BACKOFF: frozenset({SlotState.STARTING}),
+    SlotState.QUARANTINED: frozenset({SlotState.STARTING, SlotState.SUSPENDED, SlotState.GONE}),
+    SlotState.SUSPENDED: frozenset({SlotState.DORMANT, SlotState.GONE}),
+    SlotState.GONE: frozenset(),
+}
+"""From where to where a tenant may go; docs/explanation/state-machines.md draws it."""
+
 _STRENGTH = {why: strength for strength, why in enumerate(Stop)}
 """In the order of their declaration."""
