@@ -9,7 +9,6 @@ One JSON document on stdout, a table on stderr; each document is also kept in .b
 from __future__ import annotations
 
 import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -44,10 +43,8 @@ def main(
         cases = chosen(only, install.CASES if peers else CASES)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    subjects, missing = [insula(cases)], {}
-    if peers:
-        found, missing = install.subjects(cases, console)
-        subjects += found
+    found, missing = install.subjects(cases, console) if peers else ([], {})
+    subjects = [insula(cases), *found]
     document = measure(subjects, console, quick=quick, rounds=rounds)
     document = _judged(msgspec.structs.replace(document, missing=missing))
     table.show(document, console)
@@ -104,4 +101,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)

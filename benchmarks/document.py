@@ -64,7 +64,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Peers that could not be installed here, and why."""
 
     changes: dict[str, float] = {}
-    """Figures as ratios to the baseline, 2.0 is twice as good; the machine's own speed taken out."""
+    """Ratios to the baseline, 2.0 is twice as good; the machine's own speed taken out."""
 
     def median(self, case: str, figure: str, subject: str = INSULA) -> float | None:
         """Return one median, None when it was not measured."""

@@ -36,7 +36,10 @@ CASES = (
     Case(name="C", title="submit to start, idle", count=1000, quick=(30, 1)),
     Case(name="D20", title="A over 20 tenants", count=20_000, size=20, quick=(200, 5)),
     Case(name="D100", title="A over 100 tenants", count=20_000, size=100, quick=(200, 10)),
-    Case(name="D500", title="A over 500 tenants", count=20_000, size=500, quick=(200, 20), seconds=180),
+    Case(
+        name="D500", title="A over 500 tenants", count=20_000, size=500, quick=(200, 20),
+        seconds=180,
+    ),
     Case(name="E", title="kill -9 with 1,000 runs in flight", count=1000, quick=(50, 1)),
     Case(name="F100", title="100 declared tenants, idle", count=10, size=100, quick=(1, 20)),
     Case(

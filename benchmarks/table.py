@@ -11,6 +11,9 @@ from benchmarks.compare import WORSE
 from benchmarks.document import Document
 from benchmarks.plan import CASES
 
+TOTALS = {"client_cpu_seconds", "process_cpu_seconds", "server_cpu_seconds", "commits"}
+"""Only in the JSON document: the table has them by run or step."""
+
 TITLES = {case.name: case.title for case in CASES}
 
 
@@ -43,6 +46,8 @@ def _results(document: Document) -> Table:
         for error in each.errors:
             table.add_row(case, each.subject, "[red]failed", error[:200], "", "")
         for name, value in each.median.items():
+            if name in TOTALS:
+                continue
             spread = (number(each.least[name]), number(each.most[name]))
             table.add_row(case, each.subject, name, number(value), *spread)
             case = ""

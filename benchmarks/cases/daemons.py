@@ -57,7 +57,7 @@ async def no_set_up(order: Order) -> None:
 
 
 async def recovery(order: Order) -> Figures:
-    """E: `count` runs in flight, SIGKILL, restart; until each has been started again."""
+    """Kill a daemon with `count` runs in flight; restart until each has been started again (E)."""
     async with daemon(order, tenants=1) as (made, client):
         await boot(made, client)
         tenant = client.tenant(ONE)
@@ -96,7 +96,7 @@ async def recovery(order: Order) -> Figures:
 
 
 async def idle(order: Order) -> Figures:
-    """F: `size` tenants are declared and asleep; what the daemon costs in `count` seconds."""
+    """Let a daemon idle for `count` seconds with `size` declared tenants, all asleep (F)."""
     async with daemon(order, tenants=order.size) as (made, client):
         began = time.monotonic()
         pid = await boot(made, client)

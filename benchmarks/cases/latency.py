@@ -16,7 +16,7 @@ PAUSE = 0.002
 
 
 async def submit_to_start(order: Order) -> Figures:
-    """C: one run after the other; its task says when it was started."""
+    """Submit one run after the other; its task says when it was started (C)."""
     submitted: dict[UUID, float] = {}
     async with node(order) as parts, Ledger.open(order, [ONE]) as ledger:
         await run_in_lots(parts, ONE, [StartRun(workflow="one_step")] * 20, 1)
@@ -33,7 +33,7 @@ async def submit_to_start(order: Order) -> Figures:
 
 
 async def fan_out(order: Order) -> Figures:
-    """H: one run that maps a durable step over `count` items."""
+    """Run one run that maps a durable step over `count` items (H)."""
     run = StartRun(workflow="fan_out", input={"items": order.count})
     async with node(order) as parts, Ledger.open(order, [ONE]) as ledger:
         warm = StartRun(workflow="fan_out", input={"items": 100})

@@ -67,7 +67,7 @@ async def make_tables(order: Order) -> None:
 
 
 async def limits(order: Order) -> Figures:
-    """L: measure all three, each figure for `count` tenths of a second."""
+    """Measure all three, each figure for `count` tenths of a second (L)."""
     seconds = order.count / 10
     figures = await _pgbench(order, seconds)
     async with _connected(order) as connection:

@@ -30,15 +30,16 @@ STEPS = 5
 WARM_UP = 200
 
 HISTORY = """
-    INSERT INTO {schema}.wf_run (id, workflow, version, state, queue, priority, epoch, input, output,
-                                 created_at, started_at, finished_at)
-    SELECT ('0190' || substr(md5(n::text), 5))::uuid, 'one_step', '1', 'succeeded', 'default', 0, 1,
-           '{{}}', '1', now() - interval '1 day', now() - interval '1 day', now() - interval '1 day'
-    FROM generate_series(1, $1::int) AS n
+    INSERT INTO {schema}.wf_run (id, workflow, version, state, queue, priority, epoch, input,
+                                 output, created_at, started_at, finished_at)
+    SELECT ('0190' || substr(md5(n::text), 5))::uuid, 'one_step', '1', 'succeeded', 'default',
+           0, 1, '{{}}', '1', past.at, past.at, past.at
+    FROM generate_series(1, $1::int) AS n, (SELECT now() - interval '1 day' AS at) AS past
 """
 EVENTS = """
     INSERT INTO {schema}.wf_event (run_id, seq, epoch, node, entries)
-    SELECT id, 0, 1, 'bench', '[]' FROM {schema}.wf_run WHERE finished_at < now() - interval '1 hour'
+    SELECT id, 0, 1, 'bench', '[]' FROM {schema}.wf_run
+    WHERE finished_at < now() - interval '1 hour'
 """
 """A finished past, written by the server itself."""
 
@@ -65,7 +66,7 @@ async def with_history(order: Order) -> None:
 
 
 async def one_step_runs(order: Order) -> Figures:
-    """A: submit while nothing may start, then run what waits, then both together."""
+    """Submit while nothing may start, then run what waits, then both together (A)."""
     runs = [StartRun(workflow="one_step")] * order.count
     async with node(order) as parts, Ledger.open(order, [ONE]) as ledger:
         await run_at_once(parts, ONE, runs[:WARM_UP])
@@ -92,7 +93,7 @@ async def one_step_runs(order: Order) -> Figures:
 
 
 async def chains(order: Order) -> Figures:
-    """B: five tasks one after the other, by how many runs are submitted together; and five steps.
+    """Run chains of five tasks, by how many runs are submitted together, and of five steps (B).
 
     The figure without a number is 1,000 in flight.
     """
@@ -121,7 +122,7 @@ async def chains(order: Order) -> Figures:
 
 
 async def spread(order: Order) -> Figures:
-    """D: one-step runs, evenly over the tenants, 1,000 in flight over all of them."""
+    """Run one-step runs evenly over the tenants, 1,000 in flight over all of them (D)."""
     tenants = names(order.size)
     async with node(order) as parts, Ledger.open(order, tenants) as ledger:
         await _all(parts, tenants, 1, 1)
@@ -139,13 +140,13 @@ async def spread(order: Order) -> Figures:
 
 
 async def growth(order: Order) -> Figures:
-    """G: the work of A, both together, with a past in the tables; and runs that are claimed."""
+    """Do the work of A with a past in the tables (G)."""
     figures = await one_step_runs(order)
     return {name: figures[name] for name in ("runs_per_s", "run_runs_per_s", "measured_runs")}
 
 
 async def payloads(order: Order) -> Figures:
-    """I: runs whose input and output are a text of `size` bytes."""
+    """Run what returns its input, a text of `size` bytes (I)."""
     run = StartRun(workflow="echo", input={"text": "x" * order.size})
     lot = max(1, min(IN_FLIGHT, 4_000_000 // order.size))
     async with node(order) as parts, Ledger.open(order, [ONE]) as ledger:
