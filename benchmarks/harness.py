@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -126,7 +127,7 @@ class Harness:
         finally:
             _end(process)
         if process.returncode:
-            told = errors.decode(errors="replace").strip()[-TOLD:]
+            told = _last_words(errors.decode(errors="replace"))
             raise Failed(
                 f"exit code {process.returncode} after {time.monotonic() - began:.1f} s: {told}"
             )
@@ -166,6 +167,12 @@ def _per_unit(figures: dict[str, float]) -> dict[str, float]:
                 figures[f"{name}_us_per_{unit}"] = 1e6 * seconds / count
             figures[f"commits_per_{unit}"] = figures["commits"] / count
     return figures
+
+
+def _last_words(text: str) -> str:
+    """Return the line that names the error, of a traceback; else the end of what was said."""
+    named = [line.strip(" |") for line in text.splitlines() if re.match(r"[ |]*[\w.]+: \S", line)]
+    return (named[-1] if named else text.strip())[-TOLD:]
 
 
 def _environment() -> dict[str, str]:

@@ -91,7 +91,6 @@ async def recovery(order: Order) -> Figures:
         "kill_to_last_resumed_s": max(resumed) - killed,
         "first_to_last_resumed_s": max(resumed) - min(resumed),
         "kill_to_all_done_s": done - killed,
-        "measured_runs": float(len(running)),
     }
 
 

@@ -69,7 +69,7 @@ async def one_step_runs(order: Order) -> Figures:
     """Submit while nothing may start, then run what waits, then both together (A)."""
     runs = [StartRun(workflow="one_step")] * order.count
     async with node(order) as parts, Ledger.open(order, [ONE]) as ledger:
-        await run_at_once(parts, ONE, runs[:WARM_UP])
+        await run_at_once(parts, ONE, [StartRun(workflow="one_step")] * WARM_UP)
         await parts.root.set_pause(ONE, "", paused=True)
         began = time.perf_counter()
         await run_at_once(parts, ONE, runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -76,11 +77,11 @@ def subjects(cases: Sequence[Case], console: Console) -> tuple[list[Subject], di
     """Install the peers; return those that are there, and why the others are not."""
     found, missing = [], {}
     for peer in PEERS:
-        console.print(f"installing {' '.join(peer.requirements)}")
+        console.print(f"installing {' '.join(peer.requirements)}", markup=False)
         try:
             python = install(peer)
         except NotInstallable as error:
-            console.print(f"[yellow]{peer.name} is left out: {error}")
+            console.print(f"{peer.name} is left out: {error}", markup=False)
             missing[peer.name] = str(error)
             continue
         theirs = [
@@ -152,5 +153,6 @@ def _run(*command: str) -> None:
     except subprocess.TimeoutExpired:
         raise NotInstallable(f"not installed after {INSTALL_SECONDS} s") from None
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-        raise NotInstallable(" ".join(errors)[:TOLD] or f"exit code {done.returncode}")
+        lines = [line.strip() for line in done.stderr.splitlines()]
+        errors = [line for line in lines if re.match("(?i)error|caused by", line)]
+        raise NotInstallable("; ".join(errors[:3])[:TOLD] or f"exit code {done.returncode}")

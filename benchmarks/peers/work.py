@@ -87,6 +87,7 @@ async def _one_step(opened: Open, order: Order) -> Figures:
             await _ended(library, before + order.count)
             run = rate(order.count, began)
         async with library.working():
+            await _both(library, "one_step", WARM_UP)  # it listens by now
             began = time.perf_counter()
             await _both(library, "one_step", order.count)
             both = rate(order.count, began)
