@@ -15,6 +15,18 @@ async def one_step(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     return 1
 
 
+@job("hold")
+async def hold(ctx: Context) -> None:  # noqa: ARG001 - every task has it
+    """Run until somebody ends it."""
+    await anyio.sleep_forever()
+
+
+@job("moment")
+async def moment(ctx: Context) -> float:  # noqa: ARG001 - every task has it
+    """Return when it began, by a clock that all processes of the machine share."""
+    return time.monotonic()
+
+
 chain = Workflow("chain_of_five")
 
 

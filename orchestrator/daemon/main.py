@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ import structlog
 
 from orchestrator.daemon import signals
 from orchestrator.daemon.dead_letters import TenantDeadLetters
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -140,6 +142,9 @@ class Daemon:
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
+        # What is there now, modules and tenants, stays: the garbage collector would walk over it
+        # again and again, which takes longer than an answer may, and most of all during recovery.
+        gc.freeze()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -150,6 +155,7 @@ class Daemon:
             await group.start(parts.root.run)
             await group.start(serve_http, build_app(self._services()), self._sockets)
             group.start_soon(self._reloader.run)
+            search_seldom()
             self._say_ready()
             if self._hangups.count:
                 # The files may have changed after they were read.
@@ -254,9 +260,6 @@ class Daemon:
         parts, settings = self._parts, self._snapshot.settings
         away = parts.keeper.standing.outage
         outage = DatabaseOutage(since=away.since, error=away.error) if away else None
-        states: dict[str, int] = {}
-        for slot in parts.root.slots.values():
-            states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -267,7 +270,7 @@ class Daemon:
             config_digest=self._reloader.snapshot.digest,
             draining=self._draining,
             tenants=len(parts.root.slots),
-            slots=states,
+            slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.slots.used,
             max_concurrent_tasks=parts.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,

@@ -19,14 +19,19 @@ def of_tasks() -> Iterator[tuple[str, list[str]]]:
 
 def of_threads() -> Iterator[tuple[str, list[str]]]:
     """Yield the name of each other thread, and its frames, outermost first."""
-    frames = sys._current_frames()  # noqa: SLF001 - documented; there is no other way
     for thread in threading.enumerate():
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and thread is not threading.current_thread():
-            yield (
-                thread.name,
-                [_place(f.f_code, line) for f, line in traceback.walk_stack(frame)][::-1],
-            )
+        stack = of_thread(thread.ident or 0)
+        if stack and thread is not threading.current_thread():
+            yield thread.name, stack
+
+
+def of_thread(ident: int) -> list[str]:
+    """Return the frames of one thread, outermost first; none when it has ended."""
+    frames = sys._current_frames()  # noqa: SLF001 - documented; there is no other way
+    frame = frames.get(ident)
+    if frame is None:
+        return []
+    return [_place(f.f_code, line) for f, line in traceback.walk_stack(frame)][::-1]
 
 
 def _awaited(awaitable: Any) -> Iterator[str]:
