@@ -34,7 +34,6 @@ from orchestrator.model.errors import (
     TenantNotFound,
     TenantQuarantined,
     TenantRemoved,
-    TenantSuspended,
     Unavailable,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
@@ -153,7 +152,7 @@ class RootSupervisor:
             slot.state = SlotState.SUSPENDED
         else:
             slot.ask_to_stop(Stop.SUSPEND)
-        slot.refuse_mail(TenantSuspended(slot.config.id))
+        slot.refuse_mail(slot.suspended)
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True
@@ -167,6 +166,11 @@ class RootSupervisor:
         slot.state = SlotState.GONE
         slot.close()
         del self._slots[slot.config.id]
+
+    async def gone(self, slot: Slot) -> None:
+        """Return when a tenant that was removed is at rest and its lease is given back."""
+        while slot.state is not SlotState.GONE or slot.held is not None:
+            await self._moved.wait()
 
     # -- finding a tenant --------------------------------------------------------------
 
@@ -475,7 +479,7 @@ class RootSupervisor:
             self._bury(slot)
         elif not slot.config.enabled:
             slot.state = SlotState.SUSPENDED
-            slot.refuse_mail(TenantSuspended(slot.config.id))
+            slot.refuse_mail(slot.suspended)
         elif self._sealed:
             slot.state = SlotState.DORMANT
             slot.refuse_mail(_shutting_down())

@@ -122,7 +122,7 @@ class Slot:
             case _ if self.removed:
                 raise TenantRemoved(f"tenant {self.config.id!r} is being removed")
             case SlotState.SUSPENDED:
-                raise TenantSuspended(self.config.id)
+                raise self.suspended
             case SlotState.QUARANTINED:
                 raise TenantQuarantined(
                     f"tenant {self.config.id!r} is quarantined: {self.last_error}",
@@ -140,7 +140,12 @@ class Slot:
                 )
             case _:
                 if not self.config.enabled:
-                    raise TenantSuspended(self.config.id)
+                    raise self.suspended
+
+    @property
+    def suspended(self) -> TenantSuspended:
+        """What to answer while the tenant is disabled."""
+        return TenantSuspended(self.config.id, because=self.config.disabled_because)
 
     def reconfigure(self, config: TenantConfig) -> None:
         """Take over a changed configuration, also in the middle of a life."""

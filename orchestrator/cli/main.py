@@ -14,6 +14,7 @@ from orchestrator.cli import (
     control,
     dead,
     events,
+    lifecycle,
     node,
     output,
     replay,
@@ -40,7 +41,7 @@ def build() -> typer.Typer:
     replay.register(app)
     node.register(app)
     for name, modules, purpose in (
-        ("tenant", [tenants], "Create, list, show and pause tenants."),
+        ("tenant", [tenants, lifecycle], "Create, list, change, pause and delete tenants."),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
         ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
