@@ -213,7 +213,7 @@ class Board:
             _, _, execution, name = item
             if not self.holds(execution) or execution.tasks[name].state is not TaskState.READY:
                 self._slots.give_back()
-            elif self._is_paused(execution):
+            elif self._is_paused(execution) or self._is_early(execution):
                 self._slots.give_back()
                 aside.append(item)
             elif not self._suspects.may_start(execution, name):
@@ -494,8 +494,14 @@ class Board:
         return execution.paused or not self.paused.isdisjoint(("", execution.workflow.name))
 
     def _is_held_up(self, execution: Execution) -> bool:
-        """Tell whether a pause lets nothing of the run go on."""
-        return self._is_paused(execution) and not execution.at_work
+        """Tell whether a pause, or its time, lets nothing of the run go on."""
+        held = self._is_paused(execution) or self._is_early(execution)
+        return held and not execution.at_work
+
+    def _is_early(self, execution: Execution) -> bool:
+        """Tell whether the run may not begin yet, though somebody has asked for it."""
+        begins_at = execution.not_before
+        return begins_at is not None and begins_at > self.clock.now()
 
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})

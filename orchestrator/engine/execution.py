@@ -78,6 +78,7 @@ class Execution:
         "_row_state",
         "_seq",
         "_taken",
+        "begins_at",
         "children",
         "deadline_at",
         "ended",
@@ -106,6 +107,7 @@ class Execution:
         self.queue = row.queue
         self.rank = row.rank
         self.parent_id = row.parent_id
+        self.begins_at = row.due_at
         self.deadline_at = row.deadline_at
         self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
@@ -328,6 +330,11 @@ class Execution:
         return self.state.finished or self.state is RunState.BLOCKED
 
     @property
+    def not_before(self) -> datetime | None:
+        """When a run that has not begun may do so; None once it has, or when it always may."""
+        return None if self.started or self.over else self.begins_at
+
+    @property
     def mismatch(self) -> str | None:
         """Why the code here can not continue the run, or None when it can."""
         if self.shape in (None, self.workflow.graph.shape):
@@ -358,7 +365,7 @@ class Execution:
     def look_at(self) -> datetime | None:
         """When a resting run is to be looked at if nothing comes before."""
         ends = (t.ends_at for t in self.tasks.values() if not t.state.settled)
-        dues = (self.next_due, self.deadline_at, *ends)
+        dues = (self.not_before or self.next_due, self.deadline_at, *ends)
         return min((due for due in dues if due is not None), default=None)
 
     def resumable(self, name: str, now: datetime) -> bool:
@@ -445,7 +452,7 @@ class Execution:
             output=self.output().decode() if succeeded else None,
             context=self._final_context() if finished and not self.refusals else None,
             error=msgspec.json.encode(self.error).decode() if self.error else None,
-            due_at=self.look_at if self.state is RunState.WAITING else None,
+            due_at=self.look_at if self.state is RunState.WAITING else self.not_before,
             epoch=self.epoch,
             finished=finished,
             reopened=self._reopened,

@@ -153,6 +153,10 @@ class Committed(msgspec.Struct, frozen=True):
     added: int
 
 
+Key = tuple[str, str]
+"""A workflow and an idempotency key of its."""
+
+
 class Known(msgspec.Struct, frozen=True):
     """A run that holds an id or key asked for."""
 
@@ -284,13 +288,10 @@ class Journal:
             names = ", ".join(sorted({fire.schedule for fire in final}))
             raise FireTaken(f"a fire of {names} was dealt with before")
 
-    async def known(self, connection: Connection, runs: Sequence[NewRun]) -> list[Known]:
-        """Return the stored runs that hold an id or a key of `runs`."""
-        keyed = [run for run in runs if run.key is not None]
-        rows = await connection.fetch(
-            self._known,
-            [run.id for run in runs],
-            [run.workflow for run in keyed],
-            [run.key for run in keyed],
-        )
+    async def known(
+        self, connection: Connection, ids: Sequence[UUID], keys: Sequence[Key]
+    ) -> list[Known]:
+        """Return the stored runs that hold one of these ids or keys."""
+        workflows, names = [workflow for workflow, _ in keys], [key for _, key in keys]
+        rows = await connection.fetch(self._known, ids, workflows, names)
         return [Known(*row) for row in rows]

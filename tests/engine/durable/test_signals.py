@@ -195,6 +195,7 @@ async def test_a_run_that_has_its_signal_and_waits_for_a_slot_goes_on_after_a_cr
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.requirement("R6.signal")
 async def test_a_signal_is_taken_once_whenever_the_process_dies(house: House, when: When) -> None:
     flow = waiting(2)
 
@@ -244,6 +245,7 @@ async def test_a_wait_gives_up_at_its_timeout(house: House) -> None:
             await signal(live, run, "go")
 
 
+@pytest.mark.requirement("R6.signal")
 async def test_a_wait_that_gave_up_stays_so_after_a_crash(house: House) -> None:
     held = [True]
 
