@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import sys
@@ -145,9 +144,7 @@ class Daemon:
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
-        # What is there now, modules and tenants, stays: the garbage collector would walk over it
-        # again and again, which takes longer than an answer may, and most of all during recovery.
-        gc.freeze()
+        search_seldom()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
@@ -159,7 +156,6 @@ class Daemon:
             await group.start(parts.root.run)
             await group.start(serve_http, build_app(self._services()), self._sockets)
             group.start_soon(self._reloader.run)
-            search_seldom()
             self._say_ready()
             if self._hangups.count:
                 # The files may have changed after they were read.
