@@ -30,6 +30,7 @@ from orchestrator.engine.outcome import unstorable
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.submission import Submission
@@ -46,6 +47,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
+from orchestrator.quota.bucket import MINUTE
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent
@@ -102,6 +104,7 @@ class Engine:
             arm=self._arm_schedules,
         )
         self.schedules = Schedules(config, owned.schedules, hooks)
+        self._retention = Retention(config, owned.retention, lambda: self.now)
 
     # -- asked from outside ------------------------------------------------------------
 
@@ -195,8 +198,10 @@ class Engine:
         self._board.clock = self._owned.clock = clock
         clock.on_step = self._board.timers_changed.beat
         left = await self._owned.inherited(counted_span(self._config().limits))
+        limits = self._config().limits
         for minute, count in left.accepted:
-            self._usage.accepted(count, minute)
+            # Of a minute the end, where all of them have been: never too lax.
+            self._usage.accepted(limits, count, min(minute + MINUTE, self.now))
         await self.schedules.recover()
         return await self._table.recover(left.orphans, crashed=crashed)
 
@@ -213,6 +218,7 @@ class Engine:
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
+                group.start_soon(self._retention.run, name="retention")
                 group.start_soon(self._bound_last_flush, name="last flush")
                 yield
                 group.cancel_scope.cancel()
@@ -257,7 +263,7 @@ class Engine:
 
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
-        self._usage.take_back()
+        self._usage.take_back(self._config().limits)
         self._board.forget(execution)
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
@@ -267,7 +273,7 @@ class Engine:
         self._board.forget_starts(execution)
         if new:
             submission = self._submissions.pop(execution.id, None)
-            self._usage.take_back()
+            self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
             if submission is not None:
@@ -295,7 +301,7 @@ class Engine:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
         self._usage.queued = self._table.queued + len(self._board.unstarted)
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
-        self._usage.accepted(len(accepted), self.now)
+        self._usage.accepted(self._config().limits, len(accepted), self.now)
         return accepted
 
     def _store_rest(
