@@ -156,7 +156,7 @@ class GroupCommit:
             return
         for item in items:
             run = item.execution
-            if isinstance(run, Execution) and run.id in known:
+            if known and isinstance(run, Execution) and run.id in known:
                 run.refuse(item.written.logged)
                 self._listener.is_known(run, known[run.id])
                 continue

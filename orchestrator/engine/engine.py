@@ -7,6 +7,7 @@ in the next flush. `board` decides, `commit` writes, `table` reads.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -33,7 +34,7 @@ from orchestrator.engine.reply import Reply
 from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
-from orchestrator.engine.submission import Submission
+from orchestrator.engine.submission import Submission, beside
 from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, LookUp, Post, Table
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
@@ -47,7 +48,6 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
-from orchestrator.quota.bucket import MINUTE
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent
@@ -184,9 +184,18 @@ class Engine:
         return self._commit.flushes
 
     @property
+    def rows(self) -> int:
+        """How many rows those have written."""
+        return self._commit.rows
+
+    @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
         return self._board.used_slots
+
+    def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
+        """Return the run and the name of the task whose attempt `task` runs; from any thread."""
+        return self._board.crew.attempt_of(task)
 
     # -- life --------------------------------------------------------------------------
 
@@ -198,10 +207,7 @@ class Engine:
         self._board.clock = self._owned.clock = clock
         clock.on_step = self._board.timers_changed.beat
         left = await self._owned.inherited(counted_span(self._config().limits))
-        limits = self._config().limits
-        for minute, count in left.accepted:
-            # Of a minute the end, where all of them have been: never too lax.
-            self._usage.accepted(limits, count, min(minute + MINUTE, self.now))
+        self._usage.recall(self._config().limits, left.accepted, self.now)
         await self.schedules.recover()
         return await self._table.recover(left.orphans, crashed=crashed)
 
@@ -213,7 +219,8 @@ class Engine:
         """
         try:
             async with anyio.create_task_group() as group:
-                self._board.open(group, self._port)
+                self._board.open(self._port)
+                group.start_soon(self._board.crew.run, name="attempts")
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
@@ -311,11 +318,7 @@ class Engine:
 
         Over a limit the same key still means the same run.
         """
-        new = [run for run in runs if (run.workflow, run.key) not in known]
-        accepted = iter(self._accept(new))
-        self._store(
-            [known.get((run.workflow, run.key or "")) or next(accepted) for run in runs], reply
-        )
+        self._store(beside(known, runs, self._accept), reply)
 
     def _store(self, runs: Sequence[Accepted | Started], reply: Reply[list[Started]]) -> None:
         submission = Submission(reply, runs)

@@ -85,6 +85,7 @@ class Execution:
         "epoch",
         "error",
         "fired",
+        "held",
         "id",
         "inbox",
         "input",
@@ -111,6 +112,7 @@ class Execution:
         self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
         self.paused = False
+        self.held = False
         self.refusals = 0
         self.error: Failure | None = None
         self.shape: str | None = None
@@ -145,8 +147,8 @@ class Execution:
         self.apply(entry)
         if not stored:
             self._pending.append(entry)
-        self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
-        self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
+        self._dirty = self._dirty or self.state is not before or type(entry) in _WITH_ROW
+        self._reopened = self._reopened or type(entry) is entries.RunRetried
 
     @property
     def written(self) -> int:
@@ -196,11 +198,11 @@ class Execution:
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
-        if isinstance(entry, AnyStepEntry):
+        if isinstance(entry, AnyTaskEntry):
+            self._apply_to_task(entry)
+        elif isinstance(entry, AnyStepEntry):
             self.tasks[entry.task].apply(entry)
             self._apply_to_children(entry)
-        elif isinstance(entry, AnyTaskEntry):
-            self._apply_to_task(entry)
         else:
             self._apply_to_run(entry)
 
@@ -345,13 +347,14 @@ class Execution:
     @property
     def at_work(self) -> bool:
         """True while an attempt is under way or about to begin."""
-        return any(task.state is TaskState.RUNNING for task in self.tasks.values())
+        return TaskState.RUNNING in [task.state for task in self.tasks.values()]
 
     @property
     def resting(self) -> bool:
         """True when nothing runs and nothing can before a time, a signal or a child."""
-        ready = any(task.state is TaskState.READY for task in self.tasks.values())
-        return self.state is RunState.WAITING and not ready
+        if self.state is not RunState.WAITING:
+            return False
+        return TaskState.READY not in [task.state for task in self.tasks.values()]
 
     @property
     def next_due(self) -> datetime | None:
@@ -459,6 +462,7 @@ class Execution:
             epoch=self.epoch,
             finished=finished,
             reopened=self._reopened,
+            heard=len(self.inbox) + len(self._taken),
         )
 
     def _final_context(self) -> str:
@@ -476,11 +480,13 @@ class Execution:
 
 
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
-_WITH_ROW = (
-    entries.RunFailed,
-    entries.RunRecovered,
-    entries.RunRetried,
-    entries.TaskRetrying,
-    entries.TaskParked,
+_WITH_ROW: frozenset[type[AnyEntry]] = frozenset(
+    {
+        entries.RunFailed,
+        entries.RunRecovered,
+        entries.RunRetried,
+        entries.TaskRetrying,
+        entries.TaskParked,
+    }
 )
 _FRESH = frozenset({TaskState.WAITING, TaskState.READY})

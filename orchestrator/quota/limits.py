@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 
 from orchestrator.model.errors import QuotaExceeded
-from orchestrator.quota.bucket import Bucket, rate_of
+from orchestrator.quota.bucket import MINUTE, Bucket, rate_of
 from orchestrator.quota.window import DAY, HOUR, Window
 from orchestrator.settings.model import Limits
 
@@ -37,6 +37,13 @@ class Usage:
         self.day.add(now, count)
         if rate := rate_of(limits):
             self.bucket.take(rate, now, count)
+
+    def recall(
+        self, limits: Limits, accepted: Iterable[tuple[datetime, int]], now: datetime
+    ) -> None:
+        """Count what was accepted before, told by minute: as at the end of it, never too lax."""
+        for minute, count in accepted:
+            self.accepted(limits, count, min(minute + MINUTE, now))
 
     def take_back(self, limits: Limits) -> None:
         """Count one run less that was accepted just now and is not stored."""

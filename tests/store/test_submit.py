@@ -17,6 +17,7 @@ from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import leases, tenants, wake
 from tests.store.submitting import ACME, GLOBEX, RUNS, allow, login, submit
 from tests.support.database import Database
+from tests.support.due import due_tenants
 
 WAKES = "SELECT tenant, due_at, reason FROM insula.wake"
 NODE = new_run_id()
@@ -44,7 +45,7 @@ async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     assert (run["version"], run["queue"], run["priority"], run["key"]) == ("", "default", 0, None)
     assert (run["input"], run["tags"], run["due_at"]) == ('{"month": 1}', [], None)
     assert abs(run["rank"] - before.timestamp() * 1000) < 60_000
-    assert await wake.due(admin, NODE, asleep=[]) == ["acme"]
+    assert await due_tenants(admin, NODE) == ["acme"]
 
 
 @pytest.mark.requirement("R8.sql")
@@ -114,7 +115,7 @@ async def test_a_time_that_is_over_is_now(acme: Database, application: Target) -
 
     admin = await acme.connect()
     assert {run["due_at"] for run in await admin.fetch(RUNS)} == {None}
-    assert set(await wake.due(admin, NODE, asleep=[])) == {"acme"}
+    assert set(await due_tenants(admin, NODE)) == {"acme"}
 
 
 async def test_the_id_is_a_uuid_of_version_7_that_sorts_by_time(
@@ -201,7 +202,7 @@ async def test_an_earlier_run_of_a_transaction_moves_the_waking_forward(
         await submit(connection, "acme", "report", at=datetime.now(UTC) + timedelta(days=1))
         await submit(connection, "acme", "report")
 
-    assert await wake.due(await acme.connect(), NODE, asleep=[]) == ["acme"]
+    assert await due_tenants(await acme.connect(), NODE) == ["acme"]
 
 
 async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
@@ -232,12 +233,12 @@ async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
     epoch = (await leases.claim(admin, ACME, node)).epoch
     later = datetime.now(UTC) + timedelta(days=1)
     await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
-    assert await wake.due(admin, NODE, asleep=[]) == []
+    assert await due_tenants(admin, NODE) == []
 
     await transaction.commit()
-    assert sorted(await wake.due(admin, NODE, asleep=[])) == ["acme", "globex"]
+    assert sorted(await due_tenants(admin, NODE)) == ["acme", "globex"]
     await leases.claim(admin, ACME, node)
-    assert await wake.due(admin, NODE, asleep=[]) == ["globex"]
+    assert await due_tenants(admin, NODE) == ["globex"]
 
 
 async def test_a_run_that_commits_after_the_tenant_woke_pokes_it(
@@ -254,7 +255,7 @@ async def test_a_run_that_commits_after_the_tenant_woke_pokes_it(
         await submit(connection, "acme", "report")
         await leases.claim(admin, ACME, node)
 
-    assert await wake.due(admin, node, asleep=[]) == ["acme"]
+    assert await due_tenants(admin, node) == ["acme"]
 
 
 @pytest.mark.parametrize(

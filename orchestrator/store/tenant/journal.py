@@ -65,7 +65,10 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class ChangedRun(msgspec.Struct, frozen=True):
-    """The present of a run that is there already; JSON columns are text."""
+    """The present of a run that is there already; JSON columns are text.
+
+    `heard` is how many signals that were not taken before this flush the run knows of.
+    """
 
     id: UUID
     state: str
@@ -76,6 +79,7 @@ class ChangedRun(msgspec.Struct, frozen=True):
     epoch: int
     finished: bool
     reopened: bool = False
+    heard: int = 0
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -258,6 +262,7 @@ class Journal:
             [run.epoch for run in changed],
             [run.finished for run in changed],
             [run.reopened for run in changed],
+            [run.heard for run in changed],
             [event.run_id for event in logged],
             [event.seq for event in logged],
             [event.entries for event in logged],
