@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from random import Random
 from uuid import uuid4
@@ -333,3 +334,18 @@ def test_how_many_tenants_stand_where_is_known_without_counting_those_that_sleep
     root.declare(configs({"tenant_0": True, "tenant_1": False}), {})
     assert root.states == {SlotState.DORMANT: 1, SlotState.SUSPENDED: 1}
     root.declare([], {})
+
+
+def test_a_tenant_that_a_reload_does_not_change_is_left_alone() -> None:
+    root = resting_root()
+    root.declare(configs({"one": True, "two": True}), {})
+    before = {name: slot.config for name, slot in root.slots.items()}
+    root.declare(configs({"one": True, "two": False}), {})
+    kept = [name for name, slot in root.slots.items() if slot.config is before[name]]
+    assert kept == ["one"]
+    root.declare([], {})
+
+
+def test_the_garbage_collector_does_not_walk_over_the_configuration() -> None:
+    (config,) = configs({"one": True})
+    assert not any(gc.is_tracked(each) for each in (config, config.limits, Tenant()))
