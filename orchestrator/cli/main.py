@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -52,13 +53,19 @@ def build() -> typer.Typer:
     return app
 
 
+@cache
+def commands() -> Any:
+    """Return the tree of all commands; it takes a while to make and serves any number of calls."""
+    return get_command(build())
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code.
 
     >>> main(["run", "start"])
     2
     """
-    command = get_command(build())
+    command = commands()
     try:
         # Not command.main(): it would end the process by itself when a pipe breaks.
         with command.make_context("insula", list(arguments)) as context:

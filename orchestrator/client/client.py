@@ -75,7 +75,7 @@ class Client:
             base_url=address.base,
             headers=self._options.headers,
             # Given, so that a proxy of the environment is not asked for a daemon of this machine.
-            transport=httpx.AsyncHTTPTransport(uds=address.socket),
+            transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=address.encrypted),
         )
 
     async def __aenter__(self) -> Self:

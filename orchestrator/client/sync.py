@@ -59,7 +59,7 @@ class SyncClient:
             base_url=address.base,
             headers=self._options.headers,
             # Given, so that a proxy of the environment is not asked for a daemon of this machine.
-            transport=httpx.HTTPTransport(uds=address.socket),
+            transport=httpx.HTTPTransport(uds=address.socket, verify=address.encrypted),
         )
 
     def __enter__(self) -> Self:

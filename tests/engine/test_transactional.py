@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +29,6 @@ PAY = "INSERT INTO payment (run, task) VALUES ($1, $2)"
 WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 COLUMNS = ["run", "task"]
 PAID = "SELECT count(*) FROM tenant.payment"
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "commit-a-task-with-its-effect.md"
 ONCE = Retry(attempts=5, initial="0s")
 
 
@@ -59,6 +56,7 @@ def paying() -> Workflow:
     return flow
 
 
+@pytest.mark.requirement("R7.once")
 async def test_the_effect_and_the_completion_are_one_commit(bank: House) -> None:
     async with serving(bank, paying()) as live:
         run = await live.run("w")
@@ -77,6 +75,7 @@ async def test_the_effect_and_the_completion_are_one_commit(bank: House) -> None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.requirement("R7.once")
 async def test_a_process_that_dies_at_any_statement_leaves_the_effect_done_once(
     bank: House, when: When
 ) -> None:
@@ -310,6 +309,7 @@ async def test_nothing_is_added_after_the_task_has_returned(bank: House) -> None
     assert await bank.value(PAID) == 1
 
 
+@pytest.mark.requirement("R7.fence")
 async def test_a_former_owner_completes_nothing(bank: House) -> None:
     @job("w", transactional=True)
     async def pay(ctx: Context) -> None:
@@ -382,18 +382,3 @@ def _cancel(live: Live, run: UUID) -> Reply[RunState]:
     reply: Reply[RunState] = Reply()
     live.engine.control(run, Verb.CANCEL, "", reply)
     return reply
-
-
-async def test_the_example_of_the_documentation_runs(house: House) -> None:
-    role = house.database.logins("acme").app
-    await house.admin.execute(
-        f"CREATE TABLE {SCHEMA}.account AS SELECT 7 AS id, 100 AS cents;"
-        f"GRANT SELECT, UPDATE ON {SCHEMA}.account TO {role}"
-    )
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(example, str(PAGE), "exec", dont_inherit=True), names)  # noqa: S102
-
-    async with serving(house, names["credit"]) as live:
-        run = await live.run("credit", account=7, cents=5)
-    assert await house.output(run) == 105

@@ -11,7 +11,6 @@ from orchestrator.settings.tenants import TenantConfig
 from supervisors.slot import Slot, SlotState
 from supervisors.stirring import Stirring
 
-
 MakeSlot = Callable[[str], Slot]
 
 
