@@ -320,10 +320,11 @@ class TenantList(Wire, frozen=True, kw_only=True):
 
 
 class ReloadReport(Wire, frozen=True, kw_only=True):
-    """What a reload did; `problems` and an unchanged generation when it was refused."""
+    """What a reload did; `code`, `problems` and an unchanged generation when it was refused."""
 
     applied: bool
     generation: int
+    code: str | None = None
     added: list[str] = []
     removed: list[str] = []
     changed: dict[str, list[str]] = {}
