@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import anyio
+
 from orchestrator import Context, Workflow, job
 
 
@@ -9,6 +13,18 @@ from orchestrator import Context, Workflow, job
 async def one_step(ctx: Context) -> int:  # noqa: ARG001 - every task has it
     """Return at once."""
     return 1
+
+
+@job("hold")
+async def hold(ctx: Context) -> None:  # noqa: ARG001 - every task has it
+    """Run until somebody ends it."""
+    await anyio.sleep_forever()
+
+
+@job("moment")
+async def moment(ctx: Context) -> float:  # noqa: ARG001 - every task has it
+    """Return when it began, by a clock that all processes of the machine share."""
+    return time.monotonic()
 
 
 chain = Workflow("chain_of_five")

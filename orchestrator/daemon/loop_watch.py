@@ -7,13 +7,11 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
 
 import anyio
-import msgspec
 import structlog
 
+from orchestrator.daemon.attempts import Attempt, attempt_of
 from orchestrator.daemon.sd_notify import Notifier, watchdog_interval
 from orchestrator.model.api import LoopBlocked
 from orchestrator.model.clock import Clock
@@ -25,14 +23,6 @@ BEAT_SECONDS = 0.05
 BLOCKED_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """The attempt at a task that an asyncio task runs."""
-
-    tenant: TenantId
-    run: UUID
-    task: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +107,7 @@ class LoopWatch:
                 continue  # this thread stood still itself, or it has said so already
             if looked - turned >= BLOCKED_SECONDS:
                 task = asyncio.current_task(loop)
-                seen = Seen(self._attempt_of(task), stacks.of_thread(thread))
+                seen = Seen(attempt_of(self._slots, task), stacks.of_thread(thread))
                 if self._turned == turned:  # what was seen is what still blocks
                     reported, self._seen = turned, seen
                     name = task.get_name() if task else None
@@ -128,17 +118,6 @@ class LoopWatch:
                         stack=seen.stack,
                     )
 
-    def _attempt_of(self, task: asyncio.Task[Any] | None) -> Attempt | None:
-        # The loop stands still, but not for certain: what it may change is copied first.
-        for tenant, slot in list(self._slots.items()):
-            engine = slot.engine
-            found = engine.attempt_of(task) if engine is not None and task is not None else None
-            if found is not None:
-                return Attempt(tenant, *found)
-        return None
-
 
 def _fields(attempt: Attempt | None) -> dict[str, str]:
-    if attempt is None:
-        return {}
-    return {"tenant": attempt.tenant, "run": str(attempt.run), "task": attempt.task}
+    return {} if attempt is None else attempt.fields

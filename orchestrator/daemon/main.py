@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -15,7 +16,9 @@ import anyio
 import structlog
 
 from orchestrator.daemon import signals
+from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.dead_letters import TenantDeadLetters
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -142,6 +145,9 @@ class Daemon:
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
+        # What is there now, modules and tenants, stays: the garbage collector would walk over it
+        # again and again, which takes longer than an answer may, and most of all during recovery.
+        gc.freeze()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
@@ -153,6 +159,7 @@ class Daemon:
             await group.start(parts.root.run)
             await group.start(serve_http, build_app(self._services()), self._sockets)
             group.start_soon(self._reloader.run)
+            search_seldom()
             self._say_ready()
             if self._hangups.count:
                 # The files may have changed after they were read.
@@ -229,8 +236,10 @@ class Daemon:
         for tenant, slot in sorted(slots.items()):
             running = slot.engine.running_tasks if slot.engine else 0
             log.info("dump.slot", tenant=tenant, state=str(slot.state), running_tasks=running)
-        for name, stack in stacks.of_tasks():
-            log.info("dump.task", name=name, stack=stack)
+        for task, stack in stacks.of_tasks():
+            attempt = attempt_of(slots, task)
+            told = {} if attempt is None else attempt.fields
+            log.info("dump.task", name=task.get_name(), **told, stack=stack)
         for name, stack in stacks.of_threads():
             log.info("dump.thread", name=name, stack=stack)
         log.info("dump.end", tenants=len(slots))
@@ -260,9 +269,6 @@ class Daemon:
         parts, settings = self._parts, self._snapshot.settings
         away = parts.keeper.standing.outage
         outage = DatabaseOutage(since=away.since, error=away.error) if away else None
-        states: dict[str, int] = {}
-        for slot in parts.root.slots.values():
-            states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -273,7 +279,7 @@ class Daemon:
             config_digest=self._reloader.snapshot.digest,
             draining=self._draining,
             tenants=len(parts.root.slots),
-            slots=states,
+            slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.slots.used,
             max_concurrent_tasks=parts.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,

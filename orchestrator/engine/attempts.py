@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-from uuid import UUID
 
 import anyio
 import msgspec
@@ -44,7 +41,6 @@ class Attempts:
         self._processes = processes
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
-        self.under_way: dict[asyncio.Task[Any] | None, tuple[UUID, str]] = {}
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -60,22 +56,15 @@ class Attempts:
 
         LeaseLost when the attempt found that a newer owner has the tenant: it settles nothing.
         """
-        mine = asyncio.current_task()
-        self.under_way[mine] = execution.id, name
-        try:
-            return await self._run(execution, name, port)
-        finally:
-            del self.under_way[mine]
-
-    async def _run(self, execution: Execution, name: str, port: Port) -> Outcome:
         durable = Durable(port, execution, name)
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
-        structlog.contextvars.bind_contextvars(run=str(execution.id), task=name, attempt=attempt)
+        run = str(execution.id)
+        structlog.contextvars.bind_contextvars(run=run, task=name, attempt=attempt)
         if task.executor == "process":
             return await self._processes.run(task, self._call(execution, name))
         values, outputs = execution.before(name)
-        session = Session(self._database, f"task {name!r} of run {execution.id}")
+        session = Session(self._database, f"task {name!r} of run {run}")
         whole = Whole(session) if task.transactional else None
         ctx = Context(
             input=msgspec.json.decode(execution.input),

@@ -90,6 +90,10 @@ def _apply(tasks: dict[str, TaskView], entry: entries.AnyEntry, moment: Moment) 
             _change(tasks, entry.task, state=TaskState.RETRYING, error=error, due_at=due_at)
         case entries.TaskSucceeded() | entries.TaskFailed() | entries.TaskSkipped():
             _settle(tasks, entry, moment)
+        case entries.RunCancelled() | entries.RunFailed() | entries.RunDied():
+            cut_off = [name for name, task in tasks.items() if not task.state.settled]
+            fields = {"finished_at": moment.at, "due_at": None}
+            _change_all(tasks, cut_off, state=TaskState.CANCELLED, **fields)
         case _:
             pass
 

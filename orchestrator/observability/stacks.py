@@ -11,10 +11,10 @@ from types import CodeType, FrameType
 from typing import Any
 
 
-def of_tasks() -> Iterator[tuple[str, list[str]]]:
-    """Yield the name of each task of the running loop, and its frames, outermost first."""
+def of_tasks() -> Iterator[tuple[asyncio.Task[Any], list[str]]]:
+    """Yield each task of the running loop by name, and its frames, outermost first."""
     for task in sorted(asyncio.all_tasks(), key=lambda each: each.get_name()):
-        yield task.get_name(), list(_awaited(task.get_coro()))
+        yield task, list(_awaited(task.get_coro()))
 
 
 def of_threads() -> Iterator[tuple[str, list[str]]]:

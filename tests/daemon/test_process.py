@@ -163,14 +163,16 @@ async def test_a_dump_names_tenants_tasks_and_where_they_stand(
         await served.start()
         async with served.client() as client:
             given = {"arrived": str(arrived), "leave": str(leave)}
-            await client.tenant("acme").start("hold", given)
+            run = await client.tenant("acme").start("hold", given)
             await until(arrived.exists)
             served.send(signal.SIGUSR1)
             await until(lambda: served.events("dump.end"))
             (slot,) = served.events("dump.slot")
             assert (slot["tenant"], slot["state"], slot["running_tasks"]) == ("acme", "running", 1)
-            stacks = {line["name"]: line["stack"] for line in served.events("dump.task")}
-            assert any("jobs.py" in frame and "hold" in frame for frame in stacks["task hold"])
+            tasks = [line for line in served.events("dump.task") if line.get("task") == "hold"]
+            assert [(line["tenant"], line["run"]) for line in tasks] == [("acme", str(run.id))]
+            stack = tasks[0]["stack"]
+            assert any("jobs.py" in frame and "hold" in frame for frame in stack)
             assert any("insula-keeper" in line["name"] for line in served.events("dump.thread"))
             leave.touch()
 

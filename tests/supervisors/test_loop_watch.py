@@ -67,6 +67,7 @@ async def watching(slots: Mapping[TenantId, Slot]) -> AsyncIterator[LoopWatch]:
         group.cancel_scope.cancel()
 
 
+@pytest.mark.requirement("R5.blocking")
 async def test_a_coroutine_that_blocks_is_named_while_it_does(database: Database) -> None:
     registry = Registry.of([hog])
     async with (
