@@ -18,6 +18,7 @@ from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, reque
 from orchestrator.client.calls import Call
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     EventView,
@@ -107,6 +108,16 @@ class SyncClient:
         ['acme_corp', 'globex']
         """
         return self.send(calls.tenants()).tenants
+
+    def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
+        """Return who did what to a tenant, newest first; `cursor` is that of the page before.
+
+        Asked of the client, since it is there also when the tenant is not any more.
+
+        >>> client.audit("acme_corp").entries[0].operation  # doctest: +SKIP
+        'tenant.pause'
+        """
+        return self.send(calls.audit(tenant, limit, cursor))
 
     def create_tenant(
         self,

@@ -17,6 +17,7 @@ import structlog
 
 from orchestrator.daemon import signals
 from orchestrator.daemon.attempts import attempt_of
+from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
@@ -261,6 +262,9 @@ class Daemon:
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
+            audit=TenantAudit(
+                parts.control, self._snapshot.settings.node.name, parts.keeper.standing
+            ),
             status=self._status,
             reload=self._reloader.reload,
         )

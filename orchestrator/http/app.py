@@ -11,7 +11,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from orchestrator.http import errors, guard
+from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    audit,
     control,
     dead,
     events,
@@ -36,10 +38,13 @@ def build_app(services: Services) -> Litestar:
     return Litestar(
         [
             each
-            for routes in (health, node, tenants, runs, control, events, dead, schedules)
+            for routes in (health, node, tenants, audit, runs, control, events, dead, schedules)
             for each in routes.ROUTES
         ],
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "record": Provide(record_of, sync_to_thread=False),
+        },
         guards=[
             guard.refuse_strangers,
             guard.refuse_ambiguous_paths,

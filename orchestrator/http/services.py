@@ -9,6 +9,7 @@ from uuid import UUID
 
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     EventView,
@@ -25,6 +26,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
+from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
 
 
@@ -124,6 +126,22 @@ class Schedules(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """Who did what to which tenant."""
+
+    async def asked(self, deed: Deed) -> int:
+        """Note what is about to be done; return the number of the entry."""
+        ...
+
+    async def answered(self, number: int, outcome: str, detail: str) -> None:
+        """Note what came of it."""
+        ...
+
+    async def read(self, tenant: TenantId, *, limit: int, cursor: int | None) -> AuditPage:
+        """Return a page of entries, newest first."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -131,5 +149,6 @@ class Services:
     root: Platform
     dead: DeadLetters
     schedules: Schedules
+    audit: Audit
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]
