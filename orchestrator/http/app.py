@@ -18,6 +18,7 @@ from orchestrator.http.routes import (
     dead,
     events,
     health,
+    lifecycle,
     node,
     runs,
     schedules,
@@ -29,6 +30,8 @@ from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
 
+_RESOURCES = (health, node, tenants, lifecycle, audit, runs, control, events, dead, schedules)
+
 
 def build_app(services: Services) -> Litestar:
     """Return the API over `services`, for any ASGI server; `serve` is ours.
@@ -36,11 +39,7 @@ def build_app(services: Services) -> Litestar:
     >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
     """
     return Litestar(
-        [
-            each
-            for routes in (health, node, tenants, audit, runs, control, events, dead, schedules)
-            for each in routes.ROUTES
-        ],
+        [each for routes in _RESOURCES for each in routes.ROUTES],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "record": Provide(record_of, sync_to_thread=False),

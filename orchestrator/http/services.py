@@ -12,6 +12,7 @@ from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
     DeadReport,
+    DeletedTenant,
     EventView,
     ReloadReport,
     RunPage,
@@ -23,6 +24,7 @@ from orchestrator.model.api import (
     TenantSummary,
     TenantView,
     TenantWhy,
+    UpdateTenant,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
@@ -142,6 +144,28 @@ class Audit(Protocol):
         ...
 
 
+class Lifecycle(Protocol):
+    """The verbs that change a whole tenant."""
+
+    async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
+        """Change the declaration of a tenant that was registered at run time."""
+        ...
+
+    async def disable(self, tenant: TenantId, reason: str) -> None:
+        """Let the tenant take no work until it is enabled."""
+        ...
+
+    async def enable(self, tenant: TenantId) -> None:
+        """Let the tenant work again."""
+        ...
+
+    async def delete(
+        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        """Drop a tenant, by id or alias, with all its data."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -150,5 +174,6 @@ class Services:
     dead: DeadLetters
     schedules: Schedules
     audit: Audit
+    lifecycle: Lifecycle
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

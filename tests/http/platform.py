@@ -33,6 +33,7 @@ from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, 
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
 from tests.http.audit import HandMadeAudit
+from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.schedules import HandMadeSchedules
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -53,6 +54,7 @@ class HandMadePlatform(HandMadeRuns):
         self.dead = HandMadeDead(self)
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
+        self.lifecycle = HandMadeLifecycle(self)
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -86,6 +88,7 @@ class HandMadePlatform(HandMadeRuns):
             dead=self.dead,
             schedules=self.schedules,
             audit=self.audit,
+            lifecycle=self.lifecycle,
             status=self.status,
             reload=self.reload,
         )
