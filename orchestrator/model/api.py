@@ -339,6 +339,31 @@ class DatabaseOutage(Wire, frozen=True, kw_only=True):
     error: str
 
 
+class AuditEntry(Wire, frozen=True, kw_only=True):
+    """Who did what to a tenant. Without an `outcome` nobody knows what came of it.
+
+    `actor` is `uid 1000` over the control socket and `tcp 127.0.0.1` over the network; `subject` a
+    run, a schedule or a workflow; `outcome` is `done` or the code of an error, `detail` its words.
+    """
+
+    number: int
+    at: datetime
+    node: str
+    actor: str
+    operation: str
+    subject: str = ""
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    detail: str = ""
+
+
+class AuditPage(Wire, frozen=True, kw_only=True):
+    """Answer of `GET /v1/tenants/{id}/audit`; `cursor` is there when there are older entries."""
+
+    entries: list[AuditEntry]
+    cursor: int | None = None
+
+
 class LoopBlocked(Wire, frozen=True, kw_only=True):
     """What last held up the event loop, and with it everything on the node.
 
