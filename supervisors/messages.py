@@ -87,6 +87,12 @@ class Stop(StrEnum):
     """Why a supervisor is asked to end. Not mail: a full mailbox can not hold it up."""
 
     EVICT = "evict"
+    HAND_OVER = "hand over"
     DRAIN = "drain"
     SUSPEND = "suspend"
     REMOVE = "remove"
+
+    @property
+    def yields(self) -> bool:
+        """True when work that comes first takes the wish back."""
+        return self in (Stop.EVICT, Stop.HAND_OVER)

@@ -58,6 +58,10 @@ class Places:
         """Give the place to whoever waits longest."""
         self._give_up(slot.config.id)
 
+    def old_enough(self, slot: Slot) -> bool:
+        """Return whether the tenant's first seconds are over, in which it is left alone."""
+        return self._clock.monotonic() >= slot.awake_since + self._residency
+
     def used(self, slot: Slot) -> None:
         """Note that the tenant works: it is not the one to make room."""
         tenant = slot.config.id

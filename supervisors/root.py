@@ -7,33 +7,23 @@ synchronous piece of code that starts the runner.
 
 from __future__ import annotations
 
-import math
-import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
 import anyio
 import anyio.abc
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from orchestrator.engine.control import Verb
-from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
 from orchestrator.engine.schedules import AskSchedule, ScheduleVerb
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.errors import (
-    DatabaseUnavailable,
     DeadlineExceeded,
-    InsulaError,
     LeaseHeldElsewhere,
-    ShuttingDown,
     TenantNotFound,
-    TenantQuarantined,
-    TenantRemoved,
     TenantSuspended,
     Unavailable,
 )
@@ -42,12 +32,13 @@ from orchestrator.model.states import RunState
 from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import DRIVER_ERRORS
-from orchestrator.store.control import leases
+from orchestrator.store.control import nodes
 from orchestrator.store.tenant.journal import Sent
-from supervisors.decide import Ended, Failure, Policy, Quarantine, Record, Rest, Restart, decide
+from supervisors.decide import Policy, Record
+from supervisors.drain import Tell, all_at_rest, tell_nobody
+from supervisors.elsewhere import Elsewhere
 from supervisors.fence import Fence
 from supervisors.ground import Ground
-from supervisors.guard import guard
 from supervisors.history import History
 from supervisors.messages import (
     ChangeRun,
@@ -59,22 +50,21 @@ from supervisors.messages import (
     Stop,
     Submit,
 )
-from supervisors.places import Places
+from supervisors.places import Places, may_sleep
+from supervisors.preference import Neighbours
+from supervisors.refusals import database_away, removed, shutting_down
+from supervisors.runner import Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
-from supervisors.standing import Outage
-from supervisors.tenant import TenantSupervisor
+from supervisors.stirring import Stirring
 from supervisors.wake import Waker
 
 REPLY_SECONDS = 15.0
 """How long a caller waits for an answer before it is told that the outcome is unknown."""
 
-STARTS_AT_ONCE = 8
 HISTORY_SECONDS = 2.0
 """How long the last notes of what became of tenants may take to be stored."""
 
-LET_GO_SECONDS = 10.0
-"""How long connections and leases may take to be given back, after the time that runs have."""
-
+RETIRE_SECONDS = 1.0
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -86,6 +76,7 @@ class RootSupervisor:
         self._ground = ground
         self._supervision = supervision
         self._slots: dict[TenantId, Slot] = {}
+        self._stirring = Stirring()
         self._aliases: Mapping[str, TenantId] = {}
         self._places = Places(
             max_awake,
@@ -93,14 +84,19 @@ class RootSupervisor:
             clock=ground.clock,
         )
         self.history = History(ground)
-        self._unserved: set[Slot] = set()
-        self._moved = Pulse()
-        self._starts = anyio.CapacityLimiter(STARTS_AT_ONCE)
+        self.neighbours = Neighbours(ground.name)
+        self._elsewhere = Elsewhere(ground, self.neighbours)
         self._sealed = False
         self._drain_seconds = supervision.drain_timeout.total_seconds()
-        self._policy = Policy(
-            intensity=supervision.restart_intensity,
-            period=supervision.restart_period.total_seconds(),
+        self._runner = Runner(
+            ground,
+            self._places,
+            Policy(
+                intensity=supervision.restart_intensity,
+                period=supervision.restart_period.total_seconds(),
+            ),
+            Hooks(bury=self._bury, wake=self._wake),
+            drain_seconds=self._drain_seconds,
         )
         self._group: anyio.abc.TaskGroup | None = None
 
@@ -127,8 +123,13 @@ class RootSupervisor:
         slot = Slot(config, mailbox=self._supervision.mailbox)
         slot.sealed = self._sealed
         slot.attendant = self._places
-        slot.note = self.history.note
+        slot.note = self._note
+        self._stirring.note(slot)
         return slot
+
+    def _note(self, slot: Slot) -> None:
+        self._stirring.note(slot)
+        self.history.note(slot)
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
         before = slot.config
@@ -157,7 +158,7 @@ class RootSupervisor:
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True
-        slot.refuse_mail(TenantRemoved(f"tenant {slot.config.id!r} was removed"))
+        slot.refuse_mail(removed(slot.config.id))
         if slot.state in AT_REST:
             self._bury(slot)
         else:
@@ -174,6 +175,13 @@ class RootSupervisor:
     def slots(self) -> Mapping[TenantId, Slot]:
         """The slots by tenant, to look at."""
         return self._slots
+
+    @property
+    def states(self) -> dict[SlotState, int]:
+        """How many tenants stand where."""
+        found = Counter(slot.state for slot in self._stirring)
+        asleep = len(self._slots) - found.total()
+        return {SlotState.DORMANT: asleep + found.pop(SlotState.DORMANT, 0), **found}
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant whose id or alias `name` is; InvalidTenantId or TenantNotFound else."""
@@ -194,9 +202,29 @@ class RootSupervisor:
     # -- work --------------------------------------------------------------------------
 
     async def submit(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
-        """Have `runs` stored; they are durable when this returns."""
+        """Have `runs` stored; they are durable when this returns.
+
+        Another node's tenant finds them in its tables.
+        """
+        slot = self.slot(tenant)
+        if slot.state is SlotState.DORMANT and await self._is_elsewhere(slot):
+            return await self._submit_elsewhere(slot, runs)
         reply: Reply[list[Started]] = Reply()
-        return await self._ask(tenant, Submit(runs, reply, self._deadline()), reply)
+        try:
+            return await self._ask(tenant, Submit(runs, reply, self._deadline()), reply)
+        except LeaseHeldElsewhere:  # mail that nobody took
+            return await self._submit_elsewhere(slot, runs)
+
+    async def _is_elsewhere(self, slot: Slot) -> bool:
+        self._check_database(slot)
+        slot.check_open()
+        return await self._elsewhere.owner(slot.config) is not None
+
+    async def _submit_elsewhere(self, slot: Slot, runs: list[StartRun]) -> list[Started]:
+        slot.check_open()
+        with anyio.move_on_after(REPLY_SECONDS):
+            return await self._elsewhere.submit(slot.config, runs)
+        raise _no_answer(slot)
 
     async def send_signal(self, tenant: TenantId, signal: Sent) -> None:
         """Deliver a signal; it is durable when this returns. RunConflict when the run is over."""
@@ -243,18 +271,14 @@ class RootSupervisor:
         self._wake(slot)
         with anyio.move_on_after(REPLY_SECONDS):
             return await reply.wait()
-        because = f": {slot.last_error}" if slot.last_error else ""
-        raise DeadlineExceeded(
-            f"tenant {tenant!r} is {slot.state} and did not answer in {REPLY_SECONDS:g} s{because}",
-            hint="the outcome is unknown: send it again with the same idempotency key",
-        )
+        raise _no_answer(slot)
 
     def _check_database(self, slot: Slot) -> None:
         """Refuse at once what would have to wait for the database."""
         outage = self._ground.standing.outage
         if outage is not None and slot.state is not SlotState.RUNNING:
             slot.check_open()
-            raise _database_away(outage)
+            raise database_away(outage)
 
     def wake(self, tenant: TenantId) -> bool:
         """Let the tenant look for work in its tables; True when it was awake already."""
@@ -270,17 +294,24 @@ class RootSupervisor:
     def unwakeable(self) -> list[TenantId]:
         """The tenants that wait for somebody, not for work, or will look for it when they start."""
         states = (SlotState.DORMANT, SlotState.RUNNING)
-        return [t for t, slot in self._slots.items() if slot.state not in states or slot.removed]
+        return [s.config.id for s in self._stirring if s.state not in states or s.removed]
 
     @property
     def served(self) -> list[TenantId]:
         """The tenants whose lease this node has, or is about to take or to give back."""
-        slots = self._slots.items()
-        return [t for t, slot in slots if slot.state not in AT_REST or slot.held is not None]
+        return [s.config.id for s in self._stirring if s.state not in AT_REST or s.held is not None]
 
-    def knows(self, tenant: TenantId) -> bool:
-        """Return whether the tenant is declared."""
-        return tenant in self._slots
+    def serves(self, tenant: TenantId) -> bool:
+        """Return whether the tenant is awake here, or on its way to be or not to be."""
+        slot = self._slots.get(tenant)
+        return slot is not None and slot.state not in AT_REST
+
+    def hand_over(self) -> None:
+        """Let go of idle tenants that another node is better for; it takes them when they wake."""
+        for slot in () if self.neighbours.alone else self._stirring:
+            movable = may_sleep(slot) and self._places.old_enough(slot)
+            if movable and self.neighbours.better_for(slot.config.id) is not None:
+                slot.ask_to_stop(Stop.HAND_OVER)
 
     def _wake(self, slot: Slot) -> None:
         if slot.state is SlotState.DORMANT:
@@ -289,7 +320,7 @@ class RootSupervisor:
     def _start(self, slot: Slot) -> None:
         if self._group is not None and not self._sealed:
             slot.state = SlotState.STARTING
-            self._group.start_soon(self._runner, slot, name=f"tenant {slot.config.id}")
+            self._group.start_soon(self._runner.run, slot, name=f"tenant {slot.config.id}")
 
     # -- life --------------------------------------------------------------------------
 
@@ -297,25 +328,25 @@ class RootSupervisor:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Serve until cancelled; tenants that a dead node left are woken first."""
-        fence = Fence(self._ground.standing, cut=self._cut_off, look=self._look_again)
+        fence = Fence(self._ground.standing, cut=self._cut_off, look=self._runner.look_again)
         try:
             with fence.up():
                 async with anyio.create_task_group() as group:
                     self._group = group
                     group.start_soon(self._places.run)
                     group.start_soon(self.history.run)
-                    await group.start(Waker(self, self._ground).run)
+                    await group.start(Waker(self, self._ground, self.neighbours).run)
                     task_status.started()
                     await anyio.sleep_forever()
         finally:
             self._group = None
             for slot in self._slots.values():
                 slot.sealed = True
-                slot.refuse_mail(_shutting_down())
+                slot.refuse_mail(shutting_down())
                 slot.close()
 
-    async def drain(self) -> None:
-        """Take no more work, and return when every tenant is at rest.
+    async def drain(self, tell: Tell = tell_nobody) -> None:
+        """Take no more work, and return when every tenant is at rest; `tell` hears of each.
 
         What runs may end within its time. A tenant that does not come to rest even then is left to
         those who find it orphaned.
@@ -323,22 +354,30 @@ class RootSupervisor:
         self._sealed = True
         for slot in self._slots.values():
             slot.sealed = True
-            slot.refuse_mail(_shutting_down())
+            slot.refuse_mail(shutting_down())
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
-        with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
-            while self._unsettled:
-                await self._moved.wait()
-        for tenant in self._unsettled:
+        await self._retire()
+        given_up = await all_at_rest(
+            lambda: self.served, self._runner.moved, runs_have=self._drain_seconds, tell=tell
+        )
+        for tenant in given_up:
             log.warning(
                 "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
             )
         with anyio.move_on_after(HISTORY_SECONDS):
             await self.history.flush()
 
-    @property
-    def _unsettled(self) -> list[TenantId]:
-        return [t for t, s in self._slots.items() if s.state not in AT_REST or s.held is not None]
+    async def _retire(self) -> None:
+        """Tell the other nodes not to leave tenants for us; best effort, since they notice."""
+        if self._ground.standing.outage is not None:
+            return
+        try:
+            with anyio.move_on_after(RETIRE_SECONDS):
+                async with self._ground.control.acquire() as control:
+                    await nodes.retire(control, self._ground.node)
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            log.warning("node.not_retired", error=str(error))
 
     def _cut_off(self) -> None:
         """End all incarnations where they stand: others may have their tenants."""
@@ -346,171 +385,19 @@ class RootSupervisor:
             if slot.life is not None:
                 slot.life.cancel()
 
-    def _look_again(self) -> None:
-        for slot in self._unserved:
-            slot.look()
-
-    async def _runner(self, slot: Slot) -> None:
-        """Run one incarnation after the other until the tenant is at rest."""
-        with bound_contextvars(tenant=slot.config.id):
-            while True:
-                await self._until_it_can_serve(slot)
-                slot.incarnation += 1
-                slot.awake_since = math.inf
-                pause = self._after(slot, await self._life(slot))
-                self._moved.beat()
-                if pause is None:
-                    await self._let_go(slot)
-                    return
-                with anyio.move_on_after(pause):
-                    await self._wanted(slot)
-
-    async def _until_it_can_serve(self, slot: Slot) -> None:
-        """Wait out an outage, or the time in which the node may not serve.
-
-        The keeper probes the database for all tenants: none of them tries before it has answered.
-        """
-        standing = self._ground.standing
-        self._unserved.add(slot)
-        try:
-            while slot.stop_wanted is None and not (
-                standing.serves and standing.words != slot.doubted
-            ):
-                slot.doubted = standing.words if slot.doubted is None else slot.doubted
-                if standing.outage is not None:
-                    slot.last_error = standing.outage.error
-                    slot.refuse_mail(_database_away(standing.outage))
-                slot.state = SlotState.BACKOFF
-                await slot.attention()
-        finally:
-            self._unserved.discard(slot)
-        slot.doubted = None
-        slot.state = SlotState.STARTING
-
-    async def _life(self, slot: Slot) -> Ended:
-        with anyio.CancelScope() as slot.life:
-            ended = await guard(lambda: self._incarnation(slot))
-        fenced, slot.life = slot.life.cancel_called, None
-        if fenced:
-            error = "this node could not renew its row in time, so others may serve the tenant"
-            return Ended(failure=Failure.INFRASTRUCTURE, error=error)
-        return ended
-
-    async def _let_go(self, slot: Slot) -> None:
-        """Give back a lease that a bad end left behind: nobody here goes on where it stopped.
-
-        Best effort: without an answer the lease is the node's until that ends. By now the slot may
-        be awake again, under a newer epoch, which this does not touch.
-        """
-        epoch = slot.held
-        if epoch is None:
-            return
-        try:
-            with anyio.fail_after(LET_GO_SECONDS):
-                async with self._ground.control.acquire() as control:
-                    await leases.abandon(control, slot.config.id, self._ground.node, epoch)
-        except (Unavailable, *DRIVER_ERRORS) as error:
-            log.warning("tenant.lease_kept", error=str(error))
-        if slot.held == epoch:
-            slot.held = None
-        self._moved.beat()
-
-    async def _incarnation(self, slot: Slot) -> None:
-        if not await self._places.take(slot):
-            return
-        try:
-            supervisor = TenantSupervisor(
-                slot, self._ground, self._starts, drain_seconds=self._drain_seconds
-            )
-            await supervisor.run()
-        finally:
-            self._places.leave(slot)
-            self._moved.beat()
-
-    async def _wanted(self, slot: Slot) -> None:
-        """Return when a resting supervisor is wanted to stop.
-
-        Mail alone does not cut a backoff short.
-        """
-        while slot.stop_wanted is None:
-            await slot.attention()
-
-    def _after(self, slot: Slot, ended: Ended) -> float | None:
-        """Set the state that follows, without an await.
-
-        Return the seconds to wait, or None to end the runner.
-        """
-        now = self._ground.clock.monotonic()
-        ended = replace(ended, healthy_seconds=max(0.0, now - slot.awake_since))
-        chance = random.random()  # noqa: S311 - jitter, not a secret
-        decision, slot.record = decide(ended, slot.record, self._policy, now=now, chance=chance)
-        slot.last_error = ended.error or slot.last_error
-        wish, slot.stop_wanted = slot.stop_wanted, None
-        if wish is not None and wish is not Stop.EVICT:
-            self._obey(slot, wish)
-            return None
-        match decision:
-            case Rest():
-                if ended.failure is Failure.LEASE:
-                    # The owner looks for the work that a poke told of.
-                    slot.poked, slot.held = False, None
-                    slot.refuse_mail(LeaseHeldElsewhere(slot.config.id, ended.error or ""))
-                if slot.has_mail:
-                    return 0.0
-                slot.state = SlotState.DORMANT
-            case Restart(delay=delay):
-                slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
-                slot.state = SlotState.BACKOFF
-                if ended.failure is Failure.INFRASTRUCTURE:
-                    slot.doubted = self._ground.standing.words
-                    self._ground.standing.doubt()
-                return delay
-            case Quarantine(delay=delay):
-                self._quarantine(slot, delay)
-        return None
-
-    def _obey(self, slot: Slot, wish: Stop) -> None:
-        """Come to rest as it was asked for. What was asked may have been taken back meanwhile."""
-        if slot.removed:
-            self._bury(slot)
-        elif not slot.config.enabled:
-            slot.state = SlotState.SUSPENDED
-            slot.refuse_mail(TenantSuspended(slot.config.id))
-        elif self._sealed:
-            slot.state = SlotState.DORMANT
-            slot.refuse_mail(_shutting_down())
-        else:
-            slot.state = SlotState.DORMANT
-            log.info("tenant.stop_taken_back", was=str(wish))
-            slot.poke()
-            self._wake(slot)
-
-    def _quarantine(self, slot: Slot, delay: float) -> None:
-        slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
-        slot.state = SlotState.QUARANTINED
-        log.error("tenant.quarantined", error=slot.last_error, probe_in=delay)
-        error: InsulaError = TenantQuarantined(
-            f"tenant {slot.config.id!r} is quarantined: {slot.last_error}",
-            hint="mend the cause; the next probe or a reload that touches the tenant tries again",
-            retry_after=delay,
-        )
-        slot.refuse_mail(error)
-
     def probe(self) -> None:
         """Start the quarantined tenants whose probe is due."""
         now = self._ground.clock.now()
-        for slot in list(self._slots.values()):
+        for slot in self._stirring:
             due = slot.retry_at is not None and slot.retry_at <= now
             if slot.state is SlotState.QUARANTINED and due and not self._sealed:
                 self._start(slot)
 
 
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("the daemon is shutting down", retry_after=5.0)
-
-
-def _database_away(outage: Outage) -> DatabaseUnavailable:
-    return DatabaseUnavailable(
-        f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
-        hint="nothing was stored; try again when `insula status` says that it answers",
+def _no_answer(slot: Slot) -> DeadlineExceeded:
+    because = f": {slot.last_error}" if slot.last_error else ""
+    return DeadlineExceeded(
+        f"tenant {slot.config.id!r} is {slot.state} and did not answer in "
+        f"{REPLY_SECONDS:g} s{because}",
+        hint="the outcome is unknown: send it again with the same idempotency key",
     )

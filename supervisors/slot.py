@@ -16,15 +16,13 @@ from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import (
     DatabaseUnavailable,
     InsulaError,
-    ShuttingDown,
     TenantBusy,
-    TenantQuarantined,
-    TenantRemoved,
     TenantSuspended,
 )
 from orchestrator.settings.tenants import TenantConfig
 from supervisors.decide import Record
 from supervisors.messages import Message, Stop
+from supervisors.refusals import quarantined, removed, shutting_down
 
 
 class SlotState(StrEnum):
@@ -42,6 +40,9 @@ class SlotState(StrEnum):
     SUSPENDED = "suspended"
     GONE = "gone"
 
+
+QUARANTINED_SECONDS = 60.0
+"""When to ask a quarantined tenant again: somebody may have mended it before its next probe."""
 
 AT_REST = frozenset({SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPENDED, SlotState.GONE})
 
@@ -117,21 +118,14 @@ class Slot:
     def check_open(self) -> None:
         """Raise why the tenant takes no work, if it takes none."""
         if self.sealed:
-            raise ShuttingDown("the daemon is shutting down", retry_after=5.0)
+            raise shutting_down()
         match self.state:
             case _ if self.removed:
-                raise TenantRemoved(f"tenant {self.config.id!r} is being removed")
+                raise removed(self.config.id)
             case SlotState.SUSPENDED:
                 raise TenantSuspended(self.config.id)
             case SlotState.QUARANTINED:
-                raise TenantQuarantined(
-                    f"tenant {self.config.id!r} is quarantined: {self.last_error}",
-                    hint=(
-                        "mend the cause; "
-                        "the next probe or a reload that touches the tenant tries again"
-                    ),
-                    retry_after=60.0,
-                )
+                raise quarantined(self.config.id, self.last_error, retry_after=QUARANTINED_SECONDS)
             case SlotState.BACKOFF if self.doubted is not None:
                 raise DatabaseUnavailable(
                     f"tenant {self.config.id!r} can not be served now: {self.last_error}",
@@ -218,4 +212,5 @@ MOVES: dict[SlotState, frozenset[SlotState]] = {
 }
 """From where to where a tenant may go; docs/explanation/state-machines.md draws it."""
 
-_STRENGTH = {Stop.EVICT: 0, Stop.DRAIN: 1, Stop.SUSPEND: 2, Stop.REMOVE: 3}
+_STRENGTH = {why: strength for strength, why in enumerate(Stop)}
+"""In the order of their declaration."""

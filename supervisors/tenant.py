@@ -37,7 +37,6 @@ from supervisors.messages import (
     RepeatRun,
     SendSignal,
     SetPause,
-    Stop,
     Submit,
 )
 from supervisors.slot import Slot, SlotState
@@ -94,6 +93,8 @@ class TenantSupervisor:
         database = await stack.enter_async_context(self._database(access.app, journal.fence))
         engine = self._engine(owned, database, self._epoch)
         clock = AnchoredClock(moment, self._ground.clock)
+        # Whoever poked until now told of work that recovery is about to read.
+        self._slot.poked = False
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
         log.info("tenant.awake", epoch=self._epoch, recovered=recovered)
         return engine
@@ -171,11 +172,14 @@ class TenantSupervisor:
 
     def _must_stop(self, engine: Engine) -> bool:
         slot = self._slot
-        if slot.stop_wanted is Stop.EVICT and (engine.busy or slot.has_mail):
+        if slot.stop_wanted is not None and slot.stop_wanted.yields and self._has_work(engine):
             # Work came first; whoever wants the place looks for another tenant that is idle.
             slot.stop_wanted = None
             slot.use(self._ground.clock.monotonic())
         return slot.stop_wanted is not None
+
+    def _has_work(self, engine: Engine) -> bool:
+        return engine.busy or self._slot.has_mail
 
     async def _watch(self, engine: Engine) -> None:
         """Note when the engine works, and when it has become quiet; the idle time begins then."""
@@ -273,7 +277,7 @@ class TenantSupervisor:
 
     @asynccontextmanager
     async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
-        served = list(self._ground.registry.workflows)
+        served = self._ground.registry.served_to(self._tenant)
         owned = OwnedConnection(
             self._tenant,
             journal,

@@ -5,6 +5,7 @@ By the wake index, and those that a dead node left.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import anyio
@@ -14,13 +15,15 @@ import structlog
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
-from orchestrator.store.control import leases, wake
+from orchestrator.store.control import leases, nodes, wake
 from supervisors.decide import Failure, classify
 from supervisors.ground import Ground
+from supervisors.preference import Neighbours
+from supervisors.slot import Slot
 
 POLL_SECONDS = 0.25
 ORPHAN_TURNS = 8
-"""Every so many polls, leases of dead nodes are looked for."""
+"""Every so many polls, leases of dead nodes are looked for, and tenants to be handed over."""
 
 OUTAGE_SECONDS = 2.0
 
@@ -34,7 +37,10 @@ class Wakeable(Protocol):
     def unwakeable(self) -> list[TenantId]: ...
     @property
     def served(self) -> list[TenantId]: ...
-    def knows(self, tenant: TenantId) -> bool: ...
+    @property
+    def slots(self) -> Mapping[TenantId, Slot]: ...
+    def serves(self, tenant: TenantId) -> bool: ...
+    def hand_over(self) -> None: ...
     def wake(self, tenant: TenantId) -> bool: ...
     def probe(self) -> None: ...
 
@@ -42,12 +48,15 @@ class Wakeable(Protocol):
 class Waker:
     """Polls one indexed query for all tenants together.
 
-    Level-triggered: what one turn misses the next sees.
+    Level-triggered: what one turn misses the next sees. A tenant that another node is better for
+    is left to that one at first, and taken when that one did not.
     """
 
-    def __init__(self, root: Wakeable, ground: Ground) -> None:
+    def __init__(self, root: Wakeable, ground: Ground, neighbours: Neighbours) -> None:
         self._root = root
         self._ground = ground
+        self._neighbours = neighbours
+        self._passed_over: set[TenantId] = set()
         self._strangers: set[TenantId] = set()
 
     async def run(
@@ -76,14 +85,16 @@ class Waker:
     async def _look(self, *, orphans: bool) -> None:
         self._root.probe()
         async with self._ground.control.acquire() as control:
+            self._neighbours.seen(await nodes.live(control))
             left = await self._orphans(control) if orphans else []
             asleep = [*self._root.unwakeable, *self._strangers]
-            due = await wake.due(
+            found = await wake.due(
                 control, self._ground.node, asleep=asleep, steady=self._ground.standing.steady
             )
             # Tenants that no file declares any more keep their rows, which must not fill the batch.
-            known = self._root.knows
-            self._strangers = {t for t in (*self._strangers, *due) if not known(t)}
+            strangers = {*self._strangers, *(each.tenant for each in found)}
+            self._strangers = strangers - self._root.slots.keys()
+            due = [each.tenant for each in found if each.overdue or self._ours(each.tenant)]
             for tenant in left:
                 self._root.wake(tenant)
             awake = [tenant for tenant in due if self._root.wake(tenant)]
@@ -94,9 +105,17 @@ class Waker:
                 self._root.wake(tenant)
 
     async def _orphans(self, control: Connection) -> list[TenantId]:
-        return await leases.orphans(
+        """Return the orphans to take now; the others are left to their best node for a turn."""
+        self._root.hand_over()
+        found = await leases.orphans(
             control,
             self._ground.node,
             steady=self._ground.standing.steady,
             served=self._root.served,
         )
+        taken = [t for t in found if t in self._passed_over or self._ours(t)]
+        self._passed_over = {*found} - {*taken}
+        return taken
+
+    def _ours(self, tenant: TenantId) -> bool:
+        return self._root.serves(tenant) or self._neighbours.better_for(tenant) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -15,7 +16,9 @@ import anyio
 import structlog
 
 from orchestrator.daemon import signals
+from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.dead_letters import TenantDeadLetters
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -119,7 +122,6 @@ class Daemon:
         self._config = config
         self._clock = SystemClock()
         self._notifier = notifier
-        self._watch = LoopWatch(self._clock, self._notifier)
         self._started_at = datetime.now(UTC)
         self._drain_wanted = anyio.Event()
         self._starting: anyio.CancelScope | None = None
@@ -127,20 +129,27 @@ class Daemon:
         self.ready = False
         self._parts: Parts
         self._reloader: Reloader
+        self._watch: LoopWatch
 
     async def run(self) -> None:
         """Serve until a signal says stop; whatever ends a loop of ours unasked ends the process."""
         async with anyio.create_task_group() as group:
             await group.start(self._listen_to_signals)
             with anyio.CancelScope() as self._starting:
-                async with build(self._snapshot, self._registry, self._clock) as parts:
+                async with build(
+                    self._snapshot, self._registry, self._clock, self._notifier
+                ) as parts:
                     self._parts = parts
                     await self._serve(parts)
             group.cancel_scope.cancel()
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
+        # What is there now, modules and tenants, stays: the garbage collector would walk over it
+        # again and again, which takes longer than an answer may, and most of all during recovery.
+        gc.freeze()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
             group.start_soon(self._watch.run)
@@ -150,6 +159,7 @@ class Daemon:
             await group.start(parts.root.run)
             await group.start(serve_http, build_app(self._services()), self._sockets)
             group.start_soon(self._reloader.run)
+            search_seldom()
             self._say_ready()
             if self._hangups.count:
                 # The files may have changed after they were read.
@@ -196,7 +206,10 @@ class Daemon:
         supervision = self._snapshot.settings.supervision
         self._notifier.stopping("draining", within=supervision.drain_timeout.total_seconds())
         log.info("daemon.draining")
-        await self._parts.root.drain()
+        await self._parts.root.drain(self._tell_progress)
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        self._notifier.extend(f"draining {done}/{total}")
 
     def _say_ready(self) -> None:
         self.ready = True
@@ -223,8 +236,10 @@ class Daemon:
         for tenant, slot in sorted(slots.items()):
             running = slot.engine.running_tasks if slot.engine else 0
             log.info("dump.slot", tenant=tenant, state=str(slot.state), running_tasks=running)
-        for name, stack in stacks.of_tasks():
-            log.info("dump.task", name=name, stack=stack)
+        for task, stack in stacks.of_tasks():
+            attempt = attempt_of(slots, task)
+            told = {} if attempt is None else attempt.fields
+            log.info("dump.task", name=task.get_name(), **told, stack=stack)
         for name, stack in stacks.of_threads():
             log.info("dump.thread", name=name, stack=stack)
         log.info("dump.end", tenants=len(slots))
@@ -254,9 +269,6 @@ class Daemon:
         parts, settings = self._parts, self._snapshot.settings
         away = parts.keeper.standing.outage
         outage = DatabaseOutage(since=away.since, error=away.error) if away else None
-        states: dict[str, int] = {}
-        for slot in parts.root.slots.values():
-            states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -267,7 +279,7 @@ class Daemon:
             config_digest=self._reloader.snapshot.digest,
             draining=self._draining,
             tenants=len(parts.root.slots),
-            slots=states,
+            slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.slots.used,
             max_concurrent_tasks=parts.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
@@ -275,6 +287,7 @@ class Daemon:
             database_version=parts.server_version,
             database_outage=outage,
             loop_lag_ms=self._watch.lag_ms,
+            loop_blocked=self._watch.last,
             last_reload=self._reloader.last,
         )
 

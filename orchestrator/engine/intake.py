@@ -111,7 +111,10 @@ def _workflow(name: str, config: TenantConfig, registry: Registry) -> Workflow:
             f"tenant {config.id!r} may not run workflow {name!r}",
             hint=f"allowed: {', '.join(sorted(config.workflows)) or 'none'}",
         )
-    return registry.find(name)
+    found = registry.find(name)
+    if found.tenant not in {None, config.id}:
+        raise WorkflowNotFound(f"workflow {name!r} is of another tenant alone")
+    return found
 
 
 def _problems(run: StartRun, workflow: Workflow) -> list[str]:

@@ -310,6 +310,21 @@ class DatabaseOutage(Wire, frozen=True, kw_only=True):
     error: str
 
 
+class LoopBlocked(Wire, frozen=True, kw_only=True):
+    """What last held up the event loop, and with it everything on the node.
+
+    `tenant`, `run` and `task` name the attempt, `where` the innermost line of its code; each is
+    absent when it could not be seen.
+    """
+
+    ended_at: datetime
+    milliseconds: int
+    tenant: str | None = None
+    run: UUID | None = None
+    task: str | None = None
+    where: str | None = None
+
+
 class Status(Wire, frozen=True, kw_only=True):
     """Answer of `GET /v1/status`: the node at a glance, told without asking the database."""
 
@@ -330,6 +345,7 @@ class Status(Wire, frozen=True, kw_only=True):
     database_version: str
     database_outage: DatabaseOutage | None = None
     loop_lag_ms: float
+    loop_blocked: LoopBlocked | None = None
     last_reload: ReloadReport | None = None
 
 

@@ -208,9 +208,14 @@ class LeaseLost(TenantError):
 
 
 class LeaseHeldElsewhere(TenantError):
-    """Another live node serves the tenant."""
+    """Another live node serves the tenant. Runs can be started all the same; ask that node else."""
 
     code = "lease_held_elsewhere"
+
+    def __init__(self, tenant: str, sentence: str) -> None:
+        super().__init__(
+            tenant, sentence, hint="ask the node that serves it; runs can be started on any node"
+        )
 
 
 class RunError(InsulaError):

@@ -21,6 +21,7 @@ from orchestrator.store.tenant.journal import (
     ChangedRun,
     Committed,
     Delivered,
+    Key,
     Known,
     NewRun,
     Sent,
@@ -138,10 +139,8 @@ class MemoryTable(OwnedConnection):
         self.rows[run.id] = Row(run, run.state, run.epoch, run.due_at, now, started_at=begun)
         return True
 
-    async def known(self, runs: Sequence[NewRun]) -> list[Known]:
-        """Return the runs that hold an id or key of `runs`."""
-        ids = {run.id for run in runs}
-        keys = {(run.workflow, run.key) for run in runs if run.key is not None}
+    async def known(self, ids: Sequence[UUID], keys: Sequence[Key]) -> list[Known]:
+        """Return the runs that hold one of these ids or keys."""
         return [
             Known(r.run.id, r.run.workflow, r.run.key, r.state)
             for r in self.rows.values()

@@ -87,6 +87,7 @@ def finish_soon(platform: HandMadePlatform, run: Any, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["unix", "tcp"])
+@pytest.mark.requirement("R8.python", "R8.queue")
 async def test_a_run_is_started_and_awaited(
     opened: Open, served: Served, platform: HandMadePlatform, way: str
 ) -> None:
@@ -278,6 +279,7 @@ async def test_events_are_read_to_their_present_end(
     assert every[1].event == {"event": "task.started", "task": "t0\u2028\x85"}
 
 
+@pytest.mark.requirement("R13.live")
 async def test_events_are_followed_to_the_end_of_the_run(
     opened: Open, served: Served, platform: HandMadePlatform
 ) -> None:

@@ -16,6 +16,7 @@ from orchestrator.workflow.rules import If, When
 from tests.engine.live import House, serving
 
 
+@pytest.mark.requirement("R2.parallel")
 async def test_branches_of_a_dag_run_side_by_side(house: House) -> None:
     flow = Workflow("w")
     met = [anyio.Event(), anyio.Event()]
@@ -44,6 +45,7 @@ async def test_branches_of_a_dag_run_side_by_side(house: House) -> None:
     assert await house.output(run) == 12
 
 
+@pytest.mark.requirement("R2.thread")
 async def test_sync_tasks_run_side_by_side_in_threads(house: House) -> None:
     flow = Workflow("w")
     barrier = threading.Barrier(2, timeout=10)
@@ -59,6 +61,7 @@ async def test_sync_tasks_run_side_by_side_in_threads(house: House) -> None:
     assert await house.output(run) == {"a": True, "b": True}
 
 
+@pytest.mark.requirement("R1.merge")
 async def test_siblings_do_not_see_each_other_and_the_merge_is_topological(house: House) -> None:
     flow = Workflow("w")
     seen: dict[str, Any] = {}
@@ -92,6 +95,7 @@ async def test_siblings_do_not_see_each_other_and_the_merge_is_topological(house
     assert (await house.row(run)).context == '{"x":"right","list":[1],"left":1}'
 
 
+@pytest.mark.requirement("R1.rules", "R1.skip")
 async def test_a_failed_branch_skips_what_needs_it_and_the_rest_goes_on(house: House) -> None:
     flow = Workflow("w")
     done: list[str] = []
@@ -119,6 +123,7 @@ async def test_a_failed_branch_skips_what_needs_it_and_the_rest_goes_on(house: H
     assert told[-1] == "run.failed"
 
 
+@pytest.mark.requirement("R3.durable")
 async def test_a_dependent_starts_only_when_the_completion_is_durable(house: House) -> None:
     flow = Workflow("w")
     seen: list[list[str]] = []
@@ -181,6 +186,7 @@ async def test_a_thousand_runs_in_flight_cost_two_commits_in_a_hundred_steps(hou
     assert flushes / 5000 <= 0.02
 
 
+@pytest.mark.requirement("R1.condition")
 async def test_a_condition_on_the_context_decides_whether_a_task_starts(house: House) -> None:
     flow = Workflow("w")
 

@@ -56,6 +56,7 @@ def paying() -> Workflow:
     return flow
 
 
+@pytest.mark.requirement("R7.once")
 async def test_the_effect_and_the_completion_are_one_commit(bank: House) -> None:
     async with serving(bank, paying()) as live:
         run = await live.run("w")
@@ -74,6 +75,7 @@ async def test_the_effect_and_the_completion_are_one_commit(bank: House) -> None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.requirement("R7.once")
 async def test_a_process_that_dies_at_any_statement_leaves_the_effect_done_once(
     bank: House, when: When
 ) -> None:
@@ -307,6 +309,7 @@ async def test_nothing_is_added_after_the_task_has_returned(bank: House) -> None
     assert await bank.value(PAID) == 1
 
 
+@pytest.mark.requirement("R7.fence")
 async def test_a_former_owner_completes_nothing(bank: House) -> None:
     @job("w", transactional=True)
     async def pay(ctx: Context) -> None:

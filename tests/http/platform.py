@@ -15,6 +15,7 @@ from orchestrator.model.api import (
     CreateTenant,
     DatabaseOutage,
     Failure,
+    LoopBlocked,
     ReloadReport,
     RunPage,
     RunSummary,
@@ -52,6 +53,7 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.started: list[StartRun] = []
         self.draining = False
+        self.blocked: LoopBlocked | None = None
         self.report = ReloadReport(applied=True, generation=2, added=["globex"])
         self.reloads = 0
         self.looks = 0
@@ -180,6 +182,7 @@ class HandMadePlatform(HandMadeRuns):
             database_version="18",
             database_outage=outage,
             loop_lag_ms=0.1,
+            loop_blocked=self.blocked,
         )
 
     async def reload(self) -> ReloadReport:

@@ -50,6 +50,7 @@ class Node:
     root: RootSupervisor
     slots: NodeSlots
     group: anyio.abc.TaskGroup
+    ground: Ground
 
     def slot(self, tenant: str) -> Slot:
         """Return the tenant's slot."""
@@ -191,6 +192,6 @@ async def running_node(
         await tenants.publish(declared)
         async with anyio.create_task_group() as group:
             await group.start(root.run)
-            yield Node(node, name, database, control, tenants, root, slots, group)
+            yield Node(node, name, database, control, tenants, root, slots, group, ground)
             await root.drain()
             group.cancel_scope.cancel()

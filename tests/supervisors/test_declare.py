@@ -324,3 +324,12 @@ async def test_mail_of_a_tenant_that_will_not_serve_it_is_answered_at_once(
                     case _:
                         node.root.declare([], {})
                 await until(lambda: len(refused) == 1, within=3.0)
+
+
+def test_how_many_tenants_stand_where_is_known_without_counting_those_that_sleep() -> None:
+    root = resting_root()
+    root.declare(configs({f"tenant_{n}": n % 100 > 0 for n in range(1000)}), {})
+    assert root.states == {SlotState.DORMANT: 990, SlotState.SUSPENDED: 10}
+    root.declare(configs({"tenant_0": True, "tenant_1": False}), {})
+    assert root.states == {SlotState.DORMANT: 1, SlotState.SUSPENDED: 1}
+    root.declare([], {})

@@ -14,6 +14,7 @@ from orchestrator.model.errors import (
     TenantBusy,
     TenantNotFound,
     TenantSuspended,
+    WorkflowNotFound,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
@@ -232,6 +233,22 @@ async def test_a_disabled_tenant_takes_nothing_until_it_is_enabled(database: Dat
             await node.submit("acme")
         await node.declare("acme", enabled=True)
         await node.submit("acme")
+
+
+async def test_what_is_one_tenants_alone_runs_for_no_other_however_it_came(
+    database: Database,
+) -> None:
+    submit = "SELECT insula.submit($1, 'private')"
+    state = "SELECT state FROM tenant_globex.wf_run WHERE workflow = 'private'"
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        await node.submit("acme", "private")
+        await node.submit("globex")
+        with pytest.raises(WorkflowNotFound, match="of another tenant alone"):
+            await node.submit("globex", "private")
+        await node.sql(submit, "globex")
+        await until(lambda: node.sql(f"SELECT ({state}) = 'blocked'"))
+        await node.until_finished("acme", 1)
+    assert EXECUTED["acme"]
 
 
 async def test_an_unknown_tenant_is_not_found(database: Database) -> None:

@@ -17,6 +17,7 @@ from supervisors.standing import Standing
 from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
+from tests.support.due import due_tenants
 from tests.support.wait import until
 
 ACME = TenantId("acme")
@@ -107,8 +108,8 @@ async def test_the_tenants_of_a_node_that_is_dead_for_certain_are_taken_at_once(
     for tenant in ("buried", "left"):
         assert (await leases.claim(admin, TenantId(tenant), ours, steady=False)).epoch == 2
     await admin.execute("INSERT INTO insula.wake VALUES ('silent', now(), 'timer')")
-    assert await wake.due(admin, ours, asleep=[], steady=False) == []
-    assert await wake.due(admin, ours, asleep=[], steady=True) == ["silent"]
+    assert await due_tenants(admin, ours, steady=False) == []
+    assert await due_tenants(admin, ours, steady=True) == ["silent"]
     with pytest.raises(DatabaseUnavailable, match="node 'silent', which is silent"):
         await leases.claim(admin, TenantId("silent"), ours, steady=False)
     assert (await leases.claim(admin, TenantId("silent"), ours, steady=True)).epoch == 2
@@ -137,9 +138,9 @@ async def test_a_wake_up_is_left_to_the_owner_when_the_tenant_is_not_ours_any_mo
     await leases.claim(admin, ACME, theirs)
     await admin.execute("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
     await wake.consume(admin, ours, [ACME])
-    assert await wake.due(admin, theirs, asleep=[]) == [ACME]
+    assert await due_tenants(admin, theirs) == [ACME]
     await wake.consume(admin, theirs, [ACME])
-    assert await wake.due(admin, theirs, asleep=[]) == []
+    assert await due_tenants(admin, theirs) == []
 
 
 async def test_a_fence_ahead_of_a_restored_lease_is_overtaken(database: Database) -> None:

@@ -44,6 +44,8 @@ class CuttingProxy:
         self.connections = 0
         self.statements = 0
         self.port = 0
+        self.absent = False
+        """True turns everyone away, as if there were no server."""
 
     def freeze(self) -> None:
         """Pass nothing on from now on, as a server that is stopped or out of reach."""
@@ -77,7 +79,7 @@ class CuttingProxy:
             listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        if self._for_good and self.has_cut:
+        if self.absent or (self._for_good and self.has_cut):
             answer.transport.abort()
             return
         self.connections += 1

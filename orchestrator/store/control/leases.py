@@ -16,6 +16,7 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
 HOLDER = _QUERIES["holder"]
+OBSTACLE = _QUERIES["obstacle"]
 OVERTAKE = _QUERIES["overtake"]
 RELEASE = _QUERIES["release"]
 ABANDON = _QUERIES["abandon"]
@@ -40,13 +41,13 @@ async def claim(
     row = await connection.fetchrow(CLAIM, tenant, node, steady)
     if row is not None:
         return Lease(*row)
-    holder = await connection.fetchrow(HOLDER, tenant, node)
-    if holder is None:
+    obstacle = await connection.fetchrow(OBSTACLE, tenant, node)
+    if obstacle is None:
         # Let go of meanwhile, or we are late ourselves: it passes with the next renewal.
         raise DatabaseUnavailable(
             f"this node's row has expired, so it may not take tenant {tenant!r} yet"
         )
-    name, alive = holder
+    name, alive = obstacle
     if alive:
         raise LeaseHeldElsewhere(tenant, f"tenant {tenant!r} is served by node {name!r}")
     raise DatabaseUnavailable(
@@ -54,6 +55,12 @@ async def claim(
         "long to come back as a node lives",
         retry_after=5.0,
     )
+
+
+async def holder(connection: Connection, tenant: TenantId) -> str | None:
+    """Return the name of the living node that serves the tenant."""
+    name: str | None = await connection.fetchval(HOLDER, tenant)
+    return name
 
 
 async def overtake(connection: Connection, tenant: TenantId, node: UUID, epoch: int) -> int | None:

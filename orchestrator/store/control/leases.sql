@@ -27,6 +27,12 @@ WITH before AS (
 SELECT epoch, coalesce((SELECT died FROM before), false) AS left_by_the_dead FROM claimed;
 
 -- name: holder
+-- Which living node serves a tenant.
+SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
+WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp();
+
+-- name: obstacle
+-- Whose a tenant is that we could not claim, and whether that node lives.
 SELECT node.name, node.expires_at > clock_timestamp()
 FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
 WHERE lease.tenant = $1 AND lease.node <> $2 AND node.expires_at > '-infinity';

@@ -16,6 +16,8 @@ LOCK = _QUERIES["lock"]
 REGISTER = _QUERIES["register"]
 RENEW = _QUERIES["renew"]
 BURY = _QUERIES["bury"]
+LIVE = _QUERIES["live"]
+RETIRE = _QUERIES["retire"]
 LEAVE = _QUERIES["leave"]
 LAST_SIGN = _QUERIES["last_sign"]
 HOLDER = _QUERIES["holder"]
@@ -94,6 +96,16 @@ async def bury(connection: Connection, node: UUID, name: str) -> int:
     """Declare older incarnations of our name dead; the caller holds the name's lock."""
     count: int = await connection.fetchval(BURY, node, name)
     return count
+
+
+async def live(connection: Connection) -> list[str]:
+    """Return the names of the nodes that live and do not drain."""
+    return [row[0] for row in await connection.fetch(LIVE)]
+
+
+async def retire(connection: Connection, node: UUID) -> None:
+    """Say that this incarnation takes no more tenants."""
+    await connection.execute(RETIRE, node)
 
 
 async def leave(connection: Connection, node: UUID) -> None:

@@ -48,5 +48,12 @@ WITH dead AS (
 )
 SELECT count(*) FROM dead;
 
+-- name: live
+-- The nodes that take tenants, by name.
+SELECT DISTINCT name FROM insula.node WHERE expires_at > clock_timestamp() AND NOT draining;
+
+-- name: retire
+UPDATE insula.node SET draining = true WHERE id = $1;
+
 -- name: leave
 DELETE FROM insula.node WHERE id = $1;

@@ -20,8 +20,8 @@ from orchestrator.store.tenant.journal import (
     Committed,
     Delivered,
     Journal,
+    Key,
     Known,
-    NewRun,
     Sent,
 )
 from orchestrator.store.tenant.runs import (
@@ -123,9 +123,9 @@ class OwnedConnection:
         self._told(committed.at, asked)
         return committed
 
-    async def known(self, runs: Sequence[NewRun]) -> list[Known]:
-        """Return the stored runs that hold an id or key of `runs`."""
-        return await self._run(lambda c: self._journal.known(c, runs))
+    async def known(self, ids: Sequence[UUID], keys: Sequence[Key]) -> list[Known]:
+        """Return the stored runs that hold one of these ids or keys."""
+        return await self._run(lambda c: self._journal.known(c, ids, keys))
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Take at most `limit` runs into memory: none when a newer owner has the tenant.

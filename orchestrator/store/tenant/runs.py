@@ -55,6 +55,7 @@ class Claimed(msgspec.Struct, frozen=True):
     key: str | None
     input: str
     parent_id: UUID | None
+    due_at: datetime | None
     deadline_at: datetime | None
 
 

@@ -32,6 +32,7 @@ async def test_a_short_sleep_keeps_its_slot(house: House) -> None:
     assert "task.parked flow" not in await house.told(run)
 
 
+@pytest.mark.requirement("R6.sleep", "R6.rest")
 async def test_a_long_sleep_gives_slot_and_memory_back_and_comes_back(house: House) -> None:
     calls: list[Any] = []
 
@@ -69,6 +70,7 @@ async def test_a_sleep_of_seconds_gives_its_slot_back_and_stays_in_memory(house:
     assert await house.output(run) == 1
 
 
+@pytest.mark.requirement("R6.sleep")
 async def test_a_sleep_ends_on_time_though_the_process_crashed_meanwhile(house: House) -> None:
     @job("w")
     async def flow(ctx: Context) -> int:
@@ -121,6 +123,7 @@ async def test_sleeps_one_after_the_other(house: House) -> None:
     assert await house.output(run) == 1
 
 
+@pytest.mark.requirement("R6.rest")
 async def test_many_runs_that_rest_make_room_for_the_others(house: House) -> None:
     @job("w")
     async def flow(ctx: Context) -> None:
@@ -187,6 +190,7 @@ async def test_the_timers_of_runs_that_rest_outside_hold_no_memory(house: House)
         assert len(board._queued) + len(board._ready) == 0  # noqa: SLF001
 
 
+@pytest.mark.requirement("R5.clock")
 async def test_time_follows_the_databases_at_each_flush_and_timers_with_it(house: House) -> None:
     door = anyio.Event()
 

@@ -36,6 +36,7 @@ MADE = {
     InvalidTenantId: InvalidTenantId("Acme", ["it has upper-case letters"]),
     TenantNotFound: TenantNotFound("acme"),
     TenantSuspended: TenantSuspended("acme"),
+    errors.LeaseHeldElsewhere: errors.LeaseHeldElsewhere("acme", "it is served by node 'a'"),
     QuotaExceeded: QuotaExceeded("acme", limit="max_queue_length", allowed=3, retry_after=2.5),
 }
 

@@ -39,6 +39,7 @@ def refusal(limits: Limits, wanted: list[Wanted], **used: Any) -> QuotaExceeded 
         ({"max_runs_per_hour": 2}, [RUN] * 3, {}, "max_runs_per_hour = 2, fewer than were sent"),
     ],
 )
+@pytest.mark.requirement("quota.allowed_queues", "quota.max_runs_per_day")
 def test_the_limit_that_refuses_is_named(
     limits: dict[str, Any], wanted: list[Wanted], used: dict[str, Any], sentence: str
 ) -> None:
@@ -67,6 +68,7 @@ def test_what_just_fits_is_accepted(
     assert refusal(Limits(**limits), wanted, **used) is None
 
 
+@pytest.mark.requirement("quota.max_runs_per_hour", "quota.max_runs_per_day")
 def test_a_rate_says_when_to_come_back() -> None:
     error = refusal(
         Limits(max_runs_per_hour=3), [RUN], accepted=3, ago=timedelta(minutes=59, seconds=30)

@@ -72,6 +72,7 @@ class Table:
         yield self
 
 
+@pytest.mark.requirement("R16.memory")
 def test_a_run_gives_its_output_and_context_without_a_database() -> None:
     flow = Workflow("sums")
 
@@ -91,6 +92,7 @@ def test_a_run_gives_its_output_and_context_without_a_database() -> None:
     assert done.tasks["load"].output == [1, 2]
 
 
+@pytest.mark.requirement("R16.memory")
 async def test_nothing_moves_before_the_first_wait_and_time_stands_still() -> None:
     async def nap(ctx: Context) -> None:
         await ctx.sleep("10m")

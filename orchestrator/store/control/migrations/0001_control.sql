@@ -29,13 +29,14 @@ CREATE TABLE insula.tenant (
     last_active_at timestamptz
 );
 
--- One row an incarnation of a node, renewed on the database's clock.
+-- One row an incarnation of a node, renewed on the database's clock. A draining one lives, but takes no tenant.
 CREATE TABLE insula.node (
     id uuid PRIMARY KEY,
     name text NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     renewed_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    draining boolean NOT NULL DEFAULT false
 );
 CREATE INDEX node_by_name ON insula.node (name);
 

@@ -1,0 +1,23 @@
+-- name: queued
+-- The time, and how many runs wait for their turn, counted up to $1.
+SELECT clock_timestamp() AS now, (SELECT count(*) FROM (
+    SELECT FROM tenant.wf_run AS run
+    WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL LIMIT $1) AS waiting) AS queued;
+
+-- name: add
+-- Add runs that nobody holds, and a wake row for the tenant $1 in the same commit: see insula.submit, which adds
+-- one. A run whose key is known is not added.
+WITH added AS (
+    INSERT INTO tenant.wf_run
+        (id, workflow, version, state, queue, priority, rank, epoch, key, tags, input, due_at, deadline_at)
+    SELECT n.id, n.workflow, n.version, 'queued', n.queue, n.priority, n.rank, 0, n.key,
+           ARRAY(SELECT json_array_elements_text(n.tags)), n.input, n.due_at, n.deadline_at
+    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int2[], $7::int8[], $8::text[],
+                $9::json[], $10::json[], $11::timestamptz[], $12::timestamptz[])
+         AS n (id, workflow, version, queue, priority, rank, key, tags, input, due_at, deadline_at)
+    ON CONFLICT DO NOTHING
+    RETURNING due_at
+)
+INSERT INTO insula.submission (tenant, due_at, reason)
+SELECT $1, min(coalesce(added.due_at, clock_timestamp())), 'submit' FROM added HAVING count(*) > 0
+ON CONFLICT DO NOTHING;

@@ -1,0 +1,76 @@
+"""Runs that reach a node which is not to serve their tenant.
+
+They are stored in the tenant's tables like those of `insula.submit`, in one statement with a wake
+row, and whoever serves the tenant, or will, finds them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.engine.intake import accept
+from orchestrator.model.api import Started, StartRun
+from orchestrator.model.errors import RunRefused
+from orchestrator.model.ids import schema_of
+from orchestrator.model.states import RunState
+from orchestrator.quota.limits import Usage, counted_span
+from orchestrator.settings.tenants import TenantConfig
+from orchestrator.store.connect import Connection
+from orchestrator.store.control import leases, nodes
+from orchestrator.store.tenant import submissions
+from orchestrator.store.tenant.journal import REFUSED
+from supervisors.ground import Ground
+from supervisors.preference import Neighbours
+
+
+class Elsewhere:
+    """Knows which tenants are another node's, and leaves runs for it."""
+
+    def __init__(self, ground: Ground, neighbours: Neighbours) -> None:
+        self._ground = ground
+        self._neighbours = neighbours
+
+    async def owner(self, config: TenantConfig) -> str | None:
+        """Return the other node that serves the tenant or is to; None when that is this one."""
+        if self._neighbours.alone:
+            return None
+        async with self._ground.control.acquire() as control:
+            holder = await leases.holder(control, config.id)
+            self._neighbours.seen(await nodes.live(control))
+        if holder is None:
+            return self._neighbours.better_for(config.id)
+        return None if holder == self._ground.name else holder
+
+    async def submit(self, config: TenantConfig, runs: Sequence[StartRun]) -> list[Started]:
+        """Store `runs`, all or none, and tell their tenant's owner; they are durable then.
+
+        Limits count what the tables hold: two nodes that accept at the same moment may pass one by
+        what both have under way.
+        """
+        await self._ground.prepare(config.id)
+        async with self._ground.control.acquire() as control:
+            return await self._store(control, config, runs)
+
+    async def _store(
+        self, control: Connection, config: TenantConfig, runs: Sequence[StartRun]
+    ) -> list[Started]:
+        schema = schema_of(config.id)
+        counted = await submissions.count(
+            control,
+            schema,
+            up_to=config.limits.max_queue_length or 0,
+            lately=counted_span(config.limits),
+        )
+        usage = Usage(queued=counted.queued)
+        for minute, many in counted.accepted:
+            usage.accepted(many, minute)
+        accepted = accept(runs, config, self._ground.registry, usage, now=counted.now)
+        rows = [run.row(epoch=0, now=counted.now) for run in accepted]
+        try:
+            stored = await submissions.add(control, config.id, rows)
+        except REFUSED as error:
+            raise RunRefused(f"the database refused a run: {error}") from error
+        return [
+            Started(id=found.id, state=RunState(found.state), known=found.id != row.id)
+            for row, found in zip(rows, stored, strict=True)
+        ]

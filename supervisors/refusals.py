@@ -1,0 +1,42 @@
+"""Why a tenant takes no mail, in the words that callers read: one place for each sentence."""
+
+from __future__ import annotations
+
+from orchestrator.model.errors import (
+    DatabaseUnavailable,
+    ShuttingDown,
+    TenantQuarantined,
+    TenantRemoved,
+)
+from orchestrator.model.ids import TenantId
+from supervisors.standing import Outage
+
+SHUTDOWN_SECONDS = 5.0
+"""How long a daemon that is restarted may take to be back, roughly."""
+
+
+def shutting_down() -> ShuttingDown:
+    """Say that the node drains."""
+    return ShuttingDown("the daemon is shutting down", retry_after=SHUTDOWN_SECONDS)
+
+
+def database_away(outage: Outage) -> DatabaseUnavailable:
+    """Say what the keeper found: the database does not answer."""
+    return DatabaseUnavailable(
+        f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
+        hint="nothing was stored; try again when `insula status` says that it answers",
+    )
+
+
+def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> TenantQuarantined:
+    """Say that the tenant is left alone, about `retry_after` seconds more."""
+    return TenantQuarantined(
+        f"tenant {tenant!r} is quarantined: {error}",
+        hint="mend the cause; the next probe or a reload that touches the tenant tries again",
+        retry_after=retry_after,
+    )
+
+
+def removed(tenant: TenantId) -> TenantRemoved:
+    """Say that no file declares the tenant any more."""
+    return TenantRemoved(f"tenant {tenant!r} was removed")
