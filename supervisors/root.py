@@ -168,11 +168,6 @@ class RootSupervisor:
         slot.close()
         del self._slots[slot.config.id]
 
-    async def gone(self, slot: Slot) -> None:
-        """Return when a tenant that was removed is at rest and its lease is given back."""
-        while slot.state is not SlotState.GONE or slot.held is not None:
-            await self._runner.moved.wait()
-
     # -- finding a tenant --------------------------------------------------------------
 
     @property

@@ -26,7 +26,7 @@ from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.2
 """How often it is looked whether runs have finished, or another node has let go."""
 
 log = structlog.get_logger(__name__)
@@ -106,11 +106,7 @@ class TenantLifecycle:
             log.error("tenant.deletion_not_finished", error=str(error))  # noqa: TRY400 - no bug
 
     async def _finish(self, row: TenantRow, *, force: bool) -> Removed:
-        slot = self.root.slots.get(row.id)
         await self.tenants.refresh()
-        if slot is not None:
-            with anyio.move_on_after(self.patience):
-                await self.root.gone(slot)
         await self._let_go(row.id)
         try:
             async with self.control.acquire() as connection:
@@ -160,18 +156,18 @@ class TenantLifecycle:
             return await unfinished(connection, tenant)
 
     async def _let_go(self, tenant: TenantId) -> None:
-        """Wait until no living node has the tenant: each sees soon that it is being deleted."""
+        """Wait until no node has the tenant: each sees soon what becomes of it."""
         name: str | None = None
         with anyio.move_on_after(self.patience):
             while True:
                 async with self.control.acquire() as connection:
                     name = await holder(connection, tenant)
-                if name is None:
+                if name is None and tenant not in self.root.slots:
                     return
                 await anyio.sleep(LOOK_SECONDS)
         raise LeaseHeldElsewhere(
             tenant,
-            f"tenant {tenant!r} is being deleted, and node {name!r} has not let go of it yet: "
+            f"tenant {tenant!r} is being deleted, and node {name or 'this one'} still has it: "
             f"insula tenant delete {tenant} goes on where this stopped",
         )
 
