@@ -148,7 +148,7 @@ class Site:
 
 def type_in(command: str, config: Path) -> tuple[int, str]:
     """Run a command line in this process; return its exit code and what a terminal would show."""
-    program, *arguments = shlex.split(command.replace("--config insula.toml", ""))
+    program, *arguments = shlex.split(command)
     assert program == "insula", command
     with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
         code = main([*arguments, *([] if "-h" in arguments else ["--config", str(config)])])
