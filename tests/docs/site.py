@@ -125,7 +125,10 @@ class Site:
             test()
 
     def _type(self, shown: Shown) -> None:
-        """Type a command, and compare what it says; one that only looks is given time."""
+        """Type a command, and compare what it says; one that only looks is given time.
+
+        RUN in it is the run that was named last; of a list, the newest.
+        """
         command = shown.command.replace("RUN", self._run)
         refused = re.search(r"^error\[", shown.output, re.MULTILINE) is not None
         said = ""
@@ -142,8 +145,8 @@ class Site:
                 anyio.run(until, agrees)
             except AssertionError:
                 raise AssertionError(differs(shown, said)) from None
-        if "run start" in command or "run repeat" in command or "schedule fire" in command:
-            self._run = _UUID.findall(said)[-1] if _UUID.search(said) else self._run
+        if named := _UUID.search(said):
+            self._run = named[0]
 
 
 def type_in(command: str, config: Path) -> tuple[int, str]:
