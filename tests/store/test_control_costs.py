@@ -30,7 +30,7 @@ MANY = f"""
 """
 
 NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
-    "due": (wake.DUE, (100, [], NODE, True), 0),
+    "due": (wake.DUE, (100, [], NODE, True, "2 seconds"), 0),
     "consume": (wake.CONSUME, ([ONE], NODE), 4),
     "orphans": (leases.ORPHANS, (NODE, True, ["t_1", "t_2", "t_3"]), AWAKE),
     "claim": (leases.CLAIM, (ONE, NODE, True), 10),
