@@ -25,6 +25,7 @@ import anyio
 
 from benchmarks.engine_cost import Meter, latency, memory
 from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
 from orchestrator.model.clock import SystemClock
@@ -47,7 +48,10 @@ async def node(state: Path, *, awake: int) -> AsyncIterator[Parts]:
     )
     snapshot = load(state / "insula.toml", {})
     served = registry.load(snapshot.settings.workflows.modules)
-    async with build(snapshot, served, SystemClock()) as parts, anyio.create_task_group() as group:
+    async with (
+        build(snapshot, served, SystemClock(), Notifier()) as parts,
+        anyio.create_task_group() as group,
+    ):
         await group.start(parts.root.run)
         search_seldom()
         yield parts

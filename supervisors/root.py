@@ -24,7 +24,6 @@ from orchestrator.model.errors import (
     DeadlineExceeded,
     LeaseHeldElsewhere,
     TenantNotFound,
-    TenantSuspended,
     Unavailable,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
@@ -35,6 +34,7 @@ from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import nodes
 from orchestrator.store.tenant.journal import Sent
 from supervisors.decide import Policy, Record
+from supervisors.drain import Tell, all_at_rest, tell_nobody
 from supervisors.elsewhere import Elsewhere
 from supervisors.fence import Fence
 from supervisors.ground import Ground
@@ -51,8 +51,8 @@ from supervisors.messages import (
 )
 from supervisors.places import Places, may_sleep
 from supervisors.preference import Neighbours
-from supervisors.refusals import database_away, removed, shutting_down
-from supervisors.runner import LET_GO_SECONDS, Hooks, Runner
+from supervisors.refusals import database_away, removed, shutting_down, suspended
+from supervisors.runner import Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
 from supervisors.stirring import Stirring
 from supervisors.wake import Waker
@@ -153,7 +153,7 @@ class RootSupervisor:
             slot.state = SlotState.SUSPENDED
         else:
             slot.ask_to_stop(Stop.SUSPEND)
-        slot.refuse_mail(TenantSuspended(slot.config.id))
+        slot.refuse_mail(suspended(slot.config))
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True
@@ -344,8 +344,8 @@ class RootSupervisor:
                 slot.refuse_mail(shutting_down())
                 slot.close()
 
-    async def drain(self) -> None:
-        """Take no more work, and return when every tenant is at rest.
+    async def drain(self, tell: Tell = tell_nobody) -> None:
+        """Take no more work, and return when every tenant is at rest; `tell` hears of each.
 
         What runs may end within its time. A tenant that does not come to rest even then is left to
         those who find it orphaned.
@@ -357,10 +357,10 @@ class RootSupervisor:
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
         await self._retire()
-        with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
-            while self._unsettled:
-                await self._runner.moved.wait()
-        for tenant in self._unsettled:
+        given_up = await all_at_rest(
+            lambda: self.served, self._runner.moved, runs_have=self._drain_seconds, tell=tell
+        )
+        for tenant in given_up:
             log.warning(
                 "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
             )
@@ -377,10 +377,6 @@ class RootSupervisor:
                     await nodes.retire(control, self._ground.node)
         except (Unavailable, *DRIVER_ERRORS) as error:
             log.warning("node.not_retired", error=str(error))
-
-    @property
-    def _unsettled(self) -> list[TenantId]:
-        return self.served
 
     def _cut_off(self) -> None:
         """End all incarnations where they stand: others may have their tenants."""

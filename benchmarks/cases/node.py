@@ -11,6 +11,7 @@ import asyncpg
 
 from benchmarks.protocol import Order, WrongResult
 from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
 from orchestrator.model.clock import SystemClock
@@ -60,7 +61,10 @@ async def node(order: Order) -> AsyncIterator[Parts]:
     await anyio.Path(path).write_text(configuration(order), encoding="utf-8")
     snapshot = load(path, {})
     served = registry.load(snapshot.settings.workflows.modules)
-    async with build(snapshot, served, SystemClock()) as parts, anyio.create_task_group() as group:
+    async with (
+        build(snapshot, served, SystemClock(), Notifier()) as parts,
+        anyio.create_task_group() as group,
+    ):
         await group.start(parts.root.run)
         search_seldom()
         yield parts

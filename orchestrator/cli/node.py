@@ -10,7 +10,7 @@ from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
 from orchestrator.client import calls
-from orchestrator.model.api import ReloadReport, Status
+from orchestrator.model.api import LoopBlocked, ReloadReport, Status
 from orchestrator.model.errors import ConfigError
 
 Wait = Annotated[
@@ -79,7 +79,16 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("no answer since", outage and outage.since),
         ("because", outage and outage.error),
         ("loop lag", f"{found.loop_lag_ms:.1f} ms"),
+        ("last blocked", found.loop_blocked and _blocked(found.loop_blocked)),
     ]
+
+
+def _blocked(found: LoopBlocked) -> str:
+    """Return who held up the event loop, as far as it is known."""
+    text = f"for {found.milliseconds} ms until {found.ended_at:%Y-%m-%d %H:%M:%S}"
+    if found.run is not None:
+        text += f" by task {found.task} of run {found.run} of tenant {found.tenant}"
+    return f"{text}, in {found.where}" if found.where else text
 
 
 def _print_report(report: ReloadReport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+from uuid import UUID
 
 import anyio
 
@@ -23,7 +24,7 @@ class Crew:
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[None], anyio.CancelScope] = {}
+        self._tasks: dict[asyncio.Task[Any], tuple[Execution, str, anyio.CancelScope]] = {}
         self._scopes: dict[tuple[Execution, str], anyio.CancelScope] = {}
         self._errors: list[BaseException] = []
         self._broken = anyio.Event()
@@ -32,7 +33,7 @@ class Crew:
         """Begin an attempt at task `name`."""
         scope = self._scopes[execution, name] = anyio.CancelScope()
         task = asyncio.create_task(attempt(execution, name, scope), name=f"task {name}")
-        self._tasks[task] = scope
+        self._tasks[task] = execution, name, scope
         task.add_done_callback(self._ended)
 
     def leave(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
@@ -52,13 +53,18 @@ class Crew:
         try:
             await self._broken.wait()
         finally:
-            for scope in self._tasks.values():
+            for _, _, scope in self._tasks.values():
                 scope.cancel()
             with anyio.CancelScope(shield=True):
                 while self._tasks:
                     await asyncio.wait(list(self._tasks))
             if self._errors:
                 raise BaseExceptionGroup("attempts that can not go on", self._errors)
+
+    def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
+        """Return the run and the name of the task whose attempt `task` runs; from any thread."""
+        found = self._tasks.get(task)
+        return None if found is None else (found[0].id, found[1])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]

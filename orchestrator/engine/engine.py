@@ -7,6 +7,7 @@ in the next flush. `board` decides, `commit` writes, `table` reads.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -189,6 +190,10 @@ class Engine:
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
         return self._board.used_slots
+
+    def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
+        """Return the run and the name of the task whose attempt `task` runs; from any thread."""
+        return self._board.crew.attempt_of(task)
 
     # -- life --------------------------------------------------------------------------
 

@@ -91,9 +91,7 @@ def _apply(tasks: dict[str, TaskView], entry: entries.AnyEntry, moment: Moment) 
         case entries.TaskSucceeded() | entries.TaskFailed() | entries.TaskSkipped():
             _settle(tasks, entry, moment)
         case entries.RunCancelled() | entries.RunFailed() | entries.RunDied():
-            cut_off = [name for name, task in tasks.items() if not task.state.settled]
-            fields = {"finished_at": moment.at, "due_at": None}
-            _change_all(tasks, cut_off, state=TaskState.CANCELLED, **fields)
+            _cut_off(tasks, moment)
         case _:
             pass
 
@@ -107,6 +105,14 @@ def _settle(tasks: dict[str, TaskView], entry: entries.AnySettling, moment: Mome
         case _:
             fields = {"state": TaskState.SKIPPED}
     _change(tasks, entry.task, **fields, finished_at=moment.at)
+
+
+def _cut_off(tasks: dict[str, TaskView], moment: Moment) -> None:
+    """Show that nothing follows for the tasks that were on their way when their run ended."""
+    for name, task in tasks.items():
+        if not task.state.settled:
+            ended = moment.at if task.started_at is not None else None
+            _change(tasks, name, state=TaskState.CANCELLED, finished_at=ended, due_at=None)
 
 
 def _change_all(tasks: dict[str, TaskView], names: Sequence[str], **fields: Any) -> None:

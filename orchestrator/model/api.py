@@ -200,6 +200,35 @@ class CreateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     set: dict[str, Any] = {}
 
 
+class UpdateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `PATCH /v1/tenants/{id}`: what is not named stays; `unset` has dotted paths."""
+
+    name: str | None = None
+    tier: str | None = None
+    aliases: list[str] | None = None
+    set: dict[str, Any] = {}
+    unset: list[str] = []
+
+
+class DisableTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/disable`; it may be left out."""
+
+    reason: Reason = ""
+
+
+class DeletedTenant(Wire, frozen=True, kw_only=True):
+    """What the deletion of a tenant took away; `results` is the file with its finished runs.
+
+    `schema` is null when the tenant had no tables.
+    """
+
+    tenant: str
+    schema: str | None
+    roles: list[str]
+    runs_kept: int = 0
+    results: str | None = None
+
+
 class FireView(Wire, frozen=True, kw_only=True):
     """What became of one fire, known by its nominal time `fire_at`; `at` is when that was decided.
 
@@ -240,6 +269,8 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     enabled: bool
     state: str
     aliases: list[str] = []
+    disabled_because: str | None = None
+    """What an operator gave as the reason; null when only its declaration may disable it."""
 
 
 class TenantView(TenantSummary, frozen=True, kw_only=True):
@@ -307,6 +338,21 @@ class DatabaseOutage(Wire, frozen=True, kw_only=True):
     error: str
 
 
+class LoopBlocked(Wire, frozen=True, kw_only=True):
+    """What last held up the event loop, and with it everything on the node.
+
+    `tenant`, `run` and `task` name the attempt, `where` the innermost line of its code; each is
+    absent when it could not be seen.
+    """
+
+    ended_at: datetime
+    milliseconds: int
+    tenant: str | None = None
+    run: UUID | None = None
+    task: str | None = None
+    where: str | None = None
+
+
 class Status(Wire, frozen=True, kw_only=True):
     """Answer of `GET /v1/status`: the node at a glance, told without asking the database."""
 
@@ -327,6 +373,7 @@ class Status(Wire, frozen=True, kw_only=True):
     database_version: str
     database_outage: DatabaseOutage | None = None
     loop_lag_ms: float
+    loop_blocked: LoopBlocked | None = None
     last_reload: ReloadReport | None = None
 
 

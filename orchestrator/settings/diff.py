@@ -94,7 +94,8 @@ def _changed_settings(old: Snapshot, new: Snapshot) -> dict[Reload, list[str]]:
         if section.name in _PER_TENANT:
             continue
         before, after = getattr(old.settings, section.name), getattr(new.settings, section.name)
-        for name, field in fields_of(type(before)).items():
+        kind: type[Section] = type(before)
+        for name, field in fields_of(kind).items():
             if getattr(before, name) != getattr(after, name):
                 found[_reload(field)].append(f"{section.name}.{name}")
     # A secret's new value, or a directory's, shows only in what the snapshot made of the settings.

@@ -45,6 +45,17 @@ def expanded(text: str) -> Path:
         return Path(text)
 
 
+def absolute(path: Path) -> Path:
+    """Return `path` as seen from the current directory; raises ConfigError when that is gone."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise ConfigError(
+            ["the current directory does not exist any more"],
+            hint="change to one that does, or give absolute paths",
+        ) from None
+
+
 def control_socket(runtime_dir: Path) -> Path:
     """Return the path of the control socket; raises ConfigError when the system would cut it."""
     path = runtime_dir / SOCKET_NAME

@@ -35,7 +35,8 @@ file that names it. A URL may hold `${NAME}`, an environment variable, or be `fi
 contents of that file.
 
 `INSULA_DATABASE_URL`, `DATABASE_URL` and `POSTGRESQL_URL`, the first that is set, go before
-`database.url`; `INSULA_STATE_DIR` and `INSULA_RUNTIME_DIR` go before the keys of `[node]`.
+`database.url`; `INSULA_NODE_NAME`, `INSULA_STATE_DIR` and `INSULA_RUNTIME_DIR` go before the keys
+of `[node]`.
 
 What a reload does with a changed key:
 """

@@ -72,3 +72,9 @@ async def spawn(ctx: Context) -> str:
 async def whoami(ctx: Context) -> int:
     """Return the daemon's process id."""
     return os.getpid()
+
+
+@job("apart", executor="process")
+def apart(ctx: Context) -> str:
+    """Return the NOTIFY_SOCKET that a worker process sees."""
+    return os.environ.get("NOTIFY_SOCKET", "none")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -13,7 +10,7 @@ import asyncpg
 import pytest
 
 from orchestrator.daemon.reload import Reloader
-from orchestrator.daemon.sd_notify import Notifier, watchdog_interval
+from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.settings.load import Snapshot, load
 from tests.support.wait import until
@@ -117,62 +114,3 @@ async def test_requests_during_a_reload_cause_one_more(files: Files) -> None:
         await until(lambda: files.reloader.snapshot.tenants)
         group.cancel_scope.cancel()
     assert len(files.applied) <= 3
-
-
-def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Notifier().ready("serving")
-
-
-def test_a_supervisor_that_does_not_listen_any_more_harms_nobody(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    notifier = Notifier()
-    assert "NOTIFY_SOCKET" not in os.environ
-    notifier.ready("serving")
-
-
-def test_the_messages_are_those_of_sd_notify(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        notifier = Notifier()
-        said: list[Callable[[], None]] = [
-            lambda: notifier.ready("serving 2 tenants"),
-            notifier.reloading,
-            notifier.watchdog,
-            lambda: notifier.stopping("draining", within=10.0),
-        ]
-        messages = []
-        for say in said:
-            say()
-            messages.append(listening.recv(4096).decode().splitlines())
-    assert messages[0] == ["READY=1", "STATUS=serving 2 tenants"]
-    assert messages[1][0] == "RELOADING=1"
-    assert messages[1][1].removeprefix("MONOTONIC_USEC=").isdigit()
-    assert messages[2] == ["WATCHDOG=1"]
-    assert messages[3] == ["STOPPING=1", "STATUS=draining", "EXTEND_TIMEOUT_USEC=40000000"]
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, None),
-        ({"WATCHDOG_USEC": "30000000"}, 15.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
-        ({"WATCHDOG_USEC": "soon"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-    ],
-)
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: float | None
-) -> None:
-    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    assert watchdog_interval() == expected

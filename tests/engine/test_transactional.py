@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +29,6 @@ PAY = "INSERT INTO payment (run, task) VALUES ($1, $2)"
 WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 COLUMNS = ["run", "task"]
 PAID = "SELECT count(*) FROM tenant.payment"
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "commit-a-task-with-its-effect.md"
 ONCE = Retry(attempts=5, initial="0s")
 
 
@@ -385,18 +382,3 @@ def _cancel(live: Live, run: UUID) -> Reply[RunState]:
     reply: Reply[RunState] = Reply()
     live.engine.control(run, Verb.CANCEL, "", reply)
     return reply
-
-
-async def test_the_example_of_the_documentation_runs(house: House) -> None:
-    role = house.database.logins("acme").app
-    await house.admin.execute(
-        f"CREATE TABLE {SCHEMA}.account AS SELECT 7 AS id, 100 AS cents;"
-        f"GRANT SELECT, UPDATE ON {SCHEMA}.account TO {role}"
-    )
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(example, str(PAGE), "exec", dont_inherit=True), names)  # noqa: S102
-
-    async with serving(house, names["credit"]) as live:
-        run = await live.run("credit", account=7, cents=5)
-    assert await house.output(run) == 105
