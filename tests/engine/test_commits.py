@@ -65,8 +65,8 @@ async def mapped(live: Live) -> None:
 async def test_a_thousand_cost_the_server_a_few_commits(
     house: House, work: Callable[[Live], Awaitable[None]], most: int
 ) -> None:
-    # A commit in 20 runs: 64 of them at a time, by the slots, and ten for the engine's start. What is
-    # asked here is not counted, for it is in another database.
+    # One in 20 runs or less, as 64 have slots at a time; ten are the engine's start. What is asked
+    # here is not counted, for it is in another database.
     other = await house.database.connect(house.database.target.with_database("postgres"))
     before = await committed(other, house)
 
