@@ -24,7 +24,6 @@ from orchestrator.model.errors import (
     DeadlineExceeded,
     LeaseHeldElsewhere,
     TenantNotFound,
-    TenantSuspended,
     Unavailable,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
@@ -52,7 +51,7 @@ from supervisors.messages import (
 )
 from supervisors.places import Places, may_sleep
 from supervisors.preference import Neighbours
-from supervisors.refusals import database_away, removed, shutting_down
+from supervisors.refusals import database_away, removed, shutting_down, suspended
 from supervisors.runner import Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
 from supervisors.stirring import Stirring
@@ -154,7 +153,7 @@ class RootSupervisor:
             slot.state = SlotState.SUSPENDED
         else:
             slot.ask_to_stop(Stop.SUSPEND)
-        slot.refuse_mail(TenantSuspended(slot.config.id))
+        slot.refuse_mail(suspended(slot.config))
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True

@@ -17,7 +17,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from orchestrator.engine.pulse import Pulse
-from orchestrator.model.errors import LeaseHeldElsewhere, TenantSuspended, Unavailable
+from orchestrator.model.errors import LeaseHeldElsewhere, Unavailable
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Rest, Restart, decide
@@ -26,7 +26,7 @@ from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Stop
 from supervisors.places import Places
-from supervisors.refusals import database_away, quarantined, shutting_down
+from supervisors.refusals import database_away, quarantined, shutting_down, suspended
 from supervisors.slot import Slot, SlotState
 from supervisors.tenant import TenantSupervisor
 
@@ -190,7 +190,7 @@ class Runner:
             self._hooks.bury(slot)
         elif not slot.config.enabled:
             slot.state = SlotState.SUSPENDED
-            slot.refuse_mail(TenantSuspended(slot.config.id))
+            slot.refuse_mail(suspended(slot.config))
         elif slot.sealed:
             slot.state = SlotState.DORMANT
             slot.refuse_mail(shutting_down())

@@ -17,12 +17,11 @@ from orchestrator.model.errors import (
     DatabaseUnavailable,
     InsulaError,
     TenantBusy,
-    TenantSuspended,
 )
 from orchestrator.settings.tenants import TenantConfig
 from supervisors.decide import Record
 from supervisors.messages import Message, Stop
-from supervisors.refusals import quarantined, removed, shutting_down
+from supervisors.refusals import quarantined, removed, shutting_down, suspended
 
 
 class SlotState(StrEnum):
@@ -123,7 +122,7 @@ class Slot:
             case _ if self.removed:
                 raise removed(self.config.id)
             case SlotState.SUSPENDED:
-                raise TenantSuspended(self.config.id)
+                raise suspended(self.config)
             case SlotState.QUARANTINED:
                 raise quarantined(self.config.id, self.last_error, retry_after=QUARANTINED_SECONDS)
             case SlotState.BACKOFF if self.doubted is not None:
@@ -134,7 +133,7 @@ class Slot:
                 )
             case _:
                 if not self.config.enabled:
-                    raise TenantSuspended(self.config.id)
+                    raise suspended(self.config)
 
     def reconfigure(self, config: TenantConfig) -> None:
         """Take over a changed configuration, also in the middle of a life."""

@@ -15,6 +15,7 @@ from orchestrator.cli import (
     control,
     dead,
     events,
+    lifecycle,
     node,
     output,
     replay,
@@ -41,7 +42,7 @@ def build() -> typer.Typer:
     replay.register(app)
     node.register(app)
     for name, modules, purpose in (
-        ("tenant", [tenants], "Create, list, show and pause tenants."),
+        ("tenant", [tenants, lifecycle], "Create, list, change, pause and delete tenants."),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
         ("schedule", [schedules], "See, pause and fire what starts runs by itself."),

@@ -162,6 +162,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("tier", view.tier),
         ("source", view.source),
         ("enabled", view.enabled),
+        ("disabled because", view.disabled_because),
         ("state", view.state),
         ("epoch", view.epoch),
         ("retry at", view.retry_at),

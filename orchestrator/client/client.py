@@ -27,6 +27,7 @@ from tenacity import AsyncRetrying
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
+from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
@@ -196,6 +197,7 @@ class TenantClient:
     def __init__(self, client: Client, id: str) -> None:
         self._client = client
         self.id = id
+        self.lifecycle = TenantLifecycle(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

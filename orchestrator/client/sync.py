@@ -16,6 +16,7 @@ from tenacity import Retrying
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
+from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     CreateTenant,
@@ -180,6 +181,7 @@ class SyncTenantClient:
     def __init__(self, client: SyncClient, id: str) -> None:
         self._client = client
         self.id = id
+        self.lifecycle = SyncTenantLifecycle(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

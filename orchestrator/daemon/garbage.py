@@ -17,8 +17,8 @@ SEARCHES_BEFORE_OLDER = 20
 def search_seldom() -> None:
     """Set what has been made so far aside for good, and search the rest less often.
 
-    To be called once, when the process has loaded what it lives with, modules and tenants: to walk
-    over these again and again takes longer than an answer may, and most of all during recovery.
+    To be called once, when modules and tenants are loaded and nobody is served yet: to walk over
+    them takes longer than an answer may, and most of all during recovery.
     """
     gc.collect()
     gc.freeze()

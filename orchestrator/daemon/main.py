@@ -18,6 +18,7 @@ from orchestrator.daemon import signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -41,6 +42,7 @@ from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
+from supervisors.drain import LET_GO_SECONDS
 from supervisors.guard import telling
 
 DONE = 0
@@ -154,7 +156,10 @@ class Daemon:
             if parts.embedded is not None:
                 group.start_soon(parts.embedded.watch)
             await group.start(parts.root.run)
-            await group.start(serve_http, build_app(self._services()), self._sockets)
+            services = self._services()
+            await group.start(serve_http, build_app(services), self._sockets)
+            group.start_soon(parts.tenants.watch)
+            group.start_soon(self._lifecycle.resume)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -253,10 +258,19 @@ class Daemon:
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
+        supervision = self._snapshot.settings.supervision
+        self._lifecycle = TenantLifecycle(
+            root=parts.root,
+            control=parts.control,
+            tenants=parts.tenants,
+            state_dir=self._snapshot.state_dir,
+            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        )
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
+            lifecycle=self._lifecycle,
             status=self._status,
             reload=self._reloader.reload,
         )

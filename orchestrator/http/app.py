@@ -16,6 +16,7 @@ from orchestrator.http.routes import (
     dead,
     events,
     health,
+    lifecycle,
     node,
     runs,
     schedules,
@@ -27,6 +28,8 @@ from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
 
+_RESOURCES = (health, node, tenants, lifecycle, runs, control, events, dead, schedules)
+
 
 def build_app(services: Services) -> Litestar:
     """Return the API over `services`, for any ASGI server; `serve` is ours.
@@ -34,11 +37,7 @@ def build_app(services: Services) -> Litestar:
     >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
     """
     return Litestar(
-        [
-            each
-            for routes in (health, node, tenants, runs, control, events, dead, schedules)
-            for each in routes.ROUTES
-        ],
+        [each for routes in _RESOURCES for each in routes.ROUTES],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
         guards=[
             guard.refuse_strangers,

@@ -11,6 +11,7 @@ from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
     CreateTenant,
     DeadReport,
+    DeletedTenant,
     EventView,
     ReloadReport,
     RunPage,
@@ -22,6 +23,7 @@ from orchestrator.model.api import (
     TenantSummary,
     TenantView,
     TenantWhy,
+    UpdateTenant,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
@@ -124,6 +126,28 @@ class Schedules(Protocol):
         ...
 
 
+class Lifecycle(Protocol):
+    """The verbs that change a whole tenant."""
+
+    async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
+        """Change the declaration of a tenant that was registered at run time."""
+        ...
+
+    async def disable(self, tenant: TenantId, reason: str) -> None:
+        """Let the tenant take no work until it is enabled."""
+        ...
+
+    async def enable(self, tenant: TenantId) -> None:
+        """Let the tenant work again."""
+        ...
+
+    async def delete(
+        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        """Drop a tenant, by id or alias, with all its data."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -131,5 +155,6 @@ class Services:
     root: Platform
     dead: DeadLetters
     schedules: Schedules
+    lifecycle: Lifecycle
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

@@ -200,6 +200,35 @@ class CreateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     set: dict[str, Any] = {}
 
 
+class UpdateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `PATCH /v1/tenants/{id}`: what is not named stays; `unset` has dotted paths."""
+
+    name: str | None = None
+    tier: str | None = None
+    aliases: list[str] | None = None
+    set: dict[str, Any] = {}
+    unset: list[str] = []
+
+
+class DisableTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/disable`; it may be left out."""
+
+    reason: Reason = ""
+
+
+class DeletedTenant(Wire, frozen=True, kw_only=True):
+    """What the deletion of a tenant took away; `results` is the file with its finished runs.
+
+    `schema` is null when the tenant had no tables.
+    """
+
+    tenant: str
+    schema: str | None
+    roles: list[str]
+    runs_kept: int = 0
+    results: str | None = None
+
+
 class FireView(Wire, frozen=True, kw_only=True):
     """What became of one fire, known by its nominal time `fire_at`; `at` is when that was decided.
 
@@ -240,6 +269,8 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     enabled: bool
     state: str
     aliases: list[str] = []
+    disabled_because: str | None = None
+    """What an operator gave as the reason; null when only its declaration may disable it."""
 
 
 class TenantView(TenantSummary, frozen=True, kw_only=True):

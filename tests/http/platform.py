@@ -32,6 +32,7 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.schedules import HandMadeSchedules
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -51,6 +52,7 @@ class HandMadePlatform(HandMadeRuns):
         self.views: dict[TenantId, TenantView] = {}
         self.dead = HandMadeDead(self)
         self.schedules = HandMadeSchedules()
+        self.lifecycle = HandMadeLifecycle(self)
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -83,6 +85,7 @@ class HandMadePlatform(HandMadeRuns):
             root=self,
             dead=self.dead,
             schedules=self.schedules,
+            lifecycle=self.lifecycle,
             status=self.status,
             reload=self.reload,
         )
