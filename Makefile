@@ -21,7 +21,7 @@ endif
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup: $(INSTALLED) ## install everything into .venv
@@ -86,9 +86,20 @@ docs: $(INSTALLED) ## write the reference pages that are made from the code
 	$(BIN)/python -m orchestrator.cli.reference cli > docs/reference/cli.md
 	$(BIN)/python -m orchestrator.cli.reference errors > docs/reference/errors.md
 
+# What more to pass: make bench BENCH="--only A,B --rounds 1"
+BENCH ?=
+
 .PHONY: bench
-bench: $(INSTALLED) ## run the benchmarks
-	$(BIN)/python -m benchmarks.engine
+bench: $(INSTALLED) ## measure everything, some 15 minutes; BENCH=--quick looks whether it works
+	$(BIN)/python -m benchmarks $(BENCH)
+
+.PHONY: bench-peers
+bench-peers: $(INSTALLED) ## the same work through other libraries, in turns with Insula
+	$(BIN)/python -m benchmarks --peers $(BENCH)
+
+.PHONY: bench-report
+bench-report: $(INSTALLED) ## write the newest figures into docs/explanation/performance.md
+	$(BIN)/python -m benchmarks.report
 
 .PHONY: lock
 lock: ## pin the dependencies anew (needs uv, see CONTRIBUTING.md)
@@ -102,5 +113,5 @@ ci: ## what continuous integration runs
 
 .PHONY: clean
 clean: ## remove .venv and everything else that is made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

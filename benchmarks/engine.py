@@ -1,9 +1,10 @@
-"""Steps and runs per second, commits per step, and latency, on a durable embedded server.
+"""What the engine costs: steps per second, flushes, rows, commits and statements, latency, memory.
 
-    python -m benchmarks.engine --tenants 1 100 --runs 10000
+    python -m benchmarks.engine --tenants 1 100 --flight 1 50 1000 --seconds 5
 
-The daemon's own parts run in this process; only HTTP is left out. `flight` is how many runs are
-submitted together and awaited before the next ones.
+One JSON document on standard output, progress on standard error. The daemon's own parts run in
+this process on a durable embedded server; only HTTP is left out. `--flight` is how many runs are
+under way at a time, over all tenants together. A case ends after `--seconds` or `--runs`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import argparse
 import itertools
 import json
 import platform
-import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -24,6 +23,9 @@ from typing import Any
 
 import anyio
 
+from benchmarks.engine_cost import Meter, latency, memory
+from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
 from orchestrator.model.clock import SystemClock
@@ -33,6 +35,7 @@ from orchestrator.settings.load import load
 from orchestrator.workflow import registry
 
 STEPS = {"one_step": 1, "chain_of_five": 5}
+MODULES = ["benchmarks.workloads", "benchmarks.engine_workloads"]
 
 
 @asynccontextmanager
@@ -40,13 +43,17 @@ async def node(state: Path, *, awake: int) -> AsyncIterator[Parts]:
     """Run the daemon's parts on an embedded server below `state`."""
     (state / "insula.toml").write_text(
         f'[node]\nmax_awake_tenants = {awake}\nmax_concurrent_tasks = 1000\nstate_dir = "{state}"\n'
-        '[workflows]\nmodules = ["benchmarks.workloads"]\n',
+        f"[workflows]\nmodules = {json.dumps(MODULES)}\n",
         encoding="utf-8",
     )
     snapshot = load(state / "insula.toml", {})
     served = registry.load(snapshot.settings.workflows.modules)
-    async with build(snapshot, served, SystemClock()) as parts, anyio.create_task_group() as group:
+    async with (
+        build(snapshot, served, SystemClock(), Notifier()) as parts,
+        anyio.create_task_group() as group,
+    ):
         await group.start(parts.root.run)
+        search_seldom()
         yield parts
         await parts.root.drain()
         group.cancel_scope.cancel()
@@ -65,61 +72,42 @@ async def run_all(parts: Parts, tenant: TenantId, workflow: str, count: int, fli
 
 
 async def throughput(
-    parts: Parts, tenants: Sequence[TenantId], workflow: str, runs: int, flight: int
+    parts: Parts, tenants: Sequence[TenantId], workflow: str, flight: int, most: tuple[int, float]
 ) -> dict[str, Any]:
-    """Measure `runs` runs spread over `tenants`, with `flight` runs in flight over all of them."""
-    each, lot = max(1, runs // len(tenants)), max(1, flight // len(tenants))
+    """Measure at `most` so many runs, or seconds, with `flight` of them under way at a time.
+
+    Fewer runs than tenants under way go round: each driver has a share of the tenants.
+    """
+    drivers = min(flight, len(tenants))
+    lot, (runs, seconds) = flight // drivers, most
     for tenant in tenants:
         await run_all(parts, tenant, workflow, 1, 1)
-    before = await commits(parts)
-    cpu, began = time.process_time(), time.perf_counter()
+    left = runs // lot
+    done = 0
+
+    async def drive(share: Sequence[TenantId]) -> None:
+        nonlocal left, done
+        for tenant in itertools.cycle(share):
+            if left <= 0 or time.perf_counter() > ends_at:
+                return
+            left -= 1
+            await run_all(parts, tenant, workflow, lot, lot)
+            done += lot
+
+    meter = Meter(parts, tenants)
+    await meter.start()
+    ends_at = time.perf_counter() + seconds
     async with anyio.create_task_group() as group:
-        for tenant in tenants:
-            group.start_soon(run_all, parts, tenant, workflow, each, lot)
-    seconds = time.perf_counter() - began
-    total = each * len(tenants)
-    steps = total * STEPS[workflow]
+        for number in range(drivers):
+            group.start_soon(drive, tenants[number::drivers])
+    figures = await meter.stop(runs=done, steps=done * STEPS[workflow])
     return {
         "workflow": workflow,
         "tenants": len(tenants),
-        "in_flight": lot * len(tenants),
-        "runs": total,
-        "runs_per_second": round(total / seconds),
-        "steps_per_second": round(steps / seconds),
-        "commits_per_step": round((await commits(parts) - before) / steps, 4),
-        "client_cpu_us_per_step": round((time.process_time() - cpu) / steps * 1e6, 1),
+        "in_flight": lot * drivers,
+        "runs": done,
+        **figures,
     }
-
-
-async def latency(parts: Parts, tenant: TenantId, count: int) -> dict[str, Any]:
-    """Measure the way of one run after the other, from the submit to its end, in milliseconds."""
-    taken = []
-    for _ in range(count):
-        began = time.perf_counter()
-        await run_all(parts, tenant, "one_step", 1, 1)
-        taken.append((time.perf_counter() - began) * 1000)
-    cuts = statistics.quantiles(taken, n=100)
-    return {"submit_to_end_ms": {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98]}}
-
-
-async def commits(parts: Parts) -> int:
-    """Return the server's count of committed transactions in our database."""
-    async with parts.control.acquire() as connection:
-        await connection.execute("SELECT pg_stat_clear_snapshot()")
-        count: int = await connection.fetchval(
-            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-        )
-    return count
-
-
-async def _case(
-    parts: Parts, tenants: Sequence[TenantId], workflow: str, runs: int, flight: int
-) -> dict[str, Any]:
-    """Measure one case and say so; a single run in flight is slow, so there are fewer of them."""
-    count = runs if flight > 1 else max(50, runs // 20)
-    figure = await throughput(parts, tenants, workflow, count, flight)
-    print(json.dumps(figure), file=sys.stderr)
-    return figure
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -132,30 +120,47 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             for number in range(most):
                 await parts.tenants.register(CreateTenant(id=f"bench_{number}"))
             names = [TenantId(f"bench_{number}") for number in range(most)]
-            cases = itertools.product(options.tenants, STEPS, options.flight)
+            await run_all(parts, names[0], "one_step", 1, 1)
+            weights = _told(await memory(parts, names[0], waiting=options.waiting))
+            times = _told(await latency(parts, names[0], options.latencies))
             results = [
-                await _case(parts, names[:tenants], workflow, options.runs, flight)
-                for tenants, workflow, flight in cases
+                _told(
+                    await throughput(
+                        parts, names[:tenants], workflow, flight, (options.runs, options.seconds)
+                    )
+                )
+                for tenants, workflow, flight in itertools.product(
+                    options.tenants, STEPS, options.flight
+                )
             ]
-            single = await latency(parts, names[0], 500)
             version = parts.server_version
     return {
         "benchmark": "engine",
         "python": platform.python_version(),
         "postgresql": version,
         "fsync": True,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "memory": weights,
+        "latency_ms": times,
         "throughput": results,
-        "latency": single,
     }
+
+
+def _told(figures: dict[str, Any]) -> dict[str, Any]:
+    print(json.dumps(figures), file=sys.stderr)
+    return figures
 
 
 def main() -> None:
     """Parse the options, measure, and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tenants", type=int, nargs="+", default=[1, 20])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tenants", type=int, nargs="+", default=[1, 100])
     parser.add_argument("--flight", type=int, nargs="+", default=[1, 50, 1000])
-    parser.add_argument("--runs", type=int, default=5000)
+    parser.add_argument("--runs", type=int, default=10_000, help="the most runs of a case")
+    parser.add_argument("--seconds", type=float, default=5.0, help="the most seconds of a case")
+    parser.add_argument("--latencies", type=int, default=500, help="runs that are timed one by one")
+    parser.add_argument("--waiting", type=int, default=5_000, help="waiting runs that are weighed")
     options = parser.parse_args()
     set_up("error", "console")
     document = anyio.run(measure, options, backend_options={"use_uvloop": True})

@@ -7,8 +7,10 @@ from orchestrator.model.errors import (
     ShuttingDown,
     TenantQuarantined,
     TenantRemoved,
+    TenantSuspended,
 )
 from orchestrator.model.ids import TenantId
+from orchestrator.settings.tenants import TenantConfig
 from supervisors.standing import Outage
 
 SHUTDOWN_SECONDS = 5.0
@@ -35,6 +37,11 @@ def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> T
         hint="mend the cause; the next probe or a reload that touches the tenant tries again",
         retry_after=retry_after,
     )
+
+
+def suspended(config: TenantConfig) -> TenantSuspended:
+    """Say that the tenant is disabled, and why if an operator did it."""
+    return TenantSuspended(config.id, because=config.disabled_because)
 
 
 def removed(tenant: TenantId) -> TenantRemoved:

@@ -7,6 +7,7 @@ synchronous piece of code that starts the runner.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 from uuid import UUID
@@ -23,7 +24,6 @@ from orchestrator.model.errors import (
     DeadlineExceeded,
     LeaseHeldElsewhere,
     TenantNotFound,
-    TenantSuspended,
     Unavailable,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
@@ -34,6 +34,7 @@ from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import nodes
 from orchestrator.store.tenant.journal import Sent
 from supervisors.decide import Policy, Record
+from supervisors.drain import Tell, all_at_rest, tell_nobody
 from supervisors.elsewhere import Elsewhere
 from supervisors.fence import Fence
 from supervisors.ground import Ground
@@ -50,9 +51,10 @@ from supervisors.messages import (
 )
 from supervisors.places import Places, may_sleep
 from supervisors.preference import Neighbours
-from supervisors.refusals import database_away, removed, shutting_down
-from supervisors.runner import LET_GO_SECONDS, Hooks, Runner
+from supervisors.refusals import database_away, removed, shutting_down, suspended
+from supervisors.runner import Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
+from supervisors.stirring import Stirring
 from supervisors.wake import Waker
 
 REPLY_SECONDS = 15.0
@@ -73,6 +75,7 @@ class RootSupervisor:
         self._ground = ground
         self._supervision = supervision
         self._slots: dict[TenantId, Slot] = {}
+        self._stirring = Stirring()
         self._aliases: Mapping[str, TenantId] = {}
         self._places = Places(
             max_awake,
@@ -110,7 +113,7 @@ class RootSupervisor:
             slot = self._slots.get(tenant)
             if slot is None:
                 self._slots[tenant] = self._new_slot(config)
-            else:
+            elif slot.removed or slot.config != config:
                 self._reconfigure(slot, config)
         for tenant in self._slots.keys() - wanted.keys():
             self._remove(self._slots[tenant])
@@ -119,8 +122,13 @@ class RootSupervisor:
         slot = Slot(config, mailbox=self._supervision.mailbox)
         slot.sealed = self._sealed
         slot.attendant = self._places
-        slot.note = self.history.note
+        slot.note = self._note
+        self._stirring.note(slot)
         return slot
+
+    def _note(self, slot: Slot) -> None:
+        self._stirring.note(slot)
+        self.history.note(slot)
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
         before = slot.config
@@ -145,7 +153,7 @@ class RootSupervisor:
             slot.state = SlotState.SUSPENDED
         else:
             slot.ask_to_stop(Stop.SUSPEND)
-        slot.refuse_mail(TenantSuspended(slot.config.id))
+        slot.refuse_mail(suspended(slot.config))
 
     def _remove(self, slot: Slot) -> None:
         slot.removed = True
@@ -166,6 +174,13 @@ class RootSupervisor:
     def slots(self) -> Mapping[TenantId, Slot]:
         """The slots by tenant, to look at."""
         return self._slots
+
+    @property
+    def states(self) -> dict[SlotState, int]:
+        """How many tenants stand where."""
+        found = Counter(slot.state for slot in self._stirring)
+        asleep = len(self._slots) - found.total()
+        return {SlotState.DORMANT: asleep + found.pop(SlotState.DORMANT, 0), **found}
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant whose id or alias `name` is; InvalidTenantId or TenantNotFound else."""
@@ -278,13 +293,12 @@ class RootSupervisor:
     def unwakeable(self) -> list[TenantId]:
         """The tenants that wait for somebody, not for work, or will look for it when they start."""
         states = (SlotState.DORMANT, SlotState.RUNNING)
-        return [t for t, slot in self._slots.items() if slot.state not in states or slot.removed]
+        return [s.config.id for s in self._stirring if s.state not in states or s.removed]
 
     @property
     def served(self) -> list[TenantId]:
         """The tenants whose lease this node has, or is about to take or to give back."""
-        slots = self._slots.items()
-        return [t for t, slot in slots if slot.state not in AT_REST or slot.held is not None]
+        return [s.config.id for s in self._stirring if s.state not in AT_REST or s.held is not None]
 
     def serves(self, tenant: TenantId) -> bool:
         """Return whether the tenant is awake here, or on its way to be or not to be."""
@@ -293,7 +307,7 @@ class RootSupervisor:
 
     def hand_over(self) -> None:
         """Let go of idle tenants that another node is better for; it takes them when they wake."""
-        for slot in [] if self.neighbours.alone else self._slots.values():
+        for slot in () if self.neighbours.alone else self._stirring:
             movable = may_sleep(slot) and self._places.old_enough(slot)
             if movable and self.neighbours.better_for(slot.config.id) is not None:
                 slot.ask_to_stop(Stop.HAND_OVER)
@@ -330,8 +344,8 @@ class RootSupervisor:
                 slot.refuse_mail(shutting_down())
                 slot.close()
 
-    async def drain(self) -> None:
-        """Take no more work, and return when every tenant is at rest.
+    async def drain(self, tell: Tell = tell_nobody) -> None:
+        """Take no more work, and return when every tenant is at rest; `tell` hears of each.
 
         What runs may end within its time. A tenant that does not come to rest even then is left to
         those who find it orphaned.
@@ -343,10 +357,10 @@ class RootSupervisor:
             if slot.state not in AT_REST:
                 slot.ask_to_stop(Stop.DRAIN)
         await self._retire()
-        with anyio.move_on_after(self._drain_seconds + LET_GO_SECONDS):
-            while self._unsettled:
-                await self._runner.moved.wait()
-        for tenant in self._unsettled:
+        given_up = await all_at_rest(
+            lambda: self.served, self._runner.moved, runs_have=self._drain_seconds, tell=tell
+        )
+        for tenant in given_up:
             log.warning(
                 "tenant.drain_given_up", tenant=tenant, state=str(self._slots[tenant].state)
             )
@@ -364,10 +378,6 @@ class RootSupervisor:
         except (Unavailable, *DRIVER_ERRORS) as error:
             log.warning("node.not_retired", error=str(error))
 
-    @property
-    def _unsettled(self) -> list[TenantId]:
-        return [t for t, s in self._slots.items() if s.state not in AT_REST or s.held is not None]
-
     def _cut_off(self) -> None:
         """End all incarnations where they stand: others may have their tenants."""
         for slot in self._slots.values():
@@ -377,7 +387,7 @@ class RootSupervisor:
     def probe(self) -> None:
         """Start the quarantined tenants whose probe is due."""
         now = self._ground.clock.now()
-        for slot in list(self._slots.values()):
+        for slot in self._stirring:
             due = slot.retry_at is not None and slot.retry_at <= now
             if slot.state is SlotState.QUARANTINED and due and not self._sealed:
                 self._start(slot)

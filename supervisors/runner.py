@@ -17,21 +17,20 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from orchestrator.engine.pulse import Pulse
-from orchestrator.model.errors import LeaseHeldElsewhere, TenantSuspended, Unavailable
+from orchestrator.model.errors import LeaseHeldElsewhere, Unavailable
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import leases
 from supervisors.decide import Ended, Failure, Policy, Quarantine, Rest, Restart, decide
+from supervisors.drain import LET_GO_SECONDS
 from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Stop
 from supervisors.places import Places
-from supervisors.refusals import database_away, quarantined, shutting_down
+from supervisors.refusals import database_away, quarantined, shutting_down, suspended
 from supervisors.slot import Slot, SlotState
 from supervisors.tenant import TenantSupervisor
 
 STARTS_AT_ONCE = 8
-LET_GO_SECONDS = 10.0
-"""How long connections and leases may take to be given back, after the time that runs have."""
 
 log = structlog.get_logger(__name__)
 
@@ -191,7 +190,7 @@ class Runner:
             self._hooks.bury(slot)
         elif not slot.config.enabled:
             slot.state = SlotState.SUSPENDED
-            slot.refuse_mail(TenantSuspended(slot.config.id))
+            slot.refuse_mail(suspended(slot.config))
         elif slot.sealed:
             slot.state = SlotState.DORMANT
             slot.refuse_mail(shutting_down())

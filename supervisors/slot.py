@@ -17,12 +17,11 @@ from orchestrator.model.errors import (
     DatabaseUnavailable,
     InsulaError,
     TenantBusy,
-    TenantSuspended,
 )
 from orchestrator.settings.tenants import TenantConfig
 from supervisors.decide import Record
 from supervisors.messages import Message, Stop
-from supervisors.refusals import quarantined, removed, shutting_down
+from supervisors.refusals import quarantined, removed, shutting_down, suspended
 
 
 class SlotState(StrEnum):
@@ -123,7 +122,7 @@ class Slot:
             case _ if self.removed:
                 raise removed(self.config.id)
             case SlotState.SUSPENDED:
-                raise TenantSuspended(self.config.id)
+                raise suspended(self.config)
             case SlotState.QUARANTINED:
                 raise quarantined(self.config.id, self.last_error, retry_after=QUARANTINED_SECONDS)
             case SlotState.BACKOFF if self.doubted is not None:
@@ -134,7 +133,7 @@ class Slot:
                 )
             case _:
                 if not self.config.enabled:
-                    raise TenantSuspended(self.config.id)
+                    raise suspended(self.config)
 
     def reconfigure(self, config: TenantConfig) -> None:
         """Take over a changed configuration, also in the middle of a life."""
@@ -192,6 +191,25 @@ class Slot:
         self._send.close()
         self.receive.close()
 
+
+_ENDS = (
+    SlotState.DORMANT,
+    SlotState.BACKOFF,
+    SlotState.QUARANTINED,
+    SlotState.SUSPENDED,
+    SlotState.GONE,
+)
+MOVES: dict[SlotState, frozenset[SlotState]] = {
+    SlotState.DORMANT: frozenset({SlotState.STARTING, SlotState.SUSPENDED, SlotState.GONE}),
+    SlotState.STARTING: frozenset({SlotState.RUNNING, *_ENDS}),
+    SlotState.RUNNING: frozenset({SlotState.DRAINING, SlotState.STARTING, *_ENDS}),
+    SlotState.DRAINING: frozenset({SlotState.STARTING, *_ENDS}),
+    SlotState.BACKOFF: frozenset({SlotState.STARTING}),
+    SlotState.QUARANTINED: frozenset({SlotState.STARTING, SlotState.SUSPENDED, SlotState.GONE}),
+    SlotState.SUSPENDED: frozenset({SlotState.DORMANT, SlotState.GONE}),
+    SlotState.GONE: frozenset(),
+}
+"""From where to where a tenant may go; docs/explanation/state-machines.md draws it."""
 
 _STRENGTH = {why: strength for strength, why in enumerate(Stop)}
 """In the order of their declaration."""

@@ -93,6 +93,8 @@ class TenantSupervisor:
         database = await stack.enter_async_context(self._database(access.app, journal.fence))
         engine = self._engine(owned, database, self._epoch)
         clock = AnchoredClock(moment, self._ground.clock)
+        # Whoever poked until now told of work that recovery is about to read.
+        self._slot.poked = False
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
         log.info("tenant.awake", epoch=self._epoch, recovered=recovered)
         return engine
@@ -275,7 +277,7 @@ class TenantSupervisor:
 
     @asynccontextmanager
     async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
-        served = list(self._ground.registry.workflows)
+        served = self._ground.registry.served_to(self._tenant)
         owned = OwnedConnection(
             self._tenant,
             journal,

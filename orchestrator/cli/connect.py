@@ -15,7 +15,7 @@ from orchestrator.cli import output
 from orchestrator.client.client import SyncClient
 from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.settings import lenient
-from orchestrator.settings.directories import control_socket
+from orchestrator.settings.directories import absolute, control_socket
 from orchestrator.settings.load import find_config, load
 
 Config = Annotated[
@@ -60,10 +60,10 @@ class Door:
         if self.url is not None:
             return self.url
         path = self.socket or control_socket(self._runtime_dir())
-        return f"unix://{path.absolute()}"
+        return f"unix://{absolute(path)}"
 
     def _runtime_dir(self) -> Path:
-        config = find_config(self.config, Path.cwd())
+        config = find_config(self.config)
         try:
             return load(config, os.environ).runtime_dir
         except ConfigError as error:

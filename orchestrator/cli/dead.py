@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
-from orchestrator.cli.runs import Limit, RunArgument, print_run, read_pages
+from orchestrator.cli.runs import COMMON, Limit, RunArgument, print_run, print_runs, read_pages
 from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.api import DeadReport
 from orchestrator.model.errors import RunConflict
@@ -37,17 +37,9 @@ def list_dead(door: Door, tenant: TenantArgument, limit: Limit = 50) -> None:
     Example: insula dead list acme_corp
     """
     with door.open() as client:
-        runs, more = read_pages(client.tenant(tenant).dead, limit)
-    if door.json:
-        output.document({"runs": runs, "more": more})
-        return
-    if runs:
-        rows = [(r.id, r.workflow, r.state, r.queue, r.created_at, r.finished_at) for r in runs]
-        output.table(["run", "workflow", "state", "queue", "created", "finished"], rows)
-    else:
-        output.say("no dead letters")
-    if more:
-        output.say(f"there are more than {limit}; raise --limit")
+        found = read_pages(client.tenant(tenant).dead, limit)
+    columns = {**COMMON, "finished": lambda run: run.finished_at}
+    print_runs(door, found, columns, nothing="no dead letters")
 
 
 def show(door: Door, tenant: TenantArgument, run: RunArgument) -> None:

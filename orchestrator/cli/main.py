@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from orchestrator.cli import (
     control,
     dead,
     events,
+    lifecycle,
     node,
     output,
     replay,
@@ -40,7 +42,7 @@ def build() -> typer.Typer:
     replay.register(app)
     node.register(app)
     for name, modules, purpose in (
-        ("tenant", [tenants], "Create, list, show and pause tenants."),
+        ("tenant", [tenants, lifecycle], "Create, list, change, pause and delete tenants."),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
         ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
@@ -52,13 +54,19 @@ def build() -> typer.Typer:
     return app
 
 
+@cache
+def commands() -> Any:
+    """Return the tree of all commands; it takes a while to make and serves any number of calls."""
+    return get_command(build())
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code.
 
     >>> main(["run", "start"])
     2
     """
-    command = get_command(build())
+    command = commands()
     try:
         # Not command.main(): it would end the process by itself when a pipe breaks.
         with command.make_context("insula", list(arguments)) as context:

@@ -8,10 +8,10 @@ import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.exit import DONE, FAILED
+from orchestrator.cli.exit import DONE, FAILED, exit_code
 from orchestrator.client import calls
-from orchestrator.model.api import ReloadReport, Status
-from orchestrator.model.errors import ConfigError
+from orchestrator.model.api import LoopBlocked, ReloadReport, Status
+from orchestrator.model.errors import ConfigError, InsulaError, revive
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait until it is done and print what has changed.")
@@ -55,10 +55,11 @@ def reload(door: Door, wait: Wait = False) -> int:
         output.document(report)
     else:
         _print_report(report)
-    if not report.applied:
-        output.complain(ConfigError(report.problems, hint="the old configuration stays in force"))
-        return FAILED
-    return DONE
+    if report.applied:
+        return DONE
+    error = _refusal(report)
+    output.complain(error)
+    return FAILED if isinstance(error, ConfigError) else exit_code(error)
 
 
 def _status_fields(found: Status) -> list[tuple[str, object]]:
@@ -79,7 +80,23 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("no answer since", outage and outage.since),
         ("because", outage and outage.error),
         ("loop lag", f"{found.loop_lag_ms:.1f} ms"),
+        ("last blocked", found.loop_blocked and _blocked(found.loop_blocked)),
     ]
+
+
+def _blocked(found: LoopBlocked) -> str:
+    """Return who held up the event loop, as far as it is known."""
+    text = f"for {found.milliseconds} ms until {found.ended_at:%Y-%m-%d %H:%M:%S}"
+    if found.run is not None:
+        text += f" by task {found.task} of run {found.run} of tenant {found.tenant}"
+    return f"{text}, in {found.where}" if found.where else text
+
+
+def _refusal(report: ReloadReport) -> InsulaError:
+    hint = "the old configuration stays in force"
+    if report.code in (None, ConfigError.code):
+        return ConfigError(report.problems, hint=hint)
+    return revive(report.code, "; ".join(report.problems), hint, {})
 
 
 def _print_report(report: ReloadReport) -> None:

@@ -6,10 +6,8 @@ import sys
 from collections.abc import Iterator, Set
 from typing import Any
 
-from typer.main import get_command
-
 from orchestrator.cli.exit import EXIT, MEANING
-from orchestrator.cli.main import build
+from orchestrator.cli.main import commands
 from orchestrator.http.status import STATUS
 from orchestrator.model.errors import InsulaError
 
@@ -70,11 +68,11 @@ also stands for a route that does not exist (404, 405) and for a body that is to
 def cli_page() -> str:
     """Return the page of the commands."""
     codes = "".join(f"| {code} | {meaning} |\n" for code, meaning in MEANING.items())
-    root: Any = get_command(build())
+    root: Any = commands()
     shared = {option.name: option for option in root.commands["status"].params}
     options = "".join(f"| {_spelling(each)} | {_meaning(each)} |\n" for each in shared.values())
-    commands = _commands(root, "insula", shared.keys() - {"config"})
-    return _CLI + codes + _DOOR + options + "\n".join(commands) + "\n"
+    sections = _commands(root, "insula", shared.keys() - {"config"})
+    return _CLI + codes + _DOOR + options + "\n".join(sections) + "\n"
 
 
 def errors_page() -> str:

@@ -94,7 +94,7 @@ def _report(door: Door, checked: list[dict[str, Any]]) -> int:
 
 def _served(config: Path | None, modules: list[str] | None) -> Registry:
     if not modules:
-        snapshot = load(find_config(config, Path.cwd()), os.environ)
+        snapshot = load(find_config(config), os.environ)
         modules = snapshot.settings.workflows.modules
     return registry.load(modules)
 

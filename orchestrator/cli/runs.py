@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
@@ -19,6 +19,9 @@ from orchestrator.model.api import Failure, RunPage, RunSummary, RunView, TaskVi
 from orchestrator.model.states import RunState
 from orchestrator.model.text import block
 
+Columns = Mapping[str, Callable[[RunSummary], object]]
+"""What a list of runs shows: the value of a run for each heading."""
+
 PAGE = 1000
 TRACEBACK_LINES = 30
 
@@ -33,6 +36,10 @@ Key = Annotated[
 Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="The queue to wait in.")]
 Priority = Annotated[
     int, typer.Option(metavar="N", min=0, max=9, help="0 to 9; higher goes first.")
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="A label of yours; may be given again."),
 ]
 Delay = Annotated[str | None, typer.Option(metavar="TIME", help="Begin after a while: 5m.")]
 At = Annotated[
@@ -67,6 +74,7 @@ def start(  # noqa: PLR0913 - one parameter for each option
     key: Key = None,
     queue: Queue = None,
     priority: Priority = 0,
+    tag: Tags = None,
     delay: Delay = None,
     at: At = None,
     deadline: Deadline = None,
@@ -85,6 +93,7 @@ def start(  # noqa: PLR0913 - one parameter for each option
         "deadline": values.read_while(deadline, "--deadline"),
     }
     options: dict[str, Any] = {"key": key, "queue": queue, "priority": priority, **when}
+    options["tags"] = tag or []
     with door.open() as client:
         run = client.tenant(tenant).start(workflow, content, **options)
         if not wait:
@@ -111,17 +120,8 @@ def list_runs(
     filters: dict[str, Any] = {"state": state, "workflow": workflow}
     filters["since"] = values.read_since(since) if since else None
     with door.open() as client:
-        runs, more = read_pages(partial(client.tenant(tenant).runs, **filters), limit)
-    if door.json:
-        output.document({"runs": runs, "more": more})
-        return
-    if runs:
-        headings = ["run", "workflow", "state", "queue", "created", "took", "key"]
-        output.table(headings, [_row(run) for run in runs])
-    else:
-        output.say("no runs")
-    if more:
-        output.say(f"there are more than {limit}; raise --limit")
+        found = read_pages(partial(client.tenant(tenant).runs, **filters), limit)
+    print_runs(door, found, _COLUMNS, nothing="no runs")
 
 
 def show(door: Door, tenant: TenantArgument, run: RunArgument) -> None:
@@ -159,6 +159,23 @@ def read_pages(read: Callable[..., RunPage], limit: int) -> tuple[list[RunSummar
         page = read(limit=min(limit - len(runs), PAGE), cursor=page.cursor)
         runs = runs + page.runs
     return runs, page.cursor is not None
+
+
+def print_runs(
+    door: Door, found: tuple[list[RunSummary], bool], columns: Columns, *, nothing: str
+) -> None:
+    """Print what `read_pages` found, a line for each run, or the sentence that there is nothing."""
+    runs, more = found
+    if door.json:
+        output.document({"runs": runs, "more": more})
+        return
+    if runs:
+        rows = [[value(run) for value in columns.values()] for run in runs]
+        output.table(list(columns), rows)
+    else:
+        output.say(nothing)
+    if more:
+        output.say(f"there are more than {len(runs)}; raise --limit")
 
 
 def print_started(door: Door, run: SyncRunHandle) -> None:
@@ -202,15 +219,12 @@ def _run_fields(view: RunView) -> list[tuple[str, object]]:
         ("key", view.key),
         ("tags", view.tags),
         ("created", view.created_at),
+        ("due", view.due_at),
+        ("deadline", view.deadline_at),
         ("started", view.started_at),
         ("finished", view.finished_at),
         ("took", _took(view.started_at, view.finished_at)),
     ]
-
-
-def _row(run: RunSummary) -> tuple[object, ...]:
-    took = _took(run.started_at, run.finished_at)
-    return (run.id, run.workflow, run.state, run.queue, run.created_at, took, run.key)
 
 
 def _task_row(task: TaskView) -> tuple[object, ...]:
@@ -232,3 +246,17 @@ def _traceback(error: Failure) -> str:
     if error.task:
         lines.insert(0, f"in task {output.line(error.task)}")
     return "\n".join(lines)
+
+
+COMMON: Columns = {
+    "run": lambda run: run.id,
+    "workflow": lambda run: run.workflow,
+    "state": lambda run: run.state,
+    "queue": lambda run: run.queue,
+    "created": lambda run: run.created_at,
+}
+_COLUMNS: Columns = {
+    **COMMON,
+    "took": lambda run: _took(run.started_at, run.finished_at),
+    "key": lambda run: run.key,
+}

@@ -7,7 +7,6 @@ import importlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 import typer
 
@@ -34,7 +33,7 @@ def serve(config: Config = None) -> int:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     # Only here: the other commands talk to a daemon and need neither web server nor database.
     daemon = importlib.import_module("orchestrator.daemon.main")
-    code: int = daemon.serve(config)
+    code: int = daemon.serve(find_config(config))
     return code
 
 
@@ -43,7 +42,7 @@ def check(config: Config = None, as_json: AsJson = False) -> int:
 
     Example: insula check --config insula.toml
     """
-    reading = read(find_config(config, Path.cwd()), os.environ)
+    reading = read(find_config(config), os.environ)
     with contextlib.redirect_stdout(sys.stderr):  # a module that prints must not spoil the JSON
         served, broken = named.load_each(reading.modules)
     problems = reading.problems + [str(error) for error in broken]

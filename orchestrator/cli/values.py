@@ -107,6 +107,15 @@ def read_time(text: str | None, option: str) -> datetime | None:
         raise typer.BadParameter(sentence, param_hint=option) from None
 
 
+def read_seconds(text: str | None, option: str) -> float:
+    """Return a span of time such as 30s or 5m in seconds; 0 when it was not given.
+
+    >>> read_seconds("5m", "--wait")
+    300.0
+    """
+    return Duration.parse(text).total_seconds() if read_while(text, option) and text else 0.0
+
+
 def read_while(text: str | None, option: str) -> str | None:
     """Return a while such as 5m as it was written, once it is known to be one."""
     try:

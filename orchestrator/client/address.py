@@ -45,6 +45,11 @@ class Address:
     base: str
     socket: str | None
 
+    @property
+    def encrypted(self) -> bool:
+        """True when the way there is TLS: only then are certificates read, which takes a while."""
+        return self.base.startswith("https:")
+
     @classmethod
     def parse(cls, url: str) -> Address:
         """Read `unix:///path`, `http://host:port` or `https://host`; InvalidRequest for others."""

@@ -13,10 +13,13 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.model.api import (
+    AuditPage,
     ChangedRun,
     ChangeRun,
     CreateTenant,
     DeadReport,
+    DeletedTenant,
+    DisableTenant,
     EventView,
     PauseView,
     Problem,
@@ -34,6 +37,7 @@ from orchestrator.model.api import (
     TenantList,
     TenantView,
     TenantWhy,
+    UpdateTenant,
 )
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.states import RunState
@@ -43,6 +47,9 @@ T = TypeVar("T")
 
 FOLLOW_PATIENCE = 60.0
 """Seconds in which a daemon that went away while its events were followed may come back."""
+
+DELETE_SECONDS = 600.0
+"""How long the server may take to drop a tenant, and to write its results into a file."""
 
 LONGEST_POLL = 30.0
 """Seconds of one long poll; the server allows twice that, proxies often not much more."""
@@ -131,9 +138,38 @@ def why_tenant(tenant: str) -> Call[TenantWhy]:
     return Call("GET", _path(tenant, "why"), TenantWhy, repeatable=True)
 
 
+def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
+    """Ask who did what to a tenant."""
+    query = {"limit": str(limit), **({} if cursor is None else {"cursor": str(cursor)})}
+    return Call("GET", _path(tenant, "audit"), AuditPage, query=query, repeatable=True)
+
+
 def provision(tenant: str) -> Call[TenantView]:
     """Have the tenant's schema and roles made now."""
     return Call("POST", _path(tenant, "provision"), TenantView, repeatable=True)
+
+
+def update_tenant(tenant: str, change: UpdateTenant) -> Call[TenantView]:
+    """Change the declaration of a tenant."""
+    return Call("PATCH", _path(tenant), TenantView, body=change)
+
+
+def disable_tenant(tenant: str, reason: str) -> Call[TenantView]:
+    """Let a tenant take no work."""
+    body = DisableTenant(reason=reason)
+    return Call("POST", _path(tenant, "disable"), TenantView, body=body, repeatable=True)
+
+
+def enable_tenant(tenant: str) -> Call[TenantView]:
+    """Let a tenant work again."""
+    return Call("POST", _path(tenant, "enable"), TenantView, repeatable=True)
+
+
+def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:
+    """Drop a tenant with all its data."""
+    query = {"results": "keep" if keep else "purge", "force": str(force).lower()}
+    query |= {"wait": f"{wait:.3f}"} if wait else {}
+    return Call("DELETE", _path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS)
 
 
 def start(tenant: str, run: StartRun) -> Call[Started]:

@@ -27,9 +27,11 @@ from tenacity import AsyncRetrying
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
+from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     EventView,
@@ -75,7 +77,7 @@ class Client:
             base_url=address.base,
             headers=self._options.headers,
             # Given, so that a proxy of the environment is not asked for a daemon of this machine.
-            transport=httpx.AsyncHTTPTransport(uds=address.socket),
+            transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=address.encrypted),
         )
 
     async def __aenter__(self) -> Self:
@@ -123,6 +125,16 @@ class Client:
         ['acme_corp', 'globex']
         """
         return (await self.send(calls.tenants())).tenants
+
+    async def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
+        """Return who did what to a tenant, newest first; `cursor` is that of the page before.
+
+        Asked of the client, since it is there also when the tenant is not any more.
+
+        >>> (await client.audit("acme_corp")).entries[0].operation  # doctest: +SKIP
+        'tenant.pause'
+        """
+        return await self.send(calls.audit(tenant, limit, cursor))
 
     async def create_tenant(
         self,
@@ -196,6 +208,7 @@ class TenantClient:
     def __init__(self, client: Client, id: str) -> None:
         self._client = client
         self.id = id
+        self.lifecycle = TenantLifecycle(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -16,8 +16,10 @@ from tenacity import Retrying
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
+from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     EventView,
@@ -59,7 +61,7 @@ class SyncClient:
             base_url=address.base,
             headers=self._options.headers,
             # Given, so that a proxy of the environment is not asked for a daemon of this machine.
-            transport=httpx.HTTPTransport(uds=address.socket),
+            transport=httpx.HTTPTransport(uds=address.socket, verify=address.encrypted),
         )
 
     def __enter__(self) -> Self:
@@ -107,6 +109,16 @@ class SyncClient:
         ['acme_corp', 'globex']
         """
         return self.send(calls.tenants()).tenants
+
+    def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
+        """Return who did what to a tenant, newest first; `cursor` is that of the page before.
+
+        Asked of the client, since it is there also when the tenant is not any more.
+
+        >>> client.audit("acme_corp").entries[0].operation  # doctest: +SKIP
+        'tenant.pause'
+        """
+        return self.send(calls.audit(tenant, limit, cursor))
 
     def create_tenant(
         self,
@@ -180,6 +192,7 @@ class SyncTenantClient:
     def __init__(self, client: SyncClient, id: str) -> None:
         self._client = client
         self.id = id
+        self.lifecycle = SyncTenantLifecycle(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -17,6 +17,7 @@ from uuid import UUID
 from orchestrator.client.content import to_json
 from orchestrator.model.errors import InsulaError, InvalidInput, revive
 from orchestrator.model.text import line_problem
+from orchestrator.workflow.define import Workflow
 
 _SUBMIT = (
     "SELECT insula.submit("
@@ -71,15 +72,16 @@ class Options(TypedDict, total=False):
 
 async def enqueue(
     connection: Connection,
-    tenant: str,
-    workflow: str,
+    tenant: str | None,
+    workflow: str | Workflow,
     input: Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> UUID:
     """Start a run within the transaction that `connection` is in, and return its id.
 
     The run is there when that transaction commits, and never was when it rolls back; a dormant
-    tenant wakes for it. `tenant` is an id, not an alias. The connection is one of asyncpg or an
+    tenant wakes for it. `tenant` is an id, not an alias; None is the tenant that the workflow was
+    bound to where it was defined. The connection is one of asyncpg or an
     async one of psycopg, under a role with EXECUTE on `insula.submit`. Raises InvalidInput,
     TenantNotFound, TenantSuspended, TenantRemoved, TenantStarting (not provisioned yet) or
     NotAllowed; what comes from the database has failed the transaction, as every SQL error does.
@@ -87,6 +89,7 @@ async def enqueue(
     >>> await enqueue(connection, "acme_corp", "report", {"month": 1})  # doctest: +SKIP
     UUID('019b7612-0000-7a3e-9c55-0e8d0f6c1b2a')
     """
+    tenant, workflow = _bound(tenant, workflow)
     arguments = _arguments(tenant, workflow, input or {}, options)
     try:
         return UUID(await _ask(connection, arguments))
@@ -95,6 +98,19 @@ async def enqueue(
         if ours is None:
             raise
         raise ours from error
+
+
+def _bound(tenant: str | None, workflow: str | Workflow) -> tuple[str, str]:
+    """Return the names of both; InvalidInput when nothing says which tenant, or both differ."""
+    bound = workflow.tenant if isinstance(workflow, Workflow) else None
+    name = workflow.name if isinstance(workflow, Workflow) else workflow
+    if tenant is None and bound is None:
+        problem = "$.tenant: is required, as the workflow is bound to none"
+    elif None not in {tenant, bound} and tenant != bound:
+        problem = f"$.tenant: workflow {name!r} is of tenant {bound!r} alone"
+    else:
+        return tenant or bound or "", name
+    raise InvalidInput(problem, hint="nothing was sent", data={"problems": [problem]})
 
 
 async def _ask(connection: Any, arguments: Sequence[object]) -> str:

@@ -15,7 +15,11 @@ import anyio
 import structlog
 
 from orchestrator.daemon import signals
+from orchestrator.daemon.attempts import attempt_of
+from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
+from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
@@ -39,6 +43,7 @@ from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
+from supervisors.drain import LET_GO_SECONDS
 from supervisors.guard import telling
 
 DONE = 0
@@ -119,7 +124,6 @@ class Daemon:
         self._config = config
         self._clock = SystemClock()
         self._notifier = notifier
-        self._watch = LoopWatch(self._clock, self._notifier)
         self._started_at = datetime.now(UTC)
         self._drain_wanted = anyio.Event()
         self._starting: anyio.CancelScope | None = None
@@ -127,20 +131,25 @@ class Daemon:
         self.ready = False
         self._parts: Parts
         self._reloader: Reloader
+        self._watch: LoopWatch
 
     async def run(self) -> None:
         """Serve until a signal says stop; whatever ends a loop of ours unasked ends the process."""
         async with anyio.create_task_group() as group:
             await group.start(self._listen_to_signals)
             with anyio.CancelScope() as self._starting:
-                async with build(self._snapshot, self._registry, self._clock) as parts:
+                async with build(
+                    self._snapshot, self._registry, self._clock, self._notifier
+                ) as parts:
                     self._parts = parts
                     await self._serve(parts)
             group.cancel_scope.cancel()
         log.info("daemon.stopped")
 
     async def _serve(self, parts: Parts) -> None:
+        search_seldom()
         self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
             group.start_soon(self._watch.run)
@@ -148,7 +157,10 @@ class Daemon:
             if parts.embedded is not None:
                 group.start_soon(parts.embedded.watch)
             await group.start(parts.root.run)
-            await group.start(serve_http, build_app(self._services()), self._sockets)
+            services = self._services()
+            await group.start(serve_http, build_app(services), self._sockets)
+            group.start_soon(parts.tenants.watch)
+            group.start_soon(self._lifecycle.resume)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -196,7 +208,10 @@ class Daemon:
         supervision = self._snapshot.settings.supervision
         self._notifier.stopping("draining", within=supervision.drain_timeout.total_seconds())
         log.info("daemon.draining")
-        await self._parts.root.drain()
+        await self._parts.root.drain(self._tell_progress)
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        self._notifier.extend(f"draining {done}/{total}")
 
     def _say_ready(self) -> None:
         self.ready = True
@@ -223,8 +238,10 @@ class Daemon:
         for tenant, slot in sorted(slots.items()):
             running = slot.engine.running_tasks if slot.engine else 0
             log.info("dump.slot", tenant=tenant, state=str(slot.state), running_tasks=running)
-        for name, stack in stacks.of_tasks():
-            log.info("dump.task", name=name, stack=stack)
+        for task, stack in stacks.of_tasks():
+            attempt = attempt_of(slots, task)
+            told = {} if attempt is None else attempt.fields
+            log.info("dump.task", name=task.get_name(), **told, stack=stack)
         for name, stack in stacks.of_threads():
             log.info("dump.thread", name=name, stack=stack)
         log.info("dump.end", tenants=len(slots))
@@ -242,10 +259,22 @@ class Daemon:
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
+        supervision = self._snapshot.settings.supervision
+        self._lifecycle = TenantLifecycle(
+            root=parts.root,
+            control=parts.control,
+            tenants=parts.tenants,
+            state_dir=self._snapshot.state_dir,
+            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        )
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
+            audit=TenantAudit(
+                parts.control, self._snapshot.settings.node.name, parts.keeper.standing
+            ),
+            lifecycle=self._lifecycle,
             status=self._status,
             reload=self._reloader.reload,
         )
@@ -254,9 +283,6 @@ class Daemon:
         parts, settings = self._parts, self._snapshot.settings
         away = parts.keeper.standing.outage
         outage = DatabaseOutage(since=away.since, error=away.error) if away else None
-        states: dict[str, int] = {}
-        for slot in parts.root.slots.values():
-            states[str(slot.state)] = states.get(str(slot.state), 0) + 1
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -267,7 +293,7 @@ class Daemon:
             config_digest=self._reloader.snapshot.digest,
             draining=self._draining,
             tenants=len(parts.root.slots),
-            slots=states,
+            slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.slots.used,
             max_concurrent_tasks=parts.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
@@ -275,6 +301,7 @@ class Daemon:
             database_version=parts.server_version,
             database_outage=outage,
             loop_lag_ms=self._watch.lag_ms,
+            loop_blocked=self._watch.last,
             last_reload=self._reloader.last,
         )
 

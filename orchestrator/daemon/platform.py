@@ -257,6 +257,7 @@ def summary_of(slot: Slot) -> TenantSummary:
         enabled=config.enabled,
         state="removing" if slot.removed else str(slot.state),
         aliases=list(config.aliases),
+        disabled_because=config.disabled_because,
     )
 
 

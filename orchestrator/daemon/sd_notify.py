@@ -8,8 +8,11 @@ import time
 
 import structlog
 
-CLOSING_SECONDS = 30.0
-"""What ends after the runs have: leases and connections are given back, the database stops."""
+from orchestrator.model.text import one_line
+
+CLOSING_SECONDS = 75.0
+"""What ends after the runs have, at worst: leases and connections are given back, and the embedded
+database is stopped, by force if need be."""
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +25,14 @@ class Notifier:
         address = os.environ.pop("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
+    @property
+    def listened(self) -> bool:
+        """True when somebody wants to know, and takes a start that lasts for no failure."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         """Say that the service serves (again)."""
-        self._send("READY=1", f"STATUS={status}")
+        self._send("READY=1", _status(status))
 
     def reloading(self) -> None:
         """Say that a reload begins; the time tells it from an older one."""
@@ -33,8 +41,14 @@ class Notifier:
 
     def stopping(self, status: str, *, within: float) -> None:
         """Say that the service drains, and ask for as many seconds as that may take."""
-        microseconds = int((within + CLOSING_SECONDS) * 1_000_000)
-        self._send("STOPPING=1", f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={microseconds}")
+        self._send("STOPPING=1", _status(status), _extension(within + CLOSING_SECONDS))
+
+    def extend(self, status: str, *, within: float = CLOSING_SECONDS) -> None:
+        """Say what a start or an end is at, and ask for so many seconds until the next word.
+
+        One that is shorter than what was asked for before changes nothing.
+        """
+        self._send(_status(status), _extension(within))
 
     def watchdog(self) -> None:
         """Say that the event loop turns."""
@@ -49,6 +63,14 @@ class Notifier:
                 out.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             log.warning("sd_notify.failed", error=str(error))
+
+
+def _status(text: str) -> str:
+    return f"STATUS={one_line(text)}"
+
+
+def _extension(seconds: float) -> str:
+    return f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}"
 
 
 def watchdog_interval() -> float | None:

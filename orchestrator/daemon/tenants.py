@@ -11,8 +11,15 @@ import structlog
 from orchestrator.daemon import timetable
 from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
-from orchestrator.model.api import CreateTenant
-from orchestrator.model.errors import ConfigError, InvalidRequest, TenantExists
+from orchestrator.model.api import CreateTenant, UpdateTenant
+from orchestrator.model.errors import (
+    ConfigError,
+    DeclaredInFile,
+    InvalidRequest,
+    TenantExists,
+    TenantRemoved,
+    Unavailable,
+)
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
@@ -22,14 +29,18 @@ from orchestrator.settings.tenants import (
     dump_declaration,
     load_declaration,
     tenant_config,
+    updated,
 )
-from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
 
 PROVISIONED_AT_ONCE = ControlPool.SIZE // 2
+
+LOOK_SECONDS = 2.0
+"""How often a node looks for what others changed in the registry."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +57,8 @@ class Tenants:
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
     since: SinceWhen = field(default_factory=dict)
     _rows: dict[TenantId, TenantRow] = field(default_factory=dict)
-    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    _seen: str = "0"
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
     )
@@ -61,50 +73,94 @@ class Tenants:
             (tenant, dump_declaration(snapshot.settings.tenants[tenant]))
             for tenant in snapshot.tenants
         ]
-        async with self._lock:
-            async with self.control.acquire() as connection:
-                stored = await rows.fetch_all(connection)
-                registered = self._registered(snapshot, stored)
-                configs = [*snapshot.tenants.values(), *registered.values()]
+        async with self.lock:
+            async with self.control.acquire() as connection, connection.transaction():
+                seen = await rows.horizon(connection)
+                await rows.declare(connection, declared)
+                stored = {row.id: row for row in await rows.fetch_all(connection)}
+                registered = self._registered(snapshot, stored.values())
+                served = _served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
-                async with connection.transaction():
-                    await rows.declare(connection, declared)
-                    self.since = await timetable.note(connection, configs, before)
-            self._rows = {row.id: row for row in stored}
-            self.snapshot = snapshot
-            self.registered = registered
+                since = await timetable.note(connection, served, before)
+            self._rows, self._seen, self.since = stored, seen, since
+            self.snapshot, self.registered = snapshot, registered
             self._declare()
 
     async def register(self, request: CreateTenant) -> TenantId:
         """Add a tenant at run time; TenantExists when its id or an alias is taken."""
-        async with self._lock:
+        async with self.lock:
             tenant, declaration = declare(
                 request, self.snapshot.settings.tiers, role_prefix=self.spec.role_prefix
             )
             config = _config(self.snapshot, tenant, declaration)
             self._refuse_taken(config)
             async with self.control.acquire() as connection, connection.transaction():
-                await rows.register(connection, tenant, dump_declaration(declaration))
-                self.since = {**self.since, **await timetable.note(connection, [config])}
+                row = await rows.register(connection, tenant, dump_declaration(declaration))
+                since = await timetable.note(connection, [config])
+            self._rows[tenant], self.since = row, {**self.since, **since}
             self.registered[tenant] = config
             self._declare()
         return tenant
 
-    def _refuse_taken(self, config: TenantConfig) -> None:
+    async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
+        """Change the declaration of a tenant that was registered at run time.
+
+        Raises DeclaredInFile, TenantExists for an alias that is taken, and InvalidRequest.
+        """
+        async with self.lock:
+            self._refuse_declared_in_file(tenant)
+            async with self.control.acquire() as connection, connection.transaction():
+                row = await rows.fetch(connection, tenant)
+                declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
+                config = _config(self.snapshot, tenant, declaration)
+                self._refuse_taken(config, but=tenant)
+                await rows.redeclare(connection, tenant, dump_declaration(declaration))
+                since = await timetable.note(connection, [config])
+            self.since = {**self.since, **since}
+            await self._look()
+
+    async def watch(self) -> None:
+        """Take over, for ever, what other nodes and other programs change in the registry."""
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            try:
+                async with self.lock:
+                    await self._look()
+            except (Unavailable, *DRIVER_ERRORS) as error:
+                # The keeper tells of the outage; the next look finds what this one missed.
+                log.warning("tenants.not_looked_at", error=str(error))
+
+    async def refresh(self) -> None:
+        """Take over now what has been changed in the registry."""
+        async with self.lock:
+            await self._look()
+
+    def _refuse_taken(self, config: TenantConfig, *, but: TenantId | None = None) -> None:
+        """Raise TenantExists for an id or alias that another tenant than `but` has."""
         names = self._names()
         for name in (config.id, *config.aliases):
             holder = names.get(name.casefold())
-            if holder is not None:
+            if holder is not None and holder != but:
                 raise TenantExists(
                     config.id,
                     f"{name!r} is taken by tenant {holder!r}",
                     hint=f"see `insula tenant show {holder}`",
                 )
 
+    def _refuse_declared_in_file(self, tenant: TenantId) -> None:
+        if tenant in self.snapshot.tenants:
+            raise DeclaredInFile(
+                tenant,
+                f"tenant {tenant!r} is declared in a file, which goes before what is said here",
+                hint=f"change [tenants.{tenant}] in its file and reload",
+            )
+
     async def prepare(self, tenant: TenantId, /, *, again: bool = False) -> Access:
         """Provision the tenant if that is needed, or `again`, and return its two logins."""
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
+        if not row.usable:
+            raise TenantRemoved(f"tenant {tenant!r} was deleted")
         if again or needs_provisioning(row, self.spec):
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
@@ -121,10 +177,26 @@ class Tenants:
 
     def _declare(self) -> None:
         if self.root is not None:
-            tenants = [*self.snapshot.tenants.values(), *self.registered.values()]
-            configs = [timetable.dated(config, self.since) for config in tenants]
+            every = [*self.snapshot.tenants.values(), *self.registered.values()]
+            configs = [timetable.dated(each, self.since) for each in _served(every, self._rows)]
             aliases = {alias: tenant for alias, tenant in self._names().items() if alias != tenant}
             self.root.declare(configs, aliases)
+
+    async def _look(self) -> None:
+        """Read what was changed since the last look, and let the slots follow."""
+        async with self.control.acquire() as connection:
+            seen = await rows.horizon(connection)
+            found = await rows.fetch_changed(connection, self._seen)
+        changed = [row for row in found if _differs(row, self._rows.get(row.id))]
+        self._rows.update((row.id, row) for row in found)
+        self._seen = seen
+        if changed:
+            try:
+                self.registered = self._registered(self.snapshot, self._rows.values())
+            except ConfigError as error:
+                # Another node knows more than this one: what it can not use stays as it was here.
+                log.error("tenants.change_unusable", problems=error.problems)  # noqa: TRY400 - no bug
+            self._declare()
 
     def _names(self) -> Mapping[str, TenantId]:
         """Every id and alias that is taken, folded, with its tenant.
@@ -148,7 +220,7 @@ class Tenants:
         found: dict[TenantId, TenantConfig] = {}
         problems: list[str] = []
         for row in stored:
-            if row.source != "api" or row.state == "removed" or row.id in snapshot.tenants:
+            if row.source != "api" or not row.usable or row.id in snapshot.tenants:
                 continue
             try:
                 found[row.id] = _config(snapshot, row.id, load_declaration(row.declaration))
@@ -159,6 +231,28 @@ class Tenants:
         if problems:
             raise ConfigError(problems)
         return found
+
+
+def _served(
+    configs: Iterable[TenantConfig], stored: Mapping[TenantId, TenantRow]
+) -> list[TenantConfig]:
+    """Return the tenants that are not being deleted, each as operators have decided."""
+    served = []
+    for config in configs:
+        row = stored.get(config.id)
+        if row is None or row.usable:
+            because = row.disabled_because if row is not None and row.disabled_at else None
+            served.append(config if because is None else config.disabled(because))
+    return served
+
+
+def _differs(row: TenantRow, known: TenantRow | None) -> bool:
+    """Tell whether anything differs that slots are made from."""
+    return known is None or _decided(row) != _decided(known)
+
+
+def _decided(row: TenantRow) -> tuple[object, ...]:
+    return (row.source, row.declaration, row.usable, row.disabled_at, row.disabled_because)
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

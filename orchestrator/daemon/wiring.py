@@ -10,22 +10,27 @@ from uuid import UUID, uuid4
 import anyio
 import structlog
 
+from orchestrator.daemon.sd_notify import CLOSING_SECONDS, Notifier
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.model.clock import Clock
+from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.settings.load import Snapshot
 from orchestrator.store.connect import ControlPool, Target, connect
 from orchestrator.store.control.tenants import installation_id
-from orchestrator.store.embedded import EmbeddedPostgres, Tuning
+from orchestrator.store.embedded import START_SECONDS, EmbeddedPostgres, Tuning
 from orchestrator.store.migrate import migrate_control, read_migrations
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
 from supervisors.keeper import Node, NodeKeeper
 from supervisors.root import RootSupervisor
+
+WAIT_SECONDS = 0.5
+"""Between two attempts to reach a database that is not there when the daemon starts."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +52,9 @@ class Parts:
 
 
 @asynccontextmanager
-async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIterator[Parts]:
+async def build(
+    snapshot: Snapshot, registry: Registry, clock: Clock, notifier: Notifier
+) -> AsyncIterator[Parts]:
     """Bring up the database, the node's row and the supervisors' ground; take them down in reverse.
 
     Raises StartError, DatabaseUnavailable, DatabaseRefused, MigrationFailed or ConfigError.
@@ -56,9 +63,9 @@ async def build(snapshot: Snapshot, registry: Registry, clock: Clock) -> AsyncIt
     key = InstallationKey.load_or_create(snapshot.state_dir)
     app_migrations = read_migrations(snapshot.migrations_path) if snapshot.migrations_path else ()
     async with AsyncExitStack() as stack:
-        target, embedded = await stack.enter_async_context(_database(snapshot))
+        target, embedded = await stack.enter_async_context(_database(snapshot, notifier))
         timeout = settings.database.connect_timeout.total_seconds()
-        installation, version = await _prepare(target, timeout)
+        installation, version = await _reach(target, timeout, notifier)
         spec = ProvisionSpec(
             role_prefix=settings.database.role_prefix,
             installation=installation,
@@ -110,16 +117,38 @@ def _processes(snapshot: Snapshot) -> ProcessPool:
 
 @asynccontextmanager
 async def _database(
-    snapshot: Snapshot,
+    snapshot: Snapshot, notifier: Notifier
 ) -> AsyncIterator[tuple[Target, EmbeddedPostgres | None]]:
     """Yield the configured server, or our own for as long as the body runs."""
     if snapshot.database_url is not None:
         yield Target.parse(snapshot.database_url), None
         return
     awake = snapshot.settings.node.max_awake_tenants
+    notifier.extend("starting PostgreSQL", within=START_SECONDS + CLOSING_SECONDS)
     async with EmbeddedPostgres(snapshot.state_dir, tuning=Tuning.for_tenants(awake)) as server:
         log.info("postgresql.started", state_dir=str(snapshot.state_dir), pid=server.pid)
         yield Target.parse(server.url), server
+
+
+async def _reach(target: Target, seconds: float, notifier: Notifier) -> tuple[UUID, str]:
+    """Prepare the database. Where systemd listens, one that is not there is waited for.
+
+    It shows a start that takes its time and why, and what depends on the service waits with it;
+    anyone else is told at once.
+    """
+    status, seen = f"connecting to {target.redacted}", ""
+    while True:
+        notifier.extend(status, within=seconds + WAIT_SECONDS + CLOSING_SECONDS)
+        try:
+            return await _prepare(target, seconds)
+        except DatabaseUnavailable as error:
+            if not notifier.listened:
+                raise
+            status = f"waiting for the database: {error}"
+        if status != seen:
+            log.warning("database.awaited", error=status)
+            seen = status
+        await anyio.sleep(WAIT_SECONDS)
 
 
 async def _prepare(target: Target, seconds: float) -> tuple[UUID, str]:

@@ -59,11 +59,12 @@ class Attempts:
         durable = Durable(port, execution, name)
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
-        structlog.contextvars.bind_contextvars(run=str(execution.id), task=name, attempt=attempt)
+        run = str(execution.id)
+        structlog.contextvars.bind_contextvars(run=run, task=name, attempt=attempt)
         if task.executor == "process":
             return await self._processes.run(task, self._call(execution, name))
         values, outputs = execution.before(name)
-        session = Session(self._database, f"task {name!r} of run {execution.id}")
+        session = Session(self._database, f"task {name!r} of run {run}")
         whole = Whole(session) if task.transactional else None
         ctx = Context(
             input=msgspec.json.decode(execution.input),

@@ -15,12 +15,12 @@ from typing import assert_never
 from uuid import UUID
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 import structlog
 
 from orchestrator.engine import endings, entries, outcome
 from orchestrator.engine.attempts import Attempts
+from orchestrator.engine.crew import Crew
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
@@ -67,13 +67,13 @@ class Board:
         self._queued: list[tuple[int, int, Execution]] = []
         self._ready: list[tuple[int, int, Execution, str]] = []
         self._timers = Timers()
-        self._scopes: dict[tuple[UUID, str], anyio.CancelScope] = {}
         self._order = itertools.count()
-        self._active: set[UUID] = set()
+        self._active: set[Execution] = set()
         self._suspects = Suspects(self._slots)
-        self._starting: dict[UUID, int] = {}
-        self._group: anyio.abc.TaskGroup | None = None
+        self._starting: dict[Execution, int] = {}
+        self._open = False
         self._port: Port
+        self.crew = Crew()
         self.runs: dict[UUID, Execution] = {}
         self.unstarted: set[UUID] = set()
         self.completing: set[tuple[UUID, str]] = set()
@@ -87,15 +87,15 @@ class Board:
 
     # -- life --------------------------------------------------------------------------
 
-    def open(self, group: anyio.abc.TaskGroup, port: Port) -> None:
-        """Let attempts start, in `group`."""
-        self._group = group
+    def open(self, port: Port) -> None:
+        """Let attempts start; the crew has to run."""
+        self._open = True
         self._port = port
         self.dispatch()
 
     def close(self) -> None:
-        """Give the slots back: the group has ended."""
-        self._group = None
+        """Give the slots back: the crew has ended."""
+        self._open = False
         self._suspects.close()
         self._slots.leave()
 
@@ -131,13 +131,13 @@ class Board:
 
     def holds(self, execution: Execution) -> bool:
         """Return whether the run is here, this very object, and can still move."""
-        return self.runs.get(execution.id) is execution and not execution.over
+        return execution.held and not execution.over
 
     # -- taking runs up ----------------------------------------------------------------
 
     def hold(self, execution: Execution) -> None:
         """Take up a run that has not begun."""
-        self.runs[execution.id] = execution
+        self._let_in(execution)
         self.unstarted.add(execution.id)
         if self._expires(execution):
             return
@@ -153,8 +153,8 @@ class Board:
         if not execution.started:
             self.hold(execution)
             return
-        self.runs[execution.id] = execution
-        self._active.add(execution.id)
+        self._let_in(execution)
+        self._active.add(execution)
         if self._expires(execution):
             return
         lost = [n for n, t in execution.tasks.items() if t.state is TaskState.RUNNING]
@@ -182,7 +182,7 @@ class Board:
         while self._queued and (allowed is None or len(self._active) < allowed):
             _, _, execution = heapq.heappop(self._queued)
             if self.holds(execution):
-                self._active.add(execution.id)
+                self._active.add(execution)
                 self._advance(execution)
 
     # -- moving ------------------------------------------------------------------------
@@ -208,12 +208,12 @@ class Board:
     def dispatch(self) -> None:
         """Start what is ready while there are slots; each start becomes real after its flush."""
         aside, suspects = [], []
-        while self._group is not None and self.accepting and self._ready and self._slots.take():
+        while self._open and self.accepting and self._ready and self._slots.take():
             item = heapq.heappop(self._ready)
             _, _, execution, name = item
             if not self.holds(execution) or execution.tasks[name].state is not TaskState.READY:
                 self._slots.give_back()
-            elif self._is_paused(execution):
+            elif self._is_paused(execution) or self._is_early(execution):
                 self._slots.give_back()
                 aside.append(item)
             elif not self._suspects.may_start(execution, name):
@@ -255,10 +255,15 @@ class Board:
             self._touch(execution)
 
     def resume_parked(self, execution: Execution) -> None:
-        """Make ready the parked tasks for which something has come."""
-        for name in execution.tasks:
-            if execution.resumable(name, self.clock.now()):
-                execution.tasks[name].state = TaskState.READY
+        """Make ready the parked tasks for which something has come.
+
+        They are due from now on: should the process die before there is a slot for them, the next
+        owner finds the run, though what came is not news any more.
+        """
+        now = self.clock.now()
+        for name, task in execution.tasks.items():
+            if execution.resumable(name, now):
+                task.state, task.due_at = TaskState.READY, now
                 self._push(execution, name)
 
     def set_paused(self, names: set[str]) -> None:
@@ -286,11 +291,12 @@ class Board:
     def forget(self, execution: Execution) -> None:
         """Let go of a run as the table has it; what may still be under way of it is cut off."""
         self.forget_starts(execution)
-        if self.runs.get(execution.id) is not execution:
+        if not execution.held:
             return
-        self._cut_off(execution)
+        self.crew.cut_off(execution)
         del self.runs[execution.id]
-        self._active.discard(execution.id)
+        execution.held = False
+        self._active.discard(execution)
         self.unstarted.discard(execution.id)
         self._timers.prune(self.runs)
         self._on_gone(execution)
@@ -309,36 +315,37 @@ class Board:
             execution.record(entries.TaskResumed(task=name))
         else:
             retry = execution.workflow.tasks[name].retry
-            ends_at = retry.ends_at(self.clock.now()) if task.ends_at is None else None
+            bounded = retry.within is not None and task.ends_at is None
+            ends_at = retry.ends_at(self.clock.now()) if bounded else None
             execution.record(entries.TaskStarted(name, task.attempt + 1, ends_at))
         if task.ends_at is not None:
             self._watch(execution, task.ends_at)
-        self._starting[execution.id] = self._starting.get(execution.id, 0) + 1
+        self._starting[execution] = self._starting.get(execution, 0) + 1
         execution.on_durable(lambda: self._launch(execution, name))
         self._touch(execution)
 
     def forget_starts(self, execution: Execution) -> None:
         """Give back the slots of starts that will never become durable."""
-        for _ in range(self._starting.pop(execution.id, 0)):
+        for _ in range(self._starting.pop(execution, 0)):
             self._slots.give_back()
             self._suspects.leave(execution.id)
 
     def _launch(self, execution: Execution, name: str) -> None:
-        left = self._starting.pop(execution.id, 1) - 1
+        left = self._starting.pop(execution, 1) - 1
         if left:
-            self._starting[execution.id] = left
-        if self._suspects.begins(execution.id, name, self.clock.now()):
+            self._starting[execution] = left
+        if self._suspects.has_place(execution.id, name):
+            self._suspects.begins(self.clock.now())
             self.timers_changed.beat()
-        if self._group is not None:
-            self._group.start_soon(self._attempt, execution, name, name=f"task {name}")
+        if self._open:
+            self.crew.start(self._attempt, execution, name)
 
-    async def _attempt(self, execution: Execution, name: str) -> None:
+    async def _attempt(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
         result: Outcome | None = None
-        with anyio.CancelScope() as scope:
-            self._scopes[execution.id, name] = scope
+        with scope:
             if self._is_running(execution, name):
                 result = await self._outcome_of(execution, name)
-        self._scopes.pop((execution.id, name), None)
+        self.crew.leave(execution, name, scope)
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
         wanted = self._is_running(execution, name) and not scope.cancel_called
@@ -383,7 +390,7 @@ class Board:
     def block(self, execution: Execution, failure: Failure) -> None:
         """Park a run that the code here can not continue; nothing is guessed."""
         log.warning("run.blocked", run=str(execution.id), reason=failure.message)
-        self._cut_off(execution)
+        self.crew.cut_off(execution)
         execution.park(failure)
         execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
@@ -406,15 +413,16 @@ class Board:
             late = task.ends_at is not None and task.ends_at <= now and not task.state.settled
             if not late or (execution.id, name) in self.completing:
                 continue
-            self._cut_off(execution, name)
+            self.crew.cut_off(execution, name)
             execution.record(endings.out_of_time(execution, name))
             self._advance(execution)
 
     # -- the end -----------------------------------------------------------------------
 
     def end(self, execution: Execution, entry: entries.AnyEnding) -> None:
-        """End a run now; its attempts are cut off and nothing of theirs is recorded."""
-        self._cut_off(execution)
+        """End a run now, if need be from outside; nothing of its attempts is recorded any more."""
+        self._let_in(execution)
+        self.crew.cut_off(execution)
         execution.record(entry)
         execution.on_durable(lambda: self._finished(execution))
         self._touch(execution)
@@ -437,19 +445,11 @@ class Board:
         log.debug("run.finished", run=str(execution.id), state=str(execution.state))
         self.forget(execution)
 
-    def _cut_off(self, execution: Execution, *names: str) -> None:
-        for name in names or execution.tasks:
-            scope = self._scopes.get((execution.id, name))
-            if scope is not None:
-                scope.cancel()
-
     def _leave_if_resting(self, execution: Execution) -> None:
         """Let a run leave memory that has nothing to do for a while; the next flush carries it."""
         if not self.holds(execution):
             return
-        due = execution.next_due
-        long = due is None or due - self.clock.now() > RESIDENT_WAIT
-        if self._is_held_up(execution) or (execution.resting and long):
+        if self._is_held_up(execution) or self._rests_long(execution):
             execution.leave()
             execution.on_durable(lambda: self._left(execution))
 
@@ -470,6 +470,10 @@ class Board:
 
     # -- small things ------------------------------------------------------------------
 
+    def _let_in(self, execution: Execution) -> None:
+        self.runs[execution.id] = execution
+        execution.held = True
+
     def _push(self, execution: Execution, name: str) -> None:
         heapq.heappush(self._ready, (execution.rank, next(self._order), execution, name))
 
@@ -480,12 +484,24 @@ class Board:
     def _is_running(self, execution: Execution, name: str) -> bool:
         return self.holds(execution) and execution.tasks[name].state is TaskState.RUNNING
 
+    def _rests_long(self, execution: Execution) -> bool:
+        if not execution.resting:
+            return False
+        due = execution.next_due
+        return due is None or due - self.clock.now() > RESIDENT_WAIT
+
     def _is_paused(self, execution: Execution) -> bool:
         return execution.paused or not self.paused.isdisjoint(("", execution.workflow.name))
 
     def _is_held_up(self, execution: Execution) -> bool:
-        """Tell whether a pause lets nothing of the run go on."""
-        return self._is_paused(execution) and not execution.at_work
+        """Tell whether a pause, or its time, lets nothing of the run go on."""
+        held = self._is_paused(execution) or self._is_early(execution)
+        return held and not execution.at_work
+
+    def _is_early(self, execution: Execution) -> bool:
+        """Tell whether the run may not begin yet, though somebody has asked for it."""
+        begins_at = execution.not_before
+        return begins_at is not None and begins_at > self.clock.now()
 
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})

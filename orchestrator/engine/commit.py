@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
+from uuid import UUID
 
 import anyio
 import structlog
@@ -25,6 +26,7 @@ from orchestrator.store.tenant.journal import (
     Batch,
     Committed,
     Fired,
+    Key,
     Known,
     NewRun,
 )
@@ -64,7 +66,7 @@ class Writer(Protocol):
     """
 
     async def flush(self, batch: Batch) -> Committed: ...
-    async def known(self, runs: Sequence[NewRun]) -> list[Known]: ...
+    async def known(self, ids: Sequence[UUID], keys: Sequence[Key]) -> list[Known]: ...
 
 
 class Listener(Protocol):
@@ -154,7 +156,7 @@ class GroupCommit:
             return
         for item in items:
             run = item.execution
-            if isinstance(run, Execution) and run.id in known:
+            if known and isinstance(run, Execution) and run.id in known:
                 run.refuse(item.written.logged)
                 self._listener.is_known(run, known[run.id])
                 continue
@@ -170,7 +172,9 @@ class GroupCommit:
         self.rows += batch.rows
         if committed.added == len(batch.added):
             return {}
-        return _already_there(batch.added, await self._writer.known(batch.added))
+        ids = [run.id for run in batch.added]
+        keys = [(run.workflow, run.key) for run in batch.added if run.key is not None]
+        return _already_there(batch.added, await self._writer.known(ids, keys))
 
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
         if len(items) > 1:

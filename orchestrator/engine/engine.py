@@ -7,9 +7,11 @@ in the next flush. `board` decides, `commit` writes, `table` reads.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
@@ -29,14 +31,17 @@ from orchestrator.engine.outcome import unstorable
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
-from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, Post, Table
+from orchestrator.engine.submission import Submission, beside
+from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, LookUp, Post, Table
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
     InsulaError,
     InvalidInput,
+    QuotaExceeded,
     RunConflict,
     RunRefused,
     TenantRestarted,
@@ -45,7 +50,7 @@ from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.tenant.journal import Fired, Known, Sent
+from orchestrator.store.tenant.journal import Fired, Key, Known, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.registry import Registry
@@ -54,28 +59,6 @@ LAST_FLUSH_SECONDS = 2.0
 """How long an engine that is stopped waits for the flush under way."""
 
 log = structlog.get_logger(__name__)
-
-
-class Submission:
-    """A request whose runs are being stored.
-
-    Answered when the last of them is known to be.
-    """
-
-    def __init__(self, reply: Reply[list[Started]], runs: Sequence[Accepted]) -> None:
-        self._reply = reply
-        self._order = [run.id for run in runs]
-        self._stored: dict[UUID, Started] = {}
-
-    def stored(self, run: UUID, started: Started) -> None:
-        """Note one run; answer when it was the last."""
-        self._stored[run] = started
-        if len(self._stored) == len(self._order):
-            self._reply.answer([self._stored[run] for run in self._order])
-
-    def fail(self, error: Exception) -> None:
-        """Answer with an error."""
-        self._reply.fail(error)
 
 
 class Engine:
@@ -121,24 +104,23 @@ class Engine:
             arm=self._arm_schedules,
         )
         self.schedules = Schedules(config, owned.schedules, hooks)
+        self._retention = Retention(config, owned.retention, lambda: self.now)
 
     # -- asked from outside ------------------------------------------------------------
 
     def submit(self, runs: Sequence[StartRun], reply: Reply[list[Started]]) -> None:
         """Accept `runs` and answer once all are durable; a refusal is answered at once."""
+        self._owed.add(reply)
         try:
-            accepted = self._accept(runs)
+            self._store(self._accept(runs), reply)
+        except QuotaExceeded as error:
+            keys = [(run.workflow, run.key) for run in runs if run.key is not None]
+            if keys:
+                self._table.look_up(LookUp(keys, reply, partial(self._store_rest, runs, reply)))
+            else:
+                reply.fail(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
             reply.fail(error)
-            return
-        self._owed.add(reply)
-        submission = Submission(reply, accepted)
-        if not accepted:
-            reply.answer([])
-        for run in accepted:
-            self._submissions[run.id] = submission
-            self._add(run)
-        self._board.dispatch()
 
     def send(self, sent: Sent, reply: Reply[None]) -> None:
         """Deliver a signal and answer once it is durable."""
@@ -202,9 +184,18 @@ class Engine:
         return self._commit.flushes
 
     @property
+    def rows(self) -> int:
+        """How many rows those have written."""
+        return self._commit.rows
+
+    @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
         return self._board.used_slots
+
+    def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
+        """Return the run and the name of the task whose attempt `task` runs; from any thread."""
+        return self._board.crew.attempt_of(task)
 
     # -- life --------------------------------------------------------------------------
 
@@ -216,8 +207,7 @@ class Engine:
         self._board.clock = self._owned.clock = clock
         clock.on_step = self._board.timers_changed.beat
         left = await self._owned.inherited(counted_span(self._config().limits))
-        for minute, count in left.accepted:
-            self._usage.accepted(count, minute)
+        self._usage.recall(self._config().limits, left.accepted, self.now)
         await self.schedules.recover()
         return await self._table.recover(left.orphans, crashed=crashed)
 
@@ -229,11 +219,13 @@ class Engine:
         """
         try:
             async with anyio.create_task_group() as group:
-                self._board.open(group, self._port)
+                self._board.open(self._port)
+                group.start_soon(self._board.crew.run, name="attempts")
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
+                group.start_soon(self._retention.run, name="retention")
                 group.start_soon(self._bound_last_flush, name="last flush")
                 yield
                 group.cancel_scope.cancel()
@@ -278,7 +270,7 @@ class Engine:
 
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
-        self._usage.take_back()
+        self._usage.take_back(self._config().limits)
         self._board.forget(execution)
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
@@ -288,7 +280,7 @@ class Engine:
         self._board.forget_starts(execution)
         if new:
             submission = self._submissions.pop(execution.id, None)
-            self._usage.take_back()
+            self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
             if submission is not None:
@@ -316,8 +308,25 @@ class Engine:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
         self._usage.queued = self._table.queued + len(self._board.unstarted)
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
-        self._usage.accepted(len(accepted), self.now)
+        self._usage.accepted(self._config().limits, len(accepted), self.now)
         return accepted
+
+    def _store_rest(
+        self, runs: Sequence[StartRun], reply: Reply[list[Started]], known: Mapping[Key, Started]
+    ) -> None:
+        """Accept those of `runs` that are not there already; raises why not.
+
+        Over a limit the same key still means the same run.
+        """
+        self._store(beside(known, runs, self._accept), reply)
+
+    def _store(self, runs: Sequence[Accepted | Started], reply: Reply[list[Started]]) -> None:
+        submission = Submission(reply, runs)
+        for run in runs:
+            if isinstance(run, Accepted):
+                self._submissions[run.id] = submission
+                self._add(run)
+        self._board.dispatch()
 
     def _add(self, run: Accepted, fired: Fired | None = None) -> None:
         held = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -34,14 +35,12 @@ async def execute(
     stop it, but its context no longer reaches the database.
     """
     mine = asyncio.current_task()
-    seconds = task.timeout.total_seconds() if task.timeout else math.inf
-    deadline = anyio.CancelScope(deadline=anyio.current_time() + seconds)
     try:
-        with deadline:
+        with _deadline(task):
             returned = await _call(task, ctx, parameters.decode(ctx.input), limiter)
             durable.check_finished()
             return outcome.succeeded(returned, ctx.changes)
-        return _failure(AttemptTimeout(f"the attempt took longer than {seconds:g} s"), task)
+        return _failure(AttemptTimeout(f"the attempt took longer than {_seconds(task):g} s"), task)
     except BaseException as error:
         if isinstance(error, GeneratorExit) and _running_task() is not mine:
             raise  # nobody raised it: this coroutine is being thrown away
@@ -51,6 +50,17 @@ async def execute(
         return _ending(error, task, durable)
     finally:
         ctx.close()
+
+
+def _deadline(task: AnyTask) -> AbstractContextManager[object, bool | None]:
+    """Return what an attempt's time ends; most tasks have no timeout, and a scope costs."""
+    if task.timeout is None:
+        return nullcontext()
+    return anyio.CancelScope(deadline=anyio.current_time() + _seconds(task))
+
+
+def _seconds(task: AnyTask) -> float:
+    return math.inf if task.timeout is None else task.timeout.total_seconds()
 
 
 def _running_task() -> asyncio.Task[Any] | None:

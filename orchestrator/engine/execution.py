@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -78,12 +78,14 @@ class Execution:
         "_row_state",
         "_seq",
         "_taken",
+        "begins_at",
         "children",
         "deadline_at",
         "ended",
         "epoch",
         "error",
         "fired",
+        "held",
         "id",
         "inbox",
         "input",
@@ -105,10 +107,12 @@ class Execution:
         self.queue = row.queue
         self.rank = row.rank
         self.parent_id = row.parent_id
+        self.begins_at = row.due_at
         self.deadline_at = row.deadline_at
         self.epoch = self._owner = epoch
         self.state = RunState.QUEUED
         self.paused = False
+        self.held = False
         self.refusals = 0
         self.error: Failure | None = None
         self.shape: str | None = None
@@ -143,8 +147,8 @@ class Execution:
         self.apply(entry)
         if not stored:
             self._pending.append(entry)
-        self._dirty = self._dirty or self.state is not before or isinstance(entry, _WITH_ROW)
-        self._reopened = self._reopened or isinstance(entry, entries.RunRetried)
+        self._dirty = self._dirty or self.state is not before or type(entry) in _WITH_ROW
+        self._reopened = self._reopened or type(entry) is entries.RunRetried
 
     @property
     def written(self) -> int:
@@ -194,11 +198,11 @@ class Execution:
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
-        if isinstance(entry, AnyStepEntry):
+        if isinstance(entry, AnyTaskEntry):
+            self._apply_to_task(entry)
+        elif isinstance(entry, AnyStepEntry):
             self.tasks[entry.task].apply(entry)
             self._apply_to_children(entry)
-        elif isinstance(entry, AnyTaskEntry):
-            self._apply_to_task(entry)
         else:
             self._apply_to_run(entry)
 
@@ -326,6 +330,11 @@ class Execution:
         return self.state.finished or self.state is RunState.BLOCKED
 
     @property
+    def not_before(self) -> datetime | None:
+        """When a run that has not begun may do so; None once it has, or when it always may."""
+        return None if self.started or self.over else self.begins_at
+
+    @property
     def mismatch(self) -> str | None:
         """Why the code here can not continue the run, or None when it can."""
         if self.shape in (None, self.workflow.graph.shape):
@@ -338,13 +347,14 @@ class Execution:
     @property
     def at_work(self) -> bool:
         """True while an attempt is under way or about to begin."""
-        return any(task.state is TaskState.RUNNING for task in self.tasks.values())
+        return TaskState.RUNNING in [task.state for task in self.tasks.values()]
 
     @property
     def resting(self) -> bool:
         """True when nothing runs and nothing can before a time, a signal or a child."""
-        ready = any(task.state is TaskState.READY for task in self.tasks.values())
-        return self.state is RunState.WAITING and not ready
+        if self.state is not RunState.WAITING:
+            return False
+        return TaskState.READY not in [task.state for task in self.tasks.values()]
 
     @property
     def next_due(self) -> datetime | None:
@@ -353,9 +363,15 @@ class Execution:
 
     @property
     def look_at(self) -> datetime | None:
-        """When a resting run is to be looked at if nothing comes before."""
+        """When a resting run is to be looked at if nothing comes before.
+
+        At once when something has come that only a pause keeps from going on: whoever ends the
+        pause has to find it.
+        """
+        if self.started and any(task.state is TaskState.READY for task in self.tasks.values()):
+            return AT_ONCE
         ends = (t.ends_at for t in self.tasks.values() if not t.state.settled)
-        dues = (self.next_due, self.deadline_at, *ends)
+        dues = (self.not_before or self.next_due, self.deadline_at, *ends)
         return min((due for due in dues if due is not None), default=None)
 
     def resumable(self, name: str, now: datetime) -> bool:
@@ -375,13 +391,13 @@ class Execution:
         return next(failed, None)
 
     def before(self, name: str) -> tuple[dict[str, Any], Outputs]:
-        """Return what task `name` sees: the context and the outputs of its ancestors.
+        """Return what task `name` sees beside the input: the values and outputs of its ancestors.
 
-        The context is the input, then what the ancestors set, in order; an output is decoded when
-        it is asked for.
+        The values are what the ancestors set, in order, and go over the input; an output is decoded
+        when it is asked for.
         """
         ancestors = self.workflow.graph.ancestors[name]
-        return self._merge(ancestors), Outputs({up: self.tasks[up].output for up in ancestors})
+        return self._set_by(ancestors, {}), Outputs({up: self.tasks[up].output for up in ancestors})
 
     def output(self) -> bytes:
         """Return the run's output as JSON: of its only sink, else each sink's by name."""
@@ -442,10 +458,11 @@ class Execution:
             output=self.output().decode() if succeeded else None,
             context=self._final_context() if finished and not self.refusals else None,
             error=msgspec.json.encode(self.error).decode() if self.error else None,
-            due_at=self.look_at if self.state is RunState.WAITING else None,
+            due_at=self.look_at if self.state is RunState.WAITING else self.not_before,
             epoch=self.epoch,
             finished=finished,
             reopened=self._reopened,
+            heard=len(self.inbox) + len(self._taken),
         )
 
     def _final_context(self) -> str:
@@ -454,7 +471,9 @@ class Execution:
         return msgspec.json.encode(self._merge(self.workflow.graph.order)).decode()
 
     def _merge(self, names: tuple[str, ...]) -> dict[str, Any]:
-        merged: dict[str, Any] = msgspec.json.decode(self.input)
+        return self._set_by(names, msgspec.json.decode(self.input))
+
+    def _set_by(self, names: tuple[str, ...], merged: dict[str, Any]) -> dict[str, Any]:
         for name in names:
             values = self.tasks[name].values
             if values is not entries.NOTHING:
@@ -462,11 +481,14 @@ class Execution:
         return merged
 
 
-_WITH_ROW = (
-    entries.RunFailed,
-    entries.RunRecovered,
-    entries.RunRetried,
-    entries.TaskRetrying,
-    entries.TaskParked,
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+_WITH_ROW: frozenset[type[AnyEntry]] = frozenset(
+    {
+        entries.RunFailed,
+        entries.RunRecovered,
+        entries.RunRetried,
+        entries.TaskRetrying,
+        entries.TaskParked,
+    }
 )
 _FRESH = frozenset({TaskState.WAITING, TaskState.READY})

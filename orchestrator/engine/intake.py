@@ -97,8 +97,8 @@ def accept(
             "; ".join(problems), hint="nothing was stored", data={"problems": problems}
         )
     accepted = [
-        _accepted(run, flow, text, now)
-        for run, flow, text in zip(runs, workflows, inputs, strict=True)
+        _accepted(run, flow, text, now + usage.delay(config.limits, now, place), now)
+        for place, (run, flow, text) in enumerate(zip(runs, workflows, inputs, strict=True), 1)
     ]
     wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
     check_submit(config.id, config.limits, usage, wanted, now=now)
@@ -111,7 +111,10 @@ def _workflow(name: str, config: TenantConfig, registry: Registry) -> Workflow:
             f"tenant {config.id!r} may not run workflow {name!r}",
             hint=f"allowed: {', '.join(sorted(config.workflows)) or 'none'}",
         )
-    return registry.find(name)
+    found = registry.find(name)
+    if found.tenant not in {None, config.id}:
+        raise WorkflowNotFound(f"workflow {name!r} is of another tenant alone")
+    return found
 
 
 def _problems(run: StartRun, workflow: Workflow) -> list[str]:
@@ -136,8 +139,12 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
     return found
 
 
-def _accepted(run: StartRun, workflow: Workflow, text: str, now: datetime) -> Accepted:
+def _accepted(
+    run: StartRun, workflow: Workflow, text: str, allowed: datetime, now: datetime
+) -> Accepted:
     due_at = now + Duration.parse(run.delay) if run.delay else run.at
+    if allowed > now:
+        due_at = max(due_at or allowed, allowed)
     return Accepted(
         id=new_run_id(),
         workflow=workflow,

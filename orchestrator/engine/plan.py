@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.model.api import Failure
-from orchestrator.model.states import TaskState
+from orchestrator.model.states import SETTLED, TaskState
 from orchestrator.workflow.graph import Graph
 from orchestrator.workflow.rules import When, may_start
 
@@ -44,7 +44,7 @@ def plan(
         if after[name] is not TaskState.WAITING:
             continue
         upstream = [after[up] for up in graph.upstream[name]]
-        if not all(state.settled for state in upstream):
+        if not SETTLED.issuperset(upstream):
             continue
         held = may_start(rules[name], upstream) and holds(name)
         if isinstance(held, Failure):
@@ -55,5 +55,5 @@ def plan(
         else:
             skipped.append(name)
             after[name] = TaskState.SKIPPED
-    settled = not ready and all(state.settled for state in after.values())
+    settled = not ready and SETTLED.issuperset(after.values())
     return Plan(tuple(ready), tuple(skipped), settled, tuple(failed))

@@ -14,13 +14,16 @@ class Pulse:
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None  # made by who waits: most beats wake nobody
 
     def beat(self) -> None:
         """Wake all who wait."""
-        event, self._event = self._event, anyio.Event()
-        event.set()
+        event, self._event = self._event, None
+        if event is not None:
+            event.set()
 
     async def wait(self) -> None:
         """Return at the next beat."""
+        if self._event is None:
+            self._event = anyio.Event()
         await self._event.wait()

@@ -38,12 +38,13 @@ class Suspects:
         self._alone = execution.id, name
         return True
 
-    def begins(self, run: UUID, name: str, now: datetime) -> bool:
-        """Note the start of an attempt; True when it is the one that has the place."""
-        if self._alone != (run, name):
-            return False
+    def has_place(self, run: UUID, name: str) -> bool:
+        """Tell whether this task is the one that has the place."""
+        return self._alone is not None and self._alone == (run, name)
+
+    def begins(self, now: datetime) -> None:
+        """Note the start of the attempt that has the place."""
         self._until = now + ALONE
-        return True
 
     def outlived(self, now: datetime) -> tuple[UUID, str] | None:
         """Return the run and task that have been alone for long enough, once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -15,10 +15,11 @@ from orchestrator.engine.board import Board
 from orchestrator.engine.control import Verb, decide
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.submission import by_key
 from orchestrator.model.api import Failure, Started
 from orchestrator.model.errors import InsulaError, RunConflict, RunNotFound
 from orchestrator.model.states import RunState
-from orchestrator.store.tenant.journal import Sent
+from orchestrator.store.tenant.journal import Key, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Claimed, Orphan, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
@@ -62,6 +63,15 @@ class Fork:
     reply: Reply[list[Started]]
 
 
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Keys whose runs are wanted: `found` gets those that are there; what it raises is answered."""
+
+    keys: Sequence[Key]
+    reply: Reply[list[Started]]
+    found: Callable[[Mapping[Key, Started]], None]
+
+
 class Table:
     """The one loop that reads the tenant's tables; all it finds goes to the board."""
 
@@ -84,6 +94,7 @@ class Table:
         self._asks: list[Ask] = []
         self._posts: list[Post] = []
         self._forks: list[Fork] = []
+        self._look_ups: list[LookUp] = []
         self._pauses: list[tuple[str, bool, Reply[None]]] = []
         self._wanted = anyio.Event()
         self._working = False
@@ -124,10 +135,16 @@ class Table:
         self._forks.append(fork)
         self.wake()
 
+    def look_up(self, look_up: LookUp) -> None:
+        """Find the runs that hold certain keys."""
+        self._look_ups.append(look_up)
+        self.wake()
+
     @property
     def busy(self) -> bool:
         """True while there is anything to do here."""
-        waiting = self._asks or self._posts or self._pauses or self._forks
+        asked = self._asks or self._posts or self._pauses
+        waiting = asked or self._forks or self._look_ups
         return bool(self.outside or self._working or waiting or self._wanted.is_set())
 
     # -- doing -------------------------------------------------------------------------
@@ -158,6 +175,7 @@ class Table:
         await self._deliver()
         await self._fetch_asked()
         await self._copy_forks()
+        await self._find_known()
         if self._board.accepting:
             if len(self._board.runs) < RESIDENT_RUNS:
                 await self._claim(crashed=False)
@@ -201,6 +219,8 @@ class Table:
 
     async def _load(self, claimed: Sequence[Claimed]) -> list[Execution]:
         """Fold the journals of claimed runs; those that the code here does not fit are blocked."""
+        if not claimed:
+            return []
         loaded: dict[UUID, Execution] = {}
         for run in claimed:
             workflow = self._registry.serving(run.workflow, run.version)
@@ -319,7 +339,6 @@ class Table:
         if entry is None:
             self._touch(run)
         elif isinstance(entry, entries.RunCancelled):
-            self._board.runs[run.id] = run
             self._board.end(run, entry)
         elif isinstance(entry, entries.RunRetried):
             run.record(entry)
@@ -349,6 +368,15 @@ class Table:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
                 sentence = f"run {fork.run} can not be repeated: {_told(error)}"
                 fork.reply.fail(RunConflict(sentence))
+
+    async def _find_known(self) -> None:
+        look_ups, self._look_ups = self._look_ups, []
+        for wanted in look_ups:
+            known = by_key(await self._owned.known([], wanted.keys))
+            try:
+                wanted.found(known)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer
+                wanted.reply.fail(error)
 
     async def _change_pauses(self) -> None:
         pauses, self._pauses = self._pauses, []

@@ -49,6 +49,8 @@ def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunVi
         tags=run.tags,
         tasks=list(tasks.values()),
         reason=reason,
+        due_at=run.due_at,
+        deadline_at=run.deadline_at,
     )
 
 
@@ -90,6 +92,8 @@ def _apply(tasks: dict[str, TaskView], entry: entries.AnyEntry, moment: Moment) 
             _change(tasks, entry.task, state=TaskState.RETRYING, error=error, due_at=due_at)
         case entries.TaskSucceeded() | entries.TaskFailed() | entries.TaskSkipped():
             _settle(tasks, entry, moment)
+        case entries.RunCancelled() | entries.RunFailed() | entries.RunDied():
+            _cut_off(tasks, moment)
         case _:
             pass
 
@@ -103,6 +107,14 @@ def _settle(tasks: dict[str, TaskView], entry: entries.AnySettling, moment: Mome
         case _:
             fields = {"state": TaskState.SKIPPED}
     _change(tasks, entry.task, **fields, finished_at=moment.at)
+
+
+def _cut_off(tasks: dict[str, TaskView], moment: Moment) -> None:
+    """Show that nothing follows for the tasks that were on their way when their run ended."""
+    for name, task in tasks.items():
+        if not task.state.settled:
+            ended = moment.at if task.started_at is not None else None
+            _change(tasks, name, state=TaskState.CANCELLED, finished_at=ended, due_at=None)
 
 
 def _change_all(tasks: dict[str, TaskView], names: Sequence[str], **fields: Any) -> None:

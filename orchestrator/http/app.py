@@ -11,11 +11,14 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from orchestrator.http import errors, guard
+from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    audit,
     control,
     dead,
     events,
     health,
+    lifecycle,
     node,
     runs,
     schedules,
@@ -27,6 +30,8 @@ from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
 
+_RESOURCES = (health, node, tenants, lifecycle, audit, runs, control, events, dead, schedules)
+
 
 def build_app(services: Services) -> Litestar:
     """Return the API over `services`, for any ASGI server; `serve` is ours.
@@ -34,12 +39,11 @@ def build_app(services: Services) -> Litestar:
     >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
     """
     return Litestar(
-        [
-            each
-            for routes in (health, node, tenants, runs, control, events, dead, schedules)
-            for each in routes.ROUTES
-        ],
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        [each for routes in _RESOURCES for each in routes.ROUTES],
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "record": Provide(record_of, sync_to_thread=False),
+        },
         guards=[
             guard.refuse_strangers,
             guard.refuse_ambiguous_paths,

@@ -15,11 +15,13 @@ from orchestrator.model.api import (
     ChangeRun,
     CreateTenant,
     DeadSelection,
+    DisableTenant,
     Problem,
     RepeatRun,
     SetPause,
     StartRun,
     StartRuns,
+    UpdateTenant,
 )
 
 _MEANING = {
@@ -75,6 +77,22 @@ class CreateOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(CreateTenant))
+
+
+@dataclass
+class UpdateOperation(Operation):
+    """`PATCH /v1/tenants/{id}`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(UpdateTenant))
+
+
+@dataclass
+class DisableOperation(Operation):
+    """`POST /v1/tenants/{id}/disable`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(DisableTenant), required=False)
 
 
 @dataclass

@@ -9,8 +9,10 @@ from uuid import UUID
 
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
+    DeletedTenant,
     EventView,
     ReloadReport,
     RunPage,
@@ -22,9 +24,11 @@ from orchestrator.model.api import (
     TenantSummary,
     TenantView,
     TenantWhy,
+    UpdateTenant,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
+from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
 
 
@@ -124,6 +128,44 @@ class Schedules(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """Who did what to which tenant."""
+
+    async def asked(self, deed: Deed) -> int:
+        """Note what is about to be done; return the number of the entry."""
+        ...
+
+    async def answered(self, number: int, outcome: str, detail: str) -> None:
+        """Note what came of it."""
+        ...
+
+    async def read(self, tenant: TenantId, *, limit: int, cursor: int | None) -> AuditPage:
+        """Return a page of entries, newest first."""
+        ...
+
+
+class Lifecycle(Protocol):
+    """The verbs that change a whole tenant."""
+
+    async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
+        """Change the declaration of a tenant that was registered at run time."""
+        ...
+
+    async def disable(self, tenant: TenantId, reason: str) -> None:
+        """Let the tenant take no work until it is enabled."""
+        ...
+
+    async def enable(self, tenant: TenantId) -> None:
+        """Let the tenant work again."""
+        ...
+
+    async def delete(
+        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        """Drop a tenant, by id or alias, with all its data."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -131,5 +173,7 @@ class Services:
     root: Platform
     dead: DeadLetters
     schedules: Schedules
+    audit: Audit
+    lifecycle: Lifecycle
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

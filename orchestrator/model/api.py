@@ -171,7 +171,8 @@ class RunSummary(Wire, frozen=True, kw_only=True):
 class RunView(RunSummary, frozen=True, kw_only=True):
     """Everything about one run. `context` is the merge of the input and what its tasks set.
 
-    `reason` is what was given when it was last cancelled, paused, resumed or retried.
+    `reason` is what was given when it was last cancelled, paused, resumed or retried. `due_at` is
+    when a run that is put off begins, or one that rests goes on by itself.
     """
 
     input: dict[str, Any] = {}
@@ -181,6 +182,8 @@ class RunView(RunSummary, frozen=True, kw_only=True):
     tags: list[str] = []
     tasks: list[TaskView] = []
     reason: str = ""
+    due_at: datetime | None = None
+    deadline_at: datetime | None = None
 
 
 class RunPage(Wire, frozen=True, kw_only=True):
@@ -198,6 +201,35 @@ class CreateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tier: str | None = None
     aliases: list[str] = []
     set: dict[str, Any] = {}
+
+
+class UpdateTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `PATCH /v1/tenants/{id}`: what is not named stays; `unset` has dotted paths."""
+
+    name: str | None = None
+    tier: str | None = None
+    aliases: list[str] | None = None
+    set: dict[str, Any] = {}
+    unset: list[str] = []
+
+
+class DisableTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/disable`; it may be left out."""
+
+    reason: Reason = ""
+
+
+class DeletedTenant(Wire, frozen=True, kw_only=True):
+    """What the deletion of a tenant took away; `results` is the file with its finished runs.
+
+    `schema` is null when the tenant had no tables.
+    """
+
+    tenant: str
+    schema: str | None
+    roles: list[str]
+    runs_kept: int = 0
+    results: str | None = None
 
 
 class FireView(Wire, frozen=True, kw_only=True):
@@ -240,6 +272,8 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     enabled: bool
     state: str
     aliases: list[str] = []
+    disabled_because: str | None = None
+    """What an operator gave as the reason; null when only its declaration may disable it."""
 
 
 class TenantView(TenantSummary, frozen=True, kw_only=True):
@@ -289,10 +323,11 @@ class TenantList(Wire, frozen=True, kw_only=True):
 
 
 class ReloadReport(Wire, frozen=True, kw_only=True):
-    """What a reload did; `problems` and an unchanged generation when it was refused."""
+    """What a reload did; `code`, `problems` and an unchanged generation when it was refused."""
 
     applied: bool
     generation: int
+    code: str | None = None
     added: list[str] = []
     removed: list[str] = []
     changed: dict[str, list[str]] = {}
@@ -305,6 +340,46 @@ class DatabaseOutage(Wire, frozen=True, kw_only=True):
 
     since: datetime
     error: str
+
+
+class AuditEntry(Wire, frozen=True, kw_only=True):
+    """Who did what to a tenant. Without an `outcome` nobody knows what came of it.
+
+    `actor` is `uid 1000` over the control socket and `tcp 127.0.0.1` over the network; `subject` a
+    run, a schedule or a workflow; `outcome` is `done` or the code of an error, `detail` its words.
+    """
+
+    number: int
+    at: datetime
+    node: str
+    actor: str
+    operation: str
+    subject: str = ""
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    detail: str = ""
+
+
+class AuditPage(Wire, frozen=True, kw_only=True):
+    """Answer of `GET /v1/tenants/{id}/audit`; `cursor` is there when there are older entries."""
+
+    entries: list[AuditEntry]
+    cursor: int | None = None
+
+
+class LoopBlocked(Wire, frozen=True, kw_only=True):
+    """What last held up the event loop, and with it everything on the node.
+
+    `tenant`, `run` and `task` name the attempt, `where` the innermost line of its code; each is
+    absent when it could not be seen.
+    """
+
+    ended_at: datetime
+    milliseconds: int
+    tenant: str | None = None
+    run: UUID | None = None
+    task: str | None = None
+    where: str | None = None
 
 
 class Status(Wire, frozen=True, kw_only=True):
@@ -327,6 +402,7 @@ class Status(Wire, frozen=True, kw_only=True):
     database_version: str
     database_outage: DatabaseOutage | None = None
     loop_lag_ms: float
+    loop_blocked: LoopBlocked | None = None
     last_reload: ReloadReport | None = None
 
 

@@ -7,10 +7,12 @@
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
+    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
     │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
+    ├── StorageFailed          a file of ours
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -134,12 +136,41 @@ class TenantSuspended(TenantError):
 
     code = "tenant_suspended"
 
-    def __init__(self, tenant: str) -> None:
+    def __init__(self, tenant: str, *, because: str | None = None) -> None:
+        """Tell an operator's decision, with its reason, from what the declaration says."""
         super().__init__(
             tenant,
-            f"tenant {tenant!r} is disabled",
-            hint="set enabled = true in its file and reload",
+            f"tenant {tenant!r} is disabled" + (f": {because}" if because else ""),
+            hint="set enabled = true in its file and reload"
+            if because is None
+            else f"insula tenant enable {tenant}",
         )
+
+
+class DeclaredInFile(TenantError):
+    """A file declares the tenant, so it is changed there."""
+
+    code = "tenant_declared_in_file"
+
+
+class TenantInUse(TenantError):
+    """The tenant has runs that have not finished."""
+
+    code = "tenant_in_use"
+
+    def __init__(self, tenant: str, unfinished: int) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} has {unfinished} unfinished run{'s' if unfinished != 1 else ''}",
+            hint="wait for them with --wait, cancel them, or drop them with --force",
+            data={"unfinished": unfinished},
+        )
+
+
+class RemovalIncomplete(TenantError):
+    """The tenant was deleted, and the server still has something of its name."""
+
+    code = "removal_incomplete"
 
 
 class QuotaExceeded(TenantError):
@@ -216,6 +247,12 @@ class LeaseHeldElsewhere(TenantError):
         super().__init__(
             tenant, sentence, hint="ask the node that serves it; runs can be started on any node"
         )
+
+
+class StorageFailed(InsulaError):
+    """A file can not be written or read."""
+
+    code = "storage_failed"
 
 
 class RunError(InsulaError):

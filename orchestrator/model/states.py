@@ -40,10 +40,8 @@ class TaskState(StrEnum):
     @property
     def settled(self) -> bool:
         """True when no attempt at the task will follow."""
-        return self in _SETTLED_TASKS
+        return self in SETTLED
 
 
 _FINISHED_RUNS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.DEAD})
-_SETTLED_TASKS = frozenset(
-    {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED}
-)
+SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED})

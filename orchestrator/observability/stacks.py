@@ -11,22 +11,25 @@ from types import CodeType, FrameType
 from typing import Any
 
 
-def of_tasks() -> Iterator[tuple[str, list[str]]]:
-    """Yield the name of each task of the running loop, and its frames, outermost first."""
+def of_tasks() -> Iterator[tuple[asyncio.Task[Any], list[str]]]:
+    """Yield each task of the running loop by name, and its frames, outermost first."""
     for task in sorted(asyncio.all_tasks(), key=lambda each: each.get_name()):
-        yield task.get_name(), list(_awaited(task.get_coro()))
+        yield task, list(_awaited(task.get_coro()))
 
 
 def of_threads() -> Iterator[tuple[str, list[str]]]:
     """Yield the name of each other thread, and its frames, outermost first."""
-    frames = sys._current_frames()  # noqa: SLF001 - documented; there is no other way
     for thread in threading.enumerate():
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and thread is not threading.current_thread():
-            yield (
-                thread.name,
-                [_place(f.f_code, line) for f, line in traceback.walk_stack(frame)][::-1],
-            )
+        if thread is not threading.current_thread() and (stack := of_thread(thread.ident or 0)):
+            yield thread.name, stack
+
+
+def of_thread(ident: int) -> list[str]:
+    """Return the frames of another thread, outermost first; none when it has ended."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented; there is no other way
+    if frame is None:
+        return []
+    return [_place(each.f_code, line) for each, line in traceback.walk_stack(frame)][::-1]
 
 
 def _awaited(awaitable: Any) -> Iterator[str]:

@@ -8,9 +8,10 @@ from typing import Any, cast
 import msgspec
 
 from orchestrator.model.ids import TenantId
-from orchestrator.settings.decode import describe
+from orchestrator.settings.decode import Described, fields_of
+from orchestrator.settings.keys import Reload
 from orchestrator.settings.load import Snapshot
-from orchestrator.settings.model import Reload, Section, Settings, Tenant
+from orchestrator.settings.model import Section, Settings
 from orchestrator.settings.tenants import TenantConfig
 
 _PER_TENANT = {"tenants", "tiers", "include"}
@@ -55,13 +56,6 @@ def diff(old: Snapshot, new: Snapshot) -> Plan:
     )
 
 
-def reload_of(path: str) -> Reload:
-    """Return what a change of a tenant's field needs, by the path that `Plan.changed` holds."""
-    name = path.partition(".")[0]
-    fields = {each.name: each for each in msgspec.structs.fields(Tenant)}
-    return _reload(fields[name].type) if name in fields else "live"
-
-
 def _changed_fields(old: TenantConfig, new: TenantConfig) -> list[str]:
     paths: list[str] = []
     for name in TenantConfig.__struct_fields__:
@@ -95,10 +89,10 @@ def _changed_settings(old: Snapshot, new: Snapshot) -> dict[Reload, list[str]]:
         if section.name in _PER_TENANT:
             continue
         before, after = getattr(old.settings, section.name), getattr(new.settings, section.name)
-        for field in msgspec.structs.fields(before):
-            path = f"{section.name}.{field.name}"
-            if getattr(before, field.name) != getattr(after, field.name):
-                found[_reload(field.type)].append(path)
+        kind: type[Section] = type(before)
+        for name, field in fields_of(kind).items():
+            if getattr(before, name) != getattr(after, name):
+                found[_reload(field)].append(f"{section.name}.{name}")
     # A secret's new value, or a directory's, shows only in what the snapshot made of the settings.
     resolved = {
         "database.url": old.database_url != new.database_url,
@@ -111,5 +105,5 @@ def _changed_settings(old: Snapshot, new: Snapshot) -> dict[Reload, list[str]]:
     return found
 
 
-def _reload(annotation: Any) -> Reload:
-    return cast("Reload", describe(annotation).extra["reload"])
+def _reload(field: Described) -> Reload:
+    return cast("Reload", field.extra["reload"])

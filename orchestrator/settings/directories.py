@@ -45,6 +45,27 @@ def expanded(text: str) -> Path:
         return Path(text)
 
 
+def beside(directory: Path, given: str) -> Path:
+    """Return a path as seen from a directory; the steps up that it takes are taken, over links too.
+
+    >>> beside(Path("/srv/shop/config"), "../state")
+    PosixPath('/srv/shop/state')
+    """
+    path = directory / expanded(given)
+    return path.resolve() if ".." in path.parts else path
+
+
+def absolute(path: Path) -> Path:
+    """Return `path` as seen from the current directory; raises ConfigError when that is gone."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise ConfigError(
+            ["the current directory does not exist any more"],
+            hint="change to one that does, or give absolute paths",
+        ) from None
+
+
 def control_socket(runtime_dir: Path) -> Path:
     """Return the path of the control socket; raises ConfigError when the system would cut it."""
     path = runtime_dir / SOCKET_NAME

@@ -17,7 +17,14 @@ from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
 from orchestrator.model.text import line_problem
 from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
-from orchestrator.settings.directories import control_socket, expanded, runtime_dir, state_dir
+from orchestrator.settings.directories import (
+    absolute,
+    beside,
+    control_socket,
+    expanded,
+    runtime_dir,
+    state_dir,
+)
 from orchestrator.settings.duration import enc_hook
 from orchestrator.settings.files import (
     Source,
@@ -26,7 +33,7 @@ from orchestrator.settings.files import (
     resolve_secret,
     variables_of,
 )
-from orchestrator.settings.model import Settings, Tenant, Tier
+from orchestrator.settings.model import NodeSection, Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
 from orchestrator.settings.tenants import TenantConfig, tenant_config, unknown_tier
 
@@ -92,10 +99,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     workflows: tuple[Named, ...] = ()
 
 
-def find_config(given: Path | None, directory: Path) -> Path | None:
-    """Return the file to load: the one given, else `config/insula.toml` below `directory`."""
-    usual = directory / "config" / "insula.toml"
-    return given or (usual if usual.is_file() else None)
+def find_config(given: Path | None, directory: Path = Path()) -> Path | None:
+    """Return the file to load: the one given, else `config/insula.toml` below `directory`.
+
+    Raises ConfigError when that would be the current directory, and it is gone.
+    """
+    if given is not None:
+        return given
+    usual = absolute(directory) / "config" / "insula.toml"
+    return usual if usual.is_file() else None
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Snapshot:
@@ -127,7 +139,7 @@ class _Loader:
         self._problems: list[str] = []
         self._sources = [main] if main else []
         self._origin: dict[tuple[str | int, ...], Source] = {}
-        self._base = main.directory if main else Path.cwd()
+        self._base = main.directory if main else absolute(Path())
 
     def read(self) -> Reading:
         settings = self._read_settings()
@@ -135,7 +147,9 @@ class _Loader:
             self._sources += read_included(self._main, settings.include, self._problems)
         tiers = self._collect("tiers", Tier)
         declarations = self._collect("tenants", Tenant)
-        settings = msgspec.structs.replace(settings, tiers=tiers, tenants=declarations)
+        settings = msgspec.structs.replace(
+            settings, node=self._node(settings), tiers=tiers, tenants=declarations
+        )
         self._check_supervision(settings)
         self._check_listen(settings)
         aliases = self._check_tenants(settings)
@@ -281,11 +295,21 @@ class _Loader:
                     self._fault(path, f"alias {alias!r} is the id of another tenant")
         return {alias: TenantId(name) for alias, name in taken.items()}
 
+    def _node(self, settings: Settings) -> NodeSection:
+        """Return the section, under the name that the environment gives to an instance."""
+        name = self._environ.get("INSULA_NODE_NAME")
+        if not name:
+            return settings.node
+        faults: list[Fault] = []
+        named = decode(NodeSection, {"name": name}, ("INSULA_NODE_NAME",), faults)
+        self._problems += [f"environment: INSULA_NODE_NAME {each.sentence}" for each in faults]
+        return msgspec.structs.replace(settings.node, name=named.name)
+
     def _directory(self, variable: str, given: str | None, default: Any) -> Path:
         if from_environment := self._environ.get(variable):
             return expanded(from_environment).absolute()
         if given is not None:
-            return self._base / expanded(given)
+            return beside(self._base, given)
         fallback: Path = default(self._environ, is_root=os.geteuid() == 0)
         return fallback.absolute()
 
@@ -317,7 +341,7 @@ class _Loader:
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:
             return None
-        path = self._base / expanded(settings.migrations.path)
+        path = beside(self._base, settings.migrations.path)
         if not path.is_dir():
             self._fault(("migrations", "path"), f"there is no directory {path}")
         return path

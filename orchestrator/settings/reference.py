@@ -10,15 +10,8 @@ import msgspec
 
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.model import (
-    RELOADS,
-    Limits,
-    ScheduleSection,
-    Section,
-    Settings,
-    Tenant,
-    Tier,
-)
+from orchestrator.settings.keys import RELOADS
+from orchestrator.settings.model import Limits, ScheduleSection, Section, Settings, Tenant, Tier
 
 _INTRODUCTION = """\
 # Configuration
@@ -35,7 +28,8 @@ file that names it. A URL may hold `${NAME}`, an environment variable, or be `fi
 contents of that file.
 
 `INSULA_DATABASE_URL`, `DATABASE_URL` and `POSTGRESQL_URL`, the first that is set, go before
-`database.url`; `INSULA_STATE_DIR` and `INSULA_RUNTIME_DIR` go before the keys of `[node]`.
+`database.url`; `INSULA_NODE_NAME`, `INSULA_STATE_DIR` and `INSULA_RUNTIME_DIR` go before the keys
+of `[node]`.
 
 What a reload does with a changed key:
 """

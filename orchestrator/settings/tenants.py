@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.model.api import CreateTenant
+from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest
 from orchestrator.model.ids import (
     DEFAULT_ROLE_PREFIX,
@@ -24,7 +24,7 @@ from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
 from orchestrator.settings.schedules import TenantSchedule, faults_of, merged
 
 
-class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
+class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A tenant as the daemon serves it: the tier is merged in, so every value is final."""
 
     id: TenantId
@@ -41,6 +41,12 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     idle_ttl: timedelta = Duration(seconds=60)
     weight: int = 1
     source: Literal["file", "api"] = "file"
+    disabled_because: str | None = None
+    """The reason of an operator who disabled it; None when only its declaration may have."""
+
+    def disabled(self, because: str) -> TenantConfig:
+        """Return it as an operator's decision makes it."""
+        return msgspec.structs.replace(self, enabled=False, disabled_because=because)
 
 
 def tenant_config(
@@ -97,6 +103,30 @@ def declare(
     return parse_tenant_id(request.id, role_prefix=role_prefix), declaration
 
 
+def updated(stored: str, request: UpdateTenant, tiers: Mapping[str, Tier]) -> Tenant:
+    """Return the declaration `stored` (JSON) with what a request changes.
+
+    Paths are those of `declare`; `request.unset` puts them back to their defaults.
+    Raises InvalidRequest with every problem, ConfigError when `stored` can not be read any more.
+    """
+    load_declaration(stored)
+    raw = msgspec.json.decode(stored)
+    paths = [path.split(".") for path in request.unset]
+    faults = [Fault(tuple(path), "is not set") for path in paths if not _take(raw, path)]
+    for path, value in request.set.items():
+        _take(raw, path.split("."))
+        if not _put(raw, path.split("."), value):
+            faults.append(Fault(tuple(path.split(".")), "is below something that is no table"))
+    given = {"name": request.name, "tier": request.tier, "aliases": request.aliases}
+    raw.update({key: value for key, value in given.items() if value is not None})
+    declaration = _decode(raw, faults)
+    faults.extend(_alias_faults(declaration))
+    if declaration.tier is not None and declaration.tier not in tiers:
+        faults.append(Fault(("tier",), unknown_tier(declaration.tier, tiers)))
+    _refuse(faults)
+    return declaration
+
+
 def _declare(request: CreateTenant, faults: list[Fault]) -> Tenant:
     raw: dict[str, Any] = {}
     for path, value in request.set.items():
@@ -111,12 +141,16 @@ def _declare(request: CreateTenant, faults: list[Fault]) -> Tenant:
         elif value is not None:
             raw[key] = value
     declaration = _decode(raw, faults)
-    for alias in declaration.aliases:
-        faults.extend(
-            Fault(("aliases",), f"{alias!r} can not be an alias: {reason}")
-            for reason in alias_problems(alias)
-        )
+    faults.extend(_alias_faults(declaration))
     return declaration
+
+
+def _alias_faults(declaration: Tenant) -> list[Fault]:
+    return [
+        Fault(("aliases",), f"{alias!r} can not be an alias: {reason}")
+        for alias in declaration.aliases
+        for reason in alias_problems(alias)
+    ]
 
 
 def dump_declaration(declaration: Tenant) -> str:
@@ -173,6 +207,17 @@ def _put(raw: dict[str, Any], path: list[str], value: object) -> bool:
         return False
     raw[last] = deepcopy(value)  # another path may add to it
     return True
+
+
+def _take(raw: dict[str, Any], path: list[str]) -> bool:
+    """Remove what a path leads to; False when there is nothing."""
+    *tables, last = path
+    for key in tables:
+        inner = raw.get(key)
+        if not isinstance(inner, dict):
+            return False
+        raw = inner
+    return raw.pop(last, None) is not None
 
 
 def _refuse(faults: list[Fault]) -> None:

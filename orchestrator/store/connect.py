@@ -8,9 +8,10 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self, TypeAlias
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import anyio
@@ -39,6 +40,14 @@ PROBES = {
     "TCP_USER_TIMEOUT": 30_000,
 }
 """A silent server is probed after 15 s and given up after 30; the last is in milliseconds."""
+
+FIXED_OIDS = 10_000
+"""Types below are the same in every database of every version: PostgreSQL gives these numbers by
+hand and never again (FirstGenbkiObjectId in access/transam.h)."""
+
+_NOTHING_PREPARED = SimpleNamespace(name="none")
+"""Stands for the statement of a question that was not asked; one without a name would have taken
+the place of the statement that the driver is about to run."""
 
 CLOSE_SECONDS = 2.0
 
@@ -214,7 +223,14 @@ def translated(what: str, *, hint: str = "") -> Iterator[None]:
 
 
 class WatchedConnection(asyncpg.Connection):
-    """A connection whose peer is probed: over TCP a server that vanished would be waited for."""
+    """A connection whose peer is probed: over TCP a server that vanished would be waited for.
+
+    What the driver has to ask of the catalog about a type, such as `uuid[]`, is asked once in the
+    life of the process and not once on each connection: a tenant that wakes would spend a third of
+    its first statements on it.
+    """
+
+    _asked: ClassVar[dict[tuple[int, ...], list[Record]]] = {}
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any) -> None:
         super().__init__(protocol, transport, *args)
@@ -224,6 +240,20 @@ class WatchedConnection(asyncpg.Connection):
             for name, value in PROBES.items():
                 if hasattr(socket, name):  # not every system has each of them
                     opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    async def _introspect_types(
+        self,
+        typeoids: Iterable[int],
+        timeout: float | None,  # noqa: ASYNC109 - the driver's own
+    ) -> tuple[list[Record], Any]:
+        """Return the catalog's rows of these types, and the statement that they came from."""
+        wanted = tuple(sorted(typeoids))
+        if wanted in self._asked:
+            return self._asked[wanted], _NOTHING_PREPARED
+        found: tuple[list[Record], Any] = await super()._introspect_types(wanted, timeout)  # type: ignore[misc]  # the stubs leave it out
+        if wanted[-1] < FIXED_OIDS:
+            self._asked[wanted] = found[0]
+        return found
 
 
 class ControlPool:

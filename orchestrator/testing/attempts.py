@@ -21,7 +21,7 @@ from orchestrator.engine.processes.worker import NotHere, ProcessContext
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
-from orchestrator.testing.access import Access
+from orchestrator.testing.access import Access, Whole
 from orchestrator.testing.clock import MovedClock
 from orchestrator.workflow.context import Context, Current, Database
 from orchestrator.workflow.define import AnyTask
@@ -171,7 +171,7 @@ class KitAttempts(Attempts):
         durable = MovedDurable(numbered, execution, name, self._clock, self.on_rest)
         current = Current(run_id=execution.id, task=name, attempt=execution.tasks[name].attempt)
         values, outputs = execution.before(name)
-        access = None if self._fake is None else Access(self._fake)
+        access = self._access(task)
         apart = task.executor == "process"  # there it has no database and no durable calls
         ctx = (ProcessContext if apart else Context)(
             input=msgspec.json.decode(execution.input),
@@ -184,11 +184,19 @@ class KitAttempts(Attempts):
         )
         self._under_way.add(durable)
         try:
-            return await execute(task, ctx, parameters, durable, self._limiter)
+            result = await execute(task, ctx, parameters, durable, self._limiter)
+            return await access.conclude(result, task) if isinstance(access, Whole) else result
         finally:
             self._under_way.discard(durable)
+            if isinstance(access, Whole):
+                await access.undo()
             if access is not None:
                 access.close()
+
+    def _access(self, task: AnyTask) -> Access | None:
+        if self._fake is None:
+            return None
+        return Whole(self._fake) if task.transactional else Access(self._fake)
 
     def retry(self, execution: Execution, name: str) -> Retry:
         """Return the task's policy, cut to what the tenant may have, without jitter."""

@@ -16,6 +16,7 @@ from orchestrator.settings.duration import Duration
 from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inline
 from orchestrator.workflow.task import Task
 
+_LOG: structlog.typing.FilteringBoundLogger = structlog.get_logger("task")
 T = TypeVar("T")
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
@@ -107,7 +108,7 @@ class Context:
         self.run_id = current.run_id
         self.task = current.task
         self.attempt = current.attempt
-        self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger("task")
+        self.log = _LOG
         self.changes: dict[str, Any] = {}
         self._values = {**self.input, **(values or {})}
         self._outputs = outputs or {}

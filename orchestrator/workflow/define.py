@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from orchestrator.model.errors import DefinitionError
+from orchestrator.model.ids import tenant_id_problems
 from orchestrator.settings.duration import Duration
 from orchestrator.workflow import graph
 from orchestrator.workflow.context import Context
@@ -53,10 +54,18 @@ class Workflow:
     ... def summarise(ctx: Context) -> int:
     ...     return ctx.output(load) + 1
 
+    With `tenant` it is that tenant's alone: no other may run it, and `enqueue` needs not be told.
     Raises DefinitionError for a name that can not be used.
     """
 
-    def __init__(self, name: str, *, version: str = "1", queue: str = "default") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "1",
+        queue: str = "default",
+        tenant: str | None = None,
+    ) -> None:
         for what, text in (("name", name), ("version", version), ("queue", queue)):
             if what != "version" and not _NAME.fullmatch(text):
                 raise DefinitionError(
@@ -64,9 +73,14 @@ class Workflow:
                 )
             if not text or "\0" in text or len(text) > 100:
                 raise DefinitionError(f"the {what} of workflow {name!r} has 1 to 100 characters")
+        if tenant is not None and (problems := tenant_id_problems(tenant)):
+            raise DefinitionError(
+                f"the tenant of workflow {name!r}, {tenant!r}: {'; '.join(problems)}"
+            )
         self.name = name
         self.version = version
         self.queue = queue
+        self.tenant = tenant
         self.tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:
@@ -204,15 +218,16 @@ def job(  # noqa: PLR0913 - all by name
     timeout: str | None = None,
     executor: Executor = "thread",
     transactional: bool = False,
+    tenant: str | None = None,
 ) -> Callable[[Callable[..., Any]], Job]:
-    """Return a decorator that makes a function a workflow of one task.
+    """Return a decorator that makes a function a workflow of one task; see `Workflow`.
 
     >>> @job("send_email", queue="emails")
     ... async def send_email(ctx: Context, to: str, subject: str) -> None: ...
     """
 
     def make(function: Callable[..., Any]) -> Job:
-        made = Job(name, version=version, queue=queue)
+        made = Job(name, version=version, queue=queue, tenant=tenant)
         made.task(retry=retry, timeout=timeout, executor=executor, transactional=transactional)(
             function
         )

@@ -39,6 +39,10 @@ class Registry:
         """Return what runs that version, '' meaning the latest; None when it is not served."""
         return self.workflows.get((name, version)) if version else self.latest.get(name)
 
+    def served_to(self, tenant: str) -> list[tuple[str, str]]:
+        """Return name and version of what a tenant may run: all but what is another's alone."""
+        return [key for key, flow in self.workflows.items() if flow.tenant in {None, tenant}]
+
     def find(self, name: str) -> Workflow:
         """Return the workflow that new runs of `name` get; WorkflowNotFound names what there is."""
         try:

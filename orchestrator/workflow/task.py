@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_args
 
 from orchestrator.model.errors import DefinitionError
@@ -62,7 +63,7 @@ class Task(Generic[P, R, T]):
         """Call the function as it was written."""
         return self.function(ctx, *args, **kwargs)
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """True when attempts run on the event loop, False when where `executor` says."""
         called = getattr(self.function, "__call__", None)  # noqa: B004 - not whether, but what

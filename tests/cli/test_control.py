@@ -106,6 +106,12 @@ def test_a_start_is_put_off_and_bounded(insula: Insula, platform: HandMadePlatfo
     assert second.at == datetime(2026, 1, 31, 9).astimezone()
 
 
+def test_a_start_is_given_tags(insula: Insula, platform: HandMadePlatform) -> None:
+    insula("run", "start", "acme_corp", "slow", "--tag", "trial", "--tag", "eu")
+
+    assert platform.started[0].tags == ["trial", "eu"]
+
+
 def test_events_are_printed_one_a_line(insula: Insula, platform: HandMadePlatform) -> None:
     run = start(insula)
     error = {"type": "ValueError", "message": "odd\x1b", "traceback": "a\nb"}

@@ -184,6 +184,22 @@ def test_a_reload_of_a_broken_configuration_fails_with_what_the_daemon_says(
     assert hint == "hint: the old configuration stays in force"
 
 
+def test_a_reload_that_the_database_kept_from_being_applied_says_that(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    platform.report = ReloadReport(
+        applied=False, generation=1, code="database_unavailable", problems=["no answer"]
+    )
+
+    done = insula("reload", "--wait")
+
+    assert done.code == 5
+    assert done.err.splitlines() == [
+        "error[database_unavailable]: no answer",
+        "hint: the old configuration stays in force",
+    ]
+
+
 def test_a_configuration_that_is_not_there_leads_to_no_daemon(insula: Insula) -> None:
     done = insula("status", "--config", "nowhere.toml")
 
@@ -206,3 +222,32 @@ def test_control_characters_are_spelled_not_obeyed(
     done = insula("run", "start", "acme_corp", "slow")
 
     assert done.err == "error[run_refused]: bad\\x1b[2J fake line\\x9b\n"
+
+
+@pytest.mark.parametrize("command", ["status", "check", "serve", "replay history.json"])
+def test_a_current_directory_that_is_gone_is_said(
+    insula: Insula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    done = insula(*command.split())
+
+    assert done.code == 78
+    assert done.err.splitlines() == [
+        "error[config_invalid]: the current directory does not exist any more",
+        "hint: change to one that does, or give absolute paths",
+    ]
+
+
+def test_serve_reads_the_file_of_the_current_directory(insula: Insula, tmp_path: Path) -> None:
+    usual = tmp_path / "config" / "insula.toml"
+    usual.parent.mkdir()
+    usual.write_text("[node]\nnmae = 'b'\n")
+
+    done = insula("serve")
+
+    assert done.code == 78
+    assert f"{usual}:2: " in done.err

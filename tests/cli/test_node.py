@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import anyio
+import msgspec
 import pytest
 
-from orchestrator.model.api import ReloadReport
+from orchestrator.model.api import LoopBlocked, ReloadReport
+from orchestrator.model.errors import TenantBusy
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
 from tests.support.wait import until
@@ -18,6 +23,24 @@ def test_status_is_for_people_and_for_programs(insula: Insula) -> None:
 
     assert "slots          dormant 1\n" in shown.out
     assert document.json["slots"] == {"dormant": 1}
+
+
+def test_status_says_who_last_held_up_the_event_loop(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    assert "last blocked" not in insula("status").out
+    moment = datetime(2026, 1, 31, 9, tzinfo=UTC)
+    blocked = LoopBlocked(ended_at=moment, milliseconds=600, where="/app/flows.py:7 load")
+
+    platform.blocked = blocked
+    assert (
+        "last blocked   for 600 ms until 2026-01-31 09:00:00, in /app/flows.py:7 load\n"
+        in insula("status").out
+    )
+    run = UUID(int=7)
+    platform.blocked = msgspec.structs.replace(blocked, tenant="acme", run=run, task="load")
+    assert f" by task load of run {run} of tenant acme, in " in insula("status").out
+    assert insula("status", "--json").json["loop_blocked"]["tenant"] == "acme"
 
 
 def test_reload_tells_the_daemon_and_goes(insula: Insula, platform: HandMadePlatform) -> None:
@@ -88,6 +111,23 @@ def test_a_tenant_says_why_it_does_not_run(insula: Insula) -> None:
     assert "it needs somebody: no right" in told.out
     assert "quarantined" in told.out.splitlines()[-1]
     assert insula("tenant", "why", "acme-corp", "--json").json["state"] == "quarantined"
+
+
+def test_a_tenants_audit_is_listed(insula: Insula, platform: HandMadePlatform) -> None:
+    insula("tenant", "pause", "acme_corp", "--workflow", "quick")
+    platform.refuse = TenantBusy("the mailbox is full")
+    insula("tenant", "resume", "acme_corp")
+    told = insula("tenant", "audit", "acme-corp")
+
+    head, newest, oldest = told.out.splitlines()
+    assert head.split() == ["at", "who", "operation", "of", "outcome", "detail"]
+    assert f"uid {os.geteuid()}" in newest
+    assert newest.rstrip().endswith("tenant_busy  the mailbox is full")
+    assert "tenant.pause" in oldest
+    cut = insula("tenant", "audit", "acme_corp", "--limit", "1")
+    assert cut.err == "there are more than 1; raise --limit\n"
+    (entry,) = insula("tenant", "audit", "acme_corp", "--limit", "1", "--json").json["entries"]
+    assert (entry["operation"], entry["outcome"]) == ("tenant.resume", "tenant_busy")
 
 
 def test_a_tenant_of_an_impossible_id_is_usage(insula: Insula) -> None:

@@ -61,6 +61,7 @@ def test_a_history_is_compatible_with_the_code_it_was_made_by(local: Insula, his
     assert "waits for signal 'shipped'" in done.err
 
 
+@pytest.mark.requirement("R16.replay")
 def test_all_files_are_checked_and_one_that_diverges_fails(local: Insula, history: Path) -> None:
     none = history.with_name("none.json")
 

@@ -87,6 +87,7 @@ def finish_soon(platform: HandMadePlatform, run: Any, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["unix", "tcp"])
+@pytest.mark.requirement("R8.python", "R8.queue")
 async def test_a_run_is_started_and_awaited(
     opened: Open, served: Served, platform: HandMadePlatform, way: str
 ) -> None:
@@ -162,6 +163,10 @@ async def test_tenants_are_created_listed_shown_and_provisioned(
     assert await client.tenant("globex").show() == created
     assert (await client.tenant("globex").why()).tenant == "globex"
     assert (await client.tenant("globex").provision()).engine_version == 1
+    page = await client.audit("globex", limit=1)
+    assert [entry.operation for entry in page.entries] == ["tenant.provision"]
+    page = await client.audit("globex", cursor=page.cursor)
+    assert [entry.operation for entry in page.entries] == ["tenant.create"]
 
 
 async def test_the_node_is_shown_and_reloaded(opened: Open, served: Served) -> None:
@@ -278,6 +283,7 @@ async def test_events_are_read_to_their_present_end(
     assert every[1].event == {"event": "task.started", "task": "t0\u2028\x85"}
 
 
+@pytest.mark.requirement("R13.live")
 async def test_events_are_followed_to_the_end_of_the_run(
     opened: Open, served: Served, platform: HandMadePlatform
 ) -> None:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import class_row, dict_row, scalar_row
 
-from orchestrator import enqueue
+from orchestrator import Context, enqueue, job
 from orchestrator.model.errors import (
     InsulaError,
     InvalidInput,
@@ -186,6 +186,33 @@ async def test_what_the_database_refuses_is_an_error_of_ours(
     with pytest.raises(InvalidInput, match=r"^\$.workflow: has 1 to 100 characters$"):
         async with session() as connection:
             await enqueue(connection, "acme", "")
+
+
+async def test_a_workflow_that_is_bound_to_a_tenant_needs_not_be_told_which(
+    database: Database, session: Open
+) -> None:
+    @job("ship", tenant="acme")
+    def ship(ctx: Context) -> None: ...
+
+    @job("free")
+    def free(ctx: Context) -> None: ...
+
+    async with session() as connection:
+        await enqueue(connection, None, ship, key="a")
+        await enqueue(connection, "acme", ship, key="b")
+        await enqueue(connection, "acme", free)
+        with pytest.raises(InvalidInput, match=r"\$.tenant: workflow 'ship' is of tenant 'acme'"):
+            await enqueue(connection, "globex", ship)
+        for nobodys in (free, "ship"):
+            with pytest.raises(InvalidInput, match=r"\$.tenant: is required"):
+                await enqueue(connection, None, nobodys)
+
+    stored = await runs(database)
+    assert sorted((run["workflow"], run["key"]) for run in stored) == [
+        ("free", None),
+        ("ship", "a"),
+        ("ship", "b"),
+    ]
 
 
 async def test_a_tenants_login_starts_no_run_of_another(database: Database) -> None:

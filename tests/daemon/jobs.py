@@ -44,6 +44,13 @@ async def hold(ctx: Context, arrived: str, leave: str) -> None:
     await tally(ctx)
 
 
+@job("stay")
+async def stay(ctx: Context, leave: str) -> None:
+    """Wait for the file `leave`, without haste: a thousand of these may run."""
+    while not await asyncio.to_thread(Path(leave).exists):  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(1.0)
+
+
 @job("block")
 def block(ctx: Context, arrived: str, seconds: float) -> None:
     """Keep a thread busy that nobody can stop."""
@@ -65,3 +72,9 @@ async def spawn(ctx: Context) -> str:
 async def whoami(ctx: Context) -> int:
     """Return the daemon's process id."""
     return os.getpid()
+
+
+@job("apart", executor="process")
+def apart(ctx: Context) -> str:
+    """Return the NOTIFY_SOCKET that a worker process sees."""
+    return os.environ.get("NOTIFY_SOCKET", "none")

@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator import Client
+from orchestrator.client.client import RunHandle
 from orchestrator.store.connect import Target
 from tests.support.database import Database
 from tests.support.wait import until
@@ -29,6 +32,7 @@ class Daemon:
 
     def __init__(self, directory: Path, **environ: str) -> None:
         self.directory = directory
+        self.through: tuple[str | Path, ...] = ()
         self.config = directory / "insula.toml"
         self.stderr = directory / "stderr.log"
         self.environ = environ
@@ -52,7 +56,7 @@ class Daemon:
         ]
         if database is not None:
             lines.append(f'database.role_prefix = "{database.role_prefix}"')
-            url = database.target.url
+            url = url or database.target.url
         if url is not None:
             lines.append(f'database.url = "{url}"')
         lines += [more, *(f"[tenants.{tenant}]" for tenant in tenants)]
@@ -60,14 +64,11 @@ class Daemon:
 
     async def start(self, *, ready: bool = True) -> None:
         """Start the process; return when it is ready."""
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
-        for name in ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL"):
-            environ.pop(name, None)
         with self.stderr.open("wb") as stderr:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "orchestrator", "serve", "--config", str(self.config)),
+                *self.command("serve"),
                 cwd=self.directory,
-                env=environ,
+                env=self.variables(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
             )
@@ -77,6 +78,18 @@ class Daemon:
                 within=BOOT_SECONDS,
             )
             assert self.process.returncode is None, self.text()
+
+    def command(self, *words: str) -> tuple[str | Path, ...]:
+        """Return the command line of one of Insula's commands, for this configuration."""
+        program = (sys.executable, "-m", "orchestrator", *words, "--config", str(self.config))
+        return (*self.through, *program)
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment of the process and of its commands."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
+        for name in ("INSULA_DATABASE_URL", "DATABASE_URL", "POSTGRESQL_URL"):
+            environ.pop(name, None)
+        return environ
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -130,6 +143,15 @@ class Daemon:
         return code, self.plain_lines()
 
 
+async def hold(client: Client, directory: Path) -> tuple[RunHandle, Path]:
+    """Start a run of acme's; return it once it is under way, and the file that lets it end."""
+    arrived, leave = directory / "arrived", directory / "leave"
+    given = {"arrived": str(arrived), "leave": str(leave)}
+    run = await client.tenant("acme").start("hold", given)
+    await until(arrived.exists)
+    return run, leave
+
+
 @asynccontextmanager
 async def daemon(directory: Path, **environ: str) -> AsyncIterator[Daemon]:
     """Yield a daemon that is not started yet; what it runs at the end of the block is stopped."""
@@ -150,22 +172,34 @@ async def daemon(directory: Path, **environ: str) -> AsyncIterator[Daemon]:
 
 
 class NotifySocket:
-    """What systemd would listen on."""
+    """What systemd would listen on.
+
+    A thread reads, as the kernel keeps a few messages only: the daemon loses those beyond.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.received: list[dict[str, str]] = []
+        self._received: list[dict[str, str]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self._socket.setblocking(False)
+        self._reading = threading.Lock()
+        self._closed = threading.Event()
+        self._reader = threading.Thread(target=self._keep_reading, daemon=True)
+        self._reader.start()
+
+    def _keep_reading(self) -> None:
+        while not self._closed.is_set():
+            select.select([self._socket], [], [], 0.05)
+            self.read()
 
     def read(self) -> list[dict[str, str]]:
         """Return all messages so far."""
-        with contextlib.suppress(BlockingIOError):
+        with self._reading, contextlib.suppress(BlockingIOError):
             while True:
                 text = self._socket.recv(65536).decode()
-                self.received.append(dict(line.split("=", 1) for line in text.splitlines()))
-        return self.received
+                self._received.append(dict(line.split("=", 1) for line in text.splitlines()))
+        return list(self._received)
 
     def has(self, name: str, value: str | None = None) -> list[dict[str, str]]:
         """Return the messages that hold this variable."""
@@ -173,6 +207,8 @@ class NotifySocket:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed.set()
+        self._reader.join()
         self._socket.close()
 
 

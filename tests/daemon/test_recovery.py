@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from orchestrator.model.api import RunView, StartRun
 from orchestrator.model.errors import LeaseHeldElsewhere, Unavailable
 from orchestrator.model.states import RunState
 from orchestrator.store.connect import Connection
-from tests.daemon.process import Daemon, daemon
+from tests.daemon.process import Daemon, daemon, hold
 from tests.support.database import Database
 from tests.support.wait import until
 
@@ -174,45 +174,38 @@ async def test_the_embedded_server_survives_the_kill_of_its_daemon(state_dir: Pa
 async def test_everything_that_ran_runs_again_after_a_kill(
     database: Database, state_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tenants = [f"t{number}" for number in range(20)]
+    tenants = [f"t{number}" for number in range(100)]
     leave = state_dir / "leave"
     async with daemon(state_dir) as served:
-        served.configure(tenants, database=database, more="node.max_concurrent_tasks = 300")
+        served.configure(tenants, database=database, more="node.max_concurrent_tasks = 1000")
         await served.start()
-        given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
-        async with served.client() as client:
+        async with served.client() as client, asyncio.TaskGroup() as group:
+            runs = [StartRun(workflow="stay", input={"leave": str(leave)})] * 10
             for tenant in tenants:
-                runs = [StartRun(workflow="hold", input=given) for _ in range(10)]
-                await client.tenant(tenant).start_many(runs)
-            await until(lambda: _running(client, 200), within=20.0)
+                group.create_task(client.tenant(tenant).start_many(runs))
+            await until(lambda: _running(client, 1000), within=60.0)
         await served.kill()
-        await served.start(ready=False)
         began = time.monotonic()
-        await until(lambda: served.events("daemon.ready"), within=30.0)
+        await served.start()
         ready = time.monotonic() - began
         async with served.client() as client:
-            await until(lambda: _running(client, 200), within=30.0)
+            await until(lambda: _running(client, 1000), within=60.0)
             again = time.monotonic() - began
             leave.touch()
-            await _all_succeeded(client, tenants)
+            for tenant in tenants:
+                await until(partial(_all_succeeded, client, tenant), within=20.0)
         assert await served.stop() == 0
     with capsys.disabled():
-        print(f"\n200 runs of 20 tenants: ready {ready:.1f} s, running again {again:.1f} s")  # noqa: T201
+        print(f"\n1000 runs of 100 tenants: ready {ready:.1f} s, running again {again:.1f} s")  # noqa: T201
 
 
 async def _running(client: Client, count: int) -> bool:
     return (await client.status()).running_tasks == count
 
 
-async def _all_succeeded(client: Client, tenants: Iterable[str]) -> None:
-    async def one(tenant: str) -> None:
-        async def done() -> bool:
-            page = await client.tenant(tenant).runs(state=RunState.SUCCEEDED)
-            return len(page.runs) == 10
-
-        await until(done, within=20.0)
-
-    await asyncio.gather(*(one(tenant) for tenant in tenants))
+async def _all_succeeded(client: Client, tenant: str) -> bool:
+    page = await client.tenant(tenant).runs(state=RunState.SUCCEEDED)
+    return len(page.runs) == 10
 
 
 @asynccontextmanager
@@ -234,12 +227,9 @@ async def two_nodes(database: Database, home: Path) -> AsyncIterator[tuple[Daemo
 async def test_a_second_node_takes_over_what_a_killed_one_had(
     database: Database, state_dir: Path
 ) -> None:
-    leave = state_dir / "leave"
     async with two_nodes(database, state_dir) as (first, second):
         async with first.client() as client:
-            given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until((state_dir / "arrived").exists)
+            run, leave = await hold(client, state_dir)
         async with second.client() as client:
             other = await client.tenant("acme").start("whoami", {})
             assert (await other.result(timeout=20)).output == first.process.pid
@@ -255,12 +245,9 @@ async def test_a_second_node_takes_over_what_a_killed_one_had(
 async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_it(
     database: Database, state_dir: Path
 ) -> None:
-    leave = state_dir / "leave"
     async with two_nodes(database, state_dir) as (first, second):
         async with first.client() as client, second.client() as other:
-            given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until((state_dir / "arrived").exists)
+            run, leave = await hold(client, state_dir)
             first.send(signal.SIGSTOP)
             try:
                 leave.touch()

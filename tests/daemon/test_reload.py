@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable
+import importlib
 from pathlib import Path
 
 import anyio
@@ -13,7 +11,8 @@ import asyncpg
 import pytest
 
 from orchestrator.daemon.reload import Reloader
-from orchestrator.daemon.sd_notify import Notifier, watchdog_interval
+from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.settings.load import Snapshot, load
 from tests.support.wait import until
@@ -24,14 +23,16 @@ ENVIRON = {"INSULA_STATE_DIR": "/nonexistent/state", "INSULA_RUNTIME_DIR": "/non
 class Files:
     """A configuration file, the reloader that reads it, and what it applied."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, text: str = "") -> None:
         self.path = directory / "insula.toml"
         self.applied: list[Snapshot] = []
         self.refuse: Exception | None = None
-        self.path.write_text("", encoding="utf-8")
+        self.reads = 0
+        self.write(text)
         self.reloader = Reloader(self.read(), self.read, self.apply, Notifier())
 
     def read(self) -> Snapshot:
+        self.reads += 1
         return load(self.path, ENVIRON)
 
     async def apply(self, snapshot: Snapshot) -> None:
@@ -65,8 +66,7 @@ async def test_what_waits_for_a_restart_is_said_at_every_reload_until_then(files
     first = await files.reloader.reload()
     files.write("supervision.mailbox = 7\n[tenants.acme]\n")
     second = await files.reloader.reload()
-    assert first.notes == second.notes
-    assert "supervision.mailbox" in second.notes[0]
+    assert first.notes == second.notes == ["supervision.mailbox needs a restart of the daemon"]
     files.write("[tenants.acme]\n")
     assert (await files.reloader.reload()).notes == []
 
@@ -78,29 +78,48 @@ async def test_anything_wrong_keeps_the_old_generation_whole(files: Files, text:
     before = files.reloader.snapshot
     files.write(text)
     report = await files.reloader.reload()
-    assert not report.applied
+    assert (report.applied, report.code) == (False, "config_invalid")
     assert report.problems
     assert files.reloader.snapshot is before
     assert len(files.applied) == 1
     assert files.reloader.last is report
 
 
+async def test_a_setting_of_the_node_that_applies_at_once_is_said(files: Files) -> None:
+    files.write('supervision.idle_ttl = "7s"')
+    assert (await files.reloader.reload()).notes == ["supervision.idle_ttl applies at once"]
+
+
+async def test_code_is_not_imported_again_and_the_reload_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code = tmp_path / "reloaded_flows.py"
+    code.write_text("STEPS = 1\n", encoding="utf-8")
+    importlib.import_module("reloaded_flows")
+    files = Files(tmp_path, 'workflows.modules = ["reloaded_flows"]\n')
+    assert (await files.reloader.reload()).notes == []
+    code.write_text("STEPS = 2\n", encoding="utf-8")
+    (note,) = (await files.reloader.reload()).notes
+    assert note.startswith("the code of reloaded_flows has changed; a reload does not import it")
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("error", "code"),
     [
-        DatabaseUnavailable("gone"),
-        asyncpg.QueryCanceledError("gone"),
-        asyncpg.InterfaceError("gone"),
-        OSError("gone"),
+        (DatabaseUnavailable("gone"), "database_unavailable"),
+        (asyncpg.QueryCanceledError("gone"), "internal"),
+        (asyncpg.CannotConnectNowError("gone"), "database_unavailable"),
+        (OSError("gone"), "database_unavailable"),
     ],
 )
 async def test_what_the_database_or_the_system_refuses_refuses_the_reload(
-    files: Files, error: Exception
+    files: Files, error: Exception, code: str
 ) -> None:
     files.write("[tenants.acme]\n")
     files.refuse = error
     report = await files.reloader.reload()
-    assert (report.applied, report.problems) == (False, ["gone"])
+    assert (report.applied, report.code, report.problems) == (False, code, ["gone"])
     files.refuse = None
     assert (await files.reloader.reload()).added == ["acme"]
 
@@ -119,60 +138,30 @@ async def test_requests_during_a_reload_cause_one_more(files: Files) -> None:
     assert len(files.applied) <= 3
 
 
-def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Notifier().ready("serving")
+async def test_all_who_wait_during_a_reload_share_the_next_one(files: Files) -> None:
+    reports: list[ReloadReport] = []
+
+    async def reload() -> None:
+        reports.append(await files.reloader.reload())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(reload)
+        await until(lambda: files.reads > 1)
+        files.write("[tenants.acme]\n")
+        for _ in range(50):
+            group.start_soon(reload)
+    assert len(reports) == 100
+    assert files.reloader.snapshot.tenants
+    assert files.reads - 1 == len({report.generation for report in reports}) <= 3
 
 
-def test_a_supervisor_that_does_not_listen_any_more_harms_nobody(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    notifier = Notifier()
-    assert "NOTIFY_SOCKET" not in os.environ
-    notifier.ready("serving")
-
-
-def test_the_messages_are_those_of_sd_notify(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        notifier = Notifier()
-        said: list[Callable[[], None]] = [
-            lambda: notifier.ready("serving 2 tenants"),
-            notifier.reloading,
-            notifier.watchdog,
-            lambda: notifier.stopping("draining", within=10.0),
-        ]
-        messages = []
-        for say in said:
-            say()
-            messages.append(listening.recv(4096).decode().splitlines())
-    assert messages[0] == ["READY=1", "STATUS=serving 2 tenants"]
-    assert messages[1][0] == "RELOADING=1"
-    assert messages[1][1].removeprefix("MONOTONIC_USEC=").isdigit()
-    assert messages[2] == ["WATCHDOG=1"]
-    assert messages[3] == ["STOPPING=1", "STATUS=draining", "EXTEND_TIMEOUT_USEC=40000000"]
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, None),
-        ({"WATCHDOG_USEC": "30000000"}, 15.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
-        ({"WATCHDOG_USEC": "soon"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-    ],
-)
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: float | None
-) -> None:
-    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    assert watchdog_interval() == expected
+async def test_a_reload_whose_caller_went_away_is_done_for_the_others(files: Files) -> None:
+    files.write("[tenants.acme]\n")
+    async with anyio.create_task_group() as patient, anyio.create_task_group() as impatient:
+        impatient.start_soon(files.reloader.reload)
+        await until(lambda: files.reads > 1)
+        patient.start_soon(files.reloader.reload)
+        await anyio.wait_all_tasks_blocked()
+        impatient.cancel_scope.cancel()
+    assert files.reloader.snapshot.tenants

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import anyio
-import anyio.from_thread
-import anyio.to_thread
 import pytest
-import structlog
 
 from orchestrator.engine import entries
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
 from orchestrator.workflow.rules import When
-from tests.engine.live import THREADS, House, Options, serving
+from tests.engine.live import House, Options, serving
 from tests.support.wait import until
 
 
@@ -55,6 +51,13 @@ def nested(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
         value = [value]
+    return value
+
+
+def circle() -> Any:
+    """Return a list that holds itself."""
+    value: Any = []
+    value.append(value)
     return value
 
 
@@ -111,12 +114,16 @@ BAD: dict[str, tuple[Callable[[Context], Any], str, str]] = {
     "lone": (returning("\ud800"), "UnicodeEncodeError", "surrogates not allowed"),
     "nan": (returning({"mean": [float("nan")]}), "ValueError", "the output has $.mean[0]: nan"),
     "infinity": (setting(float("inf")), "ValueError", "the context has $.x: inf"),
+    "cycle": (returning(circle()), "ValueError", "the output is nested too deep"),
+    "cycle_context": (setting(circle()), "ValueError", "the context is nested too deep"),
+    "key": (returning({(1, 2): 3}), "TypeError", "Only dicts with str-like or number-like keys"),
     "deep": (returning(nested(900)), "ValueError", "the output is nested too deep"),
     "deep_context": (setting(nested(900)), "ValueError", "the context is nested too deep"),
 }
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.requirement("R12.tenant", "R14.bounded")
 async def test_a_bad_attempt_fails_alone_and_says_why(house: House, kind: str) -> None:
     flow = Workflow("w")
 
@@ -163,6 +170,7 @@ async def test_nuls_in_outputs_and_context_are_stored_and_read_again(house: Hous
     assert await house.output(run) == ["a\0b", "a\0b"]
 
 
+@pytest.mark.requirement("R4.attempts")
 async def test_retries_follow_the_clock_and_count_across_attempts(house: House) -> None:
     attempts: list[int] = []
 
@@ -213,6 +221,7 @@ async def test_a_long_rest_is_spent_in_the_table(house: House) -> None:
     assert await house.output(run) == 2
 
 
+@pytest.mark.requirement("R4.exceptions")
 async def test_the_last_failure_ends_the_run_and_fail_is_never_retried(house: House) -> None:
     calls: list[str] = []
 
@@ -242,6 +251,7 @@ async def test_the_last_failure_ends_the_run_and_fail_is_never_retried(house: Ho
     ]
 
 
+@pytest.mark.requirement("quota.max_retries")
 async def test_the_tenants_limit_cuts_retries(house: House) -> None:
     @job("w", retry=Retry(attempts=9, initial="1s", jitter=0))
     async def flaky(ctx: Context) -> None:
@@ -253,135 +263,7 @@ async def test_the_tenants_limit_cuts_retries(house: House) -> None:
     assert (await house.error(run))["message"] == "2"
 
 
-async def test_an_async_attempt_ends_at_its_timeout(house: House) -> None:
-    ended: list[str] = []
-
-    @job("w", timeout="50ms")
-    async def slow(ctx: Context) -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.append("cleaned up")
-
-    async with serving(house, slow) as live:
-        run = await live.run("w")
-    assert (await house.error(run))["type"] == "AttemptTimeout"
-    assert ended == ["cleaned up"]
-
-
-async def test_all_attempts_together_end_in_time(house: House) -> None:
-    begun: list[str] = []
-    within = Retry(attempts=99, initial="2s", cap="2s", jitter=0, within="5s")
-    flow = Workflow("w")
-
-    @flow.task(retry=within)
-    async def fails(ctx: Context) -> None:
-        begun.append("fails")
-        raise ValueError("again")
-
-    @flow.task(retry=within)
-    async def hangs(ctx: Context) -> None:
-        begun.append("hangs")
-        await anyio.sleep_forever()
-
-    @flow.task(retry=within)
-    async def waits(ctx: Context) -> None:
-        begun.append("waits")
-        await ctx.wait_signal("go")
-
-    @flow.task(after=[fails, hangs, waits], when=When.ALL_DONE)
-    async def after(ctx: Context) -> str:
-        return "after"
-
-    async with serving(house, flow) as live:
-        run = (await live.submit("w")).id
-        for count in (1, 2, 3):
-            await until(lambda: begun.count("fails") == count)  # noqa: B023 - asked in this round
-            await until(lambda: live.slots.used == 1, what="only the one that hangs is at work")
-            await house.skip(2.1)
-            live.clock.advance(2.1)
-            live.engine.tick()
-        await live.quiet()
-    failed = {
-        e.task: e.error for e in await house.journal(run) if isinstance(e, entries.TaskFailed)
-    }
-    assert {name: error.type for name, error in failed.items()} == {
-        "fails": "ValueError",
-        "hangs": "DeadlineExceeded",
-        "waits": "DeadlineExceeded",
-    }
-    assert "5s over all its attempts" in failed["hangs"].message
-    assert "task.succeeded after" in await house.told(run)
-
-
-async def test_a_task_that_waits_outside_memory_ends_in_time_over_a_restart(house: House) -> None:
-    @job("w", retry=Retry(within="1h"))
-    async def waits(ctx: Context) -> Any:
-        return await ctx.wait_signal("go")
-
-    async with serving(house, waits) as live:
-        run = await live.run("w")
-        assert live.engine.next_due is not None
-    await house.skip(1800)
-    async with serving(house, waits) as live:
-        await live.quiet()
-        assert (await house.row(run)).state == "waiting"
-        await live.later(1801)
-    assert (await house.error(run))["type"] == "DeadlineExceeded"
-
-
-async def test_a_thread_that_is_left_behind_can_not_use_the_database(house: House) -> None:
-    release, tried = threading.Event(), threading.Event()
-    errors: list[BaseException] = []
-
-    @job("w", timeout="50ms")
-    def slow(ctx: Context) -> None:
-        database = ctx.db
-        release.wait(20)
-        for query in (lambda: ctx.db.execute("SELECT 1"), lambda: database.execute("SELECT 1")):
-            try:
-                anyio.from_thread.run(query)
-            except BaseException as error:  # noqa: BLE001 - whatever refuses it
-                errors.append(error)
-        tried.set()
-
-    async with serving(house, slow) as live:
-        run = await live.run("w")
-        release.set()
-        assert await anyio.to_thread.run_sync(tried.wait, 20)
-    assert (await house.error(run))["type"] == "AttemptTimeout"
-    assert len(errors) == 2
-
-
-async def test_a_thread_that_is_left_behind_keeps_its_place_until_it_ends(house: House) -> None:
-    release = threading.Event()
-    now, most = [0], [0]
-
-    @job("w", timeout="50ms")
-    def slow(ctx: Context, number: int) -> None:
-        now[0] += 1
-        most.append(now[0])
-        release.wait(20)
-        now[0] -= 1
-
-    @job("fine", timeout="10s")
-    def fine(ctx: Context) -> int:
-        return 1
-
-    with structlog.testing.capture_logs() as logs:
-        async with serving(house, slow, fine) as live:
-            runs = [await live.submit("w", number=number) for number in range(THREADS + 3)]
-            await live.quiet()
-            waits = (await live.submit("fine")).id
-            release.set()
-            await live.quiet()
-    assert [(await house.error(run.id))["type"] for run in runs] == ["AttemptTimeout"] * len(runs)
-    assert max(most) == THREADS
-    assert await house.output(waits) == 1
-    abandoned = [each["busy"] for each in logs if each["event"] == "thread.abandoned"]
-    assert len(abandoned) == THREADS
-
-
+@pytest.mark.requirement("R14.dropped", "quota.max_result_bytes")
 async def test_an_output_over_the_limit_is_not_stored_and_the_run_succeeds(house: House) -> None:
     flow = Workflow("w")
 
@@ -410,6 +292,12 @@ async def test_a_task_that_breaks_its_connection_or_leaks_a_transaction_harms_no
         await ctx.db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     @flow.task()
+    async def kills(ctx: Context) -> None:
+        engine = house.database.logins("acme").engine
+        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1"
+        await ctx.db.execute(kill, engine)
+
+    @flow.task()
     async def leaks(ctx: Context) -> None:
         await ctx.db.transaction().__aenter__()
 
@@ -419,7 +307,7 @@ async def test_a_task_that_breaks_its_connection_or_leaks_a_transaction_harms_no
         await ctx.db.execute("BEGIN")
         await ctx.db.execute("COMMIT")
 
-    @flow.task(after=[breaks, leaks, alters], when=When.ALL_DONE)
+    @flow.task(after=[breaks, kills, leaks, alters], when=When.ALL_DONE)
     async def reads(ctx: Context) -> Any:
         return await ctx.db.fetchval("SELECT current_schema()")
 
@@ -429,7 +317,8 @@ async def test_a_task_that_breaks_its_connection_or_leaks_a_transaction_harms_no
         query = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state ~ 'transaction'"
         await until(lambda: house.value(f"SELECT ({query}) = 0", login))
     told = await house.told(run)
-    assert {"task.failed breaks", "task.failed leaks", "task.succeeded alters"} <= set(told)
+    failed = {f"task.failed {name}" for name in ("breaks", "kills", "leaks")}
+    assert {*failed, "task.succeeded alters"} <= set(told)
     (entry,) = [
         e
         for e in await house.journal(run)

@@ -174,6 +174,7 @@ async def test_input_that_does_not_fit_fails_the_attempt(pool: ProcessPool) -> N
     assert failed.error.type == "ValidationError"
 
 
+@pytest.mark.requirement("R2.process", "R5.process")
 async def test_a_task_over_its_time_is_killed_with_all_it_started(
     pool: ProcessPool, tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ async def test_the_end_of_the_pool_ends_every_worker(tmp_path: Path) -> None:
         ("close", "ended with exit code 1"),
     ],
 )
+@pytest.mark.requirement("R2.process")
 async def test_a_worker_that_dies_fails_its_attempt_and_says_how(
     pool: ProcessPool, how: str, message: str
 ) -> None:

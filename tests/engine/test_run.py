@@ -9,13 +9,13 @@ from typing import Any
 import anyio
 import pytest
 
-from orchestrator.model.api import StartRun
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.rules import If, When
 from tests.engine.live import House, serving
 
 
+@pytest.mark.requirement("R2.parallel")
 async def test_branches_of_a_dag_run_side_by_side(house: House) -> None:
     flow = Workflow("w")
     met = [anyio.Event(), anyio.Event()]
@@ -44,6 +44,7 @@ async def test_branches_of_a_dag_run_side_by_side(house: House) -> None:
     assert await house.output(run) == 12
 
 
+@pytest.mark.requirement("R2.thread")
 async def test_sync_tasks_run_side_by_side_in_threads(house: House) -> None:
     flow = Workflow("w")
     barrier = threading.Barrier(2, timeout=10)
@@ -59,6 +60,7 @@ async def test_sync_tasks_run_side_by_side_in_threads(house: House) -> None:
     assert await house.output(run) == {"a": True, "b": True}
 
 
+@pytest.mark.requirement("R1.merge")
 async def test_siblings_do_not_see_each_other_and_the_merge_is_topological(house: House) -> None:
     flow = Workflow("w")
     seen: dict[str, Any] = {}
@@ -92,6 +94,7 @@ async def test_siblings_do_not_see_each_other_and_the_merge_is_topological(house
     assert (await house.row(run)).context == '{"x":"right","list":[1],"left":1}'
 
 
+@pytest.mark.requirement("R1.rules", "R1.skip")
 async def test_a_failed_branch_skips_what_needs_it_and_the_rest_goes_on(house: House) -> None:
     flow = Workflow("w")
     done: list[str] = []
@@ -119,6 +122,7 @@ async def test_a_failed_branch_skips_what_needs_it_and_the_rest_goes_on(house: H
     assert told[-1] == "run.failed"
 
 
+@pytest.mark.requirement("R3.durable")
 async def test_a_dependent_starts_only_when_the_completion_is_durable(house: House) -> None:
     flow = Workflow("w")
     seen: list[list[str]] = []
@@ -149,38 +153,7 @@ async def test_a_submit_is_answered_when_the_run_is_durable(house: House) -> Non
         assert await house.told(started.id) == ["run.started", "task.started hold"]
 
 
-async def test_a_chain_of_five_costs_six_flushes(house: House) -> None:
-    flow = Workflow("chain")
-
-    async def step(ctx: Context) -> int:
-        return 1
-
-    for number in range(5):
-        flow.task(name=f"t{number}", after=[f"t{number - 1}"] if number else [])(step)
-    async with serving(house, flow) as live:
-        await live.run("chain")
-        before = live.flushes
-        await live.run("chain")
-        assert live.flushes - before == 6
-
-
-async def test_a_thousand_runs_in_flight_cost_two_commits_in_a_hundred_steps(house: House) -> None:
-    flow = Workflow("chain")
-
-    async def step(ctx: Context) -> int:
-        return 1
-
-    for number in range(5):
-        flow.task(name=f"t{number}", after=[f"t{number - 1}"] if number else [])(step)
-    async with serving(house, flow) as live:
-        before = live.flushes
-        await live.submit_all([StartRun(workflow="chain")] * 1000)
-        await live.quiet()
-        flushes = live.flushes - before
-    assert await house.value("SELECT count(*) FROM tenant.wf_run WHERE state = 'succeeded'") == 1000
-    assert flushes / 5000 <= 0.02
-
-
+@pytest.mark.requirement("R1.condition")
 async def test_a_condition_on_the_context_decides_whether_a_task_starts(house: House) -> None:
     flow = Workflow("w")
 

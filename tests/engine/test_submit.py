@@ -50,6 +50,7 @@ async def all_at_once(live: Live, *wanted: list[StartRun]) -> list[list[Started]
         return [await reply.wait() for reply in replies]
 
 
+@pytest.mark.requirement("R8.many")
 async def test_three_thousand_runs_in_one_call_are_all_stored_and_all_run(house: House) -> None:
     async with serving(house, echo) as live:
         started = await live.submit_all([StartRun(workflow="echo")] * 3000)
@@ -66,6 +67,7 @@ async def test_no_runs_are_an_empty_answer(house: House) -> None:
         assert await live.submit_all([]) == []
 
 
+@pytest.mark.requirement("R8.key")
 async def test_a_key_stands_for_one_run_whenever_it_is_sent(house: House) -> None:
     one = StartRun(workflow="echo", key="k")
     async with serving(house, echo) as live:
@@ -83,6 +85,24 @@ async def test_a_key_stands_for_one_run_whenever_it_is_sent(house: House) -> Non
     assert not within[1].known
     assert await house.value("SELECT count(*) FROM tenant.wf_run") == 2
     assert await house.value("SELECT count(DISTINCT run_id) FROM tenant.wf_event") == 2
+
+
+@pytest.mark.requirement("R8.key")
+async def test_a_known_key_is_answered_also_over_a_limit_and_what_is_new_has_to_fit(
+    house: House,
+) -> None:
+    known, new = StartRun(workflow="echo", key="k"), StartRun(workflow="echo", key="new")
+    async with serving(house, echo, max_runs_per_hour=2) as live:
+        (first,) = await live.submit_all([known])
+        more = await live.submit_all([known, StartRun(workflow="echo", key="l"), known])
+        again = await live.submit_all([known, known])
+        for wanted in ([new], [StartRun(workflow="echo")], [known, new]):
+            with pytest.raises(QuotaExceeded, match="max_runs_per_hour = 2"):
+                await live.submit_all(wanted)
+        await live.quiet()
+    assert [run.id for run in [*again, more[0], more[2]]] == [first.id] * 4
+    assert [run.known for run in [first, *more, *again]] == [False, True, False, True, True, True]
+    assert await house.value("SELECT count(*) FROM tenant.wf_run") == 2
 
 
 async def test_known_keys_take_no_slots_and_start_nothing(house: House) -> None:
@@ -121,6 +141,7 @@ async def test_a_known_run_that_would_have_begun_while_it_was_asked_for_does_not
     assert await house.value("SELECT count(DISTINCT run_id) FROM tenant.wf_event") == 1
 
 
+@pytest.mark.requirement("R8.priority")
 async def test_the_more_urgent_run_begins_first(house: House) -> None:
     gate = Gate()
     async with serving(house, gate.job, max_concurrent_tasks=1) as live:
@@ -133,6 +154,7 @@ async def test_the_more_urgent_run_begins_first(house: House) -> None:
     assert gate.began == ["holder", "9", "5", "0"]
 
 
+@pytest.mark.requirement("quota.max_concurrent_runs")
 async def test_runs_beyond_the_limit_wait_and_begin_as_others_end(house: House) -> None:
     gate = Gate()
     async with serving(house, gate.job, max_concurrent_runs=2, max_concurrent_tasks=1) as live:
@@ -145,6 +167,7 @@ async def test_runs_beyond_the_limit_wait_and_begin_as_others_end(house: House) 
     assert len(gate.began) == 5
 
 
+@pytest.mark.requirement("quota.max_queue_length", "quota.max_payload_bytes")
 async def test_limits_refuse_with_their_name_and_store_nothing(house: House) -> None:
     gate = Gate()
     async with serving(
@@ -173,6 +196,7 @@ async def test_what_was_sent_again_and_not_stored_again_counts_once(house: House
             await live.submit("echo", value="4")
 
 
+@pytest.mark.requirement("quota.max_runs_per_hour")
 async def test_a_rate_counts_what_a_former_owner_accepted(house: House) -> None:
     async with serving(house, echo, max_runs_per_hour=3) as live:
         await live.submit_all([StartRun(workflow="echo")] * 2)
@@ -181,6 +205,33 @@ async def test_a_rate_counts_what_a_former_owner_accepted(house: House) -> None:
         await live.submit("echo")
         with pytest.raises(QuotaExceeded, match="max_runs_per_hour = 3"):
             await live.submit("echo")
+
+
+@pytest.mark.requirement("quota.rate", "quota.rate_burst")
+async def test_over_its_rate_a_tenant_is_told_when_to_come_back_whoever_serves_it(
+    house: House,
+) -> None:
+    async with serving(house, echo, rate=1, rate_burst=2) as live:
+        await live.submit_all([StartRun(workflow="echo")] * 2)
+        with pytest.raises(QuotaExceeded, match="rate = 1") as refused:
+            await live.submit("echo")
+        assert 50 < refused.value.data["retry_after"] <= 60
+    async with serving(house, echo, rate=1, rate_burst=2) as live:
+        with pytest.raises(QuotaExceeded):
+            await live.submit("echo")
+        await live.later(61)
+        await live.submit("echo")
+
+
+@pytest.mark.requirement("quota.rate_over")
+async def test_what_is_over_a_rate_that_delays_begins_when_it_allows(house: House) -> None:
+    async with serving(house, echo, rate=1, rate_burst=1, rate_over="delay") as live:
+        started = await live.submit_all([StartRun(workflow="echo", deadline="5s")] * 3)
+        for done in (1, 2, 3):
+            await live.quiet()
+            states = [(await house.row(run.id)).state for run in started]
+            assert states == ["succeeded"] * done + ["queued"] * (3 - done)
+            await live.later(60)
 
 
 async def test_a_row_that_the_database_refuses_fails_alone(house: House) -> None:

@@ -15,6 +15,7 @@ from orchestrator.model.api import (
     CreateTenant,
     DatabaseOutage,
     Failure,
+    LoopBlocked,
     ReloadReport,
     RunPage,
     RunSummary,
@@ -31,6 +32,8 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.audit import HandMadeAudit
+from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.schedules import HandMadeSchedules
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -50,8 +53,11 @@ class HandMadePlatform(HandMadeRuns):
         self.views: dict[TenantId, TenantView] = {}
         self.dead = HandMadeDead(self)
         self.schedules = HandMadeSchedules()
+        self.audit = HandMadeAudit()
+        self.lifecycle = HandMadeLifecycle(self)
         self.started: list[StartRun] = []
         self.draining = False
+        self.blocked: LoopBlocked | None = None
         self.report = ReloadReport(applied=True, generation=2, added=["globex"])
         self.reloads = 0
         self.looks = 0
@@ -81,6 +87,8 @@ class HandMadePlatform(HandMadeRuns):
             root=self,
             dead=self.dead,
             schedules=self.schedules,
+            audit=self.audit,
+            lifecycle=self.lifecycle,
             status=self.status,
             reload=self.reload,
         )
@@ -180,6 +188,7 @@ class HandMadePlatform(HandMadeRuns):
             database_version="18",
             database_outage=outage,
             loop_lag_ms=0.1,
+            loop_blocked=self.blocked,
         )
 
     async def reload(self) -> ReloadReport:

@@ -165,6 +165,7 @@ def test_dead_letters_are_listed_page_by_page(api: httpx.Client) -> None:
     assert second["cursor"] is None
 
 
+@pytest.mark.requirement("R12.bulk")
 def test_dead_letters_are_replayed_and_discarded_one_by_one(api: httpx.Client) -> None:
     one, other, third = (start(api, "broken") for _ in range(3))
 
@@ -179,6 +180,7 @@ def test_dead_letters_are_replayed_and_discarded_one_by_one(api: httpx.Client) -
 
 
 @pytest.mark.parametrize("action", ["replay", "discard"])
+@pytest.mark.requirement("R12.bulk")
 def test_all_dead_letters_are_changed_a_bounded_number_at_a_time(
     api: httpx.Client, action: str
 ) -> None:

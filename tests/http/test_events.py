@@ -77,6 +77,7 @@ def test_a_finished_run_is_told_to_its_end(api: httpx.Client, platform: HandMade
     assert (data["number"], data["event"]["task"]) == (1, "t0")
 
 
+@pytest.mark.requirement("R13.live")
 def test_what_happens_is_told_at_once_and_the_end_ends_the_stream(
     api: httpx.Client, platform: HandMadePlatform
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_run_that_was_retried_is_followed_on(
     ]
 
 
+@pytest.mark.requirement("R13.resume")
 def test_a_stream_is_resumed_after_the_last_event_seen(
     api: httpx.Client, platform: HandMadePlatform
 ) -> None:

@@ -20,6 +20,7 @@ def start(api: httpx.Client, **body: Any) -> httpx.Response:
     return api.post(RUNS, json={"workflow": "slow", **body})
 
 
+@pytest.mark.requirement("R8.http")
 def test_a_started_run_is_told_by_id_and_place(api: httpx.Client) -> None:
     answer = api.post(RUNS, json={"workflow": "quick", "input": {"month": 1}})
 
@@ -30,6 +31,7 @@ def test_a_started_run_is_told_by_id_and_place(api: httpx.Client) -> None:
     assert view["context"] == {"month": 1, "flights": 3}
 
 
+@pytest.mark.requirement("R8.key")
 def test_the_same_key_gives_the_same_run_with_status_200(api: httpx.Client) -> None:
     headers = {"Idempotency-Key": "2013-01"}
 

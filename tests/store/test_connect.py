@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 import socket
 from pathlib import Path
@@ -279,3 +280,21 @@ async def test_a_pool_closes_though_the_server_does_not_answer(database: Databas
                 proxy.freeze()
                 with anyio.move_on_after(0.1):
                     await ask(pool)
+
+
+async def test_what_a_type_is_made_of_is_asked_once_in_a_process(database: Database) -> None:
+    asked = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH%typeinfo%'"
+    days = [dt.date(2026, 1, 1), None]
+    first = await database.connect()
+    assert await first.fetchval("SELECT $1::date[]", days) == days
+    second = await database.connect()
+    assert await second.fetchval("SELECT $1::date[]", days) == days
+    assert await second.fetchval(asked) == 0
+
+
+async def test_what_a_database_has_types_of_its_own_for_is_asked_there(database: Database) -> None:
+    first, second = await database.connect(), await database.connect()
+    for connection, label in ((first, "low"), (second, "high")):
+        await first.execute("DROP TYPE IF EXISTS public.grade")
+        await first.execute(f"CREATE TYPE public.grade AS ENUM ('{label}')")
+        assert await connection.fetchval("SELECT $1::public.grade[]", [label]) == [label]

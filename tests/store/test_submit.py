@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import anyio
@@ -12,57 +11,16 @@ import pytest
 from msgspec import structs
 
 from orchestrator.lifecycle.provision import ensure_provisioned
-from orchestrator.model.ids import TenantId, new_run_id
+from orchestrator.model.ids import new_run_id
 from orchestrator.store import migrate
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import leases, tenants, wake
+from tests.store.submitting import ACME, GLOBEX, RUNS, allow, login, submit
 from tests.support.database import Database
 from tests.support.due import due_tenants
 
-ACME, GLOBEX = TenantId("acme"), TenantId("globex")
-RUNS = "SELECT * FROM tenant_acme.wf_run ORDER BY id"
 WAKES = "SELECT tenant, due_at, reason FROM insula.wake"
 NODE = new_run_id()
-
-
-@pytest.fixture
-async def acme(database: Database) -> Database:
-    """Yield a database with acme and globex, which nobody serves."""
-    for tenant in (ACME, GLOBEX):
-        await database.provision(tenant)
-    return database
-
-
-@pytest.fixture
-async def application(acme: Database) -> Target:
-    """Return the way in of an application with the rights that the documentation names."""
-    return await login(acme, f"{acme.role_prefix}_web", grant=True)
-
-
-async def login(database: Database, name: str, *, grant: bool) -> Target:
-    """Make a login that may start runs, if it is granted that."""
-    admin = await database.connect()
-    await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
-    if grant:
-        await allow(database, name)
-    return database.target.as_role(name, "secret")
-
-
-async def allow(database: Database, role: str) -> None:
-    """Grant what the documentation says."""
-    admin = await database.connect()
-    await admin.execute(
-        f"GRANT USAGE ON SCHEMA insula TO {role}; GRANT EXECUTE ON FUNCTION insula.submit TO {role}"
-    )
-
-
-async def submit(connection: Connection, *arguments: Any, **named: Any) -> UUID:
-    """Call insula.submit with arguments by position and by name."""
-    values = [*arguments, *named.values()]
-    places = [f"${n}" for n in range(1, len(arguments) + 1)]
-    places += [f"{name} => ${n}" for n, name in enumerate(named, start=len(arguments) + 1)]
-    run: UUID = await connection.fetchval(f"SELECT insula.submit({', '.join(places)})", *values)
-    return run
 
 
 async def only_run(database: Database) -> asyncpg.Record:
@@ -71,6 +29,7 @@ async def only_run(database: Database) -> asyncpg.Record:
     return run
 
 
+@pytest.mark.requirement("R8.sql", "R8.wake")
 async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     acme: Database, application: Target
 ) -> None:
@@ -89,6 +48,7 @@ async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     assert await due_tenants(admin, NODE) == ["acme"]
 
 
+@pytest.mark.requirement("R8.sql")
 async def test_a_run_that_was_rolled_back_never_existed(
     acme: Database, application: Target
 ) -> None:
@@ -125,6 +85,7 @@ async def all_wakes(database: Database) -> list[asyncpg.Record]:
     return await (await database.connect()).fetch(WAKES)
 
 
+@pytest.mark.requirement("R8.queue")
 async def test_every_field_is_stored(acme: Database, application: Target) -> None:
     connection = await acme.connect(application)
     at = datetime.now(UTC) + timedelta(days=1)
@@ -170,6 +131,7 @@ async def test_the_id_is_a_uuid_of_version_7_that_sorts_by_time(
     assert all(abs((id.int >> 80) - (low.int >> 80)) < 60_000 for id in ids)
 
 
+@pytest.mark.requirement("R8.key")
 async def test_the_same_key_gives_the_same_run(acme: Database, application: Target) -> None:
     connection = await acme.connect(application)
 
@@ -294,83 +256,6 @@ async def test_a_run_that_commits_after_the_tenant_woke_pokes_it(
         await leases.claim(admin, ACME, node)
 
     assert await due_tenants(admin, node) == ["acme"]
-
-
-async def test_a_tenant_that_can_not_take_runs_is_named(
-    acme: Database, application: Target
-) -> None:
-    admin = await acme.connect()
-    for name in ("new", "gone", "off"):
-        await tenants.register(admin, TenantId(name), '{"enabled":false}')
-    await admin.execute("UPDATE insula.tenant SET state = 'removed' WHERE id = 'gone'")
-    await admin.execute("UPDATE insula.tenant SET declaration = '{}' WHERE id = 'new'")
-    connection = await acme.connect(application)
-    expected: dict[str | None, tuple[str, str]] = {
-        "nobody": ("IN404", "no tenant 'nobody' is declared or registered"),
-        "ACME": ("IN404", "no tenant 'ACME'"),
-        None: ("IN404", "no tenant NULL"),
-        "new": ("IN503", "tenant 'new' has no tables yet"),
-        "gone": ("IN410", "tenant 'gone' was taken out of the configuration"),
-        "off": ("IN423", "tenant 'off' is disabled"),
-    }
-
-    for tenant, (code, sentence) in expected.items():
-        with pytest.raises(asyncpg.PostgresError) as caught:
-            await submit(connection, tenant, "report")
-
-        assert caught.value.sqlstate == code
-        assert sentence in str(caught.value)
-        assert caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("arguments", "path"),
-    [
-        ({"workflow": ""}, "$.workflow"),
-        ({"workflow": None}, "$.workflow"),
-        ({"workflow": "w" * 101}, "$.workflow"),
-        ({"input": None}, "$.input"),
-        ({"input": "[1]"}, "$.input"),
-        ({"input": '"text"'}, "$.input"),
-        ({"input": '{"a": "' + "x" * 2**24 + '"}'}, "$.input"),
-        ({"key": ""}, "$.key"),
-        ({"key": "k" * 256}, "$.key"),
-        ({"queue": ""}, "$.queue"),
-        ({"queue": None}, "$.queue"),
-        ({"priority": -1}, "$.priority"),
-        ({"priority": 10}, "$.priority"),
-        ({"priority": None}, "$.priority"),
-        ({"version": ""}, "$.version"),
-        ({"at": datetime(9998, 1, 1, tzinfo=UTC)}, "$.at"),
-        ({"tags": None}, "$.tags"),
-        ({"tags": [None]}, "$.tags"),
-        ({"tags": [["a"], ["b"]]}, "$.tags"),
-    ],
-)
-async def test_a_field_that_can_not_be_is_refused_with_its_path(
-    acme: Database, application: Target, arguments: dict[str, Any], path: str
-) -> None:
-    connection = await acme.connect(application)
-
-    with pytest.raises(asyncpg.PostgresError, match=rf"\{path}: ") as caught:
-        await submit(connection, tenant="acme", **{"workflow": "report", **arguments})
-
-    assert caught.value.sqlstate == "IN422"
-    assert await (await acme.connect()).fetch(RUNS) == []
-
-
-async def test_all_problems_are_told_at_once(acme: Database, application: Target) -> None:
-    connection = await acme.connect(application)
-
-    with pytest.raises(asyncpg.PostgresError) as caught:
-        await submit(connection, "acme", "", "[]", key="", priority=10)
-
-    assert [each.split(":")[0] for each in caught.value.args[0].split("; ")] == [
-        "$.workflow",
-        "$.input",
-        "$.key",
-        "$.priority",
-    ]
 
 
 @pytest.mark.parametrize(

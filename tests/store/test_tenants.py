@@ -87,17 +87,40 @@ async def test_a_file_takes_over_what_was_registered(database: Database) -> None
     assert (row.source, row.state, row.engine_version) == ("file", "provisioned", 2)
 
 
-async def test_a_removed_tenant_comes_back_as_what_it_was(database: Database) -> None:
+async def test_a_deleted_tenant_begins_anew_when_it_is_declared_again(database: Database) -> None:
     connection = await database.connect()
     await tenants.declare(connection, [(ACME, "{}"), (GLOBEX, "{}")])
     await _provisioned(database)
-    await connection.execute("UPDATE insula.tenant SET state = 'removed'")
+    for tenant in (ACME, GLOBEX):
+        await tenants.mark_deleting(connection, tenant, "purge")
+        await tenants.bury(connection, tenant)
 
     await tenants.declare(connection, [(ACME, "{}")])
     row = await tenants.register(connection, GLOBEX, "{}")
 
-    assert (await tenants.fetch(connection, ACME)).state == "provisioned"
-    assert row.state == "registered"
+    for each in (await tenants.fetch(connection, ACME), row):
+        assert (each.state, each.provisioned_at, each.rotation) == ("registered", None, 1)
+
+
+async def test_a_change_is_found_by_whoever_looked_before_it_was_committed(
+    database: Database,
+) -> None:
+    watcher, late, early = [await database.connect() for _ in range(3)]
+    await tenants.declare(watcher, [(ACME, "{}"), (GLOBEX, "{}")])
+    transaction = late.transaction()
+    await transaction.start()
+    await tenants.disable(late, ACME, "late")
+    await tenants.disable(early, GLOBEX, "early")
+
+    seen = await tenants.horizon(watcher)
+    first = await tenants.fetch_changed(watcher, seen)
+    await transaction.commit()
+    second = await tenants.fetch_changed(watcher, seen)
+    last = await tenants.fetch_changed(watcher, await tenants.horizon(watcher))
+
+    assert [row.id for row in first] == [GLOBEX]
+    assert {row.id for row in second} == {ACME, GLOBEX}
+    assert last == []
 
 
 async def test_versions_only_grow(database: Database) -> None:

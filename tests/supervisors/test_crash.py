@@ -61,6 +61,7 @@ async def terminate(node: Node, tenant: str) -> None:
     node.root.wake(TenantId(tenant))
 
 
+@pytest.mark.requirement("R12.daemon")
 async def test_a_crash_restarts_the_tenant_and_nobody_else(database: Database) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme", *OTHERS])) as node, undisturbed(node):
@@ -78,6 +79,7 @@ async def test_a_crash_restarts_the_tenant_and_nobody_else(database: Database) -
         assert GATES.arrived[held] == 2
 
 
+@pytest.mark.requirement("R12.daemon")
 async def test_a_tenant_that_keeps_crashing_is_quarantined_and_a_reload_frees_it(
     database: Database,
 ) -> None:

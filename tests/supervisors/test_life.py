@@ -14,6 +14,7 @@ from orchestrator.model.errors import (
     TenantBusy,
     TenantNotFound,
     TenantSuspended,
+    WorkflowNotFound,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
@@ -116,7 +117,7 @@ async def test_a_running_task_keeps_its_tenant_awake(database: Database) -> None
     async with running_node(database, snapshot(["acme"], idle_ttl=Duration(0))) as node:
         await node.submit("acme", "wait", gate=held)
         await until(lambda: GATES.arrived[held] == 1)
-        turns = await _turns_of_the_loop(node.slot("acme"))
+        turns = await _looks(node.slot("acme"))
         assert node.slot("acme").state is SlotState.RUNNING
         assert turns < 50, "the supervisor spins while it waits"
         GATES.open(held)
@@ -124,8 +125,8 @@ async def test_a_running_task_keeps_its_tenant_awake(database: Database) -> None
         assert await node.finished("acme") == 1
 
 
-async def _turns_of_the_loop(slot: Any) -> int:
-    """Return how often the supervisor looked around within a fifth of a second."""
+async def _looks(slot: Any) -> int:
+    """Return how often the supervisor looked around while the loop turned 500 times."""
     turns = 0
     plain = slot.attention
 
@@ -135,7 +136,8 @@ async def _turns_of_the_loop(slot: Any) -> int:
         await plain()
 
     slot.attention = counting
-    await anyio.sleep(0.2)
+    for _ in range(500):
+        await anyio.lowlevel.checkpoint()
     del slot.attention
     return turns
 
@@ -231,6 +233,22 @@ async def test_a_disabled_tenant_takes_nothing_until_it_is_enabled(database: Dat
             await node.submit("acme")
         await node.declare("acme", enabled=True)
         await node.submit("acme")
+
+
+async def test_what_is_one_tenants_alone_runs_for_no_other_however_it_came(
+    database: Database,
+) -> None:
+    submit = "SELECT insula.submit($1, 'private')"
+    state = "SELECT state FROM tenant_globex.wf_run WHERE workflow = 'private'"
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        await node.submit("acme", "private")
+        await node.submit("globex")
+        with pytest.raises(WorkflowNotFound, match="of another tenant alone"):
+            await node.submit("globex", "private")
+        await node.sql(submit, "globex")
+        await until(lambda: node.sql(f"SELECT ({state}) = 'blocked'"))
+        await node.until_finished("acme", 1)
+    assert EXECUTED["acme"]
 
 
 async def test_an_unknown_tenant_is_not_found(database: Database) -> None:

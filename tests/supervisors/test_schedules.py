@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from orchestrator.engine.schedules import ScheduleVerb
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
@@ -36,6 +38,7 @@ async def fired(node: Node, count: int) -> None:
     await until(enough)
 
 
+@pytest.mark.requirement("R10.wake")
 async def test_a_tenant_that_was_never_used_wakes_for_its_schedule_and_sleeps_between(
     database: Database,
 ) -> None:

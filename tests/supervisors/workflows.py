@@ -65,4 +65,10 @@ async def cancels(ctx: Context) -> None:
     await future
 
 
-ALL: list[Workflow] = [note, wait, later, cancels]
+@job("private", tenant="acme")
+async def private(ctx: Context) -> None:
+    """Run for acme alone."""
+    EXECUTED[ctx.tenant.id].append(ctx.idempotency_key)
+
+
+ALL: list[Workflow] = [note, wait, later, cancels, private]

@@ -19,7 +19,7 @@ When = Literal["before", "after"]
 
 
 class CuttingProxy:
-    """Forwards one protocol message at a time and counts those that run a statement.
+    """Forwards one protocol message at a time; counts the connections asked for, and statements.
 
     At statement number `cut_at`, from 1, both sides lose the connection: `before` the server sees
     the statement, or `after` it was sent on, so that the client never learns what became of it.
@@ -41,8 +41,11 @@ class CuttingProxy:
         self._ends: list[asyncio.StreamWriter] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self.connections = 0
         self.statements = 0
         self.port = 0
+        self.absent = False
+        """True turns everyone away, as if there were no server."""
 
     def freeze(self) -> None:
         """Pass nothing on from now on, as a server that is stopped or out of reach."""
@@ -76,9 +79,10 @@ class CuttingProxy:
             listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        if self._for_good and self.has_cut:
+        if self.absent or (self._for_good and self.has_cut):
             answer.transport.abort()
             return
+        self.connections += 1
         server, ask = await self._open()
         self._ends += [ask, answer]
         back = asyncio.create_task(_copy(server, answer))

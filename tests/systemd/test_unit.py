@@ -1,72 +1,81 @@
-"""The unit file: systemd finds nothing to say about it, and calls it well locked up."""
+"""The unit files: systemd finds nothing to say about them, and calls them well locked up."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SYSTEMD = Path(__file__).parents[2] / "systemd"
-WORST_EXPOSURE = 12
-"""In tenths, as `--threshold` takes it: the level is reached by the unit in systemd/."""
-
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here"
+from tests.systemd.units import (
+    NOTIFY_RELOAD,
+    TEMPLATE,
+    UNIT,
+    UNIX_SOCKET,
+    installed,
+    needs,
+    run,
+    settings,
+    version,
 )
 
-
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """Return a copy whose program is there: systemd complains of one that is not installed.
-
-    Not this Python: its path may have a space in it.
-    """
-    text = (SYSTEMD / "insula.service").read_text()
-    copy = tmp_path / "insula.service"
-    copy.write_text(text.replace("/opt/insula/bin/insula", "/bin/sh"))
-    return copy
+UNITS = [(UNIT,), (TEMPLATE,), (UNIT, UNIX_SOCKET), (TEMPLATE, UNIX_SOCKET)]
 
 
-def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-def settings() -> Iterator[tuple[str, str]]:
-    for line in (SYSTEMD / "insula.service").read_text().splitlines():
-        name, equals, value = line.partition("=")
-        if equals and not name.startswith("#"):
-            yield name, value
-
-
-@needs_systemd
-def test_systemd_has_nothing_to_say_about_the_unit(unit: Path) -> None:
-    verified = analyze("verify", unit)
+@needs("systemd-analyze")
+@pytest.mark.parametrize("files", [*UNITS, (UNIT, NOTIFY_RELOAD), (TEMPLATE, NOTIFY_RELOAD)])
+def test_systemd_has_nothing_to_say_about_a_unit(tmp_path: Path, files: tuple[str, ...]) -> None:
+    verified = run("systemd-analyze", "verify", installed(tmp_path, *files))
 
     # An unknown key or value is only a warning, and the exit code stays 0.
-    assert verified.stderr == ""
+    said = verified.stdout + verified.stderr
+    if NOTIFY_RELOAD in files and version() < 253:
+        # Older ones do not know what the drop-in is for; that is all they have to say of it.
+        assert said.endswith(": Failed to parse service type, ignoring: notify-reload\n")
+        assert said.count("\n") == 1
+    else:
+        assert said == ""
     assert verified.returncode == 0
 
 
-@needs_systemd
-def test_the_unit_is_locked_up_well(unit: Path) -> None:
-    secured = analyze(
-        "security", "--offline=yes", f"--threshold={WORST_EXPOSURE}", "--no-pager", unit
+@needs("systemd-analyze")
+@pytest.mark.parametrize("files", UNITS)
+def test_a_unit_is_locked_up_well(tmp_path: Path, files: tuple[str, ...]) -> None:
+    tenths = 3 if UNIX_SOCKET in files else 12
+
+    secured = run(
+        "systemd-analyze",
+        *("security", "--offline=yes", f"--threshold={tenths}", "--no-pager"),
+        installed(tmp_path, *files),
     )
 
     assert secured.returncode == 0, secured.stdout
+    assert "Overall exposure level" in secured.stdout
 
 
 def test_a_wrong_configuration_is_not_restarted() -> None:
-    assert ("RestartPreventExitStatus", "78") in settings()
+    assert ("RestartPreventExitStatus", "78") in settings(UNIT)
 
 
-def test_start_and_reload_read_the_same_file() -> None:
-    commands = dict(settings())
+@pytest.mark.parametrize(("unit", "file"), [(UNIT, "insula"), (TEMPLATE, "%i")])
+def test_start_and_reload_read_the_same_file(unit: str, file: str) -> None:
+    commands = dict(settings(unit))
 
-    assert commands["ExecStart"].endswith(" serve --config /etc/insula/insula.toml")
-    assert commands["ExecReload"].endswith(" reload --wait --config /etc/insula/insula.toml")
+    assert commands["ExecStart"].endswith(f" serve --config /etc/insula/{file}.toml")
+    assert commands["ExecReload"].endswith(f" reload --wait --config /etc/insula/{file}.toml")
+
+
+def test_an_instance_is_the_unit_but_for_its_name_its_places_and_the_common_key() -> None:
+    unit, template = set(settings(UNIT)), set(settings(TEMPLATE))
+
+    assert template - unit == {
+        ("Description", "Insula workflow orchestrator, node %i"),
+        ("Environment", "INSULA_NODE_NAME=%i"),
+        ("LoadCredential", "installation.key:/etc/insula/installation.key"),
+        ("ExecStart", "/opt/insula/bin/insula serve --config /etc/insula/%i.toml"),
+        ("ExecReload", "/opt/insula/bin/insula reload --wait --config /etc/insula/%i.toml"),
+        # Beside those of insula.service, not below: systemd removes them whole when it stops.
+        ("StateDirectory", "insula-%i"),
+        ("RuntimeDirectory", "insula-%i"),
+    }
+    replaced = {name for name, _ in template - unit} - {"Environment", "LoadCredential"}
+    assert {name for name, _ in unit - template} == replaced

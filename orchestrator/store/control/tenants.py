@@ -19,7 +19,16 @@ DECLARE = _QUERIES["declare"]
 REGISTER = _QUERIES["register"]
 FETCH = _QUERIES["fetch"]
 FETCH_ALL = _QUERIES["fetch_all"]
+HORIZON = _QUERIES["horizon"]
+FETCH_CHANGED = _QUERIES["fetch_changed"]
 MARK_PROVISIONED = _QUERIES["mark_provisioned"]
+REDECLARE = _QUERIES["redeclare"]
+DISABLE = _QUERIES["disable"]
+ENABLE = _QUERIES["enable"]
+MARK_DELETING = _QUERIES["mark_deleting"]
+UNMARK_DELETING = _QUERIES["unmark_deleting"]
+DELETING = _QUERIES["deleting"]
+BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 
 
@@ -38,6 +47,15 @@ class TenantRow(msgspec.Struct, frozen=True):
     created_at: datetime
     provisioned_at: datetime | None
     last_active_at: datetime | None
+    disabled_at: datetime | None
+    disabled_because: str
+    results: str | None
+    removed_at: datetime | None
+
+    @property
+    def usable(self) -> bool:
+        """False once it is being deleted or was removed."""
+        return self.state not in ("deleting", "removed")
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -65,6 +83,12 @@ async def register(connection: Connection, tenant: TenantId, declaration: str) -
     row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
         known = await fetch(connection, tenant)
+        if known.state == "deleting":
+            raise TenantExists(
+                tenant,
+                f"tenant {tenant!r} is being deleted",
+                hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
+            )
         if known.source == "file":
             raise TenantExists(
                 tenant,
@@ -92,6 +116,17 @@ async def fetch_all(connection: Connection) -> list[TenantRow]:
     return [TenantRow(*row) for row in await connection.fetch(FETCH_ALL)]
 
 
+async def horizon(connection: Connection) -> str:
+    """Return the mark below which every change is in what is read from now on."""
+    found: str = await connection.fetchval(HORIZON)
+    return found
+
+
+async def fetch_changed(connection: Connection, since: str) -> list[TenantRow]:
+    """Return the tenants that were changed at or after the mark `since`, a `horizon` of before."""
+    return [TenantRow(*row) for row in await connection.fetch(FETCH_CHANGED, since)]
+
+
 async def mark_provisioned(
     connection: Connection,
     tenant: TenantId,
@@ -109,3 +144,47 @@ async def mark_provisioned(
 async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:
     """Note that these tenants were awake just now."""
     await connection.execute(TOUCH, list(tenants))
+
+
+async def redeclare(connection: Connection, tenant: TenantId, declaration: str) -> None:
+    """Store another declaration of a tenant that was registered at run time; TenantNotFound."""
+    if await connection.fetchval(REDECLARE, tenant, declaration) is None:
+        raise TenantNotFound(tenant)
+
+
+async def disable(connection: Connection, tenant: TenantId, because: str) -> None:
+    """Let the tenant take no work until it is enabled; TenantNotFound."""
+    if await connection.fetchval(DISABLE, tenant, because) is None:
+        raise TenantNotFound(tenant)
+
+
+async def enable(connection: Connection, tenant: TenantId) -> None:
+    """Take a disabling back; TenantNotFound."""
+    if await connection.fetchval(ENABLE, tenant) is None:
+        raise TenantNotFound(tenant)
+
+
+async def mark_deleting(connection: Connection, tenant: TenantId, results: str) -> TenantRow:
+    """Note that the tenant's data are being dropped; TenantNotFound when it has none.
+
+    `results`, keep or purge, says what becomes of its finished runs.
+    """
+    row = await connection.fetchrow(MARK_DELETING, tenant, results)
+    if row is None:
+        raise TenantNotFound(tenant)
+    return TenantRow(*row)
+
+
+async def unmark_deleting(connection: Connection, tenant: TenantId) -> None:
+    """Take back a deletion that has dropped nothing yet."""
+    await connection.execute(UNMARK_DELETING, tenant)
+
+
+async def deleting(connection: Connection) -> list[TenantId]:
+    """Return the tenants whose deletion has begun and not ended, by id."""
+    return [TenantId(row[0]) for row in await connection.fetch(DELETING)]
+
+
+async def bury(connection: Connection, tenant: TenantId) -> None:
+    """Make the row of a tenant that was dropped a tombstone."""
+    await connection.execute(BURY, tenant)

@@ -5,18 +5,16 @@ SELECT id FROM insula.installation
 
 -- name: declare
 -- Note the tenants of the files. A row made at run time becomes the file's when a file names it;
--- a removed one comes back as what it had reached. Rows that say the same are not written.
+-- a removed one begins anew. Rows that say the same are not written.
 INSERT INTO insula.tenant AS known (id, source, declaration, schema_name)
 SELECT id, 'file', declaration, schema_name
 FROM unnest($1::text[], $2::json[], $3::text[]) AS declared (id, declaration, schema_name)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
-    state = CASE
-        WHEN known.state <> 'removed' THEN known.state
-        WHEN known.provisioned_at IS NULL THEN 'registered'
-        ELSE 'provisioned'
-    END
+    state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
+    removed_at = NULL,
+    changed_in = pg_current_xact_id()
 WHERE known.source <> 'file'
    OR known.declaration::text <> excluded.declaration::text
    OR known.state = 'removed'
@@ -28,20 +26,37 @@ VALUES ($1, 'api', $2, $3)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
-    state = CASE WHEN known.provisioned_at IS NULL THEN 'registered' ELSE 'provisioned' END
+    state = 'registered',
+    removed_at = NULL,
+    changed_in = pg_current_xact_id()
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
-    rotation, fingerprint, created_at, provisioned_at, last_active_at
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
-    rotation, fingerprint, created_at, provisioned_at, last_active_at
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at
 FROM insula.tenant
 WHERE id = $1
 
+-- name: fetch_changed
+-- What was changed by a transaction that was not over at the look before, or began since.
+SELECT id, source, declaration, schema_name, state, engine_version, app_version,
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at
+FROM insula.tenant
+WHERE changed_in >= $1::text::xid8
+
+-- name: horizon
+-- Every transaction below it is over, so that whoever looks now sees what it changed.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text
+
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
-    rotation, fingerprint, created_at, provisioned_at, last_active_at
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at
 FROM insula.tenant
 ORDER BY id
 
@@ -54,8 +69,61 @@ SET state = 'provisioned',
     app_version = greatest(app_version, $3),
     fingerprint = $4,
     provisioned_at = coalesce(provisioned_at, now())
-WHERE id = $1
+WHERE id = $1 AND state IN ('registered', 'provisioned')
 RETURNING id
 
 -- name: touch
 UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
+
+-- name: redeclare
+-- Only one that was registered at run time: a file's declaration is changed in the file.
+UPDATE insula.tenant SET declaration = $2, changed_in = pg_current_xact_id()
+WHERE id = $1 AND source = 'api' AND state IN ('registered', 'provisioned')
+RETURNING id
+
+-- name: disable
+-- Done again it keeps its time, and takes the newer reason.
+UPDATE insula.tenant
+SET disabled_at = coalesce(disabled_at, clock_timestamp()), disabled_because = $2,
+    changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned')
+RETURNING id
+
+-- name: enable
+UPDATE insula.tenant
+SET disabled_at = NULL, disabled_because = '', changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned')
+RETURNING id
+
+-- name: mark_deleting
+-- Asked again it says again what becomes of the results, and goes on.
+UPDATE insula.tenant
+SET state = 'deleting', results = $2, removed_at = coalesce(removed_at, clock_timestamp()),
+    changed_in = pg_current_xact_id()
+WHERE id = $1 AND state <> 'removed'
+RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at
+
+-- name: unmark_deleting
+-- Without its fingerprint it is provisioned before its next use, which puts its logins back.
+UPDATE insula.tenant
+SET state = CASE WHEN provisioned_at IS NULL THEN 'registered' ELSE 'provisioned' END,
+    results = NULL, removed_at = NULL, fingerprint = NULL, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state = 'deleting'
+
+-- name: deleting
+SELECT id FROM insula.tenant WHERE state = 'deleting' ORDER BY id
+
+-- name: bury
+-- The tombstone. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+WITH buried AS (
+    UPDATE insula.tenant
+    SET state = 'removed', engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL,
+        rotation = rotation + 1, disabled_at = NULL, disabled_because = '', changed_in = pg_current_xact_id()
+    WHERE id = $1 AND state = 'deleting'
+    RETURNING id
+), woken AS (
+    DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
+)
+DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)

@@ -38,8 +38,9 @@ _LOG_LINES = 15
 _LOOK = 0.02
 _FAST_STOP = 30.0
 _IMMEDIATE_STOP = 10.0
-# Crash recovery may take minutes; giving up on it would only make it begin again.
-_START = 600.0
+START_SECONDS = 600.0
+"""Crash recovery may take minutes; giving up on it would only make it begin again."""
+
 _WATCH = 0.2
 _RESTARTS = 5
 _RESTART_PAUSE = 0.5
@@ -335,7 +336,7 @@ class EmbeddedPostgres:
         self._pid = self._child.pid
 
     async def _ready(self) -> None:
-        deadline = time.monotonic() + _START
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if not self._alive():
                 self._pid = None
@@ -344,7 +345,7 @@ class EmbeddedPostgres:
             if found is not None and found.pid == self._pid and found.ready:
                 return
             await anyio.sleep(_LOOK)
-        raise StartError(f"PostgreSQL is not ready after {_START:.0f} s:\n{self.log_tail()}")
+        raise StartError(f"PostgreSQL is not ready after {START_SECONDS:.0f} s:\n{self.log_tail()}")
 
     async def _make_database(self) -> None:
         """Make our database, and leave the built-in ones to the superuser."""

@@ -65,7 +65,10 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class ChangedRun(msgspec.Struct, frozen=True):
-    """The present of a run that is there already; JSON columns are text."""
+    """The present of a run that is there already; JSON columns are text.
+
+    `heard` is how many signals that were not taken before this flush the run knows of.
+    """
 
     id: UUID
     state: str
@@ -76,6 +79,7 @@ class ChangedRun(msgspec.Struct, frozen=True):
     epoch: int
     finished: bool
     reopened: bool = False
+    heard: int = 0
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -147,6 +151,10 @@ class Committed(msgspec.Struct, frozen=True):
 
     at: datetime
     added: int
+
+
+Key = tuple[str, str]
+"""A workflow and an idempotency key of its."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -254,6 +262,7 @@ class Journal:
             [run.epoch for run in changed],
             [run.finished for run in changed],
             [run.reopened for run in changed],
+            [run.heard for run in changed],
             [event.run_id for event in logged],
             [event.seq for event in logged],
             [event.entries for event in logged],
@@ -279,13 +288,10 @@ class Journal:
             names = ", ".join(sorted({fire.schedule for fire in final}))
             raise FireTaken(f"a fire of {names} was dealt with before")
 
-    async def known(self, connection: Connection, runs: Sequence[NewRun]) -> list[Known]:
-        """Return the stored runs that hold an id or a key of `runs`."""
-        keyed = [run for run in runs if run.key is not None]
-        rows = await connection.fetch(
-            self._known,
-            [run.id for run in runs],
-            [run.workflow for run in keyed],
-            [run.key for run in keyed],
-        )
+    async def known(
+        self, connection: Connection, ids: Sequence[UUID], keys: Sequence[Key]
+    ) -> list[Known]:
+        """Return the stored runs that hold one of these ids or keys."""
+        workflows, names = [workflow for workflow, _ in keys], [key for _, key in keys]
+        rows = await connection.fetch(self._known, ids, workflows, names)
         return [Known(*row) for row in rows]

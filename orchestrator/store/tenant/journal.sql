@@ -17,7 +17,8 @@ SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE;
 -- Every part joins the fence; no row back means that nothing was written and the tenant has a newer owner.
 -- A new run whose key is known is not added, and neither are its entries; the count tells. Sent again after
 -- an ambiguous commit, the same batch finds its own rows and changes nothing. A finished run changes only
--- when it is reopened.
+-- when it is reopened. A resting run for which more signals are there than it has `heard` of is due at once:
+-- one came while this batch was on its way, and what the batch says of the time would put it to sleep.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), added AS (
@@ -37,19 +38,22 @@ WITH fence AS MATERIALIZED (
     RETURNING id
 ), changed AS (
     UPDATE tenant.wf_run AS run
-    SET state = c.state, output = c.output, context = c.context, error = c.error, due_at = c.due_at,
-        epoch = c.epoch,
+    SET state = c.state, output = c.output, context = c.context, error = c.error, epoch = c.epoch,
+        due_at = CASE WHEN c.state = 'waiting' AND c.heard < (
+                          SELECT count(*) FROM tenant.wf_signal AS signal
+                          WHERE signal.run_id = c.id AND signal.taken_at IS NULL)
+                      THEN clock_timestamp() ELSE c.due_at END,
         started_at = CASE WHEN c.state = 'queued' THEN run.started_at
                      ELSE coalesce(run.started_at, clock_timestamp()) END,
         finished_at = CASE WHEN c.finished THEN clock_timestamp() END
     FROM fence, unnest($17::uuid[], $18::text[], $19::json[], $20::json[], $21::json[],
-                       $22::timestamptz[], $23::int8[], $24::bool[], $25::bool[])
-         AS c (id, state, output, context, error, due_at, epoch, finished, reopened)
+                       $22::timestamptz[], $23::int8[], $24::bool[], $25::bool[], $26::int8[])
+         AS c (id, state, output, context, error, due_at, epoch, finished, reopened, heard)
     WHERE run.id = c.id AND (run.finished_at IS NULL OR c.reopened)
 ), logged AS (
     INSERT INTO tenant.wf_event (run_id, seq, epoch, node, entries)
     SELECT e.run_id, e.seq, $1, $2, e.entries
-    FROM fence, unnest($26::uuid[], $27::int4[], $28::json[], $29::bool[])
+    FROM fence, unnest($27::uuid[], $28::int4[], $29::json[], $30::bool[])
          AS e (run_id, seq, entries, fresh)
     WHERE NOT e.fresh OR e.run_id IN (SELECT id FROM added)
     ON CONFLICT DO NOTHING
@@ -127,9 +131,11 @@ UPDATE tenant.wf_run AS run SET due_at = clock_timestamp()
 WHERE run.id = ANY($1::uuid[]) AND run.finished_at IS NULL AND run.state = 'waiting';
 
 -- name: known
--- Which run holds each id or key: asked only when a flush added fewer runs than it was given.
+-- Which run holds each id or key: asked only when a flush added fewer runs than it was given. Two looks at an
+-- index each: in one with OR, the whole table is read.
 SELECT run.id, run.workflow, run.key, run.state
-FROM tenant.wf_run AS run
-WHERE run.id = ANY($1::uuid[])
-   OR (run.workflow, run.key) IN (SELECT k.workflow, k.key FROM unnest($2::text[], $3::text[])
-                                  AS k (workflow, key));
+FROM tenant.wf_run AS run WHERE run.id = ANY($1::uuid[])
+UNION
+SELECT run.id, run.workflow, run.key, run.state
+FROM unnest($2::text[], $3::text[]) AS k (workflow, key)
+JOIN tenant.wf_run AS run ON run.workflow = k.workflow AND run.key = k.key;

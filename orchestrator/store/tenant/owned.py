@@ -20,10 +20,11 @@ from orchestrator.store.tenant.journal import (
     Committed,
     Delivered,
     Journal,
+    Key,
     Known,
-    NewRun,
     Sent,
 )
+from orchestrator.store.tenant.retention import OwnedRetention
 from orchestrator.store.tenant.runs import (
     Claimed,
     Claims,
@@ -90,9 +91,9 @@ class OwnedConnection:
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
         self._closed = False
-        self.schedules = OwnedSchedules(
-            self._run, self._ours, schema=journal.schema, epoch=journal.epoch
-        )
+        schema, epoch = journal.schema, journal.epoch
+        self.schedules = OwnedSchedules(self._run, self._ours, schema=schema, epoch=epoch)
+        self.retention = OwnedRetention(self._run, self._ours, schema=schema, epoch=epoch)
 
     async def open(self) -> datetime:
         """Connect and raise the fence to our epoch; return the database's time."""
@@ -123,9 +124,9 @@ class OwnedConnection:
         self._told(committed.at, asked)
         return committed
 
-    async def known(self, runs: Sequence[NewRun]) -> list[Known]:
-        """Return the stored runs that hold an id or key of `runs`."""
-        return await self._run(lambda c: self._journal.known(c, runs))
+    async def known(self, ids: Sequence[UUID], keys: Sequence[Key]) -> list[Known]:
+        """Return the stored runs that hold one of these ids or keys."""
+        return await self._run(lambda c: self._journal.known(c, ids, keys))
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Take at most `limit` runs into memory: none when a newer owner has the tenant.

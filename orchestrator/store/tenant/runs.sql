@@ -48,7 +48,7 @@ SET epoch = $1, version = CASE WHEN run.version = '' THEN (
         WHERE l.workflow = run.workflow) ELSE run.version END
 FROM fence WHERE run.id IN (SELECT id FROM found LIMIT $2)
 RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
-          run.input, run.parent_id, run.deadline_at;
+          run.input, run.parent_id, run.due_at, run.deadline_at;
 
 -- name: claim_these
 -- Take certain runs, whatever their state, to do something to them.
@@ -59,12 +59,12 @@ SET epoch = $1, version = CASE WHEN run.version = '' THEN coalesce((
 FROM (SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE) AS fence
 WHERE run.id = ANY($2::uuid[])
 RETURNING run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
-          run.input, run.parent_id, run.deadline_at;
+          run.input, run.parent_id, run.due_at, run.deadline_at;
 
 -- name: peek
 -- One run as it is, without taking it.
 SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.rank, run.key,
-       run.input, run.parent_id, run.deadline_at
+       run.input, run.parent_id, run.due_at, run.deadline_at
 FROM tenant.wf_run AS run WHERE run.id = $1;
 
 -- name: kinds
@@ -262,7 +262,8 @@ LIMIT $5;
 
 -- name: read
 SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.created_at,
-       run.started_at, run.finished_at, run.key, run.input, run.output, run.context, run.error, run.tags
+       run.started_at, run.finished_at, run.key, run.input, run.output, run.context, run.error, run.tags,
+       run.due_at, run.deadline_at
 FROM tenant.wf_run AS run
 WHERE run.id = $1;
 

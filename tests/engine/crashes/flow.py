@@ -17,10 +17,7 @@ def _go_on(point: str) -> None:
 REACHED: ContextVar[Callable[[str], None]] = ContextVar("reached", default=_go_on)
 """Told by tasks where they are."""
 
-flow = Workflow("flow")
 
-
-@flow.task(retry=Retry(attempts=3, initial="100ms", jitter=0.0))
 async def work(ctx: Context) -> None:
     """Leave an effect; the first attempt fails after it."""
     reached = REACHED.get()
@@ -31,7 +28,21 @@ async def work(ctx: Context) -> None:
         raise ConnectionError("again")
 
 
-@flow.task(after=[work])
 async def finish(ctx: Context) -> None:
     """Leave another."""
     await ctx.db.execute("INSERT INTO effect VALUES ('finish', $1)", ctx.attempt)
+
+
+def made(name: str, *, transactional: bool) -> Workflow:
+    """Return a workflow that works and finishes."""
+    flow = Workflow(name)
+    retry = Retry(attempts=3, initial="100ms", jitter=0.0)
+    first = flow.task(retry=retry, transactional=transactional)(work)
+    flow.task(after=[first])(finish)
+    return flow
+
+
+WORKFLOWS = {
+    "plain": made("plain", transactional=False),
+    "exact": made("exact", transactional=True),
+}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import anyio
 import msgspec
@@ -25,13 +26,14 @@ from orchestrator.settings.schedules import merged
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
-from orchestrator.store.tenant.database import TenantDatabase
+from orchestrator.store.tenant.database import Lent, TenantDatabase
 from orchestrator.store.tenant.journal import Batch, Committed, Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claimed, Claims
+from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
-from tests.engine.crashes.flow import REACHED, flow
+from tests.engine.crashes.flow import REACHED, WORKFLOWS
 
 SCHEMA = "tenant_acme"
 LIMIT_SECONDS = 20
@@ -43,18 +45,20 @@ class Orders(msgspec.Struct, frozen=True):
     """What the process is to do: where, as which tenant, and at which point it dies."""
 
     point: str
+    workflow: str
     engine: str
     app: str
     submits: bool
     fires_at: datetime | None
 
 
-def config(fires_at: datetime | None) -> TenantConfig:
+def config(orders: Orders) -> TenantConfig:
     """Return the tenant's configuration, with a fire that is due."""
     made = TenantConfig(id=TenantId("acme"), name="Acme")
+    fires_at = orders.fires_at
     if fires_at is None:
         return made
-    section = ScheduleSection(name="s", workflow=flow.name, at=fires_at)
+    section = ScheduleSection(name="s", workflow=orders.workflow, at=fires_at)
     (schedule,) = merged("acme", (), [section])
     dated = msgspec.structs.replace(schedule, since=fires_at - timedelta(hours=1))
     return msgspec.structs.replace(made, schedules=(dated,))
@@ -81,8 +85,8 @@ class WatchedJournal(Journal):
 class WatchedClaims(Claims):
     """The claims, which tell when runs were taken."""
 
-    def __init__(self, reached: Reached) -> None:
-        super().__init__(SCHEMA, epoch=1, served=[(flow.name, flow.version)])
+    def __init__(self, workflow: Workflow, reached: Reached) -> None:
+        super().__init__(SCHEMA, epoch=1, served=[(workflow.name, workflow.version)])
         self._reached = reached
 
     async def claim(self, connection: Connection, limit: int) -> list[Claimed]:
@@ -91,6 +95,18 @@ class WatchedClaims(Claims):
         if claimed:
             self._reached("after the claim")
         return claimed
+
+
+class WatchedDatabase(TenantDatabase):
+    """The tasks' database, which tells when a task commits its own completion."""
+
+    reached: Reached
+
+    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
+        """Commit."""
+        self.reached("before the transaction is committed")
+        await super().complete(lent, run, seq, entries)
+        self.reached("after the transaction is committed")
 
 
 def _held(batch: Batch) -> list[str]:
@@ -117,19 +133,21 @@ async def serve(orders: Orders) -> None:
         connect.connect, Target.parse(orders.engine), application_name="test", settings=SESSION
     )
     journal = WatchedJournal(reached)
-    owned = OwnedConnection("acme", journal, WatchedClaims(reached), login)
-    app = TenantDatabase(
+    workflow = WORKFLOWS[orders.workflow]
+    owned = OwnedConnection("acme", journal, WatchedClaims(workflow, reached), login)
+    app = WatchedDatabase(
         Target.parse(orders.app), application_name="test", places=Places(2), fence=journal.fence
     )
+    app.reached = reached
     none = ProcessPool(size=1, memory_bytes=None)
-    mine = config(orders.fires_at)
+    mine = config(orders)
     attempts = Attempts(lambda: mine, app, none, threads=1)
-    engine = Engine(lambda: mine, Registry.of([flow]), owned, attempts, NodeSlots(8), epoch=1)
+    engine = Engine(lambda: mine, Registry.of([workflow]), owned, attempts, NodeSlots(8), epoch=1)
     await engine.recover(AnchoredClock(await owned.open(), SystemClock()))
     async with engine.running():
         if orders.submits:
             reply: Reply[list[Started]] = Reply()
-            engine.submit([StartRun(workflow=flow.name, input={})], reply)
+            engine.submit([StartRun(workflow=workflow.name, input={})], reply)
         with anyio.fail_after(LIMIT_SECONDS):
             await anyio.sleep_forever()
 

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 import pytest
 
-from tests.engine.crashes.flow import flow
+from tests.engine.crashes.flow import WORKFLOWS
 from tests.engine.crashes.process import Orders, config
 from tests.engine.live import House, Options, serving
 from tests.support.database import Database, migrations
@@ -23,7 +23,7 @@ EFFECTS = "CREATE TABLE effect (task text, attempt int)"
 
 # The attempts at the first task that leave their effect. Of those the first fails, and one that is
 # lost is made again.
-POINTS = {
+PLAIN = {
     "after the submit is committed": [2],
     "after the claim": [1, 2],
     "in the task": [2],
@@ -35,6 +35,19 @@ POINTS = {
     "before the fire is committed": [1, 2],
     "after the fire is committed": [2],
 }
+# A transactional task leaves its effect once, with its completion or not at all.
+EXACT = {
+    "after the effect": [2],
+    "before the transaction is committed": [3],
+    "after the transaction is committed": [2],
+}
+POINTS = [
+    *(pytest.param("plain", *each, id=each[0]) for each in PLAIN.items()),
+    *(
+        pytest.param("exact", *each, id=f"exact-{each[0]}", marks=pytest.mark.slow)
+        for each in EXACT.items()
+    ),
+]
 
 
 async def killed(orders: Orders) -> None:
@@ -49,25 +62,27 @@ async def killed(orders: Orders) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
-@pytest.mark.parametrize(("point", "attempts"), POINTS.items(), ids=list(POINTS))
+@pytest.mark.parametrize(("workflow", "point", "attempts"), POINTS)
+@pytest.mark.requirement("R3.recovery", "R7.once")
 async def test_nothing_is_lost_or_doubled_after_a_kill(
-    database: Database, tmp_path: Path, point: str, attempts: list[int]
+    database: Database, tmp_path: Path, workflow: str, point: str, attempts: list[int]
 ) -> None:
     await database.provision("acme", migrations(tmp_path / "app", effects=EFFECTS))
     house = House(database, await database.connect(), epoch=1)
     orders = Orders(
         point,
+        workflow,
         engine=database.as_engine("acme").url,
         app=database.as_app("acme").url,
         submits="submit" in point,
         fires_at=datetime.now(UTC) - timedelta(minutes=10) if "fire" in point else None,
     )
     if not orders.submits and orders.fires_at is None:
-        await house.value("SELECT insula.submit('acme', 'flow', '{}'::jsonb)")
+        await house.value("SELECT insula.submit('acme', $1, '{}'::jsonb)", workflow)
 
     await killed(orders)
-    options = Options(config=config(orders.fires_at), crashed=True)
-    async with serving(house, flow, options=options) as live:
+    options = Options(config=config(orders), crashed=True)
+    async with serving(house, WORKFLOWS[workflow], options=options) as live:
         await live.later(1)  # what was due fires
         await live.later(1)  # what failed is tried again
 

@@ -33,6 +33,7 @@ HOUR = 3600.0
 # -- again -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R9.retry")
 async def test_a_failed_run_goes_on_from_the_failed_task(house: House) -> None:
     flow = Workflow("w")
     calls: list[Any] = []
@@ -79,6 +80,7 @@ async def test_a_run_that_missed_its_deadline_can_be_retried_without_it(house: H
     assert await house.output(run) == 1
 
 
+@pytest.mark.requirement("R9.rerun", "R9.fork")
 async def test_a_run_is_repeated_whole_or_from_a_task_on(house: House) -> None:
     flow = Workflow("w")
     calls: list[Any] = []
@@ -121,6 +123,7 @@ async def test_a_run_whose_tasks_changed_can_not_be_repeated_from_one(house: Hou
 # -- time ------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R5.run", "R8.deadline")
 async def test_a_run_that_does_not_end_in_time_fails(house: House) -> None:
     @job("w")
     async def flow(ctx: Context) -> None:
@@ -145,6 +148,7 @@ async def test_a_deadline_finds_a_run_that_rests_outside_memory(house: House) ->
     assert (await house.error(run))["type"] == "DeadlineExceeded"
 
 
+@pytest.mark.requirement("R5.clock")
 async def test_a_deadline_that_passed_while_nobody_was_there_starts_nothing(house: House) -> None:
     calls: list[Any] = []
 
@@ -173,6 +177,7 @@ async def test_a_deadline_that_has_passed_at_once_is_recorded_whole(house: House
         assert await house.told(run) == ["run.failed"]
 
 
+@pytest.mark.requirement("R8.delay")
 async def test_a_delayed_run_begins_when_its_time_has_come(house: House) -> None:
     async with serving(house, quick) as live:
         at = live.engine.now.replace(microsecond=0)
@@ -192,6 +197,26 @@ async def test_a_delayed_run_begins_when_its_time_has_come(house: House) -> None
         assert (await house.row(runs[1].id)).state == "succeeded"
 
 
+@pytest.mark.requirement("R8.delay")
+async def test_what_is_done_to_a_delayed_run_does_not_let_it_begin_too_early(house: House) -> None:
+    async with serving(house, quick) as live:
+        (started,) = await live.submit_all([StartRun(workflow="quick", delay="1h")])
+        for verb, state in ((Verb.RESUME, "queued"), (Verb.PAUSE, "paused")):
+            await control(live, started.id, verb)
+            await live.quiet()
+            assert (await house.row(started.id)).state == state
+    async with serving(house, quick) as live:
+        await control(live, started.id, Verb.RESUME)
+        await live.quiet()
+        assert (await house.row(started.id)).state == "queued"
+        assert started.id not in resident(live)
+        await live.later(HOUR - 10)
+        assert (await house.row(started.id)).state == "queued"
+        await live.later(11)
+    assert (await house.row(started.id)).state == "succeeded"
+
+
+@pytest.mark.requirement("R4.restart")
 async def test_a_backoff_frees_its_slot_and_survives_a_crash(house: House) -> None:
     calls: list[Any] = []
 
@@ -215,6 +240,7 @@ async def test_a_backoff_frees_its_slot_and_survives_a_crash(house: House) -> No
     assert calls == [1, 2]
 
 
+@pytest.mark.requirement("R8.priority")
 async def test_urgent_runs_go_first_and_old_ones_catch_up(house: House) -> None:
     order: list[Any] = []
     door = anyio.Event()

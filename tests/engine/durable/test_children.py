@@ -106,6 +106,7 @@ async def test_a_parent_leaves_memory_while_its_child_rests_and_comes_back(house
     assert await house.output(run) == 5
 
 
+@pytest.mark.requirement("R6.child")
 async def test_a_child_that_ended_under_another_owner_is_seen(house: House) -> None:
     @job("parent")
     async def parent(ctx: Context) -> Any:
@@ -128,6 +129,7 @@ async def test_a_child_that_ended_under_another_owner_is_seen(house: House) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.requirement("R6.child")
 async def test_a_child_is_started_once_whenever_the_process_dies(house: House, when: When) -> None:
     @job("parent")
     async def parent(ctx: Context) -> list[int]:
@@ -210,6 +212,7 @@ def parents() -> Job:
 
 
 @pytest.mark.parametrize("how", ["succeed", "fail", "cancel"])
+@pytest.mark.requirement("R6.close")
 async def test_children_end_with_their_parent_unless_abandoned(house: House, how: str) -> None:
     async with serving(house, parents(), patient) as live:
         run = await live.run("parent")
@@ -223,6 +226,7 @@ async def test_children_end_with_their_parent_unless_abandoned(house: House, how
         assert (await house.row(free)).state == "waiting"
 
 
+@pytest.mark.requirement("R9.cascade")
 async def test_a_cancel_reaches_the_children_of_children(house: House) -> None:
     @job("middle")
     async def middle(ctx: Context) -> Any:

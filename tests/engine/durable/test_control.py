@@ -35,6 +35,7 @@ HOUR = 3600.0
 # -- pauses ----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R9.pause")
 async def test_a_paused_run_starts_nothing_more_and_goes_on_when_resumed(house: House) -> None:
     flow = Workflow("w")
     door = anyio.Event()
@@ -116,6 +117,7 @@ async def test_a_paused_queued_run_does_not_begin(house: House) -> None:
 
 
 @pytest.mark.parametrize("name", ["quick", ""], ids=["workflow", "tenant"])
+@pytest.mark.requirement("R9.pause-workflow", "R9.pause-tenant")
 async def test_what_is_paused_starts_nothing_until_resumed(house: House, name: str) -> None:
     async with serving(house, quick, patient) as live:
         rests = await live.run("patient")
@@ -133,6 +135,21 @@ async def test_what_is_paused_starts_nothing_until_resumed(house: House, name: s
         await live.quiet()
     assert await house.output(run) == 1
     assert await house.output(rests) == 1
+
+
+@pytest.mark.parametrize("name", ["patient", ""], ids=["workflow", "tenant"])
+async def test_a_signal_that_came_in_a_pause_is_not_lost_though_the_run_was_looked_at(
+    house: House, name: str
+) -> None:
+    async with serving(house, patient) as live:
+        run = await live.run("patient")
+        await pause(live, name)
+        await signal(live, run, "go", 1)
+        await control(live, run, Verb.RESUME)
+        await until(lambda: run not in resident(live))
+        await pause(live, name, paused=False)
+        await live.quiet()
+    assert await house.output(run) == 1
 
 
 async def test_a_paused_workflow_does_not_fill_the_memory_of_the_others(house: House) -> None:
@@ -226,6 +243,7 @@ async def test_an_attempt_under_way_may_end_while_its_workflow_is_paused(house: 
 # -- cancels ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R9.cancel")
 async def test_a_cancel_stops_a_running_attempt_and_returns_its_slot(house: House) -> None:
     seen: list[str] = []
 
@@ -327,6 +345,7 @@ async def test_a_finished_run_never_moves_again(house: House, verb: Verb) -> Non
 
 
 @pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.RESUME, Verb.RETRY])
+@pytest.mark.requirement("R9.guard")
 async def test_a_cancelled_run_never_comes_back_to_life(house: House, verb: Verb) -> None:
     async with serving(house, patient) as live:
         run = await live.run("patient")
@@ -350,6 +369,7 @@ async def test_a_run_that_is_not_there_can_not_be_changed(house: House) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.integers(0, 6), at=st.integers(0, 25))
+@pytest.mark.requirement("R9.race")
 async def test_a_cancel_races_with_completion_and_one_of_them_wins(
     house: House, steps: int, at: int
 ) -> None:

@@ -27,6 +27,7 @@ async def quick(ctx: Context) -> int:
     return 1
 
 
+@pytest.mark.requirement("R12.crashes")
 async def test_a_task_under_way_at_three_crashes_takes_its_run_to_the_dead_letters(
     house: House,
 ) -> None:
@@ -70,6 +71,7 @@ async def test_an_end_that_was_wanted_counts_as_no_crash(house: House) -> None:
     assert (await house.row(run)).state == "running"
 
 
+@pytest.mark.requirement("R12.culprit", "R12.tenant")
 async def test_suspects_run_one_at_a_time_so_that_only_the_culprit_dies(house: House) -> None:
     now: set[str] = set()
     together: list[int] = []
@@ -218,6 +220,7 @@ async def test_only_crashes_in_a_row_count(house: House) -> None:
 # -- not served ------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R11.blocked", "R11.resumed")
 async def test_a_run_that_nobody_serves_is_blocked_and_goes_on_when_somebody_does(
     house: House,
 ) -> None:
@@ -256,6 +259,7 @@ async def told(house: House, run: Any, what: str) -> bool:
     return what in await house.told(run)
 
 
+@pytest.mark.requirement("R11.blocked")
 async def test_another_version_blocks_too(house: House) -> None:
     @job("w", version="1")
     async def one(ctx: Context) -> Any:
@@ -278,6 +282,7 @@ async def test_another_version_blocks_too(house: House) -> None:
     assert await house.output(run) == 1
 
 
+@pytest.mark.requirement("R11.keeps")
 async def test_a_run_whose_tasks_changed_under_its_version_is_blocked(house: House) -> None:
     before, after = Workflow("w"), Workflow("w")
 

@@ -20,6 +20,7 @@ AT_ONCE = Retry(attempts=3, initial="1ms", jitter=0.0)
 ITEMS = 10_000
 
 
+@pytest.mark.requirement("R6.map")
 async def test_ten_thousand_items_are_each_called_once_and_a_bounded_number_at_a_time(
     house: House,
 ) -> None:
@@ -46,6 +47,7 @@ async def test_ten_thousand_items_are_each_called_once_and_a_bounded_number_at_a
     assert most == 50
 
 
+@pytest.mark.requirement("R6.map")
 async def test_items_that_finished_before_a_crash_are_not_called_again(house: House) -> None:
     calls: list[int] = []
     stop_at = [600]

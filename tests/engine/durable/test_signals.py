@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from tests.support.proxy import When
 from tests.support.wait import until
 
 HOUR = 3600.0
+SEND_STATEMENTS = 5
 
 
 def waiting(count: int = 1) -> Job:
@@ -131,8 +133,69 @@ async def test_a_signal_finds_a_run_whose_owner_died_after_looking_at_it(house: 
     assert await house.output(run) == [1]
 
 
+async def test_a_signal_that_meets_its_run_going_to_rest_is_found_after_a_crash(
+    house: House,
+) -> None:
+    door = anyio.Event()
+
+    @job("w")
+    async def flow(ctx: Context) -> Any:
+        await door.wait()
+        return await ctx.wait_signal("go")
+
+    async def drive(live: Live) -> None:
+        run = (await live.submit("w")).id
+        door.set()  # the flush that carries the wait is gathered while the signal is on its way
+        await signal(live, run, "go", 1)
+        await live.quiet()
+
+    for cut_at in itertools.count(1):
+        door = anyio.Event()
+        if not await crash_at(house, [flow], cut_at, "before", drive):
+            break
+        door.set()
+        if await house.value("SELECT count(*) FROM tenant.wf_signal"):
+            async with serving(house, flow, options=Options(crashed=True)) as live:
+                await live.quiet()
+            run = await house.value("SELECT id FROM tenant.wf_run")
+            assert await house.output(run) == 1, cut_at
+        await house.admin.execute("TRUNCATE tenant_acme.wf_run, tenant_acme.wf_signal")
+    assert cut_at > SEND_STATEMENTS
+
+
+async def test_a_run_that_has_its_signal_and_waits_for_a_slot_goes_on_after_a_crash(
+    house: House,
+) -> None:
+    door, never = anyio.Event(), anyio.Event()
+
+    @job("w")
+    async def flow(ctx: Context) -> Any:
+        await door.wait()
+        return await ctx.wait_signal("go")
+
+    @job("hog")
+    async def hog(ctx: Context) -> None:
+        await never.wait()
+
+    async def held() -> bool:
+        query = "SELECT state = 'waiting' AND epoch > 0 FROM tenant.wf_run WHERE id = $1"
+        return bool(await house.value(query, run))
+
+    async with serving(house, flow, hog, max_concurrent_tasks=1) as live:
+        run = (await live.submit("w")).id
+        await live.submit("hog")
+        door.set()
+        await signal(live, run, "go", 1)
+        await until(held)
+    never.set()
+    async with serving(house, flow, hog, options=Options(crashed=True)) as live:
+        await live.quiet()
+    assert await house.output(run) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.requirement("R6.signal")
 async def test_a_signal_is_taken_once_whenever_the_process_dies(house: House, when: When) -> None:
     flow = waiting(2)
 
@@ -182,6 +245,7 @@ async def test_a_wait_gives_up_at_its_timeout(house: House) -> None:
             await signal(live, run, "go")
 
 
+@pytest.mark.requirement("R6.signal")
 async def test_a_wait_that_gave_up_stays_so_after_a_crash(house: House) -> None:
     held = [True]
 

@@ -20,6 +20,7 @@ from tests.support.wait import until
 AT_ONCE = Retry(attempts=5, initial="1ms", jitter=0.0)
 
 
+@pytest.mark.requirement("R6.step")
 async def test_a_step_is_called_once_over_retries(house: House) -> None:
     calls: list[Any] = []
     failures = iter([True, True, False])
@@ -39,6 +40,7 @@ async def test_a_step_is_called_once_over_retries(house: House) -> None:
     assert await house.output(run) == [1, 2]
 
 
+@pytest.mark.requirement("R6.step")
 async def test_a_step_is_called_once_over_crashes(house: House) -> None:
     calls: list[Any] = []
     held = [True]
@@ -96,6 +98,7 @@ async def test_a_step_that_was_under_way_at_a_crash_is_called_again(house: House
     ],
     ids=["another name", "another order", "one less", "the only one renamed", "none"],
 )
+@pytest.mark.requirement("R6.divergence")
 async def test_other_steps_than_the_journal_holds_block_the_run(
     house: House, before: list[str], after: list[str]
 ) -> None:

@@ -20,8 +20,8 @@ from orchestrator.model.errors import InsulaError, RunConflict
 from orchestrator.model.ids import new_run_id
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Sent
-from tests.engine.model.plays import PLAYS, Model, RunModel
-from tests.engine.model.stage import RUN_OVER, Fate, Owner, Stage
+from tests.engine.model.plays import FIRED, PLAYS, Model, RunModel
+from tests.engine.model.stage import RUN_OVER, START, TABLES, Fate, Owner, Stage
 
 Doing = Literal[
     "submit",
@@ -32,8 +32,8 @@ Doing = Literal[
     "pause",
     "resume",
     "retry",
-    "pause_all",
-    "resume_all",
+    "suspend",
+    "continue",
     "pass_time",
     "take_over",
     "zombie",
@@ -58,6 +58,10 @@ class Act:
 KEYS = (None, None, "k")
 TO_ANY = 5
 DELAYS = (0, 0, 5)
+DEADLINES = (None, None, 12)
+STARTED = [play for play in PLAYS if play != FIRED]
+PAUSED = ("", "", "diamond", "talk", "family", FIRED)
+MORE = len(KEYS) * len(DELAYS) * len(DEADLINES)
 SECONDS = (1, 2, 5, 8, 10)
 DEATHS = [(-1, False)] * 24 + [(at, after) for at in (0, 1, 2, 4) for after in (False, True)]
 VERBS: dict[str, Verb] = {
@@ -74,7 +78,7 @@ def acts(*doing: Doing) -> st.SearchStrategy[Act]:
         lambda what, to, more, death: Act(what, to, more, *death),
         st.sampled_from(doing),
         st.integers(0, 5),
-        st.integers(0, 5),
+        st.integers(0, MORE - 1),
         st.sampled_from(DEATHS),
     )
 
@@ -84,7 +88,7 @@ OFTEN: tuple[Doing, ...] = (
 )
 RARELY: tuple[Doing, ...] = (
     *("submit", "cancel", "pause", "resume", "resume", "retry"),
-    *("pause_all", "resume_all", "take_over", "zombie"),
+    *("suspend", "continue", "take_over", "zombie"),
 )
 
 SCRIPT = st.builds(
@@ -180,7 +184,8 @@ class Playing:
     def _paused(self) -> bool:
         # What a lost attempt had still done before its end is not known then, and it does not
         # begin again to catch up.
-        return self._model.paused or any(run.paused for run in self._model.runs.values())
+        live = (run for run in self._model.runs.values() if run.state == "live")
+        return any(self._model.is_paused(run) for run in live)
 
     async def _take_over(self, fate: Fate, *, crashed: bool = False) -> None:
         owner = await self._stage.take_over(crashed=crashed, fate=fate)
@@ -197,7 +202,7 @@ class Playing:
         zombie = self._stage.owner
         await self._take_over(Fate())
         before = await self._everything()
-        doing: Doing = ("finish", "fail", "submit", "signal", "cancel", "pause_all")[act.more % 6]
+        doing: Doing = ("finish", "fail", "submit", "signal", "cancel", "suspend")[act.more % 6]
         deed = self._deed(Act(doing, act.to, act.more), zombie)
         if deed is not None:
             await _done(deed, zombie)
@@ -214,8 +219,8 @@ class Playing:
                 return self._submit(act)
             case "finish" | "fail":
                 return self._end_phase(act, owner)
-            case "pause_all" | "resume_all":
-                return self._pause_all(paused=act.doing == "pause_all")
+            case "suspend" | "continue":
+                return self._set_pause(PAUSED[act.to], paused=act.doing == "suspend")
             case "pass_time":
                 return self._pass_time(SECONDS[act.more % len(SECONDS)])
             case _:
@@ -227,6 +232,7 @@ class Playing:
     def _target(self, to: int, state: str) -> str | None:
         """Return a run, seldom one that is in another state."""
         runs = [run for run in self._model.runs.values() if run.name in self._ids]
+        runs = [run for run in runs if run.play != FIRED]
         usual = [run for run in runs if run.state == state]
         chosen = runs if to == TO_ANY or not usual else usual
         return chosen[to % len(chosen)].name if chosen else None
@@ -234,16 +240,23 @@ class Playing:
     def _submit(self, act: Act) -> Deed:
         self._serial += 1
         name, reply = f"r{self._serial}", Reply[list[Started]]()
-        play, key = list(PLAYS)[act.to % len(PLAYS)], KEYS[act.more % len(KEYS)]
+        play, key = STARTED[act.to % len(STARTED)], KEYS[act.more % len(KEYS)]
         delay = DELAYS[act.more // len(KEYS) % len(DELAYS)]
+        within = DEADLINES[act.more // len(KEYS) // len(DELAYS) % len(DEADLINES)]
         known = self._model.known(play, key)
         wanted = StartRun(
-            workflow=play, input={"name": name}, key=key, delay=f"{delay}s" if delay else None
+            workflow=play,
+            input={"name": name},
+            key=key,
+            delay=f"{delay}s" if delay else None,
+            deadline=f"{within}s" if within else None,
         )
 
         def apply() -> None:
+            due = self._model.now + delay
+            deadline = due + within if within else None
             if known is None:
-                self._model.add(RunModel(name, play, self._model.now + delay, key))
+                self._model.add(RunModel(name, play, due, key, deadline))
 
         return Deed(
             lambda owner: owner.engine.submit([wanted], reply),
@@ -316,18 +329,18 @@ class Playing:
             case _:
                 run.paused = verb is Verb.PAUSE
 
-    def _pause_all(self, *, paused: bool) -> Deed:
-        reply: Reply[None] = Reply()
+    def _set_pause(self, play: str, *, paused: bool) -> Deed:
+        reply, model = Reply[None](), self._model
 
         def apply() -> None:
-            self._model.paused = paused
+            model.paused = model.paused | {play} if paused else model.paused - {play}
 
         return Deed(
-            lambda owner: owner.engine.set_pause("", reply, paused=paused),
-            lambda: self._count("FROM tenant.wf_pause"),
+            lambda owner: owner.engine.set_pause(play, reply, paused=paused),
+            lambda: self._count("FROM tenant.wf_pause WHERE workflow = $1", play),
             apply,
             reply,
-            changes=self._model.paused is not paused,
+            changes=(play in model.paused) is not paused,
         )
 
     def _pass_time(self, seconds: int) -> Deed:
@@ -346,9 +359,7 @@ class Playing:
         stage, model = self._stage, self._model
         assert not stage.broken, stage.broken
         assert set(stage.owner.held) == model.held
-        rows = await stage.ask(
-            "SELECT input->>'name', id, finished_at IS NULL, state, output FROM tenant.wf_run"
-        )
+        rows = await stage.ask(_RUNS, START)
         self._ids = {name: id for name, id, *_ in rows}
         assert {row[0]: "live" if row[2] else row[3] for row in rows} == model.states
         outputs = {row[0]: msgspec.json.decode(row[4]) for row in rows if row[3] == "succeeded"}
@@ -375,9 +386,8 @@ class Playing:
         assert len(taken) == len(set(taken)), "a signal was taken twice"
 
     async def _everything(self) -> list[Any]:
-        query = "SELECT t.*::text FROM tenant.{} AS t ORDER BY 1"
-        tables = ("wf_run", "wf_event", "wf_signal", "wf_pause")
-        return [await self._stage.ask(query.format(table)) for table in tables]
+        query = "SELECT t.*::text FROM {} AS t ORDER BY 1"
+        return [await self._stage.ask(query.format(table)) for table in TABLES]
 
     async def _count(self, of: str, *args: object) -> int:
         ((count,),) = await self._stage.ask(f"SELECT count(*) {of}", *args)
@@ -427,3 +437,10 @@ _OF_TASKS = (
     entries.TaskFailed,
     entries.TaskRetrying,
 )
+
+_RUNS = """
+    SELECT coalesce(run.input->>'name', 'fire ' || extract(epoch FROM fire.fire_at - $1)::int),
+           run.id, run.finished_at IS NULL, run.state, run.output
+    FROM tenant.wf_run AS run LEFT JOIN tenant.wf_fire AS fire ON fire.run_id = run.id
+"""
+"""All runs by name: those of a schedule are called by their fire."""

@@ -14,6 +14,9 @@ from enum import StrEnum
 
 SLEEP = 10
 KID = "single"
+FIRED = "blink"
+EVERY = 15
+"""A schedule fires a run of the play FIRED so often."""
 
 
 class Phase(StrEnum):
@@ -52,6 +55,7 @@ PLAYS: dict[str, dict[str, Script]] = {
         "aside": Script((Phase.SIGNAL, Phase.LAST)),
         "end": Script((Phase.LAST,), ("parent", "aside")),
     },
+    FIRED: {"only": Script(())},
 }
 
 
@@ -81,12 +85,13 @@ class TaskModel:
 
 @dataclass
 class RunModel:
-    """Where a run stands. `due` is when it may begin."""
+    """Where a run stands. `due` is when it may begin, `deadline` when it has to have ended."""
 
     name: str
     play: str
     due: int
     key: str | None = None
+    deadline: int | None = None
     parent: str | None = None
     state: str = "live"
     paused: bool = False
@@ -107,7 +112,8 @@ class Model:
     """All runs of the tenant."""
 
     now: int = 0
-    paused: bool = False
+    fires: int = 0
+    paused: set[str] = field(default_factory=set)
     runs: dict[str, RunModel] = field(default_factory=dict)
 
     # -- what happens ------------------------------------------------------------------
@@ -132,14 +138,12 @@ class Model:
     def cancel(self, run: str) -> None:
         """End a run and those that it has started."""
         if self.runs[run].state == "live":
-            self.runs[run].state = "cancelled"
-            for child in [r.name for r in self.runs.values() if r.parent == run]:
-                self.cancel(child)
+            self._end(self.runs[run], "cancelled")
 
     def retry(self, run: str) -> None:
-        """Let a failed run go on: what has not succeeded begins afresh."""
+        """Let a failed run go on, however late: what has not succeeded begins afresh."""
         failed = self.runs[run]
-        failed.state = "live"
+        failed.state, failed.deadline = "live", None
         for name, task in failed.tasks.items():
             if task.state != "succeeded":
                 failed.tasks[name] = TaskModel(task.script)
@@ -150,6 +154,10 @@ class Model:
             task.state = "ready"
 
     # -- what is to be seen ------------------------------------------------------------
+
+    def is_paused(self, run: RunModel) -> bool:
+        """Tell whether a pause, of the run, of its play or of everything, lets it start nothing."""
+        return run.paused or not self.paused.isdisjoint({"", run.play})
 
     @property
     def held(self) -> set[tuple[str, str, int]]:
@@ -170,18 +178,35 @@ class Model:
 
     def settle(self) -> None:
         """Let happen what follows, until nothing does."""
+        while self.fires < self.now // EVERY:
+            self.fires += 1
+            self.add(RunModel(f"fire {self.fires * EVERY}", FIRED, self.now))
         while sum(self._move_run(run) for run in list(self._live())):
             pass
 
     def _move_run(self, run: RunModel) -> bool:
         if run.due > self.now:
             return False
+        if self._is_late(run):
+            self._end(run, "failed")
+            return True
         moved = sum(self._move(run, name, task) for name, task in run.tasks.items())
         if all(task.settled for task in run.tasks.values()):
             failed = any(task.state == "failed" for task in run.tasks.values())
-            run.state = "failed" if failed else "succeeded"
+            self._end(run, "failed" if failed else "succeeded")
             return True
         return bool(moved)
+
+    def _is_late(self, run: RunModel) -> bool:
+        """Tell whether its time is over; one that a pause keeps from everything is not asked."""
+        at_work = any(task.state == "running" for task in run.tasks.values())
+        looked_at = at_work or not self.is_paused(run)
+        return looked_at and run.deadline is not None and run.deadline <= self.now
+
+    def _end(self, run: RunModel, state: str) -> None:
+        run.state = state
+        for child in [r.name for r in self.runs.values() if r.parent == run.name]:
+            self.cancel(child)
 
     def _move(self, run: RunModel, name: str, task: TaskModel) -> bool:
         match task.state:
@@ -195,7 +220,7 @@ class Model:
                 task.state, task.due = "ready", None
             case "parked" if self._has_come(run, name, task):
                 task.state = "ready"
-            case "ready" if not (self.paused or run.paused):
+            case "ready" if not self.is_paused(run):
                 task.state = "running"
             case "running":
                 return self._play(run, name, task)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
@@ -20,6 +22,9 @@ from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import AnchoredClock, HandClock
 from orchestrator.model.errors import LeaseLost
 from orchestrator.model.ids import TenantId
+from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import ScheduleSection
+from orchestrator.settings.schedules import merged
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection
@@ -34,7 +39,7 @@ from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 from orchestrator.workflow.retry import Retry
 from tests.engine.live import MOVED_TIME, NO_PROCESSES, SCHEMA
-from tests.engine.model.plays import KID, PLAYS, SLEEP, Phase, Script
+from tests.engine.model.plays import EVERY, FIRED, KID, PLAYS, SLEEP, Phase, Script
 from tests.support.database import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,7 +55,8 @@ STILL_TIME = """
 """
 """For the engine the database's time stands still, so that nothing is due by a hair."""
 
-TABLES = [f"{SCHEMA}.{name}" for name in ("wf_run", "wf_event", "wf_signal", "wf_pause")]
+_NAMES = ("run", "event", "signal", "pause", "schedule", "fire")
+TABLES = [f"{SCHEMA}.wf_{name}" for name in _NAMES]
 DELETE = "".join(f"DELETE FROM {table};" for table in TABLES)
 TRUNCATE = f"TRUNCATE {', '.join(TABLES)};"
 TRUNCATE_EVERY = 50
@@ -138,16 +144,15 @@ class Owner:
     clock: HandClock = field(default_factory=HandClock)
 
     def __post_init__(self) -> None:
-        config = TenantConfig(id=TenantId("acme"), name="Acme")
         self.owned = OwnedConnection(
             "acme",
             Journal(SCHEMA, epoch=self.epoch, node=f"n{self.epoch}"),
             Claims(SCHEMA, epoch=self.epoch, served=list(REGISTRY.workflows)),
             self._connect,
         )
-        attempts = Attempts(lambda: config, self.stage.app, NO_PROCESSES, threads=1)
+        attempts = Attempts(lambda: CONFIG, self.stage.app, NO_PROCESSES, threads=1)
         self.engine = Engine(
-            lambda: config, REGISTRY, self.owned, attempts, NodeSlots(64), epoch=self.epoch
+            lambda: CONFIG, REGISTRY, self.owned, attempts, NodeSlots(64), epoch=self.epoch
         )
         self._end = asyncio.Event()
         self._began = False
@@ -355,7 +360,7 @@ def _workflow(name: str, tasks: dict[str, Script]) -> Workflow:
 
 
 def _body(task: str, script: Script) -> Callable[..., Awaitable[list[int]]]:
-    async def play(ctx: Context, name: str) -> list[int]:
+    async def play(ctx: Context, name: str = "") -> list[int]:
         owner, got = _OWNER.get(), []
         for number, phase in enumerate(script.phases):
             match phase:
@@ -377,6 +382,14 @@ def _body(task: str, script: Script) -> Callable[..., Awaitable[list[int]]]:
 _OWNER: ContextVar[Owner] = ContextVar("owner")
 """In whose engine a task runs."""
 
+_FIRES = ScheduleSection(
+    name="s", workflow=FIRED, every=Duration(seconds=EVERY), catch_up="all", overlap="allow"
+)
+CONFIG = TenantConfig(
+    id=TenantId("acme"),
+    name="Acme",
+    schedules=tuple(msgspec.structs.replace(s, since=START) for s in merged("acme", (), [_FIRES])),
+)
 REGISTRY = Registry.of([_workflow(name, tasks) for name, tasks in PLAYS.items()])
 _JOURNAL = """
     SELECT run.workflow, event.entries

@@ -31,6 +31,7 @@ def fates(*, after: bool, lost: bool = False) -> Iterator[Fate]:
 @pytest.mark.slow
 @pytest.mark.parametrize("overlap", ["allow", "queue"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.requirement("R10.once")
 async def test_killed_at_any_statement_no_fire_is_lost_or_doubled(
     bench: Bench, overlap: str, after: bool
 ) -> None:

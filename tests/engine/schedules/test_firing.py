@@ -40,6 +40,7 @@ async def test_a_fire_is_a_run_with_the_fires_name(bench: Bench) -> None:
     )
 
 
+@pytest.mark.requirement("R10.jitter")
 async def test_nothing_fires_before_its_time_and_jitter_moves_the_run_not_its_name(
     bench: Bench,
 ) -> None:
@@ -96,6 +97,7 @@ async def test_when_the_clocks_change_no_fire_is_lost_or_doubled(
         ),
     ],
 )
+@pytest.mark.requirement("R10.catch-up")
 async def test_what_a_long_sleep_missed_is_caught_up_as_the_policy_says(
     bench: Bench, given: dict[str, object], fires: list[tuple[str, str]], reasons: list[str]
 ) -> None:
@@ -120,6 +122,7 @@ async def test_what_a_long_sleep_missed_is_caught_up_as_the_policy_says(
         ("allow", ["started", "started", "started"], ["started", "started", "started"]),
     ],
 )
+@pytest.mark.requirement("R10.overlap")
 async def test_a_run_longer_than_the_interval_is_treated_as_overlap_says(
     bench: Bench, overlap: str, during: list[str], after: list[str]
 ) -> None:
@@ -217,6 +220,7 @@ async def test_an_unknown_schedule_is_not_found(bench: Bench) -> None:
             await bench.ask(engine, "nightly", ScheduleVerb.FIRE)
 
 
+@pytest.mark.requirement("R10.one-off")
 async def test_one_moment_fires_once(bench: Bench) -> None:
     bench.declare(schedule(at=NOON + timedelta(minutes=5)))
     async with bench.engine() as engine:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pytest
 
-from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant import runs
 from tests.store.tenant.acme import SCHEMA, Acme
+from tests.store.tenant.costs import cost
 
 EACH = 3_000
 TAKEN = 100
@@ -41,47 +38,6 @@ SERVED = ["w", "held_up", "w", "held_up"], ["1", "1", "", ""]
 KINDS = ["w", "held_up"], ["1", "1"]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """How many rows of runs a statement read, and pages of any table."""
-
-    rows: int
-    pages: int
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a plan's nodes."""
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
-
-
-def literal(value: object) -> str:
-    """Return an argument as SQL."""
-    if isinstance(value, list):
-        return f"ARRAY[{', '.join(literal(each) for each in value)}]::text[]"
-    return f"'{value}'" if isinstance(value, str) else str(value)
-
-
-async def cost(connection: Connection, query: str, *args: object) -> Cost:
-    """Run a statement with the plan that a supervisor has for it, take it back, and tell."""
-    given = f"({', '.join(map(literal, args))})" if args else ""
-    await connection.execute(f"PREPARE asked AS {sql.bind(query, SCHEMA)}")
-    transaction = connection.transaction()
-    await transaction.start()
-    explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE asked{given}"
-    text = await connection.fetchval(explain)
-    await transaction.rollback()
-    await connection.execute("DEALLOCATE asked")
-    plan = msgspec.json.decode(text)[0]["Plan"]
-    read = 0.0
-    for node in nodes(plan):
-        if "Scan" in node["Node Type"] and node.get("Relation Name") == "wf_run":
-            each = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-            read += each * node["Actual Loops"]
-    return Cost(round(read), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
-
-
 @pytest.fixture
 async def owner(acme: Acme) -> Connection:
     """Fill the tenant's tables and take it over."""
@@ -96,32 +52,32 @@ async def owner(acme: Acme) -> Connection:
 
 async def test_a_claim_reads_what_it_takes(owner: Connection) -> None:
     spent = await cost(owner, runs.CLAIM, 7, TAKEN, *SERVED, *KINDS)
-    assert TAKEN <= spent.rows <= 4 * TAKEN
+    assert TAKEN <= spent.runs <= 4 * TAKEN
 
 
 async def test_a_claim_with_nothing_to_take_reads_nothing(owner: Connection) -> None:
     served = ["held_up"], ["1"]
     spent = await cost(owner, runs.CLAIM, 7, TAKEN, *served, *served)
-    assert spent.rows == 0
+    assert spent.runs == 0
     assert spent.pages < 50
 
 
 async def test_a_look_at_what_waits_reads_a_few_of_each_kind(owner: Connection) -> None:
     spent = await cost(owner, runs.OUTSIDE, 7, *KINDS, 0, *SERVED)
-    assert spent.rows <= 10
+    assert spent.runs <= 10
     assert spent.pages < 50
     counted = await cost(owner, runs.OUTSIDE, 7, *KINDS, 500, *SERVED)
-    assert 500 <= counted.rows <= 520
+    assert 500 <= counted.runs <= 520
 
 
 async def test_the_kinds_that_wait_are_found_without_reading_their_runs(owner: Connection) -> None:
     spent = await cost(owner, runs.KINDS)
-    assert spent.rows <= 10
+    assert spent.runs <= 10
     assert spent.pages < 50
 
 
 async def test_parking_what_is_not_served_goes_on_in_bounded_lots(owner: Connection) -> None:
     spent = await cost(owner, runs.BLOCK, 7, ["held_up"], ["1"], TAKEN)
-    assert 3 * TAKEN <= spent.rows <= 9 * TAKEN
+    assert 3 * TAKEN <= spent.runs <= 9 * TAKEN
     idle = await cost(owner, runs.BLOCK, 7, ["other"], ["1"], TAKEN)
-    assert idle.rows == 0
+    assert idle.runs == 0

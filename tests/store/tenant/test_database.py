@@ -10,13 +10,14 @@ import asyncpg
 import pytest
 
 from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost
-from orchestrator.store.connect import Connection
+from orchestrator.store.connect import Connection, Target
 from orchestrator.store.tenant.database import NestedTooDeep, TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.places import APP_CONNECTIONS, TASK_PLACES, Places
 from orchestrator.store.tenant.session import Session
 from orchestrator.workflow.durable import AttemptOver
 from tests.support.database import Database
+from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 FENCE = Fence("tenant_acme", epoch=0)
@@ -45,6 +46,7 @@ async def opened(
     places: Places | None = None,
     patience: float = 20.0,
     repair: Callable[[], object] | None = None,
+    target: Target | None = None,
 ) -> AsyncIterator[TenantDatabase]:
     """Open the tenant's database for tasks."""
 
@@ -54,7 +56,7 @@ async def opened(
         await acme.provision("acme")
 
     database = TenantDatabase(
-        acme.as_app("acme"),
+        target or acme.as_app("acme"),
         application_name="test",
         places=places or Places(50),
         fence=FENCE,
@@ -143,15 +145,19 @@ async def test_who_waits_in_vain_is_told_who_holds_the_places(acme: Database) ->
 async def test_a_full_server_is_waited_for(acme: Database) -> None:
     admin = await acme.connect()
     await limit(admin, acme, 0)
-    async with opened(acme) as database, anyio.create_task_group() as group:
+    async with (
+        CuttingProxy(acme.as_app("acme")).running() as way,
+        opened(acme, target=way.target) as database,
+        anyio.create_task_group() as group,
+    ):
         seen: list[int] = []
 
         async def ask() -> None:
             seen.append(await Session(database, "task").fetchval("SELECT 1"))
 
         group.start_soon(ask)
-        await anyio.sleep(0.1)
-        assert seen == []
+        await until(lambda: way.connections >= 3)
+        assert seen == [], "refused twice already"
         await limit(admin, acme, APP_CONNECTIONS)
         await until(lambda: seen == [1])
 

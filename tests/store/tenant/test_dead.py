@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.model.ids import run_id_at
 from orchestrator.store import sql
 from orchestrator.store.tenant import dead, runs
@@ -29,6 +31,7 @@ async def added(acme: Acme, *states: str) -> list[NewRun]:
     return made
 
 
+@pytest.mark.requirement("R12.exhausted")
 async def test_failed_and_dead_runs_are_dead_letters(acme: Acme) -> None:
     _, failed, _, died, _ = await added(acme, "running", "failed", "succeeded", "dead", "cancelled")
 

@@ -27,7 +27,7 @@ BATCH = batch([RUN, OTHER], [], [logged(RUN, fresh=True)])
 Act = Callable[[OwnedConnection], Awaitable[Any]]
 ACTS: dict[str, Act] = {
     "flush": lambda owned: owned.flush(BATCH),
-    "known": lambda owned: owned.known([RUN]),
+    "known": lambda owned: owned.known([RUN.id], []),
     "outside": lambda owned: owned.outside(),
     "signals": lambda owned: owned.signals([RUN.id]),
     "ended": lambda owned: owned.ended([RUN.id]),
@@ -116,7 +116,7 @@ async def test_a_flush_that_is_cut_is_committed_once(acme: Acme, when: When) -> 
         await owned.open()
         await owned.flush(batch())
         committed = await owned.flush(BATCH)
-        known = await owned.known(BATCH.added)
+        known = await owned.known([run.id for run in BATCH.added], [])
         await owned.close()
     assert committed.added == (2 if when == "before" else 0)
     assert {run.id for run in known} == {RUN.id, OTHER.id}

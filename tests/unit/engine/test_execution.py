@@ -258,6 +258,7 @@ def test_the_output_of_a_run_is_its_sinks() -> None:
     assert two.output() == b'{"b":"b","c":"c"}'
 
 
+@pytest.mark.requirement("R13.order")
 def test_a_gap_in_the_journal_is_not_guessed_over() -> None:
     run = execution()
     with pytest.raises(ValueError, match="entry 0 is missing, found 1"):

@@ -85,6 +85,7 @@ def test_a_problem_is_told_with_its_path(changes: dict[str, Any], problem: str) 
     assert found.startswith(problem)
 
 
+@pytest.mark.requirement("R1.input", "R8.many")
 def test_all_problems_of_all_runs_are_told_at_once() -> None:
     problems = refused(run(), run(priority=10, input={}), run(key=""))
     assert problems == [
@@ -100,6 +101,17 @@ def test_a_workflow_that_is_not_served_or_not_allowed_is_not_found() -> None:
     only = TenantConfig(id=TenantId("acme"), name="Acme", workflows=("other",))
     with pytest.raises(WorkflowNotFound, match="tenant 'acme' may not run workflow 'send'"):
         accept([run()], only, SERVED, Usage(), now=NOW)
+
+
+def test_a_workflow_that_is_another_tenants_alone_is_not_found() -> None:
+    served = Registry.of([job("mine", tenant="acme")(nothing), job("hers", tenant="eve")(nothing)])
+    assert len(accept([StartRun(workflow="mine")], ACME, served, Usage(), now=NOW)) == 1
+    with pytest.raises(WorkflowNotFound, match="'hers' is of another tenant alone"):
+        accept([StartRun(workflow="hers")], ACME, served, Usage(), now=NOW)
+
+
+def nothing(ctx: Context) -> None:
+    """Do nothing."""
 
 
 def test_one_run_over_a_limit_refuses_all() -> None:

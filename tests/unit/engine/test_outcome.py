@@ -147,6 +147,7 @@ def dig(depth: int) -> Exception:
     return ValueError("start " + "x" * 10_000_000)
 
 
+@pytest.mark.requirement("R14.bounded")
 def test_a_huge_error_is_cut_at_both_texts_and_keeps_what_matters() -> None:
     error = describe(caught(dig(200)))
     assert len(error.message) == MESSAGE_CHARACTERS

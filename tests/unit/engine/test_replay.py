@@ -76,6 +76,7 @@ async def ordered() -> list[EventView]:
     return await recorded(of_one(order), signals={"approved": "ann"}, children=children)
 
 
+@pytest.mark.requirement("R16.replay")
 async def test_unchanged_code_is_compatible_and_nothing_is_done_again() -> None:
     history = await ordered()
     done, CALLED[:] = list(CALLED), []
@@ -155,6 +156,7 @@ async def in_a_group(ctx: Context) -> None:
         (in_a_group, 0, "step 'one'", "makes step 'other'"),
     ],
 )
+@pytest.mark.requirement("R16.replay")
 async def test_the_first_divergence_is_told(
     code: Callable[..., Any], number: int | None, expected: str, found: str
 ) -> None:

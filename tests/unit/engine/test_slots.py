@@ -46,6 +46,7 @@ class Worker:
         self.dispatch()
 
 
+@pytest.mark.requirement("quota.max_concurrent_tasks")
 def test_a_tenant_has_at_most_its_limit_and_a_node_at_most_its_total() -> None:
     node = NodeSlots(5)
     one, other = Worker(node, "one", limit=3), Worker(node, "other")

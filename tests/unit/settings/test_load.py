@@ -143,6 +143,14 @@ def test_the_environment_goes_before_the_directories_of_the_file(tmp_path: Path)
     assert (snapshot.state_dir, snapshot.runtime_dir) == (Path("/s"), Path("/r"))
 
 
+def test_the_environment_names_the_node_before_the_file_does(tmp_path: Path) -> None:
+    text = '[node]\nname = "b"\nmax_awake_tenants = 7'
+
+    named = load_text(tmp_path, text, INSULA_NODE_NAME="west").settings.node
+    assert (named.name, named.max_awake_tenants) == ("west", 7)
+    assert load_text(tmp_path, text, INSULA_NODE_NAME="").settings.node.name == "b"
+
+
 def test_the_digest_follows_the_meaning_and_not_the_spelling(tmp_path: Path) -> None:
     one = load_text(tmp_path, '[supervision]\nidle_ttl = "90s"\n[log]\nlevel = "debug"')
     same = load_text(tmp_path, '# x\n[log]\nlevel = "debug"\n[supervision]\nidle_ttl = "1m30s"')

@@ -279,3 +279,12 @@ def test_a_wrong_url_in_the_environment_is_said_without_showing_it(tmp_path: Pat
     problems = problems_of(tmp_path, "", DATABASE_URL="mysql://ann:hunter2@db")
 
     assert problems == ["environment: DATABASE_URL does not start with postgresql://"]
+
+
+def test_a_wrong_node_name_in_the_environment_is_said(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, "", INSULA_NODE_NAME="West")
+
+    assert problem == (
+        "environment: INSULA_NODE_NAME has up to 32 lower-case letters, digits, '_' and '-', "
+        "a letter or digit first, unlike 'West'"
+    )

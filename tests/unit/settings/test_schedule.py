@@ -106,6 +106,7 @@ CLOCK_CHANGES = [
 
 
 @pytest.mark.parametrize(("zone", "date", "cron", "expected"), CLOCK_CHANGES)
+@pytest.mark.requirement("R10.cron")
 def test_cron_keeps_its_rule_when_the_clocks_change(
     zone: str, date: str, cron: str, expected: list[str]
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_leap_day_comes_every_four_years_and_not_in_2100() -> None:
     assert next_fire(wanted, datetime(2096, 3, 1, tzinfo=UTC)) == datetime(2104, 2, 29, tzinfo=UTC)
 
 
+@pytest.mark.requirement("R10.interval")
 def test_an_interval_counts_from_its_anchor_and_not_before() -> None:
     anchor = datetime(2026, 1, 1, 12, 7, tzinfo=UTC)
     wanted = schedule(every=Duration(minutes=90), anchor=anchor)
@@ -166,6 +168,7 @@ def test_an_interval_counts_from_its_anchor_and_not_before() -> None:
     assert next_fire(schedule(every=Duration(days=1)), NOON) == datetime(2026, 1, 2, tzinfo=UTC)
 
 
+@pytest.mark.requirement("R10.one-off")
 def test_one_moment_fires_once() -> None:
     wanted = schedule(at=datetime.fromisoformat("2026-01-01T13:00+01:00"))
 
@@ -280,6 +283,7 @@ def test_a_fire_within_its_grace_is_not_missed() -> None:
 
 
 @pytest.mark.parametrize("spell", [{"every": Duration(seconds=1)}, {"cron": "* * * * *"}])
+@pytest.mark.requirement("R10.catch-up")
 def test_years_of_silence_end_with_a_bounded_answer(spell: dict[str, Any]) -> None:
     wanted = schedule(catch_up="all", **spell)
 
@@ -455,6 +459,7 @@ def test_each_minute_fires_whose_local_time_matches(
     st.lists(st.integers(0, 3 * 3600), max_size=30),
     st.sampled_from(["skip", "one", "all"]),
 )
+@pytest.mark.requirement("R10.once")
 def test_whenever_one_polls_no_fire_is_lost_or_doubled(
     wanted: Schedule, begin: datetime, pauses: Sequence[int], catch_up: str
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_task_is_the_function_it_was_made_of() -> None:
     assert (double.name, double.is_async, flow.tasks["double"]) == ("double", False, double)
 
 
+@pytest.mark.requirement("R1.duplicate")
 def test_a_duplicate_name_is_refused_with_both_places() -> None:
     flow = of(one=[])
     with pytest.raises(DefinitionError) as refused:
@@ -62,6 +63,7 @@ def test_a_duplicate_name_is_refused_with_both_places() -> None:
     assert str(refused.value).count(f"{HERE}:{nothing.__code__.co_firstlineno}") == 2
 
 
+@pytest.mark.requirement("R1.unknown")
 def test_a_task_of_another_workflow_is_refused_with_its_place() -> None:
     stranger = of("other", one=[]).tasks["one"]
     with pytest.raises(DefinitionError, match="task 'one' is not of workflow 'w'") as refused:
@@ -120,6 +122,7 @@ def test_an_empty_workflow_is_refused() -> None:
         Workflow("w").check()
 
 
+@pytest.mark.requirement("R1.cycle")
 def test_a_cycle_is_refused_by_name() -> None:
     with pytest.raises(DefinitionError, match="tasks wait for each other: a -> b -> a"):
         of(a=["b"], b=["a"]).check()
@@ -156,6 +159,14 @@ def test_a_job_is_a_workflow_of_one_task_that_can_be_called() -> None:
 
     assert (send.name, send.queue, list(send.tasks)) == ("send_email", "emails", ["send"])
     assert send(Context(), to="a@b") == "to a@b"
+
+
+def test_a_workflow_may_be_one_tenants_alone() -> None:
+    assert job("send", tenant="acme_corp")(nothing).tenant == "acme_corp"
+    assert Workflow("w", tenant="acme").tenant == "acme"
+    assert Workflow("w").tenant is None
+    with pytest.raises(DefinitionError, match="the tenant of workflow 'w', 'Acme': "):
+        Workflow("w", tenant="Acme")
 
 
 def test_a_task_of_an_object_with_an_async_call_is_async() -> None:

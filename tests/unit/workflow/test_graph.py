@@ -59,6 +59,7 @@ def test_a_cycle_is_named_without_what_only_leads_to_it(
         build("w", edges)
 
 
+@pytest.mark.requirement("R1.unknown")
 def test_an_unknown_task_is_named_with_who_asked_for_it() -> None:
     with pytest.raises(DefinitionError, match="task 'b' comes after 'gone', which it does not"):
         build("w", {"a": (), "b": ("a", "gone")})

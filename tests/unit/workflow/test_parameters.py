@@ -65,6 +65,7 @@ def test_values_are_decoded_to_their_annotations() -> None:
     }
 
 
+@pytest.mark.requirement("R1.input")
 def test_every_problem_is_told_with_its_path() -> None:
     given = {
         "point": {"x": "one"},

@@ -109,6 +109,7 @@ def test_a_module_that_ends_the_program_is_an_error_of_the_module(module: Write)
     assert f"({file}:2)" in str(refused.value)
 
 
+@pytest.mark.requirement("R1.place")
 def test_a_definition_error_names_the_file_and_the_task(module: Write) -> None:
     file = module(
         "wrong_flow",

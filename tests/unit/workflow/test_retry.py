@@ -24,6 +24,7 @@ CHANCE = st.floats(0, 1, exclude_max=True)
         ("exponential", [2, 4, 8, 10, 10, 10]),
     ],
 )
+@pytest.mark.requirement("R4.backoff")
 def test_rests_grow_by_the_backoff_up_to_the_cap(backoff: Any, seconds: list[int]) -> None:
     retry = Retry(attempts=9, backoff=backoff, initial="2s", cap="10s")
     rests = [retry.delay(failures, chance=0).total_seconds() for failures in range(1, 7)]
@@ -31,6 +32,7 @@ def test_rests_grow_by_the_backoff_up_to_the_cap(backoff: Any, seconds: list[int
 
 
 @given(BACKOFFS, st.integers(1, 10_000), CHANCE, st.floats(0, 1))
+@pytest.mark.requirement("R4.backoff")
 def test_a_rest_is_never_over_the_cap_nor_cut_by_more_than_the_jitter(
     backoff: Any, failures: int, chance: float, jitter: float
 ) -> None:
@@ -77,11 +79,13 @@ def test_what_is_unknown_or_out_of_bounds_is_refused(
     assert str(refused.value).startswith(sentence)
 
 
+@pytest.mark.requirement("R4.options")
 def test_an_option_that_does_not_exist_is_refused() -> None:
     with pytest.raises(TypeError, match="retry_backoff"):
         Retry(retry_backoff="fixed")  # type: ignore[call-arg]
 
 
+@pytest.mark.requirement("R4.exceptions")
 def test_only_the_named_exceptions_are_retried_and_fail_never() -> None:
     some = Retry(attempts=3, on=(OSError, KeyError))
     assert [some.covers(e) for e in (ConnectionError(), KeyError(), ValueError())] == [

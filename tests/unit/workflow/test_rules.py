@@ -22,6 +22,7 @@ OK, BAD, SKIP = TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED
         (When.NONE_FAILED, [[OK], [SKIP], [OK, SKIP]], [[BAD], [OK, BAD], [SKIP, BAD]]),
     ],
 )
+@pytest.mark.requirement("R1.rules")
 def test_a_rule_holds_for_these_outcomes(
     when: When, starts: list[list[TaskState]], does_not: list[list[TaskState]]
 ) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import doctest
-import inspect
-import re
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -32,8 +29,6 @@ from orchestrator.workflow.durable import AttemptOver, ChildFailed
 from orchestrator.workflow.retry import Fail, Retry
 from orchestrator.workflow.rules import When
 from orchestrator.workflow.testing import Harness, TenantInfo, run_sync, run_workflow
-
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "test-a-workflow.md"
 
 
 def of_one(function: Any, **options: Any) -> Workflow:
@@ -77,6 +72,7 @@ class Table:
         yield self
 
 
+@pytest.mark.requirement("R16.memory")
 def test_a_run_gives_its_output_and_context_without_a_database() -> None:
     flow = Workflow("sums")
 
@@ -96,6 +92,7 @@ def test_a_run_gives_its_output_and_context_without_a_database() -> None:
     assert done.tasks["load"].output == [1, 2]
 
 
+@pytest.mark.requirement("R16.memory")
 async def test_nothing_moves_before_the_first_wait_and_time_stands_still() -> None:
     async def nap(ctx: Context) -> None:
         await ctx.sleep("10m")
@@ -531,18 +528,3 @@ def test_the_examples_in_the_docstrings_do_what_they_say() -> None:
 
     assert found.attempted
     assert not found.failed
-
-
-def test_the_examples_on_the_page_do_what_they_say() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {"__name__": "page"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec", dont_inherit=True), names)  # noqa: S102
-    tests = {name: each for name, each in names.items() if name.startswith("test_")}
-
-    assert tests
-    for test in tests.values():
-        if inspect.iscoroutinefunction(test):
-            anyio.run(test)
-        else:
-            test()

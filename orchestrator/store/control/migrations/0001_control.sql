@@ -29,14 +29,13 @@ CREATE TABLE insula.tenant (
     last_active_at timestamptz
 );
 
--- One row an incarnation of a node, renewed on the database's clock. A draining one lives, but takes no tenant.
+-- One row an incarnation of a node, renewed on the database's clock.
 CREATE TABLE insula.node (
     id uuid PRIMARY KEY,
     name text NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     renewed_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL,
-    draining boolean NOT NULL DEFAULT false
+    expires_at timestamptz NOT NULL
 );
 CREATE INDEX node_by_name ON insula.node (name);
 

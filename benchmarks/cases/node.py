@@ -1,0 +1,182 @@
+"""Insula on the harness's server: the daemon's own parts in this process, only HTTP is left out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import asyncpg
+
+from benchmarks.protocol import Order, WrongResult
+from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.wiring import Parts, build
+from orchestrator.model.api import CreateTenant, StartRun
+from orchestrator.model.clock import SystemClock
+from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.observability.logging import set_up
+from orchestrator.settings.load import load
+from orchestrator.store.connect import Connection, Target
+from orchestrator.workflow import registry
+
+MODULE = "benchmarks.workloads"
+LOT = 1000
+"""Runs in one request, as many as the API takes."""
+
+IN_FLIGHT = 1000
+WAKING = 16
+ONE = TenantId("bench_0")
+
+
+def names(count: int) -> list[TenantId]:
+    """Return the ids of the first `count` tenants."""
+    return [TenantId(f"bench_{number}") for number in range(count)]
+
+
+def configuration(order: Order) -> str:
+    """Return the text of `insula.toml`.
+
+    Roles belong to the whole server, so their prefix is that of the case's database.
+    """
+    awake = order.size if order.work == "D" else 1
+    lines = [
+        f"node.max_awake_tenants = {max(100, awake)}",
+        f"node.max_concurrent_tasks = {IN_FLIGHT}",
+        f'node.state_dir = "{order.home}"',
+        f'database.url = "{order.url}"',
+        f'database.role_prefix = "{Target.parse(order.url).database}"',
+        'supervision.idle_ttl = "1h"',
+        f'workflows.modules = ["{MODULE}"]',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@asynccontextmanager
+async def node(order: Order) -> AsyncIterator[Parts]:
+    """Run the daemon's parts while the body does."""
+    set_up("error", "console")
+    path = order.home / "insula.toml"
+    await anyio.Path(path).write_text(configuration(order), encoding="utf-8")
+    snapshot = load(path, {})
+    served = registry.load(snapshot.settings.workflows.modules)
+    async with (
+        build(snapshot, served, SystemClock(), Notifier()) as parts,
+        anyio.create_task_group() as group,
+    ):
+        await group.start(parts.root.run)
+        search_seldom()
+        yield parts
+        await parts.root.drain()
+        group.cancel_scope.cancel()
+
+
+async def declare(order: Order, tenants: Sequence[TenantId]) -> None:
+    """Register tenants and wake each once, so that their schemas are there."""
+    async with node(order) as parts:
+        for tenant in tenants:
+            await parts.tenants.register(CreateTenant(id=tenant))
+        await wake(parts, tenants)
+
+
+async def wake(parts: Parts, tenants: Sequence[TenantId]) -> None:
+    """Have every tenant do one run; a few at a time, or the last would wait for too long."""
+    places = anyio.CapacityLimiter(WAKING)
+
+    async def one(tenant: TenantId) -> None:
+        async with places:
+            await run_in_lots(parts, tenant, [StartRun(workflow="one_step")], 1)
+
+    async with anyio.create_task_group() as group:
+        for tenant in tenants:
+            group.start_soon(one, tenant)
+
+
+async def run_in_lots(parts: Parts, tenant: TenantId, runs: Sequence[StartRun], lot: int) -> None:
+    """Submit `runs`, `lot` at a time, and wait for the end of each lot before the next."""
+    for first in range(0, len(runs), lot):
+        await parts.root.submit(tenant, list(runs[first : first + lot]))
+        await settled(parts, tenant)
+
+
+async def run_at_once(parts: Parts, tenant: TenantId, runs: Sequence[StartRun]) -> None:
+    """Submit `runs` one request after the other and wait for the end of them all."""
+    for first in range(0, len(runs), LOT):
+        await parts.root.submit(tenant, list(runs[first : first + LOT]))
+    await settled(parts, tenant)
+
+
+async def settled(parts: Parts, tenant: TenantId) -> None:
+    """Return when the tenant has nothing to do."""
+    engine = parts.root.slot(tenant).engine
+    while engine is not None and engine.busy:
+        await engine.changed.wait()
+
+
+def flushes(parts: Parts, tenants: Sequence[TenantId]) -> int:
+    """Return how many statements the group commits of these tenants have sent."""
+    engines = [parts.root.slot(tenant).engine for tenant in tenants]
+    return sum(engine.flushes for engine in engines if engine is not None)
+
+
+class Ledger:
+    """What the tables say: a time counts only when all that was submitted has succeeded."""
+
+    def __init__(self, connection: Connection, tenants: Sequence[TenantId]) -> None:
+        self._connection = connection
+        self._tenants = tenants
+        self._before = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, order: Order, tenants: Sequence[TenantId]) -> AsyncIterator[Ledger]:
+        """Look at the tables as superuser, over a connection of its own."""
+        connection: Connection = await asyncpg.connect(order.url)
+        try:
+            ledger = cls(connection, tenants)
+            ledger._before = await ledger.succeeded()
+            yield ledger
+        finally:
+            await connection.close()
+
+    async def succeeded(self) -> int:
+        """Return how many runs have succeeded, of all the tenants."""
+        if not self._tenants:
+            return 0
+        counts = " UNION ALL ".join(
+            f"SELECT count(*) FROM {schema_of(tenant)}.wf_run WHERE state = 'succeeded'"  # noqa: S608
+            for tenant in self._tenants
+        )
+        total: int = await self._connection.fetchval(f"SELECT sum(count)::int FROM ({counts}) AS c")  # noqa: S608
+        return total
+
+    async def transactions(self) -> int:
+        """Return the server's count of committed transactions of this database."""
+        await self._connection.execute("SELECT pg_stat_clear_snapshot()")
+        count: int = await self._connection.fetchval(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return count
+
+    async def connections(self) -> int:
+        """Return how many connections others have to this database."""
+        count: int = await self._connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return count
+
+    async def expect(self, more: int) -> None:
+        """Raise WrongResult unless `more` runs have succeeded since this was opened."""
+        found = await self.succeeded() - self._before
+        if found != more:
+            raise WrongResult(f"{found} of {more} runs have succeeded")
+
+    async def outputs(self, tenant: TenantId, workflow: str) -> dict[str, Any]:
+        """Return the outputs of a workflow's runs as JSON texts, by run."""
+        rows = await self._connection.fetch(
+            f"SELECT id::text, output::text FROM {schema_of(tenant)}.wf_run WHERE workflow = $1",  # noqa: S608
+            workflow,
+        )
+        return {row[0]: row[1] for row in rows}

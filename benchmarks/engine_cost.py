@@ -1,0 +1,161 @@
+"""The meters of `benchmarks.engine`: counts, times and weights of one node in this process."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+from resource import getpagesize
+from typing import Any
+
+import anyio
+
+from benchmarks import engine_workloads
+from orchestrator.daemon.wiring import Parts
+from orchestrator.engine.engine import Engine
+from orchestrator.model.api import StartRun
+from orchestrator.model.ids import TenantId
+
+RESIDENT = 1_000
+LOT = 1_000
+
+
+class Meter:
+    """Counts what happens between `start` and `stop`, over some tenants, all of them awake."""
+
+    def __init__(self, parts: Parts, tenants: Sequence[TenantId]) -> None:
+        self._parts = parts
+        self._engines = [engine_of(parts, tenant) for tenant in tenants]
+        self._statements = 0
+
+    async def start(self) -> None:
+        """Begin to count."""
+        for engine in self._engines:
+            _connection(engine).add_query_logger(self._count)
+        self._commits = await commits(self._parts)
+        self._flushes, self._rows = self._written()
+        self._cpu, self._began = time.process_time(), time.perf_counter()
+
+    async def stop(self, *, runs: int, steps: int) -> dict[str, Any]:
+        """Return the rates, and the costs of a run and a step."""
+        seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
+        for engine in self._engines:
+            _connection(engine).remove_query_logger(self._count)
+        flushes, rows = self._written()
+        committed = await commits(self._parts) - self._commits
+        return {
+            "runs_per_second": round(runs / seconds),
+            "steps_per_second": round(steps / seconds),
+            "flushes_per_step": round((flushes - self._flushes) / steps, 4),
+            "rows_per_step": round((rows - self._rows) / steps, 3),
+            "commits_per_step": round(committed / steps, 4),
+            "statements_per_run": round(self._statements / runs, 4),
+            "client_cpu_us_per_step": round(cpu / steps * 1e6, 1),
+        }
+
+    def _written(self) -> tuple[int, int]:
+        flushes = sum(engine.flushes for engine in self._engines)
+        return flushes, sum(engine.rows for engine in self._engines)
+
+    def _count(self, record: object) -> None:  # noqa: ARG002 - one statement is like the other
+        self._statements += 1
+
+
+async def latency(parts: Parts, tenant: TenantId, count: int) -> dict[str, Any]:
+    """Time runs one after the other on an idle tenant, in milliseconds."""
+    whole, engine = [], engine_of(parts, tenant)
+    engine_workloads.starts.clear()
+    engine_workloads.handovers.clear()
+    asked = []
+    for _ in range(count):
+        asked.append(time.perf_counter())
+        await _run(parts, engine, tenant, "noted", 1)
+        whole.append(time.perf_counter() - asked[-1])
+    for _ in range(count):
+        await _run(parts, engine, tenant, "relay", 1)
+    started = [begun - then for begun, then in zip(engine_workloads.starts, asked, strict=True)]
+    return {
+        "submit_to_start": _cuts(started),
+        "end_to_dependent": _cuts(engine_workloads.handovers),
+        "submit_to_end": _cuts(whole),
+    }
+
+
+async def memory(parts: Parts, tenant: TenantId, *, waiting: int) -> dict[str, Any]:
+    """Weigh runs that are in memory, with an attempt under way, and runs that wait outside."""
+    engine = engine_of(parts, tenant)
+    gate = anyio.Event()
+    engine_workloads.gate[:] = [gate]
+    await _run(parts, engine, tenant, "patient", LOT)  # what the first ones need is no run's own
+    tracemalloc.start()
+    before, rss = _traced(), _rss()
+    await parts.root.submit(tenant, [StartRun(workflow="gated")] * RESIDENT)
+    while engine.running_tasks < RESIDENT:
+        await engine.changed.wait()
+    resident = (_traced() - before) / RESIDENT
+    gate.set()
+    await _quiet(engine)
+    tracemalloc.stop()
+    resident_rss = _rss() - rss
+    gc.collect()
+    rss = _rss()
+    for _ in range(waiting // LOT):
+        await _run(parts, engine, tenant, "patient", LOT)
+    gc.collect()
+    grown = _rss() - rss
+    return {
+        "resident_run_bytes": round(resident),
+        "resident_rss_mb": round(resident_rss / 1e6, 1),
+        "waiting_runs": waiting,
+        "waiting_rss_mb": round(grown / 1e6, 1),
+        "rss_mb": round(_rss() / 1e6, 1),
+    }
+
+
+def engine_of(parts: Parts, tenant: TenantId) -> Engine:
+    """Return the engine of a tenant that is awake; raises LookupError when it sleeps."""
+    engine = parts.root.slot(tenant).engine
+    if engine is None:
+        raise LookupError(f"tenant {tenant} sleeps")
+    return engine
+
+
+async def commits(parts: Parts) -> int:
+    """Return the server's count of committed transactions in our database."""
+    async with parts.control.acquire() as connection:
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        count: int = await connection.fetchval(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        )
+    return count
+
+
+async def _run(parts: Parts, engine: Engine, tenant: TenantId, workflow: str, count: int) -> None:
+    await parts.root.submit(tenant, [StartRun(workflow=workflow)] * count)
+    await _quiet(engine)
+
+
+async def _quiet(engine: Engine) -> None:
+    while engine.busy:
+        await engine.changed.wait()
+
+
+def _connection(engine: Engine) -> Any:
+    return engine._owned._connection  # noqa: SLF001 - nobody else asks
+
+
+def _traced() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def _rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
+
+
+def _cuts(seconds: Sequence[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(seconds, n=100)
+    return {name: round(cuts[at] * 1000, 3) for name, at in (("p50", 49), ("p95", 94), ("p99", 98))}

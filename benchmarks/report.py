@@ -1,0 +1,188 @@
+"""Write the newest figures of this machine into docs/explanation/performance.md.
+
+    python -m benchmarks.report
+
+What it writes stands between two comments; the rest of the page is written by people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from benchmarks import compare
+from benchmarks.document import INSULA, Document, Summary, Verdict
+from benchmarks.table import TITLES, TOTALS, number
+
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
+BEGIN, END = "<!-- figures: written by python -m benchmarks.report -->", "<!-- figures: end -->"
+
+BESIDE = {
+    "A submitted, runs/s": ("A", "submit_runs_per_s"),
+    "A run after that, runs/s": ("A", "run_runs_per_s"),
+    "A both together, runs/s": ("A", "runs_per_s"),
+    "A client CPU, us a run": ("A", "client_cpu_us_per_run"),
+    "A server CPU, us a run": ("A", "server_cpu_us_per_run"),
+    "A commits a run": ("A", "commits_per_run"),
+    "B durable steps/s, chains of 5": ("B", "steps_per_s"),
+    "B client CPU, us a step": ("B", "client_cpu_us_per_step"),
+    "B server CPU, us a step": ("B", "server_cpu_us_per_step"),
+    "B commits a step": ("B", "commits_per_step"),
+    "C submit to start, p50 ms": ("C", "p50_ms"),
+    "C submit to start, p95 ms": ("C", "p95_ms"),
+    "C submit to start, p99 ms": ("C", "p99_ms"),
+}
+"""The rows of the table beside the peers."""
+
+
+class NothingMeasured(Exception):
+    """There is no run of the benchmarks that a page could be made from."""
+
+
+def newest(documents: Sequence[Document], *, peers: bool) -> Document | None:
+    """Return the newest whole run, with the peers or of Insula alone; never a quick one."""
+    fitting = [each for each in documents if not each.quick and _has_peers(each) == peers]
+    whole = [each for each in fitting if {"A", "B", "L"} <= {r.case for r in each.results}]
+    return whole[-1] if whole else None
+
+
+def rewritten(page: str, alone: Document | None, beside: Document | None) -> str:
+    """Return the page with the figures of both runs in their place.
+
+    Raises NothingMeasured, or ValueError for a page without the two comments.
+    """
+    if alone is None and beside is None:
+        raise NothingMeasured("there is no whole run in .bench: make bench, make bench-peers")
+    before, found, rest = page.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise ValueError(f"the page has not both {BEGIN} and {END}")
+    text = "\n".join(_sections(alone, beside))
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def _sections(alone: Document | None, beside: Document | None) -> Iterator[str]:
+    if beside is not None:
+        yield "### Beside the peers\n"
+        yield from _origin(beside, "make bench-peers")
+        yield from _peers(beside)
+    if alone is not None:
+        yield "### Insula alone, and the limits of the machine\n"
+        yield from _origin(alone, "make bench")
+        yield from _alone(alone)
+    yield "### Targets\n"
+    yield from _targets([each for each in (alone, beside) if each is not None])
+
+
+def _origin(document: Document, command: str) -> Iterator[str]:
+    machine, server = document.machine, document.postgresql
+    settings = ", ".join(f"{name} {value}" for name, value in server["settings"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in document.versions.items())
+    yield (
+        f"{document.date[:10]}, commit {document.commit}: {machine['processor']}, "
+        f"{machine['cores']} cores for the client and the server together, "
+        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, Python {machine['python']}, "
+        f"load {machine['load_before']} before. PostgreSQL {server['version']} on "
+        f"{server['file_system']}, fdatasync {server['fdatasync_us']:.0f} us; {settings}. "
+        f"{versions}.\n"
+    )
+    yield f"Medians of {document.rounds} rounds. To repeat it: `{command}`.\n"
+
+
+def _peers(document: Document) -> Iterator[str]:
+    subjects = list(dict.fromkeys(each.subject for each in document.results))
+    yield from _table(
+        ["", *subjects],
+        (
+            [title, *(_cell(document.median(case, name, each)) for each in subjects)]
+            for title, (case, name) in BESIDE.items()
+        ),
+    )
+    for case, name, title in (("A", "runs_per_s", "A, runs"), ("B", "steps_per_s", "B, steps")):
+        ratios = [
+            f"{ours / theirs:.1f} times as many as {each}"
+            for each in subjects
+            if each != INSULA
+            and (ours := document.median(case, name))
+            and (theirs := document.median(case, name, each))
+        ]
+        if ratios:
+            yield f"{title} a second: {', '.join(ratios)}.\n"
+    failed = [each for each in document.results if each.errors]
+    for each in failed:
+        yield f"{each.subject} {each.case} failed: {each.errors[0]}\n"
+    for name, why in document.missing.items():
+        yield f"{name} could not be installed on that machine: {why}\n"
+
+
+def _alone(document: Document) -> Iterator[str]:
+    ours = [each for each in document.results if each.subject == INSULA]
+    yield from _table(
+        ["", "figure", "median", "least", "most"], (row for each in ours for row in _rows(each))
+    )
+
+
+def _rows(summary: Summary) -> Iterator[list[str]]:
+    title = f"{summary.case} {TITLES.get(summary.case, '')}"
+    for error in summary.errors:
+        yield [title, "failed", error, "", ""]
+    for name, value in summary.median.items():
+        if name not in TOTALS:
+            spread = (number(summary.least[name]), number(summary.most[name]))
+            yield [title, _words(name), number(value), *spread]
+            title = ""
+
+
+def _targets(documents: Sequence[Document]) -> Iterator[str]:
+    verdicts: dict[str, Verdict] = {}
+    for document in documents:
+        for each in document.targets:
+            if each.target not in verdicts or verdicts[each.target].met is None:
+                verdicts[each.target] = each
+    words = {True: "yes", False: "**no**", None: "not measured"}
+    yield from _table(
+        ["", "wanted", "found", "met"],
+        (
+            [each.target, number(each.wanted), _cell(each.found), words[each.met]]
+            for each in verdicts.values()
+        ),
+    )
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _line(titles)
+    yield _line(["---", *["---:"] * (len(titles) - 1)])
+    for row in rows:
+        yield _line([cell.replace("|", "/").replace("\n", " ") for cell in row])
+    yield ""
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"_per_s(?=_|$)", "/s", name).replace("_", " ")
+
+
+def _has_peers(document: Document) -> bool:
+    return any(each.subject != INSULA for each in document.results)
+
+
+def main() -> None:
+    """Write the page."""
+    documents = compare.history()
+    page = PAGE.read_text(encoding="utf-8")
+    alone, beside = newest(documents, peers=False), newest(documents, peers=True)
+    PAGE.write_text(rewritten(page, alone, beside), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

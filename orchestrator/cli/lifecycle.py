@@ -1,0 +1,140 @@
+"""`tenant update|enable|disable|delete`: what changes a whole tenant."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import output, values
+from orchestrator.cli.connect import Door, daemon_command
+from orchestrator.cli.tenants import Name, Settings, TenantArgument, Tier
+from orchestrator.model.api import DeletedTenant, TenantView
+
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option("--alias", metavar="ALIAS", help="Its aliases from now on; may be given again."),
+]
+Unset = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="What gets its default back; may be given again."),
+]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever uses the tenant is told.")]
+Keep = Annotated[
+    bool, typer.Option("--keep-results", help="Keep its finished runs in a file on the server.")
+]
+Purge = Annotated[bool, typer.Option("--purge", help="Keep nothing.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Do not ask, and drop unfinished runs as well.")
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Give unfinished runs so long to end: 30s, 5m."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    daemon_command(app, "update")(update)
+    daemon_command(app, "enable")(enable)
+    daemon_command(app, "disable")(disable)
+    daemon_command(app, "delete")(delete)
+
+
+def update(  # noqa: PLR0913 - one parameter for each option
+    door: Door,
+    tenant: TenantArgument,
+    name: Name = None,
+    tier: Tier = None,
+    alias: Aliases = None,
+    set: Settings = None,
+    unset: Unset = None,
+) -> None:
+    """Change a tenant that was registered at run time; what is not named stays as it is.
+
+    Example: insula tenant update acme_corp --tier premium --unset limits.max_queue_length
+    """
+    settings = values.read_settings(set or [])
+    if not (name or tier or alias or settings or unset):
+        raise typer.BadParameter("say what to change", param_hint="--set")
+    with door.open() as client:
+        view = client.tenant(tenant).lifecycle.update(
+            name=name, tier=tier, aliases=alias, set=settings, unset=unset or []
+        )
+    _print_view(door, view, "updated")
+
+
+def enable(door: Door, tenant: TenantArgument) -> None:
+    """Let a tenant that was disabled work again; what waited meanwhile goes on.
+
+    Example: insula tenant enable acme_corp
+    """
+    with door.open() as client:
+        view = client.tenant(tenant).lifecycle.enable()
+    _print_view(door, view, "enabled")
+
+
+def disable(door: Door, tenant: TenantArgument, reason: Reason = "") -> None:
+    """Let a tenant take no work until it is enabled. Running tasks may end; its data stay.
+
+    Example: insula tenant disable acme_corp --reason "has not paid"
+    """
+    with door.open() as client:
+        view = client.tenant(tenant).lifecycle.disable(reason)
+    _print_view(door, view, "disabled")
+
+
+def delete(
+    door: Door,
+    tenant: TenantArgument,
+    keep_results: Keep = False,
+    purge: Purge = False,
+    force: Force = False,
+    wait: Wait = None,
+) -> None:
+    """Drop a tenant: its schema, its logins and all its data. Unfinished runs keep it.
+
+    Example: insula tenant delete acme_corp --keep-results --wait 5m
+    """
+    if keep_results == purge:
+        raise typer.BadParameter(
+            "give one of them; to keep everything, disable the tenant instead",
+            param_hint="--keep-results, --purge",
+        )
+    seconds = values.read_seconds(wait, "--wait")
+    if not force:
+        _confirm(tenant, keep=keep_results)
+    with door.open() as client:
+        gone = client.tenant(tenant).lifecycle.delete(
+            keep_results=keep_results, force=force, wait=seconds
+        )
+    if door.json:
+        output.document(gone)
+    else:
+        output.fields(_deleted_fields(gone))
+
+
+def _confirm(tenant: str, *, keep: bool) -> None:
+    """Have the name typed once more; a script says --force."""
+    what = "but for its finished runs" if keep else "with its runs and all else"
+    output.say(f"tenant {output.line(tenant)} and all its data will be dropped, {what}")
+    typed = typer.prompt("its name, to go on", default="", show_default=False, err=True)
+    if typed != tenant:
+        raise typer.BadParameter("that is not its name: nothing was deleted", param_hint="TENANT")
+
+
+def _print_view(door: Door, view: TenantView, done: str) -> None:
+    if door.json:
+        output.document(view)
+    else:
+        output.say(f"{done} {output.line(view.id)}")
+
+
+def _deleted_fields(gone: DeletedTenant) -> list[tuple[str, object]]:
+    return [
+        ("deleted", gone.tenant),
+        ("schema", gone.schema or "it had none"),
+        ("roles", gone.roles),
+        ("runs kept", gone.runs_kept if gone.results else None),
+        ("in the file", gone.results),
+    ]

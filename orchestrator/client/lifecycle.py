@@ -1,0 +1,154 @@
+"""The verbs that change a whole tenant, for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from orchestrator.client import calls
+from orchestrator.client.calls import Call
+from orchestrator.model.api import DeletedTenant, TenantView, UpdateTenant
+
+T = TypeVar("T")
+
+
+class Send(Protocol):
+    """`Client.send`."""
+
+    async def __call__(self, call: Call[T], /) -> T: ...
+
+
+class SendNow(Protocol):
+    """`SyncClient.send`."""
+
+    def __call__(self, call: Call[T], /) -> T: ...
+
+
+class TenantLifecycle:
+    """What changes a whole tenant; `TenantClient.lifecycle` is one."""
+
+    def __init__(self, send: Send, tenant: str) -> None:
+        self._send = send
+        self._tenant = tenant
+
+    async def update(
+        self,
+        *,
+        name: str | None = None,
+        tier: str | None = None,
+        aliases: Iterable[str] | None = None,
+        set: Mapping[str, Any] | None = None,
+        unset: Iterable[str] = (),
+    ) -> TenantView:
+        """Change the declaration of a tenant that was registered at run time; the rest stays.
+
+        `set` has dotted paths of its declaration, `unset` those that get their default back.
+
+        >>> await tenant.lifecycle.update(set={"limits.max_queue_length": 50})  # doctest: +SKIP
+        """
+        return await self._send(
+            calls.update_tenant(
+                self._tenant,
+                UpdateTenant(
+                    name=name,
+                    tier=tier,
+                    aliases=None if aliases is None else [*aliases],
+                    set={**(set or {})},
+                    unset=[*unset],
+                ),
+            )
+        )
+
+    async def disable(self, reason: str = "") -> TenantView:
+        """Let the tenant take no work, whatever its file says, until it is enabled.
+
+        >>> (await tenant.lifecycle.disable("has not paid")).enabled  # doctest: +SKIP
+        False
+        """
+        return await self._send(calls.disable_tenant(self._tenant, reason))
+
+    async def enable(self) -> TenantView:
+        """Let the tenant work again; what waited meanwhile goes on.
+
+        >>> (await tenant.lifecycle.enable()).enabled  # doctest: +SKIP
+        True
+        """
+        return await self._send(calls.enable_tenant(self._tenant))
+
+    async def delete(
+        self, *, keep_results: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        """Drop the tenant with all its data; its finished runs may be kept in a file on the server.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`.
+
+        >>> (await tenant.lifecycle.delete(keep_results=True)).results  # doctest: +SKIP
+        '/var/lib/insula/results/acme_corp-20261121T120000Z.jsonl.gz'
+        """
+        call = calls.delete_tenant(self._tenant, keep=keep_results, force=force, wait=wait)
+        return await self._send(call)
+
+
+class SyncTenantLifecycle:
+    """What changes a whole tenant; `SyncTenantClient.lifecycle` is one."""
+
+    def __init__(self, send: SendNow, tenant: str) -> None:
+        self._send = send
+        self._tenant = tenant
+
+    def update(
+        self,
+        *,
+        name: str | None = None,
+        tier: str | None = None,
+        aliases: Iterable[str] | None = None,
+        set: Mapping[str, Any] | None = None,
+        unset: Iterable[str] = (),
+    ) -> TenantView:
+        """Change the declaration of a tenant that was registered at run time; the rest stays.
+
+        `set` has dotted paths of its declaration, `unset` those that get their default back.
+
+        >>> tenant.lifecycle.update(set={"limits.max_queue_length": 50})  # doctest: +SKIP
+        """
+        return self._send(
+            calls.update_tenant(
+                self._tenant,
+                UpdateTenant(
+                    name=name,
+                    tier=tier,
+                    aliases=None if aliases is None else [*aliases],
+                    set={**(set or {})},
+                    unset=[*unset],
+                ),
+            )
+        )
+
+    def disable(self, reason: str = "") -> TenantView:
+        """Let the tenant take no work, whatever its file says, until it is enabled.
+
+        >>> (tenant.lifecycle.disable("has not paid")).enabled  # doctest: +SKIP
+        False
+        """
+        return self._send(calls.disable_tenant(self._tenant, reason))
+
+    def enable(self) -> TenantView:
+        """Let the tenant work again; what waited meanwhile goes on.
+
+        >>> (tenant.lifecycle.enable()).enabled  # doctest: +SKIP
+        True
+        """
+        return self._send(calls.enable_tenant(self._tenant))
+
+    def delete(
+        self, *, keep_results: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        """Drop the tenant with all its data; its finished runs may be kept in a file on the server.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`.
+
+        >>> (tenant.lifecycle.delete(keep_results=True)).results  # doctest: +SKIP
+        '/var/lib/insula/results/acme_corp-20261121T120000Z.jsonl.gz'
+        """
+        call = calls.delete_tenant(self._tenant, keep=keep_results, force=force, wait=wait)
+        return self._send(call)

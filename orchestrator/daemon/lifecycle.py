@@ -1,0 +1,189 @@
+"""The verbs that change a whole tenant: update, disable, enable and delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import structlog
+
+from orchestrator.daemon.tenants import Tenants
+from orchestrator.lifecycle.removal import Removed, holder, remove, unfinished
+from orchestrator.model.api import DeletedTenant, UpdateTenant
+from orchestrator.model.errors import (
+    DeclaredInFile,
+    InsulaError,
+    LeaseHeldElsewhere,
+    SchemaConflict,
+    StorageFailed,
+    TenantInUse,
+    TenantNotFound,
+)
+from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
+from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.tenants import TenantRow
+from supervisors.root import RootSupervisor
+
+LOOK_SECONDS = 0.2
+"""How often it is looked whether runs have finished, or another node has let go."""
+
+log = structlog.get_logger(__name__)
+
+_NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed)
+
+
+@dataclass(frozen=True)
+class TenantLifecycle:
+    """Implements what the HTTP layer needs. `patience`: seconds for a tenant to come to rest."""
+
+    root: RootSupervisor
+    control: ControlPool
+    tenants: Tenants
+    state_dir: Path
+    patience: float
+
+    async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
+        """Change the declaration of a tenant that was registered at run time."""
+        await self.tenants.update(tenant, request)
+        log.info("tenant.updated", tenant=tenant)
+
+    async def disable(self, tenant: TenantId, reason: str) -> None:
+        """Let the tenant take no work, whatever its file says, until it is enabled."""
+        async with self.control.acquire() as connection:
+            await rows.disable(connection, tenant, reason)
+        await self.tenants.refresh()
+        log.info("tenant.disabled", tenant=tenant, reason=reason)
+
+    async def enable(self, tenant: TenantId) -> None:
+        """Let the tenant work again; DeclaredInFile when it is its file that disables it."""
+        config = self.tenants.snapshot.tenants.get(tenant)
+        if config is not None and not config.enabled:
+            raise DeclaredInFile(
+                tenant,
+                f"tenant {tenant!r} is disabled by the file that declares it",
+                hint="set enabled = true there and reload",
+            )
+        async with self.control.acquire() as connection:
+            await rows.enable(connection, tenant)
+        await self.tenants.refresh()
+        registered = self.tenants.registered.get(tenant)
+        if registered is not None and not registered.enabled:
+            await self.tenants.update(tenant, UpdateTenant(set={"enabled": True}))
+        log.info("tenant.enabled", tenant=tenant)
+
+    async def delete(
+        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        """Drop a tenant with all its data; what its finished runs were is kept in a file if wanted.
+
+        Without `force` unfinished runs keep it, after `wait` seconds in which they may end. Once
+        begun it is finished, by the next node to start if this one dies. Raises DeclaredInFile,
+        TenantInUse, SchemaConflict or StorageFailed with everything as it was before.
+        """
+        tenant = await self._find(name)
+        self._refuse_declared(tenant)
+        if not force:
+            await self._idle(tenant, wait)
+        with anyio.CancelScope(shield=True):
+            async with self.control.acquire() as connection:
+                row = await rows.mark_deleting(connection, tenant, "keep" if keep else "purge")
+            removed = await self._finish(row, force=force)
+        return _view(tenant, removed)
+
+    async def resume(self) -> None:
+        """Finish the deletions that a node has begun and not ended."""
+        try:
+            async with self.control.acquire() as connection:
+                begun = await rows.deleting(connection)
+            for tenant in begun:
+                async with self.control.acquire() as connection:
+                    row = await rows.fetch(connection, tenant)
+                await self._finish(row, force=True)
+        except (InsulaError, *DRIVER_ERRORS) as error:
+            # It stays marked: the next start, or the operator who deletes it again, goes on.
+            log.error("tenant.deletion_not_finished", error=str(error))  # noqa: TRY400 - no bug
+
+    async def _finish(self, row: TenantRow, *, force: bool) -> Removed:
+        await self.tenants.refresh()
+        await self._let_go(row.id)
+        try:
+            async with self.control.acquire() as connection:
+                removed = await remove(
+                    connection, row, self.tenants.spec, archive=self._archive(row), force=force
+                )
+        except _NOTHING_DROPPED:
+            async with self.control.acquire() as connection:
+                await rows.unmark_deleting(connection, row.id)
+            await self.tenants.refresh()
+            raise
+        await self.tenants.refresh()
+        log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
+        return removed
+
+    async def _find(self, name: str) -> TenantId:
+        """Return the tenant of that id or alias, also when its deletion has begun."""
+        try:
+            return self.root.resolve(name)
+        except TenantNotFound:
+            tenant = parse_tenant_id(name)
+            async with self.control.acquire() as connection:
+                row = await rows.fetch(connection, tenant)
+            if row.state == "removed":
+                raise
+            return tenant
+
+    def _refuse_declared(self, tenant: TenantId) -> None:
+        if tenant in self.tenants.snapshot.tenants:
+            raise DeclaredInFile(
+                tenant,
+                f"tenant {tenant!r} is declared in a file, so a reload would make it anew",
+                hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
+            )
+
+    async def _idle(self, tenant: TenantId, wait: float) -> None:
+        left = await self._unfinished(tenant)
+        with anyio.move_on_after(wait):
+            while left:
+                await anyio.sleep(LOOK_SECONDS)
+                left = await self._unfinished(tenant)
+        if left:
+            raise TenantInUse(tenant, left)
+
+    async def _unfinished(self, tenant: TenantId) -> int:
+        async with self.control.acquire() as connection:
+            return await unfinished(connection, tenant)
+
+    async def _let_go(self, tenant: TenantId) -> None:
+        """Wait until no node has the tenant: each sees soon what becomes of it."""
+        name: str | None = None
+        with anyio.move_on_after(self.patience):
+            while True:
+                async with self.control.acquire() as connection:
+                    name = await holder(connection, tenant)
+                if name is None and tenant not in self.root.slots:
+                    return
+                await anyio.sleep(LOOK_SECONDS)
+        raise LeaseHeldElsewhere(
+            tenant,
+            f"tenant {tenant!r} is being deleted, and node {name or 'this one'} still has it: "
+            f"insula tenant delete {tenant} goes on where this stopped",
+        )
+
+    def _archive(self, row: TenantRow) -> Path | None:
+        if row.results != "keep":
+            return None
+        # By the moment at which the deletion began: one that is resumed writes the same file.
+        assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
+        return self.state_dir / "results" / f"{row.id}-{row.removed_at:%Y%m%dT%H%M%SZ}.jsonl.gz"
+
+
+def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:
+    return DeletedTenant(
+        tenant=tenant,
+        schema=removed.schema,
+        roles=removed.roles,
+        runs_kept=removed.runs_kept,
+        results=None if removed.results is None else str(removed.results),
+    )

@@ -1,0 +1,74 @@
+"""The attempts under way: each in a task and a cancel scope of its own, none outlives the crew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import UUID
+
+import anyio
+
+from orchestrator.engine.execution import Execution
+
+Attempt = Callable[[Execution, str, anyio.CancelScope], Coroutine[Any, Any, None]]
+"""Runs one attempt at a task of a run within the scope, which it enters and `leave`s."""
+
+
+class Crew:
+    """Starts attempts and cuts them off.
+
+    Plain tasks of the event loop: one of an anyio group costs three times as much, which would be
+    the greatest part of a step. `run` gives them what a group would: it ends when all have, and
+    raises what they did.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[Any], tuple[Execution, str, anyio.CancelScope]] = {}
+        self._scopes: dict[tuple[Execution, str], anyio.CancelScope] = {}
+        self._errors: list[BaseException] = []
+        self._broken = anyio.Event()
+
+    def start(self, attempt: Attempt, execution: Execution, name: str) -> None:
+        """Begin an attempt at task `name`."""
+        scope = self._scopes[execution, name] = anyio.CancelScope()
+        task = asyncio.create_task(attempt(execution, name, scope), name=f"task {name}")
+        self._tasks[task] = execution, name, scope
+        task.add_done_callback(self._ended)
+
+    def leave(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
+        """Let the scope of an attempt go; by then the next attempt may have begun."""
+        if self._scopes.get((execution, name)) is scope:
+            del self._scopes[execution, name]
+
+    def cut_off(self, execution: Execution, *names: str) -> None:
+        """Cancel the attempts under way at these tasks of a run, without names at all of them."""
+        for name in names or execution.tasks:
+            scope = self._scopes.get((execution, name))
+            if scope is not None:
+                scope.cancel()
+
+    async def run(self) -> None:
+        """Wait until cancelled, or until an attempt raises; cut all off and raise what they did."""
+        try:
+            await self._broken.wait()
+        finally:
+            for _, _, scope in self._tasks.values():
+                scope.cancel()
+            with anyio.CancelScope(shield=True):
+                while self._tasks:
+                    await asyncio.wait(list(self._tasks))
+            if self._errors:
+                raise BaseExceptionGroup("attempts that can not go on", self._errors)
+
+    def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
+        """Return the run and the name of the task whose attempt `task` runs; from any thread."""
+        found = self._tasks.get(task)
+        return None if found is None else (found[0].id, found[1])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._errors.append(error)
+            self._broken.set()

@@ -1,0 +1,118 @@
+"""The verbs that change a whole tenant."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from litestar import delete, patch, post
+from litestar.params import FromPath, QueryParameter, RawBody
+
+from orchestrator.http import body as bodies
+from orchestrator.http.audit import Recorded
+from orchestrator.http.injected import Injected
+from orchestrator.http.openapi import DisableOperation, UpdateOperation, problems
+from orchestrator.http.services import Services
+from orchestrator.model.api import DeletedTenant, DisableTenant, TenantView, UpdateTenant
+from orchestrator.model.errors import TenantNotFound
+from orchestrator.model.fit import fit
+from orchestrator.model.ids import TenantId, parse_tenant_id
+
+LONGEST_WAIT = 3600.0
+
+Results = Annotated[
+    Literal["keep", "purge"],
+    QueryParameter(
+        description="what becomes of its finished runs: a file on the server, or nothing"
+    ),
+]
+Force = Annotated[bool, QueryParameter(description="unfinished runs do not keep it")]
+Wait = Annotated[
+    float, QueryParameter(ge=0, le=LONGEST_WAIT, description="seconds in which its runs may finish")
+]
+
+
+@patch(
+    "/v1/tenants/{tenant:str}",
+    tags=["tenants"],
+    operation_class=UpdateOperation,
+    responses=problems(403, 404, 409, 422, 503),
+)
+async def update_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> TenantView:
+    """Change what a tenant that was registered at run time is declared as."""
+    known_as = services.root.resolve(tenant)
+    wanted = fit(bodies.read(body), UpdateTenant)
+    async with record.of(known_as, "tenant.update", " ".join(_changed(wanted))):
+        await services.lifecycle.update(known_as, wanted)
+    return await services.root.read_tenant(known_as)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/disable",
+    status_code=200,
+    tags=["tenants"],
+    operation_class=DisableOperation,
+    responses=problems(403, 404, 422, 503),
+)
+async def disable_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> TenantView:
+    """Let the tenant take no work, whatever its file says, until it is enabled."""
+    known_as = services.root.resolve(tenant)
+    reason = bodies.fit_optional(body, DisableTenant).reason
+    async with record.of(known_as, "tenant.disable", reason):
+        await services.lifecycle.disable(known_as, reason)
+    return await services.root.read_tenant(known_as)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/enable",
+    status_code=200,
+    tags=["tenants"],
+    responses=problems(403, 404, 409, 422, 503),
+)
+async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[str]) -> TenantView:
+    """Let a tenant that was disabled work again."""
+    known_as = services.root.resolve(tenant)
+    async with record.of(known_as, "tenant.enable"):
+        await services.lifecycle.enable(known_as)
+    return await services.root.read_tenant(known_as)
+
+
+@delete(
+    "/v1/tenants/{tenant:str}",
+    status_code=200,
+    tags=["tenants"],
+    responses=problems(403, 404, 409, 422, 503),
+)
+async def delete_tenant(
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    results: Results,
+    force: Force = False,
+    wait: Wait = 0.0,
+) -> DeletedTenant:
+    """Drop a tenant with all its data. Unfinished runs keep it, unless it is forced."""
+    keep = results == "keep"
+    how = f"results {results}" + (", forced" if force else "")
+    async with record.of(_meant(services, tenant), "tenant.delete", how):
+        return await services.lifecycle.delete(tenant, keep=keep, force=force, wait=wait)
+
+
+def _changed(wanted: UpdateTenant) -> list[str]:
+    """Return what is to be changed; the values are nobody else's business."""
+    named = [each for each in ("name", "tier", "aliases") if getattr(wanted, each) is not None]
+    return [*named, *wanted.set, *wanted.unset]
+
+
+def _meant(services: Services, name: str) -> TenantId:
+    """Return the tenant of that id or alias; one whose deletion has begun has its id alone."""
+    try:
+        return services.root.resolve(name)
+    except TenantNotFound:
+        return parse_tenant_id(name)
+
+
+ROUTES = (update_tenant, disable_tenant, enable_tenant, delete_tenant)

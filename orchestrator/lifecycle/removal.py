@@ -1,0 +1,198 @@
+"""Takes a tenant away: its finished runs into a file if wanted, then its schema and its logins.
+
+Every step can be repeated, and only the last transaction drops anything: an end at any moment
+leaves the tenant whole or gone, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from orchestrator.lifecycle.provision import ProvisionSpec
+from orchestrator.lifecycle.results import FORMAT, ResultsFile
+from orchestrator.model.errors import (
+    LeaseHeldElsewhere,
+    RemovalIncomplete,
+    SchemaConflict,
+    TenantInUse,
+)
+from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection, translated
+from orchestrator.store.control import tenants
+from orchestrator.store.control.tenants import TenantRow
+
+_QUERIES = sql.load(__name__)
+SHUT_OUT = _QUERIES["shut_out"]
+SEND_AWAY = _QUERIES["send_away"]
+BEGIN = _QUERIES["begin"]
+UNFINISHED = _QUERIES["unfinished"]
+HOLDER = _QUERIES["holder"]
+DEPENDENTS = _QUERIES["dependents"]
+DROP_SCHEMA = _QUERIES["drop_schema"]
+DROP_ROLE = _QUERIES["drop_role"]
+OURS = _QUERIES["ours"]
+LEFT = _QUERIES["left"]
+HAS_SCHEMA = _QUERIES["has_schema"]
+FINISHED_RUNS = _QUERIES["finished_runs"]
+
+_JSON = frozenset({"input", "output", "context", "error"})
+_LOT = 500
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was taken away; `results` is the file with the finished runs, if they were kept."""
+
+    schema: str | None = None
+    roles: list[str] = []
+    runs_kept: int = 0
+    results: Path | None = None
+
+
+async def unfinished(connection: Connection, tenant: TenantId) -> int:
+    """Return how many runs of the tenant have not finished; 0 when it has no tables."""
+    schema = schema_of(tenant)
+    if not await connection.fetchval(HAS_SCHEMA, schema):
+        return 0
+    count: int = await connection.fetchval(sql.bind(UNFINISHED, schema))
+    return count
+
+
+async def holder(connection: Connection, tenant: TenantId) -> str | None:
+    """Return the name of the living node that still has the tenant, None when nobody does."""
+    found: str | None = await connection.fetchval(HOLDER, tenant)
+    return found
+
+
+async def remove(
+    connection: Connection,
+    row: TenantRow,
+    spec: ProvisionSpec,
+    *,
+    archive: Path | None = None,
+    force: bool = False,
+) -> Removed:
+    """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
+
+    `archive` is where its finished runs are kept; without `force`, unfinished ones are not dropped.
+    Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete and
+    what the database says.
+    """
+    work = _Removal(connection, row, spec)
+    with translated(
+        f"tenant {row.id!r} can not be deleted now",
+        hint="the admin login needs CREATEROLE, and nobody may hold its tables for long",
+    ):
+        return await work.run(archive, force=force)
+
+
+class _Removal:
+    """One call of `remove`."""
+
+    def __init__(self, connection: Connection, row: TenantRow, spec: ProvisionSpec) -> None:
+        self._connection = connection
+        self._tenant = row.id
+        self._row = row
+        self._spec = spec
+        logins = spec.logins(row.id)
+        self._roles = [logins.engine, logins.app]
+
+    async def run(self, archive: Path | None, *, force: bool) -> Removed:
+        served_by = await holder(self._connection, self._tenant)
+        if served_by is not None:
+            raise LeaseHeldElsewhere(
+                self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"
+            )
+        roles = [each[0] for each in await self._connection.fetch(OURS, self._roles, self._mark)]
+        for role in roles:
+            await self._connection.execute(sql.fill(SHUT_OUT, role=role))
+        await self._connection.fetchval(SEND_AWAY, roles)
+        async with self._connection.transaction(isolation="repeatable_read"):
+            removed = await self._drop(roles, archive, force=force)
+        await self._verify()
+        return removed
+
+    async def _drop(self, roles: list[str], archive: Path | None, *, force: bool) -> Removed:
+        await self._connection.execute(sql.fill(BEGIN, tenant=self._tenant))
+        ours = await self._connection.fetchval(HAS_SCHEMA, self._row.schema_name)
+        kept = 0
+        if ours:
+            await self._check_dependents()
+            if not force:
+                await self._check_unfinished()
+            if archive is not None:
+                kept = await ResultsFile(archive).write(self._header(), self._finished())
+            drop = sql.fill(DROP_SCHEMA, schema=self._row.schema_name)
+            await self._connection.execute(drop)
+        for role in roles:
+            await self._connection.execute(sql.fill(DROP_ROLE, role=role))
+        await tenants.bury(self._connection, self._tenant)
+        return Removed(
+            schema=self._row.schema_name if ours else None,
+            roles=roles,
+            runs_kept=kept,
+            results=archive if ours else None,
+        )
+
+    @property
+    def _mark(self) -> str:
+        return self._spec.mark
+
+    async def _check_dependents(self) -> None:
+        found = await self._connection.fetch(DEPENDENTS, self._row.schema_name)
+        if found:
+            names = [each[0] for each in found]
+            raise SchemaConflict(
+                self._tenant,
+                f"other schemas depend on tenant {self._tenant!r}: {', '.join(names)}",
+                hint="drop them first; deleting the tenant would take them along",
+                data={"dependents": names},
+            )
+
+    async def _check_unfinished(self) -> None:
+        count = await unfinished(self._connection, self._tenant)
+        if count:
+            raise TenantInUse(self._tenant, count)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "insula": "results",
+            "format": FORMAT,
+            "tenant": self._tenant,
+            "deleted_at": self._row.removed_at,
+            "engine_version": self._row.engine_version,
+            "app_version": self._row.app_version,
+        }
+
+    async def _finished(self) -> AsyncIterator[list[dict[str, Any]]]:
+        query = sql.bind(FINISHED_RUNS, self._row.schema_name)
+        last = UUID(int=0)
+        while rows := await self._connection.fetch(query, last, _LOT):
+            yield [_line(row) for row in rows]
+            last = rows[-1]["id"]
+
+    async def _verify(self) -> None:
+        """Ask the catalogs whether all is gone, rather than believe it."""
+        arguments = (self._row.schema_name, self._roles, self._mark)
+        left = [each[0] for each in await self._connection.fetch(LEFT, *arguments)]
+        if left:
+            raise RemovalIncomplete(
+                self._tenant,
+                f"tenant {self._tenant!r} is deleted, but the server still has: {', '.join(left)}",
+                hint="somebody made it anew meanwhile; look at it before you drop it by hand",
+                data={"left": left},
+            )
+
+
+def _line(row: asyncpg.Record) -> dict[str, Any]:
+    """Return one run as the file has it; what is JSON already is not encoded again."""
+    return {
+        name: msgspec.Raw(value.encode()) if name in _JSON and value is not None else value
+        for name, value in row.items()
+    }

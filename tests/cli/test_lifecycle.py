@@ -1,0 +1,77 @@
+"""`insula tenant update|enable|disable|delete`."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.model.api import UpdateTenant
+from tests.cli.conftest import Insula
+from tests.http.platform import HandMadePlatform
+
+
+def test_an_update_sends_what_was_named(insula: Insula, platform: HandMadePlatform) -> None:
+    platform.add("globex", source="api")
+    change = ("--tier", "premium", "--set", "limits.max_retries=3", "--unset", "weight")
+
+    done = insula("tenant", "update", "globex", *change)
+
+    assert (done.code, done.err) == (0, "updated globex\n")
+    asked = UpdateTenant(tier="premium", set={"limits.max_retries": 3}, unset=["weight"])
+    assert platform.lifecycle.asked == [("update", "globex", asked)]
+
+
+def test_an_update_of_nothing_is_a_mistake(insula: Insula) -> None:
+    assert insula("tenant", "update", "acme_corp").code == 2
+
+
+def test_what_a_file_declares_is_refused(insula: Insula) -> None:
+    done = insula("tenant", "update", "acme_corp", "--name", "x")
+
+    assert done.code == 1
+    assert done.err == (
+        "error[tenant_declared_in_file]: 'acme_corp' is declared in a file\nhint: there\n"
+    )
+
+
+def test_a_tenant_is_disabled_shown_so_and_enabled(insula: Insula) -> None:
+    off = insula("tenant", "disable", "acme-corp", "--reason", "has not paid")
+    shown = insula("tenant", "show", "acme-corp").out
+    on = insula("tenant", "enable", "acme-corp", "--json")
+
+    assert off.err == "disabled acme_corp\n"
+    assert "disabled because  has not paid" in shown
+    assert on.json["enabled"]
+
+
+def test_a_forced_deletion_prints_what_went_and_what_was_kept(insula: Insula) -> None:
+    done = insula("tenant", "delete", "acme_corp", "--keep-results", "--force", "--wait", "2s")
+
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "deleted      acme_corp",
+        "schema       tenant_acme_corp",
+        "roles        insula_a_acme_corp, insula_e_acme_corp",
+        "runs kept    3",
+        "in the file  /srv/acme_corp.jsonl.gz",
+    ]
+
+
+@pytest.mark.parametrize("flags", [[], ["--keep-results", "--purge"]])
+def test_a_deletion_says_what_becomes_of_the_results(
+    insula: Insula, platform: HandMadePlatform, flags: list[str]
+) -> None:
+    done = insula("tenant", "delete", "acme_corp", "--force", *flags)
+
+    assert done.code == 2
+    assert "disable the tenant instead" in done.err
+    assert platform.lifecycle.asked == []
+
+
+def test_a_deletion_asks_for_the_name(process: Insula, platform: HandMadePlatform) -> None:
+    no = process("tenant", "delete", "acme_corp", "--purge", input="yes\n")
+    none = process("tenant", "delete", "acme_corp", "--purge", input="")
+    assert (no.code, none.code, platform.lifecycle.asked) == (2, 130, [])
+    assert "will be dropped, with its runs and all else" in no.err
+
+    yes = process("tenant", "delete", "acme_corp", "--purge", input="acme_corp\n")
+    assert (yes.code, platform.lifecycle.asked) == (0, [("delete", "acme_corp", False, False, 0.0)])

@@ -1,0 +1,59 @@
+"""The part of the small platform that changes whole tenants."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from orchestrator.model import errors
+from orchestrator.model.api import DeletedTenant, TenantView, UpdateTenant
+from orchestrator.model.ids import TenantId
+
+
+class HasViews(Protocol):
+    """The platform, as this part sees it."""
+
+    views: dict[TenantId, TenantView]
+
+    def resolve(self, name: str) -> TenantId: ...
+
+
+class HandMadeLifecycle:
+    """Remembers what was asked. Tenant `busy` has an unfinished run."""
+
+    def __init__(self, platform: HasViews) -> None:
+        self._platform = platform
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
+        if self._platform.views[tenant].source == "file":
+            raise errors.DeclaredInFile(tenant, f"{tenant!r} is declared in a file", hint="there")
+        self.asked.append(("update", tenant, request))
+        self._change(tenant, name=request.name or self._platform.views[tenant].name)
+
+    async def disable(self, tenant: TenantId, reason: str) -> None:
+        self._change(tenant, enabled=False, disabled_because=reason)
+
+    async def enable(self, tenant: TenantId) -> None:
+        self._change(tenant, enabled=True, disabled_because=None)
+
+    async def delete(
+        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+    ) -> DeletedTenant:
+        tenant = self._platform.resolve(name)
+        self.asked.append(("delete", tenant, keep, force, wait))
+        if tenant == "busy" and not force:
+            raise errors.TenantInUse(tenant, 1)
+        view = self._platform.views.pop(tenant)
+        return DeletedTenant(
+            tenant=tenant,
+            schema=view.schema,
+            roles=[view.app_role, view.engine_role],
+            runs_kept=3 if keep else 0,
+            results=f"/srv/{tenant}.jsonl.gz" if keep else None,
+        )
+
+    def _change(self, tenant: TenantId, **fields: Any) -> None:
+        views = self._platform.views
+        views[tenant] = msgspec.structs.replace(views[tenant], **fields)

@@ -1,0 +1,73 @@
+"""The verbs that change a whole tenant, over the API."""
+
+from __future__ import annotations
+
+import httpx
+
+from orchestrator.model.api import UpdateTenant
+from tests.http.platform import HandMadePlatform
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_a_registered_tenant_is_updated(api: httpx.Client, platform: HandMadePlatform) -> None:
+    platform.add("globex", source="api")
+    change = {"name": "Globex", "set": {"weight": 2}, "unset": ["idle_ttl"]}
+
+    answer = api.patch("/v1/tenants/globex", json=change)
+
+    assert (answer.status_code, answer.json()["name"]) == (200, "Globex")
+    asked = UpdateTenant(name="Globex", set={"weight": 2}, unset=["idle_ttl"])
+    assert platform.lifecycle.asked == [("update", "globex", asked)]
+
+
+def test_a_tenant_of_a_file_is_not_updated(api: httpx.Client) -> None:
+    answer = api.patch("/v1/tenants/acme-corp", json={"name": "x"})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "tenant_declared_in_file")
+
+
+def test_a_misspelt_change_is_refused(api: httpx.Client) -> None:
+    answer = api.patch("/v1/tenants/acme_corp", json={"nmae": "x"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+
+
+def test_a_tenant_is_disabled_with_a_reason_and_enabled(api: httpx.Client) -> None:
+    off = api.post("/v1/tenants/acme-corp/disable", json={"reason": "has not paid"}).json()
+    on = api.post("/v1/tenants/acme-corp/enable", headers=JSON).json()
+
+    assert (off["enabled"], off["disabled_because"]) == (False, "has not paid")
+    assert (on["enabled"], on["disabled_because"]) == (True, None)
+
+
+def test_a_reason_is_one_line(api: httpx.Client) -> None:
+    answer = api.post("/v1/tenants/acme-corp/disable", json={"reason": "two\nlines"})
+
+    assert answer.status_code == 422
+
+
+def test_a_tenant_is_deleted(api: httpx.Client, platform: HandMadePlatform) -> None:
+    deletion = {"results": "keep", "wait": "2.5"}
+    answer = api.delete("/v1/tenants/acme-corp", params=deletion)
+
+    assert (answer.status_code, answer.json()["runs_kept"]) == (200, 3)
+    assert platform.lifecycle.asked == [("delete", "acme_corp", True, False, 2.5)]
+    assert api.get("/v1/tenants/acme_corp").status_code == 404
+
+
+def test_a_deletion_says_what_becomes_of_the_results(api: httpx.Client) -> None:
+    assert api.delete("/v1/tenants/acme_corp").status_code == 422
+    assert api.delete("/v1/tenants/acme_corp", params={"results": "burn"}).status_code == 422
+    assert api.get("/v1/tenants/acme_corp").status_code == 200
+
+
+def test_unfinished_runs_are_a_conflict(api: httpx.Client, platform: HandMadePlatform) -> None:
+    platform.add("busy")
+
+    refused = api.delete("/v1/tenants/busy", params={"results": "purge"})
+    forced = api.delete("/v1/tenants/busy", params={"results": "purge", "force": "true"})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "tenant_in_use")
+    assert refused.json()["data"]["unfinished"] == 1
+    assert forced.status_code == 200
