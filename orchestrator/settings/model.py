@@ -258,9 +258,14 @@ class Limits(Section, frozen=True, kw_only=True):
         ),
     ] = None
     rate_over: Annotated[
-        Literal["refuse", "delay"],
-        about("what becomes of runs over `rate`: refused, or begun when it allows", "live"),
-    ] = "refuse"
+        Literal["refuse", "delay"] | None,
+        about(
+            "what becomes of runs over `rate`: refused, or begun when it allows",
+            "live",
+            absent="refuse",
+            example="delay",
+        ),
+    ] = None
     retention_days: Annotated[
         Count | None,
         about(
