@@ -391,13 +391,13 @@ class Execution:
         return next(failed, None)
 
     def before(self, name: str) -> tuple[dict[str, Any], Outputs]:
-        """Return what task `name` sees: the context and the outputs of its ancestors.
+        """Return what task `name` sees beside the input: the values and outputs of its ancestors.
 
-        The context is the input, then what the ancestors set, in order; an output is decoded when
-        it is asked for.
+        The values are what the ancestors set, in order, and go over the input; an output is decoded
+        when it is asked for.
         """
         ancestors = self.workflow.graph.ancestors[name]
-        return self._merge(ancestors), Outputs({up: self.tasks[up].output for up in ancestors})
+        return self._set_by(ancestors, {}), Outputs({up: self.tasks[up].output for up in ancestors})
 
     def output(self) -> bytes:
         """Return the run's output as JSON: of its only sink, else each sink's by name."""
@@ -471,7 +471,9 @@ class Execution:
         return msgspec.json.encode(self._merge(self.workflow.graph.order)).decode()
 
     def _merge(self, names: tuple[str, ...]) -> dict[str, Any]:
-        merged: dict[str, Any] = msgspec.json.decode(self.input)
+        return self._set_by(names, msgspec.json.decode(self.input))
+
+    def _set_by(self, names: tuple[str, ...], merged: dict[str, Any]) -> dict[str, Any]:
         for name in names:
             values = self.tasks[name].values
             if values is not entries.NOTHING:

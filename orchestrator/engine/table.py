@@ -219,6 +219,8 @@ class Table:
 
     async def _load(self, claimed: Sequence[Claimed]) -> list[Execution]:
         """Fold the journals of claimed runs; those that the code here does not fit are blocked."""
+        if not claimed:
+            return []
         loaded: dict[UUID, Execution] = {}
         for run in claimed:
             workflow = self._registry.serving(run.workflow, run.version)

@@ -8,13 +8,12 @@ from msgspec import Meta
 
 from orchestrator.model.text import LINE
 
-Reload: TypeAlias = Literal["live", "restart", "immutable", "daemon", "lifecycle"]
-"""What a changed key needs: nothing, the tenant's supervisor anew, a new installation, a restart of
-the daemon, or a step in the tenant's life."""
+Reload: TypeAlias = Literal["live", "lifecycle", "daemon", "immutable"]
+"""What a changed key needs: nothing, a step in the tenant's life, a restart of the daemon, or a new
+installation."""
 
 RELOADS: dict[Reload, str] = {
     "live": "applies at once",
-    "restart": "restarts the tenant's supervisor",
     "lifecycle": "starts, drains or stops the tenant",
     "daemon": "needs a restart of the daemon",
     "immutable": "can not change once there are tenants",

@@ -12,8 +12,11 @@ from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, s
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
 
 
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file; an unknown key in it is an error."""
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A table of the file; an unknown key in it is an error.
+
+    What comes out of a file has no cycles: the garbage collector is spared ten thousand tenants.
+    """
 
 
 class NodeSection(Section, frozen=True, kw_only=True):
