@@ -10,6 +10,7 @@ import anyio
 import asyncpg
 
 from benchmarks.protocol import Order, WrongResult
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
@@ -69,6 +70,7 @@ async def node(order: Order) -> AsyncIterator[Parts]:
         anyio.create_task_group() as group,
     ):
         await group.start(parts.root.run)
+        search_seldom()
         yield parts
         await parts.root.drain()
         group.cancel_scope.cancel()

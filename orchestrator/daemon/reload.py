@@ -13,8 +13,8 @@ from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.settings.diff import Plan, diff
+from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.load import Snapshot
-from orchestrator.settings.model import RELOADS
 from orchestrator.store.connect import DRIVER_ERRORS, classify
 
 CODE_STAYS = "a reload does not import it again, so restart the daemon to run it"

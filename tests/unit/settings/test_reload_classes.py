@@ -12,9 +12,9 @@ from orchestrator.model.ids import TenantId
 from orchestrator.settings.decode import Described, fields_of
 from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.duration import Duration
+from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.settings.model import (
-    RELOADS,
     Limits,
     ScheduleSection,
     Section,
