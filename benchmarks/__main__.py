@@ -26,6 +26,9 @@ from benchmarks.server import running
 from benchmarks.targets import verdicts
 from orchestrator.model.version import version
 
+WIDE = 120
+"""Columns of the tables where nobody says how many there are."""
+
 Only = Annotated[str, typer.Option(help="Cases by letter or name, such as A,D100.")]
 Quick = Annotated[bool, typer.Option(help="Very little of each: does it work?")]
 Rounds = Annotated[int, typer.Option(min=1, help="Medians of so many rounds.")]
@@ -39,6 +42,8 @@ def main(
 ) -> None:  # fmt: skip
     """Measure, print, compare, remember."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console.width = WIDE
     try:
         cases = chosen(only, install.CASES if peers else CASES)
     except ValueError as error:

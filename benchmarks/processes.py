@@ -22,13 +22,6 @@ def tree_cpu_seconds(pid: int) -> float:
     return cpu_seconds(pid) + sum(cpu_seconds(child) for child in _children(pid))
 
 
-def memory_mb(pid: int) -> float:
-    """Return the memory of one process that it shares with nobody, in megabytes."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    sizes = {line.split(":")[0]: line.split()[1] for line in lines[1:]}
-    return (int(sizes["Private_Clean"]) + int(sizes["Private_Dirty"])) / 1024
-
-
 def _stat(pid: int) -> list[str]:
     """Return the fields after the command, which may hold blanks and brackets itself."""
     try:

@@ -70,12 +70,6 @@ async def five_steps(ctx: Context) -> int:
     return sum([await ctx.step(f"step_{number}", _nothing) for number in range(5)])
 
 
-@job("when_started")
-async def when_started(ctx: Context) -> float:  # noqa: ARG001 - every task has it
-    """Return when this was, on the clock that all processes of a machine share."""
-    return time.monotonic()
-
-
 @job("echo")
 async def echo(ctx: Context) -> str:
     """Return what came in."""

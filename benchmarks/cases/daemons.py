@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 
-from benchmarks.cases.node import IN_FLIGHT, ONE, Ledger, configuration, names
-from benchmarks.processes import cpu_seconds, memory_mb
-from benchmarks.protocol import Figures, Order, WrongResult, until
-from examples.flights.process import Daemon
-from orchestrator import Client
+from benchmarks.cases.node import IN_FLIGHT, ONE, Ledger, names
+from benchmarks.protocol import Figures, Order, until
+from benchmarks.served import Served
 from orchestrator.model.api import StartRun
-from orchestrator.model.errors import Unavailable
+from orchestrator.store.connect import Target
 
-BOOT_SECONDS = 60.0
+SETTLE_SECONDS = 2
+"""What a daemon does once, at its start, is no part of idling."""
 
 
 @asynccontextmanager
-async def daemon(order: Order, *, tenants: int) -> AsyncIterator[tuple[Daemon, Client]]:
-    """Yield a daemon that is not started yet, and a client of it; it is stopped at the end."""
-    declared = [f"[tenants.{name}]" for name in names(tenants)]
-    path = order.home / "insula.toml"
-    await anyio.Path(path).write_text(configuration(order, declared), encoding="utf-8")
-    made = Daemon(path, order.home)
+async def daemon(order: Order, *, tenants: int) -> AsyncIterator[Served]:
+    """Yield a daemon that is not started yet; it is killed at the end."""
+    made = Served(order.home, order.url)
+    prefix = Target.parse(order.url).database  # roles belong to the whole server
+    made.configure(
+        names(tenants),
+        settings=[
+            f'database.role_prefix = "{prefix}"',
+            f"node.max_concurrent_tasks = {IN_FLIGHT}",
+        ],
+    )
     try:
-        async with Client(made.url, retries=0) as client:
-            yield made, client
-    except WrongResult as error:
-        raise WrongResult(f"{error}\n{made.log_tail()}") from error
+        yield made
     finally:
-        made.stop()
-
-
-async def boot(made: Daemon, client: Client) -> int:
-    """Start the daemon and return its process id once it answers."""
-    made.start()
-
-    async def ready() -> bool:
-        if not made.alive:
-            raise WrongResult("the daemon ended instead of serving")
-        try:
-            await client.status()
-        except Unavailable:
-            return False
-        return True
-
-    await until(ready, seconds=BOOT_SECONDS)
-    return (await client.status()).pid
+        if made.process.returncode is None:
+            with anyio.CancelScope(shield=True):
+                await made.end(signal.SIGKILL)
 
 
 async def no_set_up(order: Order) -> None:
@@ -58,30 +45,27 @@ async def no_set_up(order: Order) -> None:
 
 async def recovery(order: Order) -> Figures:
     """Kill a daemon with `count` runs in flight; restart until each has been started again (E)."""
-    async with daemon(order, tenants=1) as (made, client):
-        await boot(made, client)
-        tenant = client.tenant(ONE)
-        for _ in range(order.count // IN_FLIGHT or 1):
-            lot = min(order.count, IN_FLIGHT)
-            await tenant.start_many([StartRun(workflow="resumed")] * lot)
+    async with daemon(order, tenants=1) as made, made.client() as client:
+        await made.start()
+        await client.tenant(ONE).start_many([StartRun(workflow="resumed")] * order.count)
 
         async def all_run() -> bool:
             return (await client.status()).running_tasks == order.count
 
-        await until(all_run, seconds=60)
+        await until(all_run, seconds=30)
         async with Ledger.open(order, [ONE]) as ledger:
-            before = await ledger.outputs(ONE, "resumed")
-            running = [run for run, output in before.items() if output is None]
-            made.kill()
+            outputs = await ledger.outputs(ONE, "resumed")
+            running = [run for run, output in outputs.items() if output is None]
+            await made.end(signal.SIGKILL)
             killed = time.monotonic()
-            await boot(made, client)
+            await made.start()
             ready = time.monotonic()
 
             async def all_done() -> bool:
                 outputs = await ledger.outputs(ONE, "resumed")
                 return all(outputs[run] is not None for run in running)
 
-            await until(all_done, seconds=60, look=0.05)
+            await until(all_done, seconds=30, look=0.05)
             done = time.monotonic()
             outputs = await ledger.outputs(ONE, "resumed")
             await ledger.expect(order.count)
@@ -96,21 +80,17 @@ async def recovery(order: Order) -> Figures:
 
 async def idle(order: Order) -> Figures:
     """Let a daemon idle for `count` seconds with `size` declared tenants, all asleep (F)."""
-    async with daemon(order, tenants=order.size) as (made, client):
+    async with daemon(order, tenants=order.size) as made, Ledger.open(order, []) as ledger:
+        ready = await made.start()
+        await anyio.sleep(SETTLE_SECONDS)
+        before, transactions = made.cpu_seconds(), await ledger.transactions()
         began = time.monotonic()
-        pid = await boot(made, client)
-        ready = time.monotonic() - began
-        await anyio.sleep(2)  # what it does once, at its start, is no part of idling
-        before, began = cpu_seconds(pid), time.monotonic()
-        async with Ledger.open(order, []) as ledger:
-            statements = await ledger.transactions()
-            await anyio.sleep(order.count)
-            taken = time.monotonic() - began
-            used = cpu_seconds(pid) - before
-            return {
-                "start_s": ready,
-                "daemon_cpu_percent": 100 * used / taken,
-                "daemon_memory_mb": memory_mb(pid),
-                "connections": float(await ledger.connections()),
-                "transactions_per_s": (await ledger.transactions() - statements) / taken,
-            }
+        await anyio.sleep(order.count)
+        taken = time.monotonic() - began
+        return {
+            "start_s": ready,
+            "daemon_cpu_percent": 100 * (made.cpu_seconds() - before) / taken,
+            "daemon_memory_mb": made.memory_mb(),
+            "connections": float(await ledger.connections()),
+            "transactions_per_s": (await ledger.transactions() - transactions) / taken,
+        }

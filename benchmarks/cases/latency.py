@@ -22,11 +22,11 @@ async def submit_to_start(order: Order) -> Figures:
         await run_in_lots(parts, ONE, [StartRun(workflow="one_step")] * 20, 1)
         for _ in range(order.count):
             began = time.monotonic()
-            (run,) = await parts.root.submit(ONE, [StartRun(workflow="when_started")])
+            (run,) = await parts.root.submit(ONE, [StartRun(workflow="moment")])
             submitted[run.id] = began
             await settled(parts, ONE)
             await anyio.sleep(PAUSE)
-        started = await ledger.outputs(ONE, "when_started")
+        started = await ledger.outputs(ONE, "moment")
         await ledger.expect(order.count + 20)
     taken = [float(started[str(run)]) - began for run, began in submitted.items()]
     return {**percentiles(taken), "measured_runs": float(order.count)}

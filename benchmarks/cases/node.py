@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import anyio
 import asyncpg
 
 from benchmarks.protocol import Order, WrongResult
+from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.model.api import CreateTenant, StartRun
@@ -25,6 +26,7 @@ LOT = 1000
 """Runs in one request, as many as the API takes."""
 
 IN_FLIGHT = 1000
+WAKING = 16
 ONE = TenantId("bench_0")
 
 
@@ -33,25 +35,20 @@ def names(count: int) -> list[TenantId]:
     return [TenantId(f"bench_{number}") for number in range(count)]
 
 
-def configuration(order: Order, more: Iterable[str] = ()) -> str:
+def configuration(order: Order) -> str:
     """Return the text of `insula.toml`.
 
     Roles belong to the whole server, so their prefix is that of the case's database.
     """
-    target = Target.parse(order.url)
+    awake = order.size if order.work == "D" else 1
     lines = [
-        "[node]",
-        f"max_awake_tenants = {max(100, order.size if order.work.startswith('D') else 0)}",
-        f"max_concurrent_tasks = {IN_FLIGHT}",
-        f'state_dir = "{order.home}"',
-        "[database]",
-        f'url = "{target.url}"',
-        f'role_prefix = "{target.database}"',
-        "[supervision]",
-        'idle_ttl = "1h"',
-        "[workflows]",
-        f'modules = ["{MODULE}"]',
-        *more,
+        f"node.max_awake_tenants = {max(100, awake)}",
+        f"node.max_concurrent_tasks = {IN_FLIGHT}",
+        f'node.state_dir = "{order.home}"',
+        f'database.url = "{order.url}"',
+        f'database.role_prefix = "{Target.parse(order.url).database}"',
+        'supervision.idle_ttl = "1h"',
+        f'workflows.modules = ["{MODULE}"]',
     ]
     return "\n".join(lines) + "\n"
 
@@ -69,6 +66,7 @@ async def node(order: Order) -> AsyncIterator[Parts]:
         anyio.create_task_group() as group,
     ):
         await group.start(parts.root.run)
+        search_seldom()
         yield parts
         await parts.root.drain()
         group.cancel_scope.cancel()
@@ -79,9 +77,20 @@ async def declare(order: Order, tenants: Sequence[TenantId]) -> None:
     async with node(order) as parts:
         for tenant in tenants:
             await parts.tenants.register(CreateTenant(id=tenant))
-        async with anyio.create_task_group() as group:
-            for tenant in tenants:
-                group.start_soon(run_in_lots, parts, tenant, [StartRun(workflow="one_step")], 1)
+        await wake(parts, tenants)
+
+
+async def wake(parts: Parts, tenants: Sequence[TenantId]) -> None:
+    """Have every tenant do one run; a few at a time, or the last would wait for too long."""
+    places = anyio.CapacityLimiter(WAKING)
+
+    async def one(tenant: TenantId) -> None:
+        async with places:
+            await run_in_lots(parts, tenant, [StartRun(workflow="one_step")], 1)
+
+    async with anyio.create_task_group() as group:
+        for tenant in tenants:
+            group.start_soon(one, tenant)
 
 
 async def run_in_lots(parts: Parts, tenant: TenantId, runs: Sequence[StartRun], lot: int) -> None:

@@ -171,7 +171,8 @@ class RunSummary(Wire, frozen=True, kw_only=True):
 class RunView(RunSummary, frozen=True, kw_only=True):
     """Everything about one run. `context` is the merge of the input and what its tasks set.
 
-    `reason` is what was given when it was last cancelled, paused, resumed or retried.
+    `reason` is what was given when it was last cancelled, paused, resumed or retried. `due_at` is
+    when a run that is put off begins, or one that rests goes on by itself.
     """
 
     input: dict[str, Any] = {}
@@ -181,6 +182,8 @@ class RunView(RunSummary, frozen=True, kw_only=True):
     tags: list[str] = []
     tasks: list[TaskView] = []
     reason: str = ""
+    due_at: datetime | None = None
+    deadline_at: datetime | None = None
 
 
 class RunPage(Wire, frozen=True, kw_only=True):
@@ -320,10 +323,11 @@ class TenantList(Wire, frozen=True, kw_only=True):
 
 
 class ReloadReport(Wire, frozen=True, kw_only=True):
-    """What a reload did; `problems` and an unchanged generation when it was refused."""
+    """What a reload did; `code`, `problems` and an unchanged generation when it was refused."""
 
     applied: bool
     generation: int
+    code: str | None = None
     added: list[str] = []
     removed: list[str] = []
     changed: dict[str, list[str]] = {}

@@ -53,8 +53,7 @@ def _scans(node: dict[str, Any]) -> bool:
 
 def _rows(node: dict[str, Any]) -> float:
     removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-    each: float = node["Actual Rows"] + removed
-    return float(each * node["Actual Loops"])
+    return float((node["Actual Rows"] + removed) * node["Actual Loops"])
 
 
 def _literal(value: object) -> str:

@@ -38,7 +38,7 @@ ENTRY = logged(NEW, fresh=True)
 FLUSH = (
     *(7, "a", [NEW.id], [NEW.workflow], [NEW.version], [NEW.state], [NEW.queue], [NEW.priority]),
     *([NEW.rank], [NEW.epoch], [NEW.key], [NEW.tags], [NEW.input], [None], [None], [None]),
-    *([DONE.id], [DONE.state], [None], [None], [None], [None], [DONE.epoch], [True], [False]),
+    *([DONE.id], [DONE.state], [None], [None], [None], [None], [DONE.epoch], [True], [False], [0]),
     *([ENTRY.run_id], [ENTRY.seq], [ENTRY.entries], [ENTRY.fresh]),
 )
 """One run, begun and ended."""
