@@ -257,8 +257,8 @@ class Board:
     def resume_parked(self, execution: Execution) -> None:
         """Make ready the parked tasks for which something has come.
 
-        They are due from now on: should the process die before there is a slot for them, the next
-        owner finds the run, though what came is not news any more.
+        They are due from now on, though what came is not news any more: should the process die
+        before there is a slot for them, or a pause let the run leave, whoever looks next finds it.
         """
         now = self.clock.now()
         for name, task in execution.tasks.items():

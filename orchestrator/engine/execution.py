@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -363,13 +363,7 @@ class Execution:
 
     @property
     def look_at(self) -> datetime | None:
-        """When a resting run is to be looked at if nothing comes before.
-
-        At once when something has come that only a pause keeps from going on: whoever ends the
-        pause has to find it.
-        """
-        if self.started and any(task.state is TaskState.READY for task in self.tasks.values()):
-            return AT_ONCE
+        """When a resting run is to be looked at if nothing comes before."""
         ends = (t.ends_at for t in self.tasks.values() if not t.state.settled)
         dues = (self.not_before or self.next_due, self.deadline_at, *ends)
         return min((due for due in dues if due is not None), default=None)
@@ -481,7 +475,6 @@ class Execution:
         return merged
 
 
-AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 _WITH_ROW: frozenset[type[AnyEntry]] = frozenset(
     {
         entries.RunFailed,
