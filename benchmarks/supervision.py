@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -20,7 +21,6 @@ from typing import Any
 
 import anyio
 
-from benchmarks.processes import cpu_seconds, memory_mb
 from benchmarks.protocol import until
 from benchmarks.served import Served, served
 from orchestrator import Client
@@ -47,7 +47,7 @@ async def recovery(daemon: Served, options: argparse.Namespace) -> Figures:
             lot = [StartRun(workflow="hold")] * (runs // len(names))
             await client.tenant(name).start_many(lot)
         await until(lambda: _running(client, runs))
-    daemon.daemon.kill()
+    await daemon.end(signal.SIGKILL)
     began = time.perf_counter()
     ready = await daemon.start()
     async with daemon.client() as client:
@@ -68,13 +68,13 @@ async def declared(daemon: Served, options: argparse.Namespace) -> Figures:
     """Declare tenants and let them sleep."""
     daemon.configure(_many(options.declared))
     first = await daemon.start()
-    await daemon.stop()
+    await daemon.end(signal.SIGTERM)
     again = await daemon.start()
     await anyio.sleep(1.0)
-    memory = memory_mb(daemon.pid)
-    before, began = cpu_seconds(daemon.pid), time.perf_counter()
+    memory = daemon.memory_mb()
+    before, began = daemon.cpu_seconds(), time.perf_counter()
     await anyio.sleep(options.idle)
-    cpu = (cpu_seconds(daemon.pid) - before) / (time.perf_counter() - began)
+    cpu = (daemon.cpu_seconds() - before) / (time.perf_counter() - began)
     connection = await daemon.database()
     rows = await connection.fetch(
         "SELECT application_name, count(*) FROM pg_stat_activity"
@@ -85,7 +85,7 @@ async def declared(daemon: Served, options: argparse.Namespace) -> Figures:
         "tenants": options.declared,
         "first_start_to_ready_seconds": round(first, 2),
         "start_to_ready_seconds": round(again, 2),
-        "memory_mb": round(memory, 1),
+        "memory_mb": memory,
         "idle_cpu_percent": round(cpu * 100, 2),
         "connections": {row[0]: row[1] for row in rows},
     }
