@@ -19,6 +19,8 @@ from benchmarks.plan import Case
 HOME = ROOT / ".bench" / "peers"
 INSTALL_SECONDS = 600
 TOLD = 300
+_UNTOLD = re.compile(r" \(/[^)]*\)")
+"""Directories that pip has made for a while."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +155,6 @@ def _run(*command: str) -> None:
     except subprocess.TimeoutExpired:
         raise NotInstallable(f"not installed after {INSTALL_SECONDS} s") from None
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines()]
-        errors = [line for line in lines if re.match("(?i)error|caused by", line)]
+        lines = [_UNTOLD.sub("", line).strip() for line in done.stderr.splitlines()]
+        errors = [line for line in lines if line.startswith("error: ")]
         raise NotInstallable("; ".join(errors[:3])[:TOLD] or f"exit code {done.returncode}")
