@@ -95,8 +95,7 @@ async def declared(daemon: Served, options: argparse.Namespace) -> Figures:
 async def dormant(daemon: Served, options: argparse.Namespace) -> Figures:
     """Wake sleeping tenants one after the other: from the submit to the start of the task."""
     names = _many(options.woken)
-    daemon.configure(names, settings=['supervision.idle_ttl = "0s"', "log.level = 'warning'"])
-    (daemon.home / "stderr.log").unlink(missing_ok=True)
+    daemon.configure(names, settings=['supervision.idle_ttl = "0s"'])
     await daemon.start()
     async with daemon.client() as client:
         made = [await _to_first_task(client, name) for name in names]

@@ -7,10 +7,12 @@ row, and whoever serves the tenant, or will, finds them there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from orchestrator.engine.intake import accept
+from orchestrator.engine.intake import Accepted, accept
+from orchestrator.engine.submission import beside, by_key
 from orchestrator.model.api import Started, StartRun
-from orchestrator.model.errors import RunRefused
+from orchestrator.model.errors import QuotaExceeded, RunRefused
 from orchestrator.model.ids import schema_of
 from orchestrator.model.states import RunState
 from orchestrator.quota.limits import Usage, counted_span
@@ -18,7 +20,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import leases, nodes
 from orchestrator.store.tenant import submissions
-from orchestrator.store.tenant.journal import REFUSED
+from orchestrator.store.tenant.journal import REFUSED, Known
 from supervisors.ground import Ground
 from supervisors.preference import Neighbours
 
@@ -62,15 +64,25 @@ class Elsewhere:
             lately=counted_span(config.limits),
         )
         usage = Usage(queued=counted.queued)
-        for minute, many in counted.accepted:
-            usage.accepted(many, minute)
-        accepted = accept(runs, config, self._ground.registry, usage, now=counted.now)
-        rows = [run.row(epoch=0, now=counted.now) for run in accepted]
+        usage.recall(config.limits, counted.accepted, counted.now)
+        fit = partial(
+            accept, config=config, registry=self._ground.registry, usage=usage, now=counted.now
+        )
+        keys = [(run.workflow, run.key) for run in runs if run.key is not None]
         try:
-            stored = await submissions.add(control, config.id, rows)
+            accepted: Sequence[Accepted | Started] = fit(runs)
+        except QuotaExceeded:
+            if not keys:
+                raise
+            known = by_key(await submissions.known(control, schema, keys))
+            accepted = beside(known, runs, fit)
+        rows = [run.row(epoch=0, now=counted.now) for run in accepted if isinstance(run, Accepted)]
+        try:
+            stored = iter(await submissions.add(control, config.id, rows) if rows else ())
         except REFUSED as error:
             raise RunRefused(f"the database refused a run: {error}") from error
-        return [
-            Started(id=found.id, state=RunState(found.state), known=found.id != row.id)
-            for row, found in zip(rows, stored, strict=True)
-        ]
+        return [run if isinstance(run, Started) else _told(run, next(stored)) for run in accepted]
+
+
+def _told(run: Accepted, found: Known) -> Started:
+    return Started(id=found.id, state=RunState(found.state), known=found.id != run.id)

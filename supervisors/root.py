@@ -113,7 +113,7 @@ class RootSupervisor:
             slot = self._slots.get(tenant)
             if slot is None:
                 self._slots[tenant] = self._new_slot(config)
-            else:
+            elif slot.removed or slot.config != config:
                 self._reconfigure(slot, config)
         for tenant in self._slots.keys() - wanted.keys():
             self._remove(self._slots[tenant])

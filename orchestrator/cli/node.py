@@ -8,10 +8,10 @@ import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.exit import DONE, FAILED
+from orchestrator.cli.exit import DONE, FAILED, exit_code
 from orchestrator.client import calls
 from orchestrator.model.api import LoopBlocked, ReloadReport, Status
-from orchestrator.model.errors import ConfigError
+from orchestrator.model.errors import ConfigError, InsulaError, revive
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait until it is done and print what has changed.")
@@ -55,10 +55,11 @@ def reload(door: Door, wait: Wait = False) -> int:
         output.document(report)
     else:
         _print_report(report)
-    if not report.applied:
-        output.complain(ConfigError(report.problems, hint="the old configuration stays in force"))
-        return FAILED
-    return DONE
+    if report.applied:
+        return DONE
+    error = _refusal(report)
+    output.complain(error)
+    return FAILED if isinstance(error, ConfigError) else exit_code(error)
 
 
 def _status_fields(found: Status) -> list[tuple[str, object]]:
@@ -89,6 +90,13 @@ def _blocked(found: LoopBlocked) -> str:
     if found.run is not None:
         text += f" by task {found.task} of run {found.run} of tenant {found.tenant}"
     return f"{text}, in {found.where}" if found.where else text
+
+
+def _refusal(report: ReloadReport) -> InsulaError:
+    hint = "the old configuration stays in force"
+    if report.code in (None, ConfigError.code):
+        return ConfigError(report.problems, hint=hint)
+    return revive(report.code, "; ".join(report.problems), hint, {})
 
 
 def _print_report(report: ReloadReport) -> None:

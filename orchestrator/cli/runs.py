@@ -219,6 +219,8 @@ def _run_fields(view: RunView) -> list[tuple[str, object]]:
         ("key", view.key),
         ("tags", view.tags),
         ("created", view.created_at),
+        ("due", view.due_at),
+        ("deadline", view.deadline_at),
         ("started", view.started_at),
         ("finished", view.finished_at),
         ("took", _took(view.started_at, view.finished_at)),

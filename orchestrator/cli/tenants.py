@@ -27,6 +27,11 @@ Settings = Annotated[
     ),
 ]
 
+Entries = Annotated[
+    int,
+    typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many, newest first."),
+]
+
 WorkflowOption = Annotated[
     str | None,
     typer.Option("--workflow", metavar="WORKFLOW", help="Only that workflow, not all of them."),
@@ -39,6 +44,7 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "list")(list_tenants)
     daemon_command(app, "show")(show)
     daemon_command(app, "why")(why)
+    daemon_command(app, "audit")(audit)
     daemon_command(app, "pause")(pause)
     daemon_command(app, "resume")(resume)
 
@@ -122,6 +128,27 @@ def why(door: Door, tenant: TenantArgument) -> None:
             ["at", "node", "state", "reason", "until"],
             [(t.at, t.node, t.state, t.reason, t.next_at) for t in found.transitions],
         )
+
+
+def audit(door: Door, tenant: TenantArgument, limit: Entries = 50) -> None:
+    """List who did what to a tenant and what came of it, newest first. Also of one that is gone.
+
+    Example: insula tenant audit acme_corp --limit 200
+    """
+    with door.open() as client:
+        page = client.audit(tenant, limit=limit)
+    if door.json:
+        output.document(page)
+        return
+    output.table(
+        ["at", "who", "operation", "of", "outcome", "detail"],
+        [
+            (e.at, e.actor, e.operation, e.subject, e.outcome or "unknown", e.detail)
+            for e in page.entries
+        ],
+    )
+    if page.cursor is not None:
+        output.say(f"there are more than {limit}; raise --limit")
 
 
 def pause(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.model.api import (
+    AuditPage,
     ChangedRun,
     ChangeRun,
     CreateTenant,
@@ -135,6 +136,12 @@ def show_tenant(tenant: str) -> Call[TenantView]:
 def why_tenant(tenant: str) -> Call[TenantWhy]:
     """Ask why a tenant runs or does not."""
     return Call("GET", _path(tenant, "why"), TenantWhy, repeatable=True)
+
+
+def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
+    """Ask who did what to a tenant."""
+    query = {"limit": str(limit), **({} if cursor is None else {"cursor": str(cursor)})}
+    return Call("GET", _path(tenant, "audit"), AuditPage, query=query, repeatable=True)
 
 
 def provision(tenant: str) -> Call[TenantView]:

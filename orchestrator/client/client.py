@@ -31,6 +31,7 @@ from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     EventView,
@@ -124,6 +125,16 @@ class Client:
         ['acme_corp', 'globex']
         """
         return (await self.send(calls.tenants())).tenants
+
+    async def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
+        """Return who did what to a tenant, newest first; `cursor` is that of the page before.
+
+        Asked of the client, since it is there also when the tenant is not any more.
+
+        >>> (await client.audit("acme_corp")).entries[0].operation  # doctest: +SKIP
+        'tenant.pause'
+        """
+        return await self.send(calls.audit(tenant, limit, cursor))
 
     async def create_tenant(
         self,

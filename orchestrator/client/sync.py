@@ -19,6 +19,7 @@ from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     EventView,
@@ -108,6 +109,16 @@ class SyncClient:
         ['acme_corp', 'globex']
         """
         return self.send(calls.tenants()).tenants
+
+    def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
+        """Return who did what to a tenant, newest first; `cursor` is that of the page before.
+
+        Asked of the client, since it is there also when the tenant is not any more.
+
+        >>> client.audit("acme_corp").entries[0].operation  # doctest: +SKIP
+        'tenant.pause'
+        """
+        return self.send(calls.audit(tenant, limit, cursor))
 
     def create_tenant(
         self,

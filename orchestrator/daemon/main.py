@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.daemon import signals
 from orchestrator.daemon.attempts import attempt_of
+from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.lifecycle import TenantLifecycle
@@ -270,6 +271,9 @@ class Daemon:
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
+            audit=TenantAudit(
+                parts.control, self._snapshot.settings.node.name, parts.keeper.standing
+            ),
             lifecycle=self._lifecycle,
             status=self._status,
             reload=self._reloader.reload,

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.to_thread
 import structlog
 
+from orchestrator.daemon.code import LoadedCode
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.settings.diff import Plan, diff
+from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.load import Snapshot
-from orchestrator.store.connect import DRIVER_ERRORS
+from orchestrator.store.connect import DRIVER_ERRORS, classify
+
+CODE_STAYS = "a reload does not import it again, so restart the daemon to run it"
 
 log = structlog.get_logger(__name__)
+
+
+class _Request:
+    """All who asked for a reload before it began; one answer does for them."""
+
+    report: ReloadReport | None = None
 
 
 class Reloader:
     """Reads the files again and swaps one reference.
 
-    Requests that come during a reload cause one more.
+    However many ask while a reload is under way, they cause one more, and get its answer.
     """
 
     def __init__(
@@ -35,10 +45,12 @@ class Reloader:
         self.generation = 1
         self.last: ReloadReport | None = None
         self._booted = snapshot
+        self._code = LoadedCode(snapshot.settings.workflows.modules)
         self._read = read
         self._apply = apply
         self._notifier = notifier
         self._lock = anyio.Lock()
+        self._next = _Request()
         self._wanted = anyio.Event()
 
     def ask(self) -> None:
@@ -53,34 +65,47 @@ class Reloader:
             await self.reload()
 
     async def reload(self) -> ReloadReport:
-        """Reload now and return what changed; anything wrong leaves the old generation whole."""
+        """Reload and return what changed; anything wrong leaves the old generation whole."""
+        request = self._next
         async with self._lock:
-            self._notifier.reloading()
-            try:
-                report = await self._reload()
-            except ConfigError as error:
-                report = self._refused(error.problems)
-            except (InsulaError, *DRIVER_ERRORS) as error:
-                # A file that can not be read and a statement that was cancelled count, too:
-                # nothing of a reload that did not get through is in force.
-                report = self._refused([str(error) or type(error).__name__])
-            self.last = report
-            word = "reloaded" if report.applied else "reload REFUSED, still serving"
-            self._notifier.ready(f"{word} generation {self.generation}")
-            return report
+            if request.report is None:
+                # Who asks from here on may have written what is about to be read, or not.
+                self._next = _Request()
+                request.report = await self._reload_now()
+        return request.report
+
+    async def _reload_now(self) -> ReloadReport:
+        self._notifier.reloading()
+        try:
+            report = await self._reload()
+        except ConfigError as error:
+            report = self._refused(error.code, error.problems)
+        except (InsulaError, *DRIVER_ERRORS) as error:
+            # A statement that was cancelled counts, too: nothing of a reload that did not get
+            # through is in force.
+            kind = type(error) if isinstance(error, InsulaError) else classify(error) or InsulaError
+            report = self._refused(kind.code, [str(error) or type(error).__name__])
+        self.last = report
+        word = "reloaded" if report.applied else "reload REFUSED, still serving"
+        self._notifier.ready(f"{word} generation {self.generation}{_counts(report)}")
+        return report
 
     async def _reload(self) -> ReloadReport:
-        new = await anyio.to_thread.run_sync(self._read)
+        new, stale = await anyio.to_thread.run_sync(lambda: (self._read(), self._code.changed()))
         plan = diff(self.snapshot, new)
         if plan.violations:
-            return self._refused(
-                [f"{path} can not change while there are tenants" for path in plan.violations]
-            )
+            problems = [f"{path} {RELOADS['immutable']}" for path in plan.violations]
+            return self._refused(ConfigError.code, problems)
         await self._apply(new)
         self.snapshot = new
         self.generation += 1
         waiting = diff(self._booted, new).needs_daemon_restart
-        report = _report(plan, waiting, self.generation)
+        notes = [
+            *(f"{path} {RELOADS['live']}" for path in plan.live),
+            *(f"{path} {RELOADS['daemon']}" for path in waiting),
+            *(f"the code of {each} has changed; {CODE_STAYS}" for each in stale),
+        ]
+        report = _report(plan, notes, self.generation)
         log.info(
             "config.reloaded",
             generation=self.generation,
@@ -91,14 +116,12 @@ class Reloader:
         )
         return report
 
-    def _refused(self, problems: list[str]) -> ReloadReport:
-        log.error("config.reload_refused", generation=self.generation, problems=problems)
-        return ReloadReport(applied=False, generation=self.generation, problems=problems)
+    def _refused(self, code: str, problems: list[str]) -> ReloadReport:
+        log.error("config.reload_refused", generation=self.generation, code=code, problems=problems)
+        return ReloadReport(applied=False, generation=self.generation, code=code, problems=problems)
 
 
-def _report(plan: Plan, waiting: Iterable[str], generation: int) -> ReloadReport:
-    """Describe a reload; `waiting` is what differs from what the daemon was started with."""
-    notes = [f"{path} takes effect at the next start of the daemon" for path in waiting]
+def _report(plan: Plan, notes: list[str], generation: int) -> ReloadReport:
     return ReloadReport(
         applied=True,
         generation=generation,
@@ -107,3 +130,8 @@ def _report(plan: Plan, waiting: Iterable[str], generation: int) -> ReloadReport
         changed={tenant: list(fields) for tenant, fields in plan.changed.items()},
         notes=notes,
     )
+
+
+def _counts(report: ReloadReport) -> str:
+    added, changed, removed = map(len, (report.added, report.changed, report.removed))
+    return f": +{added} ~{changed} -{removed} tenants" if report.applied else ""

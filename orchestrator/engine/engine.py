@@ -31,9 +31,10 @@ from orchestrator.engine.outcome import unstorable
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
-from orchestrator.engine.submission import Submission
+from orchestrator.engine.submission import Submission, beside
 from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, LookUp, Post, Table
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
@@ -103,6 +104,7 @@ class Engine:
             arm=self._arm_schedules,
         )
         self.schedules = Schedules(config, owned.schedules, hooks)
+        self._retention = Retention(config, owned.retention, lambda: self.now)
 
     # -- asked from outside ------------------------------------------------------------
 
@@ -205,8 +207,7 @@ class Engine:
         self._board.clock = self._owned.clock = clock
         clock.on_step = self._board.timers_changed.beat
         left = await self._owned.inherited(counted_span(self._config().limits))
-        for minute, count in left.accepted:
-            self._usage.accepted(count, minute)
+        self._usage.recall(self._config().limits, left.accepted, self.now)
         await self.schedules.recover()
         return await self._table.recover(left.orphans, crashed=crashed)
 
@@ -224,6 +225,7 @@ class Engine:
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
+                group.start_soon(self._retention.run, name="retention")
                 group.start_soon(self._bound_last_flush, name="last flush")
                 yield
                 group.cancel_scope.cancel()
@@ -268,7 +270,7 @@ class Engine:
 
     def is_known(self, execution: Execution, stored: Known) -> None:
         """Answer with the run that has the new one's key."""
-        self._usage.take_back()
+        self._usage.take_back(self._config().limits)
         self._board.forget(execution)
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
@@ -278,7 +280,7 @@ class Engine:
         self._board.forget_starts(execution)
         if new:
             submission = self._submissions.pop(execution.id, None)
-            self._usage.take_back()
+            self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
             if submission is not None:
@@ -306,7 +308,7 @@ class Engine:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
         self._usage.queued = self._table.queued + len(self._board.unstarted)
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
-        self._usage.accepted(len(accepted), self.now)
+        self._usage.accepted(self._config().limits, len(accepted), self.now)
         return accepted
 
     def _store_rest(
@@ -316,11 +318,7 @@ class Engine:
 
         Over a limit the same key still means the same run.
         """
-        new = [run for run in runs if (run.workflow, run.key) not in known]
-        accepted = iter(self._accept(new))
-        self._store(
-            [known.get((run.workflow, run.key or "")) or next(accepted) for run in runs], reply
-        )
+        self._store(beside(known, runs, self._accept), reply)
 
     def _store(self, runs: Sequence[Accepted | Started], reply: Reply[list[Started]]) -> None:
         submission = Submission(reply, runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -363,7 +363,13 @@ class Execution:
 
     @property
     def look_at(self) -> datetime | None:
-        """When a resting run is to be looked at if nothing comes before."""
+        """When a resting run is to be looked at if nothing comes before.
+
+        At once when something has come that only a pause keeps from going on: whoever ends the
+        pause has to find it.
+        """
+        if self.started and any(task.state is TaskState.READY for task in self.tasks.values()):
+            return AT_ONCE
         ends = (t.ends_at for t in self.tasks.values() if not t.state.settled)
         dues = (self.not_before or self.next_due, self.deadline_at, *ends)
         return min((due for due in dues if due is not None), default=None)
@@ -385,13 +391,13 @@ class Execution:
         return next(failed, None)
 
     def before(self, name: str) -> tuple[dict[str, Any], Outputs]:
-        """Return what task `name` sees: the context and the outputs of its ancestors.
+        """Return what task `name` sees beside the input: the values and outputs of its ancestors.
 
-        The context is the input, then what the ancestors set, in order; an output is decoded when
-        it is asked for.
+        The values are what the ancestors set, in order, and go over the input; an output is decoded
+        when it is asked for.
         """
         ancestors = self.workflow.graph.ancestors[name]
-        return self._merge(ancestors), Outputs({up: self.tasks[up].output for up in ancestors})
+        return self._set_by(ancestors, {}), Outputs({up: self.tasks[up].output for up in ancestors})
 
     def output(self) -> bytes:
         """Return the run's output as JSON: of its only sink, else each sink's by name."""
@@ -465,7 +471,9 @@ class Execution:
         return msgspec.json.encode(self._merge(self.workflow.graph.order)).decode()
 
     def _merge(self, names: tuple[str, ...]) -> dict[str, Any]:
-        merged: dict[str, Any] = msgspec.json.decode(self.input)
+        return self._set_by(names, msgspec.json.decode(self.input))
+
+    def _set_by(self, names: tuple[str, ...], merged: dict[str, Any]) -> dict[str, Any]:
         for name in names:
             values = self.tasks[name].values
             if values is not entries.NOTHING:
@@ -473,6 +481,7 @@ class Execution:
         return merged
 
 
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 _WITH_ROW: frozenset[type[AnyEntry]] = frozenset(
     {
         entries.RunFailed,

@@ -97,8 +97,8 @@ def accept(
             "; ".join(problems), hint="nothing was stored", data={"problems": problems}
         )
     accepted = [
-        _accepted(run, flow, text, now)
-        for run, flow, text in zip(runs, workflows, inputs, strict=True)
+        _accepted(run, flow, text, now + usage.delay(config.limits, now, place), now)
+        for place, (run, flow, text) in enumerate(zip(runs, workflows, inputs, strict=True), 1)
     ]
     wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
     check_submit(config.id, config.limits, usage, wanted, now=now)
@@ -139,8 +139,12 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
     return found
 
 
-def _accepted(run: StartRun, workflow: Workflow, text: str, now: datetime) -> Accepted:
+def _accepted(
+    run: StartRun, workflow: Workflow, text: str, allowed: datetime, now: datetime
+) -> Accepted:
     due_at = now + Duration.parse(run.delay) if run.delay else run.at
+    if allowed > now:
+        due_at = max(due_at or allowed, allowed)
     return Accepted(
         id=new_run_id(),
         workflow=workflow,

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from orchestrator.engine.intake import Accepted
 from orchestrator.engine.reply import Reply
-from orchestrator.model.api import Started
+from orchestrator.model.api import Started, StartRun
+from orchestrator.model.states import RunState
+from orchestrator.store.tenant.journal import Key, Known
+
+
+def beside(
+    known: Mapping[Key, Started],
+    runs: Sequence[StartRun],
+    accept: Callable[[Sequence[StartRun]], Sequence[Accepted]],
+) -> list[Accepted | Started]:
+    """Return, in order, those of `runs` that are `known` by their keys, and the others accepted.
+
+    Raises what `accept` does, which is asked for the others alone.
+    """
+    found = [known.get((run.workflow, run.key)) if run.key else None for run in runs]
+    new = [run for run, there in zip(runs, found, strict=True) if there is None]
+    accepted = iter(accept(new))
+    return [there or next(accepted) for there in found]
+
+
+def by_key(stored: Iterable[Known]) -> dict[Key, Started]:
+    """Return runs that were there before, as they are told to who asks for them again."""
+    return {
+        (run.workflow, run.key): Started(id=run.id, state=RunState(run.state), known=True)
+        for run in stored
+        if run.key is not None
+    }
 
 
 class Submission:

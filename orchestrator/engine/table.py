@@ -15,6 +15,7 @@ from orchestrator.engine.board import Board
 from orchestrator.engine.control import Verb, decide
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.submission import by_key
 from orchestrator.model.api import Failure, Started
 from orchestrator.model.errors import InsulaError, RunConflict, RunNotFound
 from orchestrator.model.states import RunState
@@ -218,6 +219,8 @@ class Table:
 
     async def _load(self, claimed: Sequence[Claimed]) -> list[Execution]:
         """Fold the journals of claimed runs; those that the code here does not fit are blocked."""
+        if not claimed:
+            return []
         loaded: dict[UUID, Execution] = {}
         for run in claimed:
             workflow = self._registry.serving(run.workflow, run.version)
@@ -369,12 +372,7 @@ class Table:
     async def _find_known(self) -> None:
         look_ups, self._look_ups = self._look_ups, []
         for wanted in look_ups:
-            known = {
-                (run.workflow, run.key or ""): Started(
-                    id=run.id, state=RunState(run.state), known=True
-                )
-                for run in await self._owned.known([], wanted.keys)
-            }
+            known = by_key(await self._owned.known([], wanted.keys))
             try:
                 wanted.found(known)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's answer

@@ -49,6 +49,8 @@ def view_of(run: Stored, history: Sequence[Moment], registry: Registry) -> RunVi
         tags=run.tags,
         tasks=list(tasks.values()),
         reason=reason,
+        due_at=run.due_at,
+        deadline_at=run.deadline_at,
     )
 
 

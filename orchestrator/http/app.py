@@ -11,7 +11,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from orchestrator.http import errors, guard
+from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    audit,
     control,
     dead,
     events,
@@ -28,7 +30,7 @@ from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
 
-_RESOURCES = (health, node, tenants, lifecycle, runs, control, events, dead, schedules)
+_RESOURCES = (health, node, tenants, lifecycle, audit, runs, control, events, dead, schedules)
 
 
 def build_app(services: Services) -> Litestar:
@@ -38,7 +40,10 @@ def build_app(services: Services) -> Litestar:
     """
     return Litestar(
         [each for routes in _RESOURCES for each in routes.ROUTES],
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "record": Provide(record_of, sync_to_thread=False),
+        },
         guards=[
             guard.refuse_strangers,
             guard.refuse_ambiguous_paths,

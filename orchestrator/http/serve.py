@@ -17,6 +17,7 @@ import uvicorn
 from anyio.abc import TaskStatus
 from litestar import Litestar
 
+from orchestrator.http.peer import PeerProtocol
 from orchestrator.model.errors import PortInUse, StartError
 
 SOCKET_MODE = 0o660
@@ -91,6 +92,7 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
+        http=PeerProtocol,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
+    AuditPage,
     CreateTenant,
     DeadReport,
     DeletedTenant,
@@ -27,6 +28,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
+from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
 
 
@@ -126,6 +128,22 @@ class Schedules(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """Who did what to which tenant."""
+
+    async def asked(self, deed: Deed) -> int:
+        """Note what is about to be done; return the number of the entry."""
+        ...
+
+    async def answered(self, number: int, outcome: str, detail: str) -> None:
+        """Note what came of it."""
+        ...
+
+    async def read(self, tenant: TenantId, *, limit: int, cursor: int | None) -> AuditPage:
+        """Return a page of entries, newest first."""
+        ...
+
+
 class Lifecycle(Protocol):
     """The verbs that change a whole tenant."""
 
@@ -155,6 +173,7 @@ class Services:
     root: Platform
     dead: DeadLetters
     schedules: Schedules
+    audit: Audit
     lifecycle: Lifecycle
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

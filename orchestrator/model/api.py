@@ -171,7 +171,8 @@ class RunSummary(Wire, frozen=True, kw_only=True):
 class RunView(RunSummary, frozen=True, kw_only=True):
     """Everything about one run. `context` is the merge of the input and what its tasks set.
 
-    `reason` is what was given when it was last cancelled, paused, resumed or retried.
+    `reason` is what was given when it was last cancelled, paused, resumed or retried. `due_at` is
+    when a run that is put off begins, or one that rests goes on by itself.
     """
 
     input: dict[str, Any] = {}
@@ -181,6 +182,8 @@ class RunView(RunSummary, frozen=True, kw_only=True):
     tags: list[str] = []
     tasks: list[TaskView] = []
     reason: str = ""
+    due_at: datetime | None = None
+    deadline_at: datetime | None = None
 
 
 class RunPage(Wire, frozen=True, kw_only=True):
@@ -320,10 +323,11 @@ class TenantList(Wire, frozen=True, kw_only=True):
 
 
 class ReloadReport(Wire, frozen=True, kw_only=True):
-    """What a reload did; `problems` and an unchanged generation when it was refused."""
+    """What a reload did; `code`, `problems` and an unchanged generation when it was refused."""
 
     applied: bool
     generation: int
+    code: str | None = None
     added: list[str] = []
     removed: list[str] = []
     changed: dict[str, list[str]] = {}
@@ -336,6 +340,31 @@ class DatabaseOutage(Wire, frozen=True, kw_only=True):
 
     since: datetime
     error: str
+
+
+class AuditEntry(Wire, frozen=True, kw_only=True):
+    """Who did what to a tenant. Without an `outcome` nobody knows what came of it.
+
+    `actor` is `uid 1000` over the control socket and `tcp 127.0.0.1` over the network; `subject` a
+    run, a schedule or a workflow; `outcome` is `done` or the code of an error, `detail` its words.
+    """
+
+    number: int
+    at: datetime
+    node: str
+    actor: str
+    operation: str
+    subject: str = ""
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    detail: str = ""
+
+
+class AuditPage(Wire, frozen=True, kw_only=True):
+    """Answer of `GET /v1/tenants/{id}/audit`; `cursor` is there when there are older entries."""
+
+    entries: list[AuditEntry]
+    cursor: int | None = None
 
 
 class LoopBlocked(Wire, frozen=True, kw_only=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 
 from orchestrator.model.errors import QuotaExceeded
+from orchestrator.quota.bucket import MINUTE, Bucket, rate_of
 from orchestrator.quota.window import DAY, HOUR, Window
 from orchestrator.settings.model import Limits
 
@@ -28,23 +29,44 @@ class Usage:
     queued: int = 0
     hour: Window = field(default_factory=lambda: Window(HOUR))
     day: Window = field(default_factory=lambda: Window(DAY))
+    bucket: Bucket = field(default_factory=Bucket)
 
-    def accepted(self, count: int, now: datetime) -> None:
+    def accepted(self, limits: Limits, count: int, now: datetime) -> None:
         """Count runs that were accepted at `now`."""
         self.hour.add(now, count)
         self.day.add(now, count)
+        if rate := rate_of(limits):
+            self.bucket.take(rate, now, count)
 
-    def take_back(self) -> None:
+    def recall(
+        self, limits: Limits, accepted: Iterable[tuple[datetime, int]], now: datetime
+    ) -> None:
+        """Count what was accepted before, told by minute: as at the end of it, never too lax."""
+        for minute, count in accepted:
+            self.accepted(limits, count, min(minute + MINUTE, now))
+
+    def take_back(self, limits: Limits) -> None:
         """Count one run less that was accepted just now and is not stored."""
         self.hour.take_back()
         self.day.take_back()
+        if rate := rate_of(limits):
+            self.bucket.give_back(rate)
+
+    def delay(self, limits: Limits, now: datetime, place: int) -> timedelta:
+        """Return how long the run in that `place`, from 1 on, of those accepted has to wait."""
+        rate = rate_of(limits)
+        return timedelta(0) if rate is None else self.bucket.wait(rate, now, place)
 
 
 def counted_span(limits: Limits) -> timedelta:
     """Return how far back accepted runs count for these limits; zero when none of them asks."""
-    if limits.max_runs_per_day is not None:
-        return DAY
-    return HOUR if limits.max_runs_per_hour is not None else timedelta(0)
+    rate = rate_of(limits)
+    spans = [
+        DAY if limits.max_runs_per_day is not None else timedelta(0),
+        HOUR if limits.max_runs_per_hour is not None else timedelta(0),
+        rate.span if rate is not None else timedelta(0),
+    ]
+    return min(max(spans), DAY)
 
 
 def check_submit(
@@ -55,6 +77,7 @@ def check_submit(
         _check_payload(tenant, limits, run)
         _check_queue(tenant, limits, run)
     _check_length(tenant, limits, usage.queued, len(wanted))
+    _check_bucket(tenant, limits, usage, len(wanted), now)
     rates = (
         ("max_runs_per_hour", limits.max_runs_per_hour, usage.hour),
         ("max_runs_per_day", limits.max_runs_per_day, usage.day),
@@ -93,6 +116,16 @@ def _check_rate(tenant: str, name: str, allowed: int, wait: timedelta | None) ->
         raise QuotaExceeded(
             tenant, limit=name, allowed=allowed, retry_after=math.ceil(wait.total_seconds())
         )
+
+
+def _check_bucket(tenant: str, limits: Limits, usage: Usage, wanted: int, now: datetime) -> None:
+    rate = rate_of(limits)
+    if rate is None or limits.rate_over == "delay":
+        return
+    never = wanted > rate.burst
+    _check_rate(
+        tenant, "rate", limits.rate or 0, None if never else usage.bucket.wait(rate, now, wanted)
+    )
 
 
 def _check_payload(tenant: str, limits: Limits, run: Wanted) -> None:

@@ -9,8 +9,9 @@ import msgspec
 
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.decode import Described, fields_of
+from orchestrator.settings.keys import Reload
 from orchestrator.settings.load import Snapshot
-from orchestrator.settings.model import Reload, Section, Settings, Tenant
+from orchestrator.settings.model import Section, Settings
 from orchestrator.settings.tenants import TenantConfig
 
 _PER_TENANT = {"tenants", "tiers", "include"}
@@ -53,12 +54,6 @@ def diff(old: Snapshot, new: Snapshot) -> Plan:
         needs_daemon_restart=tuple(by_reload["daemon"]),
         violations=tuple(by_reload["immutable"]),
     )
-
-
-def reload_of(path: str) -> Reload:
-    """Return what a change of a tenant's field needs, by the path that `Plan.changed` holds."""
-    field = fields_of(Tenant).get(path.partition(".")[0])
-    return _reload(field) if field is not None else "live"
 
 
 def _changed_fields(old: TenantConfig, new: TenantConfig) -> list[str]:

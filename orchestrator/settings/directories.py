@@ -45,6 +45,16 @@ def expanded(text: str) -> Path:
         return Path(text)
 
 
+def beside(directory: Path, given: str) -> Path:
+    """Return a path as seen from a directory; the steps up that it takes are taken, over links too.
+
+    >>> beside(Path("/srv/shop/config"), "../state")
+    PosixPath('/srv/shop/state')
+    """
+    path = directory / expanded(given)
+    return path.resolve() if ".." in path.parts else path
+
+
 def absolute(path: Path) -> Path:
     """Return `path` as seen from the current directory; raises ConfigError when that is gone."""
     try:

@@ -25,7 +25,7 @@ def runtime_dir(config: Path | None, environ: Mapping[str, str]) -> Path:
         return directories.expanded(given).absolute()
     named = _named(_text(config)) if config is not None else None
     if config is not None and named is not None:
-        return config.absolute().parent / directories.expanded(named)
+        return directories.beside(config.absolute().parent, named)
     return directories.runtime_dir(environ, is_root=os.geteuid() == 0).absolute()
 
 

@@ -19,6 +19,7 @@ from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
 from orchestrator.settings.directories import (
     absolute,
+    beside,
     control_socket,
     expanded,
     runtime_dir,
@@ -308,7 +309,7 @@ class _Loader:
         if from_environment := self._environ.get(variable):
             return expanded(from_environment).absolute()
         if given is not None:
-            return self._base / expanded(given)
+            return beside(self._base, given)
         fallback: Path = default(self._environ, is_root=os.geteuid() == 0)
         return fallback.absolute()
 
@@ -340,7 +341,7 @@ class _Loader:
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:
             return None
-        path = self._base / expanded(settings.migrations.path)
+        path = beside(self._base, settings.migrations.path)
         if not path.is_dir():
             self._fault(("migrations", "path"), f"there is no directory {path}")
         return path

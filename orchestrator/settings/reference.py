@@ -10,15 +10,8 @@ import msgspec
 
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.model import (
-    RELOADS,
-    Limits,
-    ScheduleSection,
-    Section,
-    Settings,
-    Tenant,
-    Tier,
-)
+from orchestrator.settings.keys import RELOADS
+from orchestrator.settings.model import Limits, ScheduleSection, Section, Settings, Tenant, Tier
 
 _INTRODUCTION = """\
 # Configuration

@@ -24,7 +24,7 @@ from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
 from orchestrator.settings.schedules import TenantSchedule, faults_of, merged
 
 
-class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
+class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A tenant as the daemon serves it: the tier is merged in, so every value is final."""
 
     id: TenantId

@@ -27,6 +27,7 @@ from orchestrator.store.tenant.journal import (
     Sent,
 )
 from orchestrator.store.tenant.owned import OwnedConnection
+from orchestrator.store.tenant.retention import OwnedRetention
 from orchestrator.store.tenant.runs import (
     Claimed,
     Entries,
@@ -101,12 +102,27 @@ class NoSchedules(OwnedSchedules):
         """Do nothing."""
 
 
+class NoRetention(OwnedRetention):
+    """A tenant that keeps all of its runs: they end with the test."""
+
+    def __init__(self) -> None:
+        """Have no statements, as there is nothing to run them on."""
+
+    async def delete(self, before: datetime, limit: int) -> int:  # noqa: ARG002
+        """Delete none."""
+        return 0
+
+    async def delete_fires(self, before: datetime) -> None:
+        """Do nothing: there are none."""
+
+
 class MemoryTable(OwnedConnection):
     """Stands where the supervisor's connection does; time is the clock's."""
 
     def __init__(self, clock: Clock) -> None:
         """Begin empty. The base would connect, and every method that does is replaced."""
         self.schedules = NoSchedules()
+        self.retention = NoRetention()
         self.rows: dict[UUID, Row] = {}
         self._paused: set[str] = set()
         self._clock = clock

@@ -184,6 +184,22 @@ def test_a_reload_of_a_broken_configuration_fails_with_what_the_daemon_says(
     assert hint == "hint: the old configuration stays in force"
 
 
+def test_a_reload_that_the_database_kept_from_being_applied_says_that(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    platform.report = ReloadReport(
+        applied=False, generation=1, code="database_unavailable", problems=["no answer"]
+    )
+
+    done = insula("reload", "--wait")
+
+    assert done.code == 5
+    assert done.err.splitlines() == [
+        "error[database_unavailable]: no answer",
+        "hint: the old configuration stays in force",
+    ]
+
+
 def test_a_configuration_that_is_not_there_leads_to_no_daemon(insula: Insula) -> None:
     done = insula("status", "--config", "nowhere.toml")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from orchestrator.model.api import LoopBlocked, ReloadReport
+from orchestrator.model.errors import TenantBusy
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
 from tests.support.wait import until
@@ -109,6 +111,23 @@ def test_a_tenant_says_why_it_does_not_run(insula: Insula) -> None:
     assert "it needs somebody: no right" in told.out
     assert "quarantined" in told.out.splitlines()[-1]
     assert insula("tenant", "why", "acme-corp", "--json").json["state"] == "quarantined"
+
+
+def test_a_tenants_audit_is_listed(insula: Insula, platform: HandMadePlatform) -> None:
+    insula("tenant", "pause", "acme_corp", "--workflow", "quick")
+    platform.refuse = TenantBusy("the mailbox is full")
+    insula("tenant", "resume", "acme_corp")
+    told = insula("tenant", "audit", "acme-corp")
+
+    head, newest, oldest = told.out.splitlines()
+    assert head.split() == ["at", "who", "operation", "of", "outcome", "detail"]
+    assert f"uid {os.geteuid()}" in newest
+    assert newest.rstrip().endswith("tenant_busy  the mailbox is full")
+    assert "tenant.pause" in oldest
+    cut = insula("tenant", "audit", "acme_corp", "--limit", "1")
+    assert cut.err == "there are more than 1; raise --limit\n"
+    (entry,) = insula("tenant", "audit", "acme_corp", "--limit", "1", "--json").json["entries"]
+    assert (entry["operation"], entry["outcome"]) == ("tenant.resume", "tenant_busy")
 
 
 def test_a_tenant_of_an_impossible_id_is_usage(insula: Insula) -> None:

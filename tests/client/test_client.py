@@ -163,6 +163,10 @@ async def test_tenants_are_created_listed_shown_and_provisioned(
     assert await client.tenant("globex").show() == created
     assert (await client.tenant("globex").why()).tenant == "globex"
     assert (await client.tenant("globex").provision()).engine_version == 1
+    page = await client.audit("globex", limit=1)
+    assert [entry.operation for entry in page.entries] == ["tenant.provision"]
+    page = await client.audit("globex", cursor=page.cursor)
+    assert [entry.operation for entry in page.entries] == ["tenant.create"]
 
 
 async def test_the_node_is_shown_and_reloaded(opened: Open, served: Served) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import Client
+from orchestrator.client.client import RunHandle
 from orchestrator.store.connect import Target
 from tests.support.database import Database
 from tests.support.wait import until
@@ -140,6 +141,15 @@ class Daemon:
         await self.start(ready=False)
         code = await self.end(BOOT_SECONDS)
         return code, self.plain_lines()
+
+
+async def hold(client: Client, directory: Path) -> tuple[RunHandle, Path]:
+    """Start a run of acme's; return it once it is under way, and the file that lets it end."""
+    arrived, leave = directory / "arrived", directory / "leave"
+    given = {"arrived": str(arrived), "leave": str(leave)}
+    run = await client.tenant("acme").start("hold", given)
+    await until(arrived.exists)
+    return run, leave
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from orchestrator.model.errors import DatabaseUnavailable, Unavailable
 from orchestrator.model.states import RunState
 from orchestrator.store.connect import Target
 from orchestrator.store.embedded import EmbeddedPostgres, Tuning
-from tests.daemon.process import Daemon, daemon
+from tests.daemon.process import Daemon, daemon, hold
 from tests.support.database import Database
 from tests.support.server import test_binaries as server_binaries
 from tests.support.wait import until
@@ -142,14 +142,11 @@ async def own_server(directory: Path) -> AsyncIterator[tuple[Server, Target]]:
 
 @pytest.mark.slow
 async def test_a_database_that_goes_away_and_comes_back_costs_no_run(state_dir: Path) -> None:
-    arrived, leave = state_dir / "arrived", state_dir / "leave"
-    given = {"arrived": str(arrived), "leave": str(leave)}
     async with own_server(state_dir / "server") as (server, target), daemon(state_dir) as served:
         served.configure(["acme", "globex"], url=target.url)
         await served.start()
         async with served.client() as client:
-            run = await client.tenant("acme").start("hold", given)
-            await until(arrived.exists)
+            run, leave = await hold(client, state_dir)
             await server.stop()
             with pytest.raises(Unavailable):
                 await client.tenant("acme").run(run.id)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.model.errors import ShuttingDown
 from orchestrator.model.states import RunState
-from tests.daemon.process import Daemon, daemon
+from tests.daemon.process import Daemon, daemon, hold
 from tests.support.database import Database
 from tests.support.wait import until
 
@@ -57,14 +57,11 @@ async def test_a_reload_changes_all_or_nothing_and_a_storm_of_them_harms_nobody(
 async def test_a_drain_lets_the_running_task_end_and_takes_nothing_new(
     database: Database, state_dir: Path
 ) -> None:
-    arrived, leave = state_dir / "arrived", state_dir / "leave"
     async with daemon(state_dir) as served:
         served.configure(["acme"], database=database)
         await served.start()
         async with served.client() as client:
-            given = {"arrived": str(arrived), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until(arrived.exists)
+            run, leave = await hold(client, state_dir)
             await record_the_end(database)
             served.send(signal.SIGTERM)
             await until(lambda: served.events("daemon.draining"))
@@ -107,14 +104,11 @@ async def record_the_end(database: Database) -> None:
 async def test_a_second_signal_stops_at_once_and_the_run_goes_on_at_the_next_start(
     database: Database, state_dir: Path
 ) -> None:
-    arrived, leave = state_dir / "arrived", state_dir / "leave"
     async with daemon(state_dir) as served:
         served.configure(["acme"], database=database)
         await served.start()
         async with served.client() as client:
-            given = {"arrived": str(arrived), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until(arrived.exists)
+            run, leave = await hold(client, state_dir)
         served.send(signal.SIGTERM)
         await until(lambda: served.events("daemon.draining"))
         served.send(signal.SIGINT)
@@ -157,14 +151,11 @@ async def test_a_signal_while_the_daemon_starts_ends_it_and_leaves_nothing_behin
 async def test_a_dump_names_tenants_tasks_and_where_they_stand(
     database: Database, state_dir: Path
 ) -> None:
-    arrived, leave = state_dir / "arrived", state_dir / "leave"
     async with daemon(state_dir) as served:
         served.configure(["acme"], database=database)
         await served.start()
         async with served.client() as client:
-            given = {"arrived": str(arrived), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until(arrived.exists)
+            run, leave = await hold(client, state_dir)
             served.send(signal.SIGUSR1)
             await until(lambda: served.events("dump.end"))
             (slot,) = served.events("dump.slot")

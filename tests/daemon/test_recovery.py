@@ -19,7 +19,7 @@ from orchestrator.model.api import RunView, StartRun
 from orchestrator.model.errors import LeaseHeldElsewhere, Unavailable
 from orchestrator.model.states import RunState
 from orchestrator.store.connect import Connection
-from tests.daemon.process import Daemon, daemon
+from tests.daemon.process import Daemon, daemon, hold
 from tests.support.database import Database
 from tests.support.wait import until
 
@@ -227,12 +227,9 @@ async def two_nodes(database: Database, home: Path) -> AsyncIterator[tuple[Daemo
 async def test_a_second_node_takes_over_what_a_killed_one_had(
     database: Database, state_dir: Path
 ) -> None:
-    leave = state_dir / "leave"
     async with two_nodes(database, state_dir) as (first, second):
         async with first.client() as client:
-            given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until((state_dir / "arrived").exists)
+            run, leave = await hold(client, state_dir)
         async with second.client() as client:
             other = await client.tenant("acme").start("whoami", {})
             assert (await other.result(timeout=20)).output == first.process.pid
@@ -248,12 +245,9 @@ async def test_a_second_node_takes_over_what_a_killed_one_had(
 async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_it(
     database: Database, state_dir: Path
 ) -> None:
-    leave = state_dir / "leave"
     async with two_nodes(database, state_dir) as (first, second):
         async with first.client() as client, second.client() as other:
-            given = {"arrived": str(state_dir / "arrived"), "leave": str(leave)}
-            run = await client.tenant("acme").start("hold", given)
-            await until((state_dir / "arrived").exists)
+            run, leave = await hold(client, state_dir)
             first.send(signal.SIGSTOP)
             try:
                 leave.touch()

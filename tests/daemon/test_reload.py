@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.settings.load import Snapshot, load
 from tests.support.wait import until
@@ -21,14 +23,16 @@ ENVIRON = {"INSULA_STATE_DIR": "/nonexistent/state", "INSULA_RUNTIME_DIR": "/non
 class Files:
     """A configuration file, the reloader that reads it, and what it applied."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, text: str = "") -> None:
         self.path = directory / "insula.toml"
         self.applied: list[Snapshot] = []
         self.refuse: Exception | None = None
-        self.path.write_text("", encoding="utf-8")
+        self.reads = 0
+        self.write(text)
         self.reloader = Reloader(self.read(), self.read, self.apply, Notifier())
 
     def read(self) -> Snapshot:
+        self.reads += 1
         return load(self.path, ENVIRON)
 
     async def apply(self, snapshot: Snapshot) -> None:
@@ -62,8 +66,7 @@ async def test_what_waits_for_a_restart_is_said_at_every_reload_until_then(files
     first = await files.reloader.reload()
     files.write("supervision.mailbox = 7\n[tenants.acme]\n")
     second = await files.reloader.reload()
-    assert first.notes == second.notes
-    assert "supervision.mailbox" in second.notes[0]
+    assert first.notes == second.notes == ["supervision.mailbox needs a restart of the daemon"]
     files.write("[tenants.acme]\n")
     assert (await files.reloader.reload()).notes == []
 
@@ -75,29 +78,48 @@ async def test_anything_wrong_keeps_the_old_generation_whole(files: Files, text:
     before = files.reloader.snapshot
     files.write(text)
     report = await files.reloader.reload()
-    assert not report.applied
+    assert (report.applied, report.code) == (False, "config_invalid")
     assert report.problems
     assert files.reloader.snapshot is before
     assert len(files.applied) == 1
     assert files.reloader.last is report
 
 
+async def test_a_setting_of_the_node_that_applies_at_once_is_said(files: Files) -> None:
+    files.write('supervision.idle_ttl = "7s"')
+    assert (await files.reloader.reload()).notes == ["supervision.idle_ttl applies at once"]
+
+
+async def test_code_is_not_imported_again_and_the_reload_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code = tmp_path / "reloaded_flows.py"
+    code.write_text("STEPS = 1\n", encoding="utf-8")
+    importlib.import_module("reloaded_flows")
+    files = Files(tmp_path, 'workflows.modules = ["reloaded_flows"]\n')
+    assert (await files.reloader.reload()).notes == []
+    code.write_text("STEPS = 2\n", encoding="utf-8")
+    (note,) = (await files.reloader.reload()).notes
+    assert note.startswith("the code of reloaded_flows has changed; a reload does not import it")
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("error", "code"),
     [
-        DatabaseUnavailable("gone"),
-        asyncpg.QueryCanceledError("gone"),
-        asyncpg.InterfaceError("gone"),
-        OSError("gone"),
+        (DatabaseUnavailable("gone"), "database_unavailable"),
+        (asyncpg.QueryCanceledError("gone"), "internal"),
+        (asyncpg.CannotConnectNowError("gone"), "database_unavailable"),
+        (OSError("gone"), "database_unavailable"),
     ],
 )
 async def test_what_the_database_or_the_system_refuses_refuses_the_reload(
-    files: Files, error: Exception
+    files: Files, error: Exception, code: str
 ) -> None:
     files.write("[tenants.acme]\n")
     files.refuse = error
     report = await files.reloader.reload()
-    assert (report.applied, report.problems) == (False, ["gone"])
+    assert (report.applied, report.code, report.problems) == (False, code, ["gone"])
     files.refuse = None
     assert (await files.reloader.reload()).added == ["acme"]
 
@@ -114,3 +136,32 @@ async def test_requests_during_a_reload_cause_one_more(files: Files) -> None:
         await until(lambda: files.reloader.snapshot.tenants)
         group.cancel_scope.cancel()
     assert len(files.applied) <= 3
+
+
+async def test_all_who_wait_during_a_reload_share_the_next_one(files: Files) -> None:
+    reports: list[ReloadReport] = []
+
+    async def reload() -> None:
+        reports.append(await files.reloader.reload())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(reload)
+        await until(lambda: files.reads > 1)
+        files.write("[tenants.acme]\n")
+        for _ in range(50):
+            group.start_soon(reload)
+    assert len(reports) == 100
+    assert files.reloader.snapshot.tenants
+    assert files.reads - 1 == len({report.generation for report in reports}) <= 3
+
+
+async def test_a_reload_whose_caller_went_away_is_done_for_the_others(files: Files) -> None:
+    files.write("[tenants.acme]\n")
+    async with anyio.create_task_group() as patient, anyio.create_task_group() as impatient:
+        impatient.start_soon(files.reloader.reload)
+        await until(lambda: files.reads > 1)
+        patient.start_soon(files.reloader.reload)
+        await anyio.wait_all_tasks_blocked()
+        impatient.cancel_scope.cancel()
+    assert files.reloader.snapshot.tenants

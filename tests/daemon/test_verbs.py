@@ -169,6 +169,10 @@ def test_a_paused_workflow_starts_nothing_until_it_is_resumed(insula: CommandLin
     assert names(insula.to_its_end("globex", run))[-1] == "run.succeeded"
     _, unknown = insula("tenant", "pause", "globex", "--workflow", "aproval", code=3)
     assert "error[workflow_not_found]" in unknown
+    newest, *_, oldest = insula.json("tenant", "audit", "globex", "--limit", "5")["entries"]
+    assert (newest["operation"], newest["subject"]) == ("tenant.pause", "aproval")
+    assert (newest["outcome"], newest["actor"]) == ("workflow_not_found", f"uid {os.geteuid()}")
+    assert (oldest["operation"], oldest["outcome"]) == ("tenant.pause", "done")
 
 
 def test_a_failed_run_goes_on_where_it_failed(insula: CommandLine, harbour: Path) -> None:

@@ -41,6 +41,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VARIES = (
     (_UUID, "RUN"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"), "TIME"),
+    (re.compile(r"\d{8}T\d{6}Z"), "TIME"),
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|s|min|h)\b(?: \d+ (?:s|min)\b)?"), "WHILE"),
     (re.compile(r"process \d+|generation \d+|workflows \d+"), "NUMBER"),
     (re.compile(r"/\S*/(?=(?:tenants\.d/\w+|insula)\.toml)"), ""),
@@ -124,7 +125,10 @@ class Site:
             test()
 
     def _type(self, shown: Shown) -> None:
-        """Type a command, and compare what it says; one that only looks is given time."""
+        """Type a command, and compare what it says; one that only looks is given time.
+
+        RUN in it is the run that was named last; of a list, the newest.
+        """
         command = shown.command.replace("RUN", self._run)
         refused = re.search(r"^error\[", shown.output, re.MULTILINE) is not None
         said = ""
@@ -141,13 +145,13 @@ class Site:
                 anyio.run(until, agrees)
             except AssertionError:
                 raise AssertionError(differs(shown, said)) from None
-        if "run start" in command or "run repeat" in command or "schedule fire" in command:
-            self._run = _UUID.findall(said)[-1] if _UUID.search(said) else self._run
+        if named := _UUID.search(said):
+            self._run = named[0]
 
 
 def type_in(command: str, config: Path) -> tuple[int, str]:
     """Run a command line in this process; return its exit code and what a terminal would show."""
-    program, *arguments = shlex.split(command.replace("--config insula.toml", ""))
+    program, *arguments = shlex.split(command)
     assert program == "insula", command
     with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
         code = main([*arguments, *([] if "-h" in arguments else ["--config", str(config)])])

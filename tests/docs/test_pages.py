@@ -44,8 +44,9 @@ def test_the_files_that_a_page_shows_load(page: Path, tmp_path: Path) -> None:
     (tmp_path / "tenants.d").mkdir()
     write(tmp_path / "insula.toml", MAIN)
     for block in blocks_of(page, "toml"):
-        write(tmp_path / (block.file or "alone.toml"), block.text)
-        main = tmp_path / ("insula.toml" if block.file else "alone.toml")
+        file = block.file or "alone.toml"
+        write(tmp_path / file, block.text)
+        main = tmp_path / ("insula.toml" if file.startswith("tenants.d/") else file)
         with pytest.raises(ConfigError) if block.wrong else nullcontext():
             load(main, {})
 

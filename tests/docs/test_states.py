@@ -118,7 +118,9 @@ def execution(story: Sequence[AnyEntry] = ()) -> Execution:
 def states_of_tasks(story: Sequence[AnyEntry]) -> dict[str, TaskState]:
     """Return where people see the tasks after all this."""
     times = (NOW, None, None, None)
-    row = Stored(RUN, "w", "1", "queued", "default", 0, *times, "{}", None, None, None, [])
+    row = Stored(
+        RUN, "w", "1", "queued", "default", 0, *times, "{}", None, None, None, [], None, None
+    )
     moment = Moment(0, NOW, 1, "a", entries.encode(list(story)))
     view = view_of(row, [moment], Registry.of([flow]))
     return {task.name: task.state for task in view.tasks}

@@ -207,6 +207,33 @@ async def test_a_rate_counts_what_a_former_owner_accepted(house: House) -> None:
             await live.submit("echo")
 
 
+@pytest.mark.requirement("quota.rate", "quota.rate_burst")
+async def test_over_its_rate_a_tenant_is_told_when_to_come_back_whoever_serves_it(
+    house: House,
+) -> None:
+    async with serving(house, echo, rate=1, rate_burst=2) as live:
+        await live.submit_all([StartRun(workflow="echo")] * 2)
+        with pytest.raises(QuotaExceeded, match="rate = 1") as refused:
+            await live.submit("echo")
+        assert 50 < refused.value.data["retry_after"] <= 60
+    async with serving(house, echo, rate=1, rate_burst=2) as live:
+        with pytest.raises(QuotaExceeded):
+            await live.submit("echo")
+        await live.later(61)
+        await live.submit("echo")
+
+
+@pytest.mark.requirement("quota.rate_over")
+async def test_what_is_over_a_rate_that_delays_begins_when_it_allows(house: House) -> None:
+    async with serving(house, echo, rate=1, rate_burst=1, rate_over="delay") as live:
+        started = await live.submit_all([StartRun(workflow="echo", deadline="5s")] * 3)
+        for done in (1, 2, 3):
+            await live.quiet()
+            states = [(await house.row(run.id)).state for run in started]
+            assert states == ["succeeded"] * done + ["queued"] * (3 - done)
+            await live.later(60)
+
+
 async def test_a_row_that_the_database_refuses_fails_alone(house: House) -> None:
     await house.value(
         "ALTER TABLE tenant.wf_run ADD CONSTRAINT poison CHECK (input->>'value' <> 'poison')"

@@ -32,6 +32,7 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.schedules import HandMadeSchedules
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
@@ -52,6 +53,7 @@ class HandMadePlatform(HandMadeRuns):
         self.views: dict[TenantId, TenantView] = {}
         self.dead = HandMadeDead(self)
         self.schedules = HandMadeSchedules()
+        self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
         self.started: list[StartRun] = []
         self.draining = False
@@ -85,6 +87,7 @@ class HandMadePlatform(HandMadeRuns):
             root=self,
             dead=self.dead,
             schedules=self.schedules,
+            audit=self.audit,
             lifecycle=self.lifecycle,
             status=self.status,
             reload=self.reload,

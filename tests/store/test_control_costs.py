@@ -30,12 +30,13 @@ MANY = f"""
 """
 
 NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
-    "due": (wake.DUE, (100, [], NODE, True, "2 seconds"), 0),
+    "due": (wake.DUE, (100, [], NODE, True, wake.OVERDUE), 0),
     "consume": (wake.CONSUME, ([ONE], NODE), 4),
     "orphans": (leases.ORPHANS, (NODE, True, ["t_1", "t_2", "t_3"]), AWAKE),
     "claim": (leases.CLAIM, (ONE, NODE, True), 10),
     "release": (leases.RELEASE, ("t_1", NODE, 1, None, "timer"), 3),
     "fetch": (tenants.FETCH, (ONE,), 1),
+    "changed": (tenants.FETCH_CHANGED, ("9223372036854775807",), 0),
     "touch": (tenants.TOUCH, ([ONE],), 1),
     "remind": (schedules.REMIND, ([ONE], ["2099-01-01"]), 2),
     "recent": (transitions.RECENT, (ONE, 20), 20),

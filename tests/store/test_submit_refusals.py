@@ -29,7 +29,7 @@ async def test_a_tenant_that_can_not_take_runs_is_named(
         "ACME": ("IN404", "no tenant 'ACME'"),
         None: ("IN404", "no tenant NULL"),
         "new": ("IN503", "tenant 'new' has no tables yet"),
-        "gone": ("IN410", "tenant 'gone' was taken out of the configuration"),
+        "gone": ("IN410", "tenant 'gone' was deleted"),
         "off": ("IN423", "tenant 'off' is disabled"),
     }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -27,7 +29,13 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.model import Limits, SupervisionSection, Tenant, Tier
+from orchestrator.settings.model import (
+    Limits,
+    ScheduleSection,
+    SupervisionSection,
+    Tenant,
+    Tier,
+)
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.tenant.places import Places
@@ -201,6 +209,35 @@ async def test_changed_limits_apply_to_a_tenant_that_is_awake(database: Database
         assert node.slot("acme").incarnation == 1
 
 
+async def test_no_change_of_a_running_tenant_restarts_it(database: Database) -> None:
+    held = secrets.token_hex(4)
+    changes: dict[str, Any] = {
+        **{name: {"key": True} for name in ("settings", "features", "metadata")},
+        "limits": Limits(max_concurrent_tasks=2),
+        "workflows": ["wait"],
+        "schedules": [ScheduleSection(name="s", workflow="wait", every=Duration(hours=1))],
+        "idle_ttl": Duration(hours=1),
+        "weight": 2,
+        "name": "ACME",
+        "tier": "basic",
+        "aliases": ["acme-corp"],
+    }
+    assert set(changes) | {"enabled"} == set(Tenant.__struct_fields__)
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme", "wait", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        for name, value in changes.items():
+            before = getattr(node.slot("acme").config, name)
+            declared = snapshot(["acme"], tiers={"basic": Tier()}, **{name: value})
+            await node.tenants.publish(declared)
+            assert getattr(node.slot("acme").config, name) != before, name
+        assert (node.slot("acme").state, node.slot("acme").incarnation) == (SlotState.RUNNING, 1)
+        GATES.open(held)
+        await node.until_finished("acme", 1)
+        await node.declare("acme", enabled=False)
+        await node.reach("acme", SlotState.SUSPENDED)
+
+
 async def test_a_shorter_idle_time_applies_to_a_tenant_that_is_awake(database: Database) -> None:
     async with running_node(database, snapshot(["acme"], idle_ttl=Duration(hours=1))) as node:
         await node.submit("acme")
@@ -333,3 +370,18 @@ def test_how_many_tenants_stand_where_is_known_without_counting_those_that_sleep
     root.declare(configs({"tenant_0": True, "tenant_1": False}), {})
     assert root.states == {SlotState.DORMANT: 1, SlotState.SUSPENDED: 1}
     root.declare([], {})
+
+
+def test_a_tenant_that_a_reload_does_not_change_is_left_alone() -> None:
+    root = resting_root()
+    root.declare(configs({"one": True, "two": True}), {})
+    before = {name: slot.config for name, slot in root.slots.items()}
+    root.declare(configs({"one": True, "two": False}), {})
+    kept = [name for name, slot in root.slots.items() if slot.config is before[name]]
+    assert kept == ["one"]
+    root.declare([], {})
+
+
+def test_the_garbage_collector_does_not_walk_over_the_configuration() -> None:
+    (config,) = configs({"one": True})
+    assert not any(gc.is_tracked(each) for each in (config, config.limits, Tenant()))

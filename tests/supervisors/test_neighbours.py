@@ -140,11 +140,14 @@ async def test_what_is_wrong_with_a_request_the_wrong_node_says_too(database: Da
             await b.root.submit(ACME, [StartRun(workflow="note")] * 3)
         assert await b.sql(RUNS) == 0
         later = datetime.now(UTC) + timedelta(hours=1)
-        runs = [StartRun(workflow="note", at=later) for _ in range(2)]
-        for _ in range(2):
-            await b.root.submit(ACME, runs)
+        keyed = StartRun(workflow="note", at=later, key="k")
+        runs = [keyed, StartRun(workflow="note", at=later)]
+        first, _ = await b.root.submit(ACME, runs)
+        await b.root.submit(ACME, [StartRun(workflow="note", at=later)] * 2)
         with pytest.raises(QuotaExceeded, match="max_runs_per_hour"):
-            await b.root.submit(ACME, runs)
+            await b.root.submit(ACME, [*runs, StartRun(workflow="note")])
+        again, *_ = await b.root.submit(ACME, [keyed, keyed])
+        assert (again.id, again.known) == (first.id, True)
         assert await b.sql(RUNS) == 4
         assert await b.sql("SELECT min(due_at) FROM insula.wake") == later
 

@@ -9,6 +9,7 @@ from litestar.params import FromPath, HeaderParameter, PathParameter, RawBody
 
 from orchestrator.engine.control import Verb
 from orchestrator.http import body as bodies
+from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import ChangeOperation, RepeatOperation, SignalOperation, problems
 from orchestrator.http.routes.runs import run_id
@@ -38,6 +39,7 @@ SignalName = Annotated[str, PathParameter(min_length=1, max_length=NAME_CHARACTE
 )
 async def change_run(
     services: Injected,
+    record: Recorded,
     tenant: FromPath[str],
     run: FromPath[str],
     verb: FromPath[Verb],
@@ -46,7 +48,8 @@ async def change_run(
     """Cancel, pause, resume or retry a run. It is durable when this answers."""
     change = bodies.fit_optional(body, ChangeRun)
     known_as, id = services.root.resolve(tenant), run_id(run)
-    state = await services.root.change_run(known_as, id, verb, reason=change.reason)
+    async with record.of(known_as, f"run.{verb}", id):
+        state = await services.root.change_run(known_as, id, verb, reason=change.reason)
     return ChangedRun(id=id, state=state)
 
 
@@ -57,12 +60,17 @@ async def change_run(
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def repeat_run(
-    services: Injected, tenant: FromPath[str], run: FromPath[str], body: RawBody
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    run: FromPath[str],
+    body: RawBody,
 ) -> Response[Started]:
     """Start a new run with the input of this one: as a whole, or from a task on."""
     wanted = bodies.fit_optional(body, RepeatRun)
-    known_as = services.root.resolve(tenant)
-    started = await services.root.repeat_run(known_as, run_id(run), wanted.task)
+    known_as, id = services.root.resolve(tenant), run_id(run)
+    async with record.of(known_as, "run.repeat", id):
+        started = await services.root.repeat_run(known_as, id, wanted.task)
     where = f"/v1/tenants/{known_as}/runs/{started.id}"
     return Response(started, headers={"Location": where})
 

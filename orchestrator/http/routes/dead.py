@@ -6,10 +6,14 @@ from litestar import get, post
 from litestar.params import FromPath, RawBody
 
 from orchestrator.http import body as bodies
+from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import DeadOperation, problems
 from orchestrator.http.routes.runs import Cursor, Page
 from orchestrator.model.api import DeadReport, DeadSelection, RunPage
+
+SHOWN = 10
+"""So many dead letters of one request are named in the audit."""
 
 
 @get("/v1/tenants/{tenant:str}/dead", tags=["dead letters"], responses=problems(404, 422, 503))
@@ -27,10 +31,14 @@ async def list_dead(
     operation_class=DeadOperation,
     responses=problems(403, 404, 422, 429, 503),
 )
-async def replay_dead(services: Injected, tenant: FromPath[str], body: RawBody) -> DeadReport:
+async def replay_dead(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> DeadReport:
     """Retry dead letters: those named, or the oldest 1,000."""
     wanted = bodies.fit_optional(body, DeadSelection)
-    return await services.dead.replay(services.root.resolve(tenant), wanted.runs)
+    known_as = services.root.resolve(tenant)
+    async with record.of(known_as, "dead.replay", _subject(wanted)):
+        return await services.dead.replay(known_as, wanted.runs)
 
 
 @post(
@@ -40,10 +48,22 @@ async def replay_dead(services: Injected, tenant: FromPath[str], body: RawBody) 
     operation_class=DeadOperation,
     responses=problems(403, 404, 422, 503),
 )
-async def discard_dead(services: Injected, tenant: FromPath[str], body: RawBody) -> DeadReport:
+async def discard_dead(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> DeadReport:
     """Give dead letters up, those named or the oldest 1,000: they are not listed any more."""
     wanted = bodies.fit_optional(body, DeadSelection)
-    return await services.dead.discard(services.root.resolve(tenant), wanted.runs)
+    known_as = services.root.resolve(tenant)
+    async with record.of(known_as, "dead.discard", _subject(wanted)):
+        return await services.dead.discard(known_as, wanted.runs)
+
+
+def _subject(wanted: DeadSelection) -> str:
+    """Return which dead letters are meant, cut when there are many."""
+    if wanted.runs is None:
+        return "the oldest"
+    named = " ".join(map(str, wanted.runs[:SHOWN]))
+    return f"{named} and {len(wanted.runs) - SHOWN} more" if len(wanted.runs) > SHOWN else named
 
 
 ROUTES = (list_dead, replay_dead, discard_dead)

@@ -8,10 +8,14 @@ from litestar import delete, patch, post
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from orchestrator.http import body as bodies
+from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import DisableOperation, UpdateOperation, problems
+from orchestrator.http.services import Services
 from orchestrator.model.api import DeletedTenant, DisableTenant, TenantView, UpdateTenant
+from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.fit import fit
+from orchestrator.model.ids import TenantId, parse_tenant_id
 
 LONGEST_WAIT = 3600.0
 
@@ -33,10 +37,14 @@ Wait = Annotated[
     operation_class=UpdateOperation,
     responses=problems(403, 404, 409, 422, 503),
 )
-async def update_tenant(services: Injected, tenant: FromPath[str], body: RawBody) -> TenantView:
+async def update_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> TenantView:
     """Change what a tenant that was registered at run time is declared as."""
     known_as = services.root.resolve(tenant)
-    await services.lifecycle.update(known_as, fit(bodies.read(body), UpdateTenant))
+    wanted = fit(bodies.read(body), UpdateTenant)
+    async with record.of(known_as, "tenant.update", " ".join(_changed(wanted))):
+        await services.lifecycle.update(known_as, wanted)
     return await services.root.read_tenant(known_as)
 
 
@@ -47,10 +55,14 @@ async def update_tenant(services: Injected, tenant: FromPath[str], body: RawBody
     operation_class=DisableOperation,
     responses=problems(403, 404, 422, 503),
 )
-async def disable_tenant(services: Injected, tenant: FromPath[str], body: RawBody) -> TenantView:
+async def disable_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> TenantView:
     """Let the tenant take no work, whatever its file says, until it is enabled."""
     known_as = services.root.resolve(tenant)
-    await services.lifecycle.disable(known_as, bodies.fit_optional(body, DisableTenant).reason)
+    reason = bodies.fit_optional(body, DisableTenant).reason
+    async with record.of(known_as, "tenant.disable", reason):
+        await services.lifecycle.disable(known_as, reason)
     return await services.root.read_tenant(known_as)
 
 
@@ -60,10 +72,11 @@ async def disable_tenant(services: Injected, tenant: FromPath[str], body: RawBod
     tags=["tenants"],
     responses=problems(403, 404, 409, 422, 503),
 )
-async def enable_tenant(services: Injected, tenant: FromPath[str]) -> TenantView:
+async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[str]) -> TenantView:
     """Let a tenant that was disabled work again."""
     known_as = services.root.resolve(tenant)
-    await services.lifecycle.enable(known_as)
+    async with record.of(known_as, "tenant.enable"):
+        await services.lifecycle.enable(known_as)
     return await services.root.read_tenant(known_as)
 
 
@@ -75,6 +88,7 @@ async def enable_tenant(services: Injected, tenant: FromPath[str]) -> TenantView
 )
 async def delete_tenant(
     services: Injected,
+    record: Recorded,
     tenant: FromPath[str],
     results: Results,
     force: Force = False,
@@ -82,7 +96,23 @@ async def delete_tenant(
 ) -> DeletedTenant:
     """Drop a tenant with all its data. Unfinished runs keep it, unless it is forced."""
     keep = results == "keep"
-    return await services.lifecycle.delete(tenant, keep=keep, force=force, wait=wait)
+    how = f"results {results}" + (", forced" if force else "")
+    async with record.of(_meant(services, tenant), "tenant.delete", how):
+        return await services.lifecycle.delete(tenant, keep=keep, force=force, wait=wait)
+
+
+def _changed(wanted: UpdateTenant) -> list[str]:
+    """Return what is to be changed; the values are nobody else's business."""
+    named = [each for each in ("name", "tier", "aliases") if getattr(wanted, each) is not None]
+    return [*named, *wanted.set, *wanted.unset]
+
+
+def _meant(services: Services, name: str) -> TenantId:
+    """Return the tenant of that id or alias; one whose deletion has begun has its id alone."""
+    try:
+        return services.root.resolve(name)
+    except TenantNotFound:
+        return parse_tenant_id(name)
 
 
 ROUTES = (update_tenant, disable_tenant, enable_tenant, delete_tenant)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar import get, post
 from litestar.params import FromPath
 
+from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
 from orchestrator.model.api import ScheduleList, ScheduleView, Started
@@ -24,11 +25,12 @@ async def list_schedules(services: Injected, tenant: FromPath[str]) -> ScheduleL
     responses=problems(403, 404, 422, 429, 503),
 )
 async def pause_schedule(
-    services: Injected, tenant: FromPath[str], name: FromPath[str]
+    services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
 ) -> ScheduleView:
     """Let a schedule start nothing until it is resumed; what passes meanwhile is not caught up."""
     known_as = services.root.resolve(tenant)
-    return await services.schedules.pause(known_as, name, paused=True)
+    async with record.of(known_as, "schedule.pause", name):
+        return await services.schedules.pause(known_as, name, paused=True)
 
 
 @post(
@@ -38,11 +40,12 @@ async def pause_schedule(
     responses=problems(403, 404, 422, 429, 503),
 )
 async def resume_schedule(
-    services: Injected, tenant: FromPath[str], name: FromPath[str]
+    services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
 ) -> ScheduleView:
     """Let a schedule go on from now."""
     known_as = services.root.resolve(tenant)
-    return await services.schedules.pause(known_as, name, paused=False)
+    async with record.of(known_as, "schedule.resume", name):
+        return await services.schedules.pause(known_as, name, paused=False)
 
 
 @post(
@@ -50,9 +53,13 @@ async def resume_schedule(
     tags=["schedules"],
     responses=problems(403, 404, 422, 429, 503),
 )
-async def fire_schedule(services: Injected, tenant: FromPath[str], name: FromPath[str]) -> Started:
+async def fire_schedule(
+    services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
+) -> Started:
     """Start a run of a schedule now, also while it is paused or an earlier run goes on."""
-    return await services.schedules.fire(services.root.resolve(tenant), name)
+    known_as = services.root.resolve(tenant)
+    async with record.of(known_as, "schedule.fire", name):
+        return await services.schedules.fire(known_as, name)
 
 
 ROUTES = (list_schedules, pause_schedule, resume_schedule, fire_schedule)

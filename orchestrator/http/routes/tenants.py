@@ -6,6 +6,7 @@ from litestar import get, post
 from litestar.params import FromPath, RawBody
 
 from orchestrator.http import body as bodies
+from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
 from orchestrator.http.services import Services
@@ -32,9 +33,11 @@ def list_tenants(services: Injected) -> TenantList:
     operation_class=CreateOperation,
     responses=problems(403, 409, 422, 503),
 )
-async def create_tenant(services: Injected, body: RawBody) -> TenantView:
+async def create_tenant(services: Injected, record: Recorded, body: RawBody) -> TenantView:
     """Register a tenant; its schema and roles are made at first use."""
-    return await services.root.create_tenant(fit(bodies.read(body), CreateTenant))
+    wanted = fit(bodies.read(body), CreateTenant)
+    async with record.of(wanted.id, "tenant.create"):
+        return await services.root.create_tenant(wanted)
 
 
 @get("/v1/tenants/{tenant:str}", tags=["tenants"], responses=problems(404, 422, 503))
@@ -55,9 +58,13 @@ async def why_tenant(services: Injected, tenant: FromPath[str]) -> TenantWhy:
     tags=["tenants"],
     responses=problems(403, 404, 409, 422, 503),
 )
-async def provision_tenant(services: Injected, tenant: FromPath[str]) -> TenantView:
+async def provision_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str]
+) -> TenantView:
     """Make the tenant's schema, roles and tables now; doing it again changes nothing."""
-    return await services.root.provision(services.root.resolve(tenant))
+    known_as = services.root.resolve(tenant)
+    async with record.of(known_as, "tenant.provision"):
+        return await services.root.provision(known_as)
 
 
 @post(
@@ -67,9 +74,11 @@ async def provision_tenant(services: Injected, tenant: FromPath[str]) -> TenantV
     operation_class=PauseOperation,
     responses=problems(403, 404, 422, 429, 503),
 )
-async def pause_tenant(services: Injected, tenant: FromPath[str], body: RawBody) -> PauseView:
+async def pause_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> PauseView:
     """Let the tenant, or one of its workflows, start no more tasks; what runs goes on."""
-    return await _set_pause(services, tenant, body, paused=True)
+    return await _set_pause(services, record, tenant, body, paused=True)
 
 
 @post(
@@ -79,15 +88,21 @@ async def pause_tenant(services: Injected, tenant: FromPath[str], body: RawBody)
     operation_class=PauseOperation,
     responses=problems(403, 404, 422, 429, 503),
 )
-async def resume_tenant(services: Injected, tenant: FromPath[str], body: RawBody) -> PauseView:
+async def resume_tenant(
+    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+) -> PauseView:
     """Take a pause back: the tenant's, or that of one workflow."""
-    return await _set_pause(services, tenant, body, paused=False)
+    return await _set_pause(services, record, tenant, body, paused=False)
 
 
-async def _set_pause(services: Services, tenant: str, body: bytes, *, paused: bool) -> PauseView:
+async def _set_pause(
+    services: Services, record: Record, tenant: str, body: bytes, *, paused: bool
+) -> PauseView:
     wanted = bodies.fit_optional(body, SetPause)
     known_as = services.root.resolve(tenant)
-    await services.root.set_pause(known_as, wanted.workflow, paused=paused)
+    operation = "tenant.pause" if paused else "tenant.resume"
+    async with record.of(known_as, operation, wanted.workflow or ""):
+        await services.root.set_pause(known_as, wanted.workflow, paused=paused)
     return PauseView(tenant=known_as, workflow=wanted.workflow, paused=paused)
 
 

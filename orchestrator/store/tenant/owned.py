@@ -24,6 +24,7 @@ from orchestrator.store.tenant.journal import (
     Known,
     Sent,
 )
+from orchestrator.store.tenant.retention import OwnedRetention
 from orchestrator.store.tenant.runs import (
     Claimed,
     Claims,
@@ -90,9 +91,9 @@ class OwnedConnection:
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
         self._closed = False
-        self.schedules = OwnedSchedules(
-            self._run, self._ours, schema=journal.schema, epoch=journal.epoch
-        )
+        schema, epoch = journal.schema, journal.epoch
+        self.schedules = OwnedSchedules(self._run, self._ours, schema=schema, epoch=epoch)
+        self.retention = OwnedRetention(self._run, self._ours, schema=schema, epoch=epoch)
 
     async def open(self) -> datetime:
         """Connect and raise the fence to our epoch; return the database's time."""

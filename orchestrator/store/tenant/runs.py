@@ -145,6 +145,8 @@ class Stored(Listed, frozen=True):
     context: str | None
     error: str | None
     tags: list[str]
+    due_at: datetime | None
+    deadline_at: datetime | None
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -262,7 +262,8 @@ LIMIT $5;
 
 -- name: read
 SELECT run.id, run.workflow, run.version, run.state, run.queue, run.priority, run.created_at,
-       run.started_at, run.finished_at, run.key, run.input, run.output, run.context, run.error, run.tags
+       run.started_at, run.finished_at, run.key, run.input, run.output, run.context, run.error, run.tags,
+       run.due_at, run.deadline_at
 FROM tenant.wf_run AS run
 WHERE run.id = $1;
 

@@ -137,6 +137,21 @@ async def test_what_is_paused_starts_nothing_until_resumed(house: House, name: s
     assert await house.output(rests) == 1
 
 
+@pytest.mark.parametrize("name", ["patient", ""], ids=["workflow", "tenant"])
+async def test_a_signal_that_came_in_a_pause_is_not_lost_though_the_run_was_looked_at(
+    house: House, name: str
+) -> None:
+    async with serving(house, patient) as live:
+        run = await live.run("patient")
+        await pause(live, name)
+        await signal(live, run, "go", 1)
+        await control(live, run, Verb.RESUME)
+        await until(lambda: run not in resident(live))
+        await pause(live, name, paused=False)
+        await live.quiet()
+    assert await house.output(run) == 1
+
+
 async def test_a_paused_workflow_does_not_fill_the_memory_of_the_others(house: House) -> None:
     flow = Workflow("w")
 

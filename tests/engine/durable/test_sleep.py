@@ -12,7 +12,7 @@ from orchestrator.engine import entries
 from orchestrator.engine.table import RESIDENT_RUNS
 from orchestrator.model.api import StartRun
 from orchestrator.workflow.context import Context
-from orchestrator.workflow.define import job
+from orchestrator.workflow.define import Workflow, job
 from tests.engine.durable.driving import reading, resident, signal
 from tests.engine.live import House, Options, serving
 from tests.support.wait import until
@@ -20,13 +20,20 @@ from tests.support.wait import until
 HOUR = 3600.0
 
 
-async def test_a_short_sleep_keeps_its_slot(house: House) -> None:
+def sleeper(*spans: str | float) -> Workflow:
+    """Return a workflow that sleeps, as often as it is told, and returns 1."""
+
     @job("w")
     async def flow(ctx: Context) -> int:
-        await ctx.sleep(0.05)
+        for span in spans:
+            await ctx.sleep(span)
         return 1
 
-    async with serving(house, flow) as live:
+    return flow
+
+
+async def test_a_short_sleep_keeps_its_slot(house: House) -> None:
+    async with serving(house, sleeper(0.05)) as live:
         run = await live.run("w")
     assert await house.output(run) == 1
     assert "task.parked flow" not in await house.told(run)
@@ -57,12 +64,7 @@ async def test_a_long_sleep_gives_slot_and_memory_back_and_comes_back(house: Hou
 
 
 async def test_a_sleep_of_seconds_gives_its_slot_back_and_stays_in_memory(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> int:
-        await ctx.sleep(3)
-        return 1
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper(3)) as live:
         run = await live.run("w")
         assert live.slots.free == live.slots.total
         assert run in resident(live)
@@ -72,22 +74,17 @@ async def test_a_sleep_of_seconds_gives_its_slot_back_and_stays_in_memory(house:
 
 @pytest.mark.requirement("R6.sleep")
 async def test_a_sleep_ends_on_time_though_the_process_crashed_meanwhile(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> int:
-        await ctx.sleep("1h")
-        return 1
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper("1h")) as live:
         run = await live.run("w")
     await house.skip(HOUR / 2)
-    async with serving(house, flow, options=Options(crashed=True)) as live:
+    async with serving(house, sleeper("1h"), options=Options(crashed=True)) as live:
         await live.quiet()
         assert live.recovered == 0, "a run that rests is nobody's loss"
         due = live.engine.next_due
         assert due is not None
         assert abs((due - live.engine.now).total_seconds() - HOUR / 2) < 60
     await house.skip(HOUR / 2)
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper("1h")) as live:
         await live.quiet()
     assert await house.output(run) == 1
     sleeps = [e for e in await house.journal(run) if isinstance(e, entries.SleepSet)]
@@ -95,27 +92,16 @@ async def test_a_sleep_ends_on_time_though_the_process_crashed_meanwhile(house: 
 
 
 async def test_a_sleep_that_ended_while_nobody_was_there_is_over(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> int:
-        await ctx.sleep(4)
-        return 1
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper(4)) as live:
         run = await live.run("w")
     await house.skip(10)
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper(4)) as live:
         await live.quiet()
     assert await house.output(run) == 1
 
 
 async def test_sleeps_one_after_the_other(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> int:
-        for _ in range(3):
-            await ctx.sleep("1h")
-        return 1
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper("1h", "1h", "1h")) as live:
         run = await live.run("w")
         for _ in range(3):
             assert (await house.row(run)).state == "waiting"
@@ -125,11 +111,7 @@ async def test_sleeps_one_after_the_other(house: House) -> None:
 
 @pytest.mark.requirement("R6.rest")
 async def test_many_runs_that_rest_make_room_for_the_others(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> None:
-        await ctx.sleep("1h")
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper("1h")) as live:
         await live.submit_all([StartRun(workflow="w")] * 2500)
         await live.quiet()
         waiting = await house.value("SELECT count(*) FROM tenant.wf_run WHERE state = 'waiting'")
@@ -139,11 +121,7 @@ async def test_many_runs_that_rest_make_room_for_the_others(house: House) -> Non
 
 @pytest.mark.slow
 async def test_more_runs_due_at_once_than_fit_into_memory_all_go_on(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> None:
-        await ctx.sleep("1h")
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper("1h")) as live:
         await live.submit_all([StartRun(workflow="w")] * 2500)
         await live.quiet()
         await live.later(HOUR + 1)
@@ -178,11 +156,7 @@ async def test_a_run_that_is_back_is_not_moved_by_its_old_timers(house: House) -
 
 @pytest.mark.slow
 async def test_the_timers_of_runs_that_rest_outside_hold_no_memory(house: House) -> None:
-    @job("w")
-    async def flow(ctx: Context) -> None:
-        await ctx.sleep("1h")
-
-    async with serving(house, flow) as live:
+    async with serving(house, sleeper("1h")) as live:
         await live.submit_all([StartRun(workflow="w", deadline="2h")] * 5000)
         await live.quiet()
         board = live.engine._board  # noqa: SLF001 - what it holds is the question

@@ -47,10 +47,12 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "runs.page": Listed,
     "runs.read": Stored,
     "runs.history": Moment,
+    "retention.delete": ["deleted"],
+    "retention.delete_fires": ["epoch"],
 }
 QUERIES = {
     f"{module}.{name}": query
-    for module in ("journal", "runs")
+    for module in ("journal", "runs", "retention")
     for name, query in sql.load(f"orchestrator.store.tenant.{module}").items()
 }
 

@@ -1,6 +1,8 @@
-"""What people read of a run whose end came before the end of its tasks."""
+"""What people read of a run."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from orchestrator.model.states import TaskState
 from orchestrator.workflow.context import Context
@@ -51,3 +53,19 @@ async def test_so_are_those_of_a_run_whose_time_is_over_until_it_is_retried() ->
 
         await run.signal("approved")
         assert states(run) == ["succeeded"] * 3
+
+
+async def test_a_run_that_rests_tells_until_when_and_its_deadline() -> None:
+    nap = Workflow("nap")
+
+    @nap.task()
+    async def sleep(ctx: Context) -> None:
+        await ctx.sleep("1h")
+
+    async with Harness(nap, deadline="1d") as run:
+        await run.until_idle()
+        assert run.view.due_at == run.now + timedelta(hours=1)
+        assert run.view.deadline_at == run.now + timedelta(days=1)
+
+        await run.finish()
+        assert run.view.due_at is None

@@ -20,7 +20,7 @@ RUN = Wanted("default", 10)
 def refusal(limits: Limits, wanted: list[Wanted], **used: Any) -> QuotaExceeded | None:
     """Return the error, or None when all is well."""
     usage = Usage(queued=used.get("queued", 0))
-    usage.accepted(used.get("accepted", 0), NOW - used.get("ago", timedelta(0)))
+    usage.accepted(limits, used.get("accepted", 0), NOW - used.get("ago", timedelta(0)))
     try:
         check_submit("acme", limits, usage, wanted, now=NOW)
     except QuotaExceeded as error:
@@ -36,6 +36,8 @@ def refusal(limits: Limits, wanted: list[Wanted], **used: Any) -> QuotaExceeded 
         ({"max_queue_length": 5}, [RUN] * 2, {"queued": 4}, "has 4 runs waiting and may have 5; 2"),
         ({"max_runs_per_hour": 5}, [RUN], {"accepted": 5}, "is limited to max_runs_per_hour = 5"),
         ({"max_runs_per_day": 5}, [RUN], {"accepted": 5}, "is limited to max_runs_per_day = 5"),
+        ({"rate": 5}, [RUN], {"accepted": 5}, "is limited to rate = 5"),
+        ({"rate": 2}, [RUN] * 3, {}, "rate = 2, fewer than were sent"),
         ({"max_runs_per_hour": 2}, [RUN] * 3, {}, "max_runs_per_hour = 2, fewer than were sent"),
     ],
 )
@@ -55,6 +57,8 @@ def test_the_limit_that_refuses_is_named(
     [
         ({}, [RUN] * 10_000, {"queued": 10**6, "accepted": 10**6}),
         ({"max_payload_bytes": 10}, [RUN], {}),
+        ({"rate": 5}, [RUN] * 5, {}),
+        ({"rate": 5, "rate_over": "delay"}, [RUN] * 9, {"accepted": 5}),
         ({"allowed_queues": ["default"]}, [RUN], {}),
         ({"max_queue_length": 5}, [RUN], {"queued": 4}),
         ({"max_runs_per_hour": 5}, [RUN], {"accepted": 4}),
@@ -93,7 +97,7 @@ def test_no_hour_ever_holds_more_than_was_allowed(steps: list[tuple[int, int]]) 
             check_submit("acme", limits, usage, [RUN] * count, now=now)
         except QuotaExceeded:
             continue
-        usage.accepted(count, now)
+        usage.accepted(limits, count, now)
         accepted += [now] * count
     for moment in accepted:
         assert sum(moment - timedelta(hours=1) < each <= moment for each in accepted) <= 6

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.ids import TenantId
-from orchestrator.settings.diff import Plan, diff, reload_of
+from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.settings.model import Limits, LogSection, Settings
 from orchestrator.settings.tenants import TenantConfig
@@ -118,8 +118,3 @@ def test_a_new_value_behind_the_same_reference_is_a_change(tmp_path: Path) -> No
 def test_nothing_changed_needs_nothing() -> None:
     assert diff(BASE, snapshot_of({}, log=LogSection())).empty
     assert Settings() == BASE.settings
-
-
-def test_each_field_of_a_tenant_says_what_its_change_needs() -> None:
-    assert reload_of("limits.max_retries") == "live"
-    assert reload_of("enabled") == "lifecycle"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.model.errors import ConfigError
-from orchestrator.settings.directories import control_socket, runtime_dir, state_dir
+from orchestrator.settings.directories import beside, control_socket, runtime_dir, state_dir
 
 HOME = {"HOME": "/home/ann"}
 
@@ -48,3 +48,16 @@ def test_a_socket_path_may_be_as_long_as_the_system_allows_and_no_longer() -> No
     assert len(os.fsencode(control_socket(longest))) == 107
     with pytest.raises(ConfigError, match="has 108 bytes; a socket may have 107"):
         control_socket(Path(f"{longest}x"))
+
+
+def test_a_directory_beside_the_files_is_named_without_the_way_up(tmp_path: Path) -> None:
+    assert beside(tmp_path / "config", "../state") == tmp_path.resolve() / "state"
+    assert beside(tmp_path, "state") == tmp_path / "state"
+    assert beside(tmp_path, "/var/lib/insula") == Path("/var/lib/insula")
+
+
+def test_the_way_up_from_a_linked_directory_is_that_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "config").mkdir(parents=True)
+    (tmp_path / "etc").symlink_to(tmp_path / "shop" / "config")
+
+    assert beside(tmp_path / "etc", "../state") == (tmp_path / "shop" / "state").resolve()

@@ -11,18 +11,11 @@ import pytest
 
 from orchestrator.settings import reference
 from orchestrator.settings.decode import describe
+from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.lines import Lines
 from orchestrator.settings.lines import Path as Keys
 from orchestrator.settings.load import load
-from orchestrator.settings.model import (
-    RELOADS,
-    Limits,
-    ScheduleSection,
-    Section,
-    Settings,
-    Tenant,
-    Tier,
-)
+from orchestrator.settings.model import Limits, ScheduleSection, Section, Settings, Tenant, Tier
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = (ROOT / "config" / "insula.toml").read_text()

@@ -1,0 +1,16 @@
+-- name: ask
+-- Note what is about to be done; the number is answered later.
+INSERT INTO insula.audit (tenant, node, actor, operation, subject) VALUES ($1, $2, $3, $4, $5) RETURNING number;
+
+-- name: answer
+-- Note what came of it.
+INSERT INTO insula.audit (answers, tenant, node, actor, operation, subject, outcome, detail)
+SELECT number, tenant, node, actor, operation, subject, $2, $3 FROM insula.audit WHERE number = $1;
+
+-- name: page
+-- Newest first, those before $2.
+SELECT asked.number, asked.at, asked.node, asked.actor, asked.operation, asked.subject,
+       answered.at AS ended_at, answered.outcome, coalesce(answered.detail, '') AS detail
+FROM insula.audit AS asked LEFT JOIN insula.audit AS answered ON answered.answers = asked.number
+WHERE asked.tenant = $1 AND asked.answers IS NULL AND ($2::bigint IS NULL OR asked.number < $2)
+ORDER BY asked.number DESC LIMIT $3;

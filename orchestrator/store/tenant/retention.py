@@ -1,0 +1,43 @@
+"""Deletes what a tenant does not keep any longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from orchestrator.model.ids import run_id_at
+from orchestrator.store import sql
+from orchestrator.store.tenant.schedules import Runner
+
+_QUERIES = sql.load(__name__)
+DELETE = _QUERIES["delete"]
+DELETE_FIRES = _QUERIES["delete_fires"]
+
+
+class OwnedRetention:
+    """What one owner deletes of its tenant; raises as `OwnedConnection` does."""
+
+    def __init__(
+        self,
+        run: Runner,
+        ours: Callable[[int | None], int],
+        *,
+        schema: str,
+        epoch: int,
+    ) -> None:
+        self._run = run
+        self._ours = ours
+        self._delete = sql.bind(DELETE, schema)
+        self._delete_fires = sql.bind(DELETE_FIRES, schema)
+        self._epoch = epoch
+
+    async def delete(self, before: datetime, limit: int) -> int:
+        """Delete at most `limit` runs that finished before a moment; return how many there were."""
+        first = run_id_at(before.timestamp())
+        return self._ours(
+            await self._run(lambda c: c.fetchval(self._delete, self._epoch, first, before, limit))
+        )
+
+    async def delete_fires(self, before: datetime) -> None:
+        """Delete what is known of the fires of schedules before a moment."""
+        self._ours(await self._run(lambda c: c.fetchval(self._delete_fires, self._epoch, before)))
