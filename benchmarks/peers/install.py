@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -46,12 +47,12 @@ PEERS = (
         counts={"A": 500, "B": 200, "C": 100},
     ),
     Peer(
-        name="pgqueuer", requirements=("pgqueuer[asyncpg]==1.6.0", "uvloop"),
+        name="pgqueuer", requirements=("pgqueuer==1.6.0", "asyncpg==0.32.0", "uvloop==0.23.0"),
         counts={"A": 20_000, "C": 200},
     ),
     Peer(
         name="procrastinate",
-        requirements=("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9", "uvloop"),
+        requirements=("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9", "uvloop==0.23.0"),
         counts={"A": 2_000, "C": 200},
     ),
     Peer(
@@ -60,7 +61,7 @@ PEERS = (
     ),
     Peer(
         name="absurd",
-        requirements=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop"),
+        requirements=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop==0.23.0"),
         counts={"A": 2_000, "B": 500, "C": 50},
     ),
     Peer(name="cloaca", requirements=("cloaca==0.12.0",), counts={"A": 300, "B": 100, "C": 50}),
@@ -134,12 +135,16 @@ def _python(wanted: tuple[int, int]) -> str:
     places += [
         str(path)
         for minor in range(wanted[1], wanted[1] + 3)
-        for path in sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3"))
+        for path in sorted(_pyenv().glob(f"versions/3.{minor}.*/bin/python3"))
     ]
     for place in places:
         if place is not None and _works(place, wanted):
             return place
     raise NotInstallable(f"it needs Python {wanted[0]}.{wanted[1]}, and there is none")
+
+
+def _pyenv() -> Path:
+    return Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 
 
 def _works(python: str, wanted: tuple[int, int]) -> bool:
