@@ -61,7 +61,9 @@ PEERS = (
     ),
     Peer(
         name="absurd",
-        requirements=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop==0.23.0"),
+        requirements=(
+            "absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop==0.23.0",
+        ),
         counts={"A": 2_000, "B": 500, "C": 50},
     ),
     Peer(name="cloaca", requirements=("cloaca==0.12.0",), counts={"A": 300, "B": 100, "C": 50}),
