@@ -6,21 +6,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import anyio.abc
 
+from benchmarks import processes
+from benchmarks.protocol import until
 from orchestrator import Client
-from orchestrator.model.errors import Unavailable
 from orchestrator.store.connect import Connection, Target, connect
 from orchestrator.store.embedded import EmbeddedPostgres, Tuning
 
 ROOT = Path(__file__).parents[1]
-TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE = 60.0
+BOOT_SECONDS = 60.0
+FILE_TENANTS = 1000
 
 
 class Served:
@@ -43,14 +44,15 @@ class Served:
             *settings,
         ]
         self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        directory = self.home / "tenants.d"
-        directory.mkdir(exist_ok=True)
+        (self.home / "tenants.d").mkdir(exist_ok=True)
         names = list(tenants)
-        for start in range(0, len(names), 1000):
-            text = "\n".join(
-                f"[tenants.{name}]\nweight = 1" for name in names[start : start + 1000]
-            )
-            (directory / f"{start:06}.toml").write_text(text + "\n", encoding="utf-8")
+        for start in range(0, len(names), FILE_TENANTS):
+            tables = (f"[tenants.{name}]\nweight = 1\n" for name in names[start:][:FILE_TENANTS])
+            self.file_of(start).write_text("".join(tables), encoding="utf-8")
+
+    def file_of(self, number: int) -> Path:
+        """Return the file that declares the tenant of this number."""
+        return self.home / "tenants.d" / f"{number // FILE_TENANTS:03}.toml"
 
     async def start(self) -> float:
         """Start the daemon; return the seconds until it was ready."""
@@ -65,7 +67,7 @@ class Served:
                 stdout=None,
                 stderr=stderr,
             )
-        await until(self._is_ready)
+        await until(self._is_ready, seconds=BOOT_SECONDS)
         return time.perf_counter() - began
 
     async def _is_ready(self) -> bool:
@@ -97,9 +99,7 @@ class Served:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the daemon has used."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / TICKS
+        return processes.cpu_seconds(self.process.pid)
 
     async def database(self) -> Connection:
         """Return a connection to look at the server with."""
@@ -117,15 +117,3 @@ async def served(home: Path, *, connections: int) -> AsyncIterator[Served]:
         finally:
             if made._process is not None and made.process.returncode is None:  # noqa: SLF001
                 await made.end(signal.SIGKILL)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return when `condition` is true; TimeoutError when that takes minutes."""
-    with anyio.fail_after(PATIENCE):
-        while True:
-            try:
-                if await condition():
-                    return
-            except Unavailable:
-                pass  # it is not there yet
-            await anyio.sleep(0.005)
