@@ -34,6 +34,8 @@ def show(document: Document, console: Console) -> None:
     console.print(_results(document))
     if document.changes:
         console.print(_changes(document.changes))
+    else:
+        console.print("there is no baseline to compare with: --save makes this run the baseline")
     console.print(_targets(document))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from benchmarks.plan import Case
 HOME = ROOT / ".bench" / "peers"
 INSTALL_SECONDS = 600
 TOLD = 300
+_UNTOLD = re.compile(r" \(/[^)]*\)")
+"""Directories that pip has made for a while."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +47,12 @@ PEERS = (
         counts={"A": 500, "B": 200, "C": 100},
     ),
     Peer(
-        name="pgqueuer", requirements=("pgqueuer[asyncpg]==1.6.0", "uvloop"),
+        name="pgqueuer", requirements=("pgqueuer==1.6.0", "asyncpg==0.32.0", "uvloop==0.23.0"),
         counts={"A": 20_000, "C": 200},
     ),
     Peer(
         name="procrastinate",
-        requirements=("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9", "uvloop"),
+        requirements=("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9", "uvloop==0.23.0"),
         counts={"A": 2_000, "C": 200},
     ),
     Peer(
@@ -58,7 +61,9 @@ PEERS = (
     ),
     Peer(
         name="absurd",
-        requirements=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop"),
+        requirements=(
+            "absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop==0.23.0",
+        ),
         counts={"A": 2_000, "B": 500, "C": 50},
     ),
     Peer(name="cloaca", requirements=("cloaca==0.12.0",), counts={"A": 300, "B": 100, "C": 50}),
@@ -132,12 +137,16 @@ def _python(wanted: tuple[int, int]) -> str:
     places += [
         str(path)
         for minor in range(wanted[1], wanted[1] + 3)
-        for path in sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3"))
+        for path in sorted(_pyenv().glob(f"versions/3.{minor}.*/bin/python3"))
     ]
     for place in places:
         if place is not None and _works(place, wanted):
             return place
     raise NotInstallable(f"it needs Python {wanted[0]}.{wanted[1]}, and there is none")
+
+
+def _pyenv() -> Path:
+    return Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 
 
 def _works(python: str, wanted: tuple[int, int]) -> bool:
@@ -153,6 +162,6 @@ def _run(*command: str) -> None:
     except subprocess.TimeoutExpired:
         raise NotInstallable(f"not installed after {INSTALL_SECONDS} s") from None
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines()]
-        errors = [line for line in lines if re.match("(?i)error|caused by", line)]
+        lines = [_UNTOLD.sub("", line).strip() for line in done.stderr.splitlines()]
+        errors = [line for line in lines if line.startswith("error: ")]
         raise NotInstallable("; ".join(errors[:3])[:TOLD] or f"exit code {done.returncode}")

@@ -71,8 +71,9 @@ class Absurd:
         ((count,),) = await cursor.fetchall()
         return int(count)
 
-    async def _one_step(self, _: object, context: AsyncTaskContext) -> int:  # noqa: ARG002
+    async def _one_step(self, _: object, context: AsyncTaskContext) -> int:
         self.tally.start()
+        await context.step("step", _nothing)
         self.tally.end()
         return 1
 
