@@ -365,10 +365,10 @@ class Execution:
     def look_at(self) -> datetime | None:
         """When a resting run is to be looked at if nothing comes before.
 
-        At once when something has come that only a pause keeps from going on: whoever ends the
-        pause has to find it.
+        At once when what a task waits for has come and only a pause keeps it from going on:
+        whoever ends the pause has to find it.
         """
-        if self.started and any(task.state is TaskState.READY for task in self.tasks.values()):
+        if any(self._has_come(task) for task in self.tasks.values()):
             return AT_ONCE
         ends = (t.ends_at for t in self.tasks.values() if not t.state.settled)
         dues = (self.not_before or self.next_due, self.deadline_at, *ends)
@@ -381,8 +381,15 @@ class Execution:
         if task.state is not TaskState.PARKED or wait is None:
             return False
         due = wait.due_at is not None and wait.due_at <= now
+        return due or self._has_come(task)
+
+    def _has_come(self, task: TaskProgress) -> bool:
+        """Return whether a signal or a child's end is here that a task waits for."""
+        wait = task.wait
+        if wait is None or task.state.settled:
+            return False
         sent = any(signal.name in wait.signals for signal in self.inbox)
-        return due or sent or any(child in self.ended for child in wait.children)
+        return sent or any(child in self.ended for child in wait.children)
 
     @property
     def first_failure(self) -> Failure | None:
