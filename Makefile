@@ -63,8 +63,9 @@ test-fast: $(INSTALLED) ## run the tests that need no database
 	$(BIN)/python -m pytest tests/unit tests/rules -m "not slow"
 
 .PHONY: soak
-soak: $(INSTALLED) ## run the engine against its model: 50,000 examples, some ten minutes
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=soak tests/engine/model
+soak: $(INSTALLED) ## run the engine and the slots against their models, and 100,000 messages: half an hour
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=soak tests/engine/model \
+		tests/unit/supervisors/test_slot.py tests/supervisors/test_stress.py
 
 .PHONY: check
 check: $(INSTALLED) ## format, lint, types, layers, dependencies

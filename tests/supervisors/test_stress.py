@@ -7,6 +7,7 @@ from random import Random
 
 import anyio
 import pytest
+from hypothesis import settings
 
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InsulaError, TenantRestarted, Unavailable
@@ -21,17 +22,19 @@ from tests.supervisors.workflows import EXECUTED
 from tests.support.database import Database
 from tests.support.wait import until
 
-TENANTS = [f"stress_{number}" for number in range(24)]
-REQUESTS = 400
+TENANTS = [f"stress_{number}" for number in range(40)]
 MOST_RUNS = 8
-CRASHES = 40
+SUBMITTERS = 200
+MESSAGES_A_CRASH = 20
+SOAK_EXAMPLES = 10_000
+"""A profile of Hypothesis with more of them wants the long version."""
 
 
 class Tally:
     """What was sent and what came of it."""
 
     def __init__(self) -> None:
-        self.requests = 0
+        self.messages = 0
         self.sent = 0
         self.accepted: dict[str, set[str]] = {tenant: set() for tenant in TENANTS}
         self.refused = 0
@@ -40,8 +43,8 @@ class Tally:
 
 async def submitter(node: Node, tally: Tally, chance: Random) -> None:
     """Send until all is sent; what the answer leaves open is sent again under the same key."""
-    while tally.requests < REQUESTS:
-        tally.requests += 1
+    while tally.messages < messages():
+        tally.messages += 1
         tenant, size = chance.choice(TENANTS), chance.randint(1, MOST_RUNS)
         runs = [StartRun(workflow="note", key=f"{tally.sent + n}") for n in range(size)]
         tally.sent += size
@@ -60,10 +63,11 @@ async def submitter(node: Node, tally: Tally, chance: Random) -> None:
             await anyio.sleep(chance.random() * 0.01)
 
 
-async def saboteur(node: Node, chance: Random) -> None:
-    """Cut connections, and let supervisors crash by what they find."""
-    for _ in range(CRASHES):
-        await anyio.sleep(0.02)
+async def saboteur(node: Node, tally: Tally, chance: Random) -> None:
+    """Cut connections, and let supervisors crash by what they find, while others send."""
+    for sabotage in range(messages() // MESSAGES_A_CRASH):
+        due = sabotage * MESSAGES_A_CRASH
+        await until(lambda due=due: tally.messages >= due, within=60.0)  # type: ignore[misc]
         awake = [s for s in node.root.slots.values() if s.state is SlotState.RUNNING]
         if not awake:
             continue
@@ -93,14 +97,20 @@ def broken() -> None:
     raise RuntimeError("sabotage")
 
 
+def messages() -> int:
+    """Return how many are sent."""
+    return 100_000 if settings().max_examples > SOAK_EXAMPLES else 1_000
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [1])
 async def test_no_run_is_lost_or_done_twice_and_never_two_supervisors_live(
     database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance, tally = Random(seed), Tally()  # noqa: S311 - to be repeated, not to be secret
     most = _count_lives(monkeypatch)
-    policy = SupervisionSection(restart_intensity=1000)
+    policy = SupervisionSection(restart_intensity=1000, restart_period=Duration(seconds=1))
     declarations = {
         tenant: Tenant(idle_ttl=Duration(milliseconds=chance.randint(0, 3))) for tenant in TENANTS
     }
@@ -108,9 +118,9 @@ async def test_no_run_is_lost_or_done_twice_and_never_two_supervisors_live(
     declared = snapshot((), declarations=declarations, supervision=policy)
     async with running_node(database, declared) as node:
         async with anyio.create_task_group() as group:
-            for _ in range(24):
+            for _ in range(SUBMITTERS):
                 group.start_soon(submitter, node, tally, chance)
-            group.start_soon(saboteur, node, chance)
+            group.start_soon(saboteur, node, tally, chance)
         await until(lambda: _all_dormant(node), within=20.0)
         stored = 0
         for tenant in TENANTS:
