@@ -375,8 +375,15 @@ class Execution:
         if task.state is not TaskState.PARKED or wait is None:
             return False
         due = wait.due_at is not None and wait.due_at <= now
+        return due or self._has_come(task)
+
+    def _has_come(self, task: TaskProgress) -> bool:
+        """Return whether a signal or a child's end is here that a task waits for."""
+        wait = task.wait
+        if wait is None or task.state.settled:
+            return False
         sent = any(signal.name in wait.signals for signal in self.inbox)
-        return due or sent or any(child in self.ended for child in wait.children)
+        return sent or any(child in self.ended for child in wait.children)
 
     @property
     def first_failure(self) -> Failure | None:
