@@ -1,4 +1,6 @@
-"""One root supervisor, one supervisor for each awake tenant. Read in this order:
+"""One root supervisor, one supervisor for each awake tenant.
+
+Read in this order:
 
     slot         what the root keeps of a tenant at all times, and its states
     decide       what follows when a supervisor has ended: a pure function
