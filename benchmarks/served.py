@@ -1,26 +1,22 @@
-"""The daemon as a process of its own over a durable embedded server, and what it costs."""
+"""The daemon as a process of its own over a durable server that outlives it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import anyio.abc
+import anyio.to_thread
 
+from benchmarks.cases.daemons import boot
+from examples.flights.process import Daemon
 from orchestrator import Client
-from orchestrator.model.errors import Unavailable
 from orchestrator.store.connect import Connection, Target, connect
 from orchestrator.store.embedded import EmbeddedPostgres, Tuning
 
-ROOT = Path(__file__).parents[1]
-TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE = 60.0
+FILE_TENANTS = 1000
 
 
 class Served:
@@ -29,77 +25,42 @@ class Served:
     def __init__(self, home: Path, url: str) -> None:
         self.home = home
         self.url = url
-        self.config = home / "insula.toml"
-        self._process: anyio.abc.Process | None = None
+        self.daemon = Daemon(home / "insula.toml", home)
+        self.pid = 0
 
     def configure(self, tenants: Iterable[str], *, settings: Iterable[str] = ()) -> None:
         """Write the main file, and the tenants in files of a thousand."""
         lines = [
             f'database.url = "{self.url}"',
-            f'node.state_dir = "{self.home / "state"}"',
-            f'node.runtime_dir = "{self.home / "run"}"',
             'workflows.modules = ["benchmarks.workloads"]',
             'include = ["tenants.d/*.toml"]',
             *settings,
         ]
-        self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        directory = self.home / "tenants.d"
-        directory.mkdir(exist_ok=True)
+        (self.home / "insula.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (self.home / "tenants.d").mkdir(exist_ok=True)
         names = list(tenants)
-        for start in range(0, len(names), 1000):
-            text = "\n".join(
-                f"[tenants.{name}]\nweight = 1" for name in names[start : start + 1000]
-            )
-            (directory / f"{start:06}.toml").write_text(text + "\n", encoding="utf-8")
+        for start in range(0, len(names), FILE_TENANTS):
+            tables = (f"[tenants.{name}]\nweight = 1\n" for name in names[start:][:FILE_TENANTS])
+            self.file_of(start).write_text("".join(tables), encoding="utf-8")
+
+    def file_of(self, number: int) -> Path:
+        """Return the file that declares the tenant of this number."""
+        return self.home / "tenants.d" / f"{number // FILE_TENANTS:03}.toml"
 
     async def start(self) -> float:
-        """Start the daemon; return the seconds until it was ready."""
+        """Start the daemon; return the seconds until it answered."""
         began = time.perf_counter()
-        command = [sys.executable, "-m", "orchestrator", "serve", "--config", str(self.config)]
-        with (self.home / "stderr.log").open("wb") as stderr:
-            self._process = await anyio.open_process(
-                command,
-                cwd=self.home,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=None,
-                stdout=None,
-                stderr=stderr,
-            )
-        await until(self._is_ready)
+        async with self.client() as client:
+            self.pid = await boot(self.daemon, client)
         return time.perf_counter() - began
 
-    async def _is_ready(self) -> bool:
-        if self.process.returncode is not None:
-            raise RuntimeError((self.home / "stderr.log").read_text(encoding="utf-8"))
-        return b"daemon.ready" in await anyio.Path(self.home / "stderr.log").read_bytes()
-
-    @property
-    def process(self) -> anyio.abc.Process:
-        """The process that was started last."""
-        if self._process is None:
-            raise RuntimeError("the daemon was not started")
-        return self._process
-
-    async def end(self, number: signal.Signals) -> None:
-        """Send a signal that ends the daemon, and wait for that."""
-        self.process.send_signal(number)
-        await self.process.wait()
+    async def stop(self) -> None:
+        """Let the daemon drain."""
+        await anyio.to_thread.run_sync(self.daemon.stop)
 
     def client(self) -> Client:
         """Return a client over the control socket."""
-        return Client(f"unix://{self.home / 'run' / 'insula.sock'}")
-
-    def memory_mb(self) -> float:
-        """Return the daemon's resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return round(int(line.split()[1]) / 1024, 1)
-
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the daemon has used."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / TICKS
+        return Client(self.daemon.url, retries=0)
 
     async def database(self) -> Connection:
         """Return a connection to look at the server with."""
@@ -109,23 +70,10 @@ class Served:
 @asynccontextmanager
 async def served(home: Path, *, connections: int) -> AsyncIterator[Served]:
     """Yield a daemon that is not started yet; what it runs at the end of the block is killed."""
-    await anyio.Path(home).chmod(0o711)
+    await anyio.Path(home).chmod(0o711)  # the server runs as another user when we are root
     async with EmbeddedPostgres(home, tuning=Tuning(max_connections=connections)) as server:
         made = Served(home, server.url)
         try:
             yield made
         finally:
-            if made._process is not None and made.process.returncode is None:  # noqa: SLF001
-                await made.end(signal.SIGKILL)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return when `condition` is true; TimeoutError when that takes minutes."""
-    with anyio.fail_after(PATIENCE):
-        while True:
-            try:
-                if await condition():
-                    return
-            except Unavailable:
-                pass  # it is not there yet
-            await anyio.sleep(0.005)
+            made.daemon.kill()

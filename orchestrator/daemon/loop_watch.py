@@ -19,7 +19,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.observability import stacks
 from supervisors.slot import Slot
 
-BEAT_SECONDS = 0.05
+BEAT_SECONDS = 0.1
 BLOCKED_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)

@@ -261,9 +261,27 @@ class Limits(Section, frozen=True, kw_only=True):
         ),
     ] = None
     rate_over: Annotated[
-        Literal["refuse", "delay"],
-        about("what becomes of runs over `rate`: refused, or begun when it allows", "live"),
-    ] = "refuse"
+        Literal["refuse", "delay"] | None,
+        about(
+            "what becomes of runs over `rate`: refused, or begun when it allows",
+            "live",
+            absent="refuse",
+            example="delay",
+        ),
+    ] = None
+    max_items_per_run: Annotated[
+        Count | None,
+        about("items that `ctx.map` goes over; see `items_over`", "live", example=10_000),
+    ] = None
+    items_over: Annotated[
+        Literal["refuse", "truncate"] | None,
+        about(
+            "more items: the attempt fails, or the first are taken and the context says so",
+            "live",
+            absent="refuse",
+            example="truncate",
+        ),
+    ] = None
     retention_days: Annotated[
         Count | None,
         about(
@@ -427,7 +445,6 @@ class Settings(Section, frozen=True, kw_only=True):
 
 NOT_SERVED_YET: dict[str, frozenset[str]] = {
     "Settings": frozenset({"shards"}),
-    "Limits": frozenset({"max_items_per_run"}),
     "Tier": frozenset({"retention_days", "shard"}),
     "Tenant": frozenset({"retention_days", "shard"}),
 }

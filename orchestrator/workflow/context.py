@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from orchestrator.model.errors import InsulaError
+from orchestrator.model.errors import InsulaError, QuotaExceeded
 from orchestrator.settings.duration import Duration
 from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inline
 from orchestrator.workflow.task import Task
@@ -210,10 +210,29 @@ class Context:
     ) -> list[Any]:
         """Return `function(item)` for each item, at most `concurrency` at a time, each called once.
 
-        `function` takes the item alone and makes no durable calls itself.
+        `function` takes the item alone and makes no durable calls itself. Raises QuotaExceeded for
+        more items than the tenant's `max_items_per_run`, or leaves the last ones out.
         """
         label = name if name is not None else str(getattr(function, "__name__", "map"))
-        return await self._durable.map(label, function, list(items), concurrency)
+        return await self._durable.map(label, function, self._allowed(list(items)), concurrency)
+
+    def _allowed(self, items: list[Any]) -> list[Any]:
+        """Return the items that the tenant's limit leaves; the context says how many there were.
+
+        Those of earlier calls count, here and in the tasks before: they are in the context too.
+        """
+        limit: int | None = self.tenant.limits.get("max_items_per_run")
+        if limit is None:
+            return items
+        before: int = self.get("processed_count", 0)
+        kept = items[: max(0, limit - before)]
+        if len(kept) < len(items):
+            if self.tenant.limits.get("items_over") != "truncate":
+                raise QuotaExceeded(self.tenant.id, limit="max_items_per_run", allowed=limit)
+            self.set("data_limited", True)
+        self.set("original_count", self.get("original_count", 0) + len(items))
+        self.set("processed_count", before + len(kept))
+        return kept
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the context's value under `key`: set here, by an ancestor, or given as input."""

@@ -81,7 +81,7 @@ async def a_reload_is_bracketed_also_when_it_is_refused(
     served.send(signal.SIGHUP)
     (reloading,) = await until(lambda: notify.has("RELOADING"))
     assert int(reloading["MONOTONIC_USEC"]) >= before
-    await until(lambda: notify.has("STATUS", "reloaded generation 2"))
+    await until(lambda: notify.has("STATUS", "reloaded generation 2: +0 ~0 -0 tenants"))
     served.config.write_text("[tenants.x", encoding="utf-8")
     served.send(signal.SIGHUP)
     await until(lambda: notify.has("STATUS", "reload REFUSED, still serving generation 2"))

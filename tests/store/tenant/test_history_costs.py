@@ -31,6 +31,10 @@ EVENTS = f"""
     INSERT INTO {SCHEMA}.wf_event (run_id, seq, epoch, node, entries)
     SELECT id, 0, 1, 'a', '[]' FROM {SCHEMA}.wf_run
 """
+SIGNALS = f"""
+    INSERT INTO {SCHEMA}.wf_signal (run_id, id, name, key, payload, taken_at)
+    SELECT id, id, 'go', key, 'null', now() FROM {SCHEMA}.wf_run WHERE key IS NOT NULL
+"""
 KIND = ["w"], ["1"]
 NEW = new_run(state="succeeded", epoch=7)
 DONE = changed(NEW, state="succeeded", epoch=7, finished=True)
@@ -42,6 +46,13 @@ FLUSH = (
     *([ENTRY.run_id], [ENTRY.seq], [ENTRY.entries], [ENTRY.fresh]),
 )
 """One run, begun and ended."""
+
+REST = (
+    *(7, "a", *([] for _ in range(14))),
+    *([A_RUN], ["waiting"], [None], [None], [None], [None], [7], [False], [True], [0]),
+    *([], [], [], []),
+)
+"""One run that goes to rest, and may have been sent a signal meanwhile."""
 
 OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "claim": (runs.CLAIM, (7, 100, *KIND, *KIND)),
@@ -56,6 +67,7 @@ OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "accepted lately": (runs.ACCEPTED_LATELY, (run_id_at(1_800_000_000),)),
     "entries": (runs.ENTRIES, ([A_RUN],)),
     "flush": (journal.FLUSH, FLUSH),
+    "flush of one that rests": (journal.FLUSH, REST),
     "known": (journal.KNOWN, ([A_RUN], ["w"], ["key 500"])),
     "send": (journal.SEND, ([A_RUN], [A_RUN], ["name"], [None], ["1"])),
     "take": (journal.TAKE, ([A_RUN], [A_RUN])),
@@ -83,7 +95,8 @@ async def owner(acme: Acme) -> Connection:
     """Give the tenant its past, and take it over."""
     await acme.admin.execute(RUNS)
     await acme.admin.execute(EVENTS)
-    await acme.admin.execute(f"ANALYZE {SCHEMA}.wf_run, {SCHEMA}.wf_event")
+    await acme.admin.execute(SIGNALS)
+    await acme.admin.execute(f"ANALYZE {SCHEMA}.wf_run, {SCHEMA}.wf_event, {SCHEMA}.wf_signal")
     connection, _ = await acme.take(7)
     return connection
 
