@@ -1,5 +1,21 @@
 """One root supervisor, one supervisor for each awake tenant.
 
-Read `slot.py` (what the root keeps of a tenant), `decide.py` (what follows when a supervisor ends),
-`tenant.py` (one supervisor's life) and `root.py` (who starts and stops them), in this order.
+Read in this order:
+
+    slot         what the root keeps of a tenant at all times, and its states
+    decide       what follows when a supervisor has ended: a pure function
+    tenant       one supervisor's life: take over, serve, let go
+    guard        the boundary around it, through which no way of dying passes
+    runner       one life after the other until the tenant is at rest
+    root         which tenants there are; wakes, asks, hands over and drains them
+
+What these use, each to be read alone:
+
+    messages, refusals      what a supervisor is asked, and why a tenant takes nothing
+    places, stirring        who may be awake, and which slots need a look
+    wake, history, drain    the wake index, the record of states, the end of a node
+    preference, elsewhere   which node is best for a tenant, and runs that reach another
+    keeper, naming          the node's row and name in the database, from a thread of its own
+    standing, fence         what the node may believe of itself, and the cut when that ends
+    ground                  what all of them stand on
 """

@@ -39,6 +39,7 @@ def mail(node: Node, key: str) -> Submit:
 
 async def live_once(ground: Ground, slot: Slot, cancel_at: int) -> bool:
     """Let one supervisor live, cancelled at its wait of that number; False when it has fewer."""
+    slot.state = SlotState.STARTING
     with anyio.CancelScope() as slot.life:
         steps = Steps(at=cancel_at, act=slot.life.cancel)
         with stepping(steps):

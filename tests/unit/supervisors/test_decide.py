@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
+import ssl
 
 import asyncpg
 import pytest
@@ -180,11 +182,19 @@ def _driver(name: str) -> Exception:
         (KeyError("bug"), Failure.CRASH),
         (asyncio.CancelledError(), Failure.CRASH),
         (ConnectionRefusedError(), Failure.INFRASTRUCTURE),
+        (ConnectionResetError(), Failure.INFRASTRUCTURE),
         (TimeoutError(), Failure.INFRASTRUCTURE),
+        (socket.gaierror("no such host"), Failure.INFRASTRUCTURE),
+        (ssl.SSLError("the peer went away"), Failure.INFRASTRUCTURE),
+        (ssl.SSLCertVerificationError("unknown issuer"), Failure.PERMANENT),
         (errors.DatabaseUnavailable("gone"), Failure.INFRASTRUCTURE),
         (_driver("ConnectionDoesNotExistError"), Failure.INFRASTRUCTURE),  # 08003
+        (_driver("ConnectionFailureError"), Failure.INFRASTRUCTURE),  # 08006
+        (_driver("DiskFullError"), Failure.INFRASTRUCTURE),  # 53100
+        (_driver("OutOfMemoryError"), Failure.INFRASTRUCTURE),  # 53200
         (_driver("TooManyConnectionsError"), Failure.INFRASTRUCTURE),  # 53300
         (_driver("AdminShutdownError"), Failure.INFRASTRUCTURE),  # 57P01
+        (_driver("CrashShutdownError"), Failure.INFRASTRUCTURE),  # 57P02
         (_driver("CannotConnectNowError"), Failure.INFRASTRUCTURE),  # 57P03
         (_driver("SerializationError"), Failure.INFRASTRUCTURE),  # 40001
         (_driver("DeadlockDetectedError"), Failure.INFRASTRUCTURE),  # 40P01

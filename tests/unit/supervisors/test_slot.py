@@ -57,13 +57,59 @@ class Scripted:
         await self.stage.live(self._slot)
 
 
-class Slots(RuleBasedStateMachine):
-    """Everything that can happen to the slots of a root."""
+class Promises(RuleBasedStateMachine):
+    """What holds at any time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stage = Scripted.stage = Stage()
         self.declared: dict[TenantId, TenantConfig] = {}
+
+    @invariant()
+    def a_tenant_has_one_runner_unless_it_is_at_rest(self) -> None:
+        self.stage.settle()
+        runners = self.stage.runners()
+        for tenant, slot in self.stage.root.slots.items():
+            expected = 0 if slot.state in AT_REST else 1
+            assert runners.pop(f"tenant {tenant}", 0) == expected, slot.state
+        assert not runners, "a runner without a slot"
+
+    @invariant()
+    def two_supervisors_of_a_tenant_never_live_at_once(self) -> None:
+        assert self.stage.most_lives <= 1
+        assert sum(self.stage.lives.values()) <= MAX_AWAKE
+
+    @invariant()
+    def nobody_rests_while_mail_waits(self) -> None:
+        resting = [s for s in self.stage.root.slots.values() if s.state in AT_REST]
+        assert not any(slot.has_mail for slot in resting if slot.state is SlotState.DORMANT)
+        assert not any(slot.receive.statistics().current_buffer_used for slot in resting)
+
+    @invariant()
+    def every_message_was_handled_or_reported_or_waits(self) -> None:
+        stage = self.stage
+        assert stage.sent == stage.handled + stage.reported + stage.waiting
+
+    @invariant()
+    def a_tenant_that_rests_says_why_and_until_when(self) -> None:
+        for slot in self.stage.root.slots.values():
+            if slot.state is SlotState.QUARANTINED:
+                assert slot.last_error
+                assert slot.retry_at is not None
+            if slot.state in AT_REST:
+                assert (slot.state is SlotState.SUSPENDED) is not slot.config.enabled
+                assert not slot.removed
+            assert slot.state is not SlotState.GONE
+            assert len(slot.record.crashes) <= INTENSITY
+
+    @invariant()
+    def the_slots_are_those_declared_and_those_that_leave(self) -> None:
+        there = {name for name, slot in self.stage.root.slots.items() if not slot.removed}
+        assert there == self.declared.keys()
+
+
+class Slots(Promises):
+    """Everything that can happen to the slots of a root."""
 
     # -- what can happen ---------------------------------------------------------------
 
@@ -125,50 +171,6 @@ class Slots(RuleBasedStateMachine):
     def _declare(self, declared: dict[TenantId, TenantConfig]) -> None:
         self.declared = declared
         self.stage.declare(declared.values())
-
-    # -- what holds at any time --------------------------------------------------------
-
-    @invariant()
-    def a_tenant_has_one_runner_unless_it_is_at_rest(self) -> None:
-        self.stage.settle()
-        runners = self.stage.runners()
-        for tenant, slot in self.stage.root.slots.items():
-            expected = 0 if slot.state in AT_REST else 1
-            assert runners.pop(f"tenant {tenant}", 0) == expected, slot.state
-        assert not runners, "a runner without a slot"
-
-    @invariant()
-    def two_supervisors_of_a_tenant_never_live_at_once(self) -> None:
-        assert self.stage.most_lives <= 1
-        assert sum(self.stage.lives.values()) <= MAX_AWAKE
-
-    @invariant()
-    def nobody_rests_while_mail_waits(self) -> None:
-        resting = [s for s in self.stage.root.slots.values() if s.state in AT_REST]
-        assert not any(slot.has_mail for slot in resting if slot.state is SlotState.DORMANT)
-        assert not any(slot.receive.statistics().current_buffer_used for slot in resting)
-
-    @invariant()
-    def every_message_was_handled_or_reported_or_waits(self) -> None:
-        stage = self.stage
-        assert stage.sent == stage.handled + stage.reported + stage.waiting
-
-    @invariant()
-    def a_tenant_that_rests_says_why_and_until_when(self) -> None:
-        for slot in self.stage.root.slots.values():
-            if slot.state is SlotState.QUARANTINED:
-                assert slot.last_error
-                assert slot.retry_at is not None
-            if slot.state in AT_REST:
-                assert (slot.state is SlotState.SUSPENDED) is not slot.config.enabled
-                assert not slot.removed
-            assert slot.state is not SlotState.GONE
-            assert len(slot.record.crashes) <= INTENSITY
-
-    @invariant()
-    def the_slots_are_those_declared_and_those_that_leave(self) -> None:
-        there = {name for name, slot in self.stage.root.slots.items() if not slot.removed}
-        assert there == self.declared.keys()
 
     # -- what holds in the end ---------------------------------------------------------
 
