@@ -117,6 +117,7 @@ class Deed:
     may: bool = True
     always: bool = False
     changes: bool = True
+    looks: Callable[[], object] = lambda: None  # what follows from the run being looked at
 
 
 class Playing:
@@ -164,6 +165,7 @@ class Playing:
         owner.fate.at = -1
         if not owner.dead:
             await _answered(deed)
+            deed.looks()
             if deed.may:
                 deed.apply()
             self._model.settle()
@@ -303,12 +305,13 @@ class Playing:
         run, reply, verb = self._model.runs[name], Reply[RunState](), VERBS[act.doing]
         if verb is Verb.RETRY and run.play == "family":
             return None  # it would start another child of that name
-        live = run.state == "live"
+        late = self._model.is_over_time(run)
+        live, failed = run.state == "live" and not late, run.state == "failed" or late
         changes = {
             Verb.CANCEL: live,
             Verb.PAUSE: live and not run.paused,
             Verb.RESUME: live and run.paused,
-            Verb.RETRY: run.state == "failed",
+            Verb.RETRY: failed,
         }[verb]
         known = live or (run.state == "cancelled" and verb is Verb.CANCEL)
         return Deed(
@@ -318,6 +321,7 @@ class Playing:
             reply,
             may=changes if verb is Verb.RETRY else known,
             changes=changes,
+            looks=partial(self._model.look, run),
         )
 
     def _controlled(self, run: RunModel, verb: Verb) -> None:

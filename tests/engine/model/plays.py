@@ -148,6 +148,11 @@ class Model:
             if task.state != "succeeded":
                 failed.tasks[name] = TaskModel(task.script)
 
+    def look(self, run: RunModel) -> None:
+        """Let somebody look at a run, though a pause holds it: its time may be over."""
+        if self.is_over_time(run):
+            self._end(run, "failed")
+
     def take_over(self) -> None:
         """Let another owner begin: attempts under way are lost."""
         for task in self._tasks("running"):
@@ -173,6 +178,10 @@ class Model:
     def states(self) -> dict[str, str]:
         """How each run has ended, or that it lives."""
         return {run.name: run.state for run in self.runs.values()}
+
+    def is_over_time(self, run: RunModel) -> bool:
+        """Tell whether a run that lives should have ended by now."""
+        return run.state == "live" and run.deadline is not None and run.deadline <= self.now
 
     # -- what follows ------------------------------------------------------------------
 
@@ -200,8 +209,7 @@ class Model:
     def _is_late(self, run: RunModel) -> bool:
         """Tell whether its time is over; one that a pause keeps from everything is not asked."""
         at_work = any(task.state == "running" for task in run.tasks.values())
-        looked_at = at_work or not self.is_paused(run)
-        return looked_at and run.deadline is not None and run.deadline <= self.now
+        return (at_work or not self.is_paused(run)) and self.is_over_time(run)
 
     def _end(self, run: RunModel, state: str) -> None:
         run.state = state
