@@ -15,6 +15,7 @@ from orchestrator.store.connect import Connection
 
 _QUERIES = sql.load(__name__)
 INSTALLATION = _QUERIES["installation"]
+LOCK = _QUERIES["lock"]
 DECLARE = _QUERIES["declare"]
 REGISTER = _QUERIES["register"]
 FETCH = _QUERIES["fetch"]
@@ -70,17 +71,21 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
     One statement for all of them; a tenant that the files no longer name keeps its row.
     """
     pairs = sorted(declarations)
-    await connection.execute(
-        DECLARE,
-        [tenant for tenant, _ in pairs],
-        [declaration for _, declaration in pairs],
-        [schema_of(tenant) for tenant, _ in pairs],
-    )
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        await connection.execute(
+            DECLARE,
+            [tenant for tenant, _ in pairs],
+            [declaration for _, declaration in pairs],
+            [schema_of(tenant) for tenant, _ in pairs],
+        )
 
 
 async def register(connection: Connection, tenant: TenantId, declaration: str) -> TenantRow:
     """Add a tenant at run time; raises TenantExists."""
-    row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
         known = await fetch(connection, tenant)
         if known.state == "deleting":

@@ -3,6 +3,11 @@
 -- name: installation
 SELECT id FROM insula.installation
 
+-- name: lock
+-- Two nodes that declare the same tenant at once would meet at the unique name of its schema, which no ON CONFLICT
+-- of its id forgives.
+LOCK TABLE insula.tenant IN SHARE ROW EXCLUSIVE MODE
+
 -- name: declare
 -- Note the tenants of the files. A row made at run time becomes the file's when a file names it;
 -- a removed one begins anew. Rows that say the same are not written.
