@@ -67,6 +67,8 @@ class Parameters:
                     msgspec.convert(given[name], kind)
                 except msgspec.ValidationError as error:
                     found.append(_with_path(name, str(error)))
+                except BaseException as error:  # noqa: BLE001 - a type's own code, as __post_init__
+                    found.append(f"$.{name}: its type raised {type(error).__name__}")
         return found
 
     def decode(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -151,3 +151,22 @@ def test_what_can_not_be_filled_by_name_is_refused(function: Any, sentence: str)
     with pytest.raises(DefinitionError) as refused:
         Parameters.of(function, "here")
     assert str(refused.value).startswith(sentence)
+
+
+class Fussy(msgspec.Struct):
+    """A type of a user's whose own check raises what msgspec does not expect."""
+
+    how: str
+
+    def __post_init__(self) -> None:
+        raise {"key": KeyError(self.how), "exit": SystemExit(self.how)}[self.how]
+
+
+@pytest.mark.parametrize(("how", "said"), [("key", "KeyError"), ("exit", "SystemExit")])
+def test_a_type_whose_own_check_breaks_is_a_problem_of_the_input(how: str, said: str) -> None:
+    def fussy(ctx: Any, x: Fussy) -> None:
+        """Take one."""
+
+    parameters = Parameters.of(fussy, "task 'fussy'")
+
+    assert parameters.problems({"x": {"how": how}}) == [f"$.x: its type raised {said}"]
