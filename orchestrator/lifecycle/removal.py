@@ -97,7 +97,7 @@ async def remove(
     work = _Removal(connection, row, spec)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
-        hint="the admin login needs CREATEROLE",
+        hint="the admin login needs CREATEROLE and INHERIT",
     ):
         try:
             return await work.run(archive)
@@ -105,7 +105,7 @@ async def remove(
             hint = _IN_THE_WAY.get(error.sqlstate or "")
             if hint is None:
                 raise
-            why = "; ".join(filter(None, (str(error), error.detail)))
+            why = " ".join(str(error).split())
             raise SchemaConflict(
                 row.id, f"tenant {row.id!r} can not be deleted: {why}", hint=hint
             ) from error

@@ -23,8 +23,10 @@ from orchestrator.model.errors import (
     StorageFailed,
     TenantInUse,
     TenantNotFound,
+    TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, new_run_id
+from orchestrator.store import migrate
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import tenants
 from orchestrator.store.control.tenants import TenantRow
@@ -214,6 +216,54 @@ async def test_a_deletion_that_has_ended_does_not_touch_the_next_tenant_of_the_i
     assert await inside.fetchval("SELECT 1") == 1
     assert await tenants.fetch(admin, ACME) == later
     assert not later.forced
+
+
+async def test_who_waits_to_provision_a_tenant_does_not_make_it_anew(database: Database) -> None:
+    await database.provision("acme")
+    admin, other = await database.connect(), await database.connect()
+
+    async def provision() -> None:
+        with pytest.raises(TenantRemoved, match="was deleted"):
+            await ensure_provisioned(other, other, ACME, database.spec(), again=True)
+
+    async with anyio.create_task_group() as group:
+        async with admin.transaction():
+            await admin.execute("SELECT FROM insula.lock FOR UPDATE")
+            group.start_soon(provision)
+            await until(lambda: waiting(admin), what="the provisioning waits")
+            row = await tenants.mark_deleting(admin, ACME, "purge")
+
+    await remove(admin, row, database.spec())
+    assert await remains(admin, database) == []
+
+
+async def test_a_plain_admin_login_takes_away_all_that_a_tenant_has_left_behind(
+    database: Database,
+) -> None:
+    admin, role = await database.connect(), f"{database.role_prefix}_admin"
+    await admin.execute(
+        f"DROP SCHEMA insula CASCADE; CREATE ROLE {role} LOGIN CREATEROLE PASSWORD 'x';"
+        f"GRANT CREATE ON DATABASE {database.target.database} TO {role}"
+    )
+    plain = await database.connect(database.target.as_role(role, "x"))
+    await migrate.migrate_control(plain)
+    spec = msgspec.structs.replace(
+        database.spec(), installation=await tenants.installation_id(plain)
+    )
+    await tenants.register(plain, ACME, "{}")
+    await ensure_provisioned(plain, plain, ACME, spec)
+    inside = await database.connect(database.as_app("acme"))
+    await inside.execute(
+        "SELECT lo_create(0); CREATE TEMP TABLE shadow ();"
+        f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {role}"
+    )
+
+    await remove(plain, await tenants.mark_deleting(plain, ACME, "purge"), spec)
+
+    assert await remains(admin, database) == []
+    assert await admin.fetchval("SELECT count(*) FROM pg_largeobject_metadata") == 0
+    with pytest.raises(Exception, match=r"terminat|closed"):
+        await inside.fetchval("SELECT 1")
 
 
 async def test_what_is_in_the_way_is_named_and_everything_stays(database: Database) -> None:
