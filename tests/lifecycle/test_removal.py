@@ -160,12 +160,11 @@ async def test_a_run_in_a_transaction_that_is_open_keeps_a_tenant_too(database: 
     await database.provision("acme")
     admin, application = await database.connect(), await database.connect()
 
-    async with anyio.create_task_group() as group:
-        async with application.transaction():
-            await application.execute("SELECT insula.submit('acme', 'report')")
-            row = await tenants.mark_deleting(admin, ACME, "purge")
-            group.start_soon(_is_kept, database, row)
-            await until(lambda: waiting(admin), what="the deletion waits")
+    async with anyio.create_task_group() as group, application.transaction():
+        await application.execute("SELECT insula.submit('acme', 'report')")
+        row = await tenants.mark_deleting(admin, ACME, "purge")
+        group.start_soon(_is_kept, database, row)
+        await until(lambda: waiting(admin), what="the deletion waits")
 
     assert len(await remains(admin, database)) == 3
 
@@ -186,12 +185,11 @@ async def test_of_two_nodes_that_delete_at_once_one_does(database: Database) -> 
         except TenantNotFound:
             ended.append("too late")
 
-    async with anyio.create_task_group() as group:
-        async with admin.transaction():
-            await admin.execute("SELECT FROM insula.lock FOR UPDATE")
-            group.start_soon(delete)
-            group.start_soon(delete)
-            await until(lambda: waiting(admin, 2), what="both wait")
+    async with anyio.create_task_group() as group, admin.transaction():
+        await admin.execute("SELECT FROM insula.lock FOR UPDATE")
+        group.start_soon(delete)
+        group.start_soon(delete)
+        await until(lambda: waiting(admin, 2), what="both wait")
 
     assert sorted(ended) == ["deleted", "too late"]
     assert await remains(admin, database) == []
@@ -226,12 +224,11 @@ async def test_who_waits_to_provision_a_tenant_does_not_make_it_anew(database: D
         with pytest.raises(TenantRemoved, match="was deleted"):
             await ensure_provisioned(other, other, ACME, database.spec(), again=True)
 
-    async with anyio.create_task_group() as group:
-        async with admin.transaction():
-            await admin.execute("SELECT FROM insula.lock FOR UPDATE")
-            group.start_soon(provision)
-            await until(lambda: waiting(admin), what="the provisioning waits")
-            row = await tenants.mark_deleting(admin, ACME, "purge")
+    async with anyio.create_task_group() as group, admin.transaction():
+        await admin.execute("SELECT FROM insula.lock FOR UPDATE")
+        group.start_soon(provision)
+        await until(lambda: waiting(admin), what="the provisioning waits")
+        row = await tenants.mark_deleting(admin, ACME, "purge")
 
     await remove(admin, row, database.spec())
     assert await remains(admin, database) == []

@@ -123,6 +123,27 @@ async def test_other_nodes_follow_what_one_changes(database: Database, tmp_path:
             other.root.resolve("globex")
 
 
+async def test_a_name_that_another_node_gave_a_moment_ago_is_taken(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot([])) as one,
+        running_node(database, snapshot([]), name="b") as other,
+    ):
+        await registered(one, aliases=["shop"])
+
+        for request in (
+            CreateTenant(id="acme", aliases=["Shop"]),
+            CreateTenant(id="acme", aliases=["globex"]),
+            CreateTenant(id="shop"),
+        ):
+            with pytest.raises(TenantExists, match="is taken by tenant 'globex'"):
+                await other.tenants.register(request)
+        await one.tenants.register(CreateTenant(id="acme"))
+        with pytest.raises(TenantExists, match="'shop' is taken by tenant 'globex'"):
+            await lifecycle(other, tmp_path).update(ACME, UpdateTenant(aliases=["shop"]))
+
+
 async def test_an_update_changes_what_it_names_without_a_restart(
     database: Database, tmp_path: Path
 ) -> None:

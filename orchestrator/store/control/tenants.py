@@ -68,6 +68,11 @@ async def installation_id(connection: Connection) -> UUID:
     return found
 
 
+async def lock(connection: Connection) -> None:
+    """Let no other node change the registry before this transaction ends."""
+    await connection.execute(LOCK)
+
+
 async def declare(connection: Connection, declarations: Iterable[tuple[TenantId, str]]) -> None:
     """Note the tenants that the configuration files declare, each with its JSON.
 
@@ -75,7 +80,7 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
     """
     pairs = sorted(declarations)
     async with connection.transaction():
-        await connection.execute(LOCK)
+        await lock(connection)
         await connection.execute(
             DECLARE,
             [tenant for tenant, _ in pairs],
@@ -87,7 +92,7 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
 async def register(connection: Connection, tenant: TenantId, declaration: str) -> TenantRow:
     """Add a tenant at run time; raises TenantExists."""
     async with connection.transaction():
-        await connection.execute(LOCK)
+        await lock(connection)
         row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
         known = await fetch(connection, tenant)
