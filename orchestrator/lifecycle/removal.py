@@ -25,7 +25,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import tenants
+from orchestrator.store.control import leases, tenants
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
@@ -33,7 +33,6 @@ SHUT_OUT = _QUERIES["shut_out"]
 SEND_AWAY = _QUERIES["send_away"]
 BEGIN = _QUERIES["begin"]
 UNFINISHED = _QUERIES["unfinished"]
-HOLDER = _QUERIES["holder"]
 DEPENDENTS = _QUERIES["dependents"]
 DROP_SCHEMA = _QUERIES["drop_schema"]
 DROP_ROLE = _QUERIES["drop_role"]
@@ -62,12 +61,6 @@ async def unfinished(connection: Connection, tenant: TenantId) -> int:
         return 0
     count: int = await connection.fetchval(sql.bind(UNFINISHED, schema))
     return count
-
-
-async def holder(connection: Connection, tenant: TenantId) -> str | None:
-    """Return the name of the living node that still has the tenant, None when nobody does."""
-    found: str | None = await connection.fetchval(HOLDER, tenant)
-    return found
 
 
 async def remove(
@@ -104,7 +97,7 @@ class _Removal:
         self._roles = [logins.engine, logins.app]
 
     async def run(self, archive: Path | None, *, force: bool) -> Removed:
-        served_by = await holder(self._connection, self._tenant)
+        served_by = await leases.holder(self._connection, self._tenant)
         if served_by is not None:
             raise LeaseHeldElsewhere(
                 self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"
