@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon.tenants import Tenants
-from orchestrator.lifecycle.removal import Removed, holder, remove, unfinished
+from orchestrator.lifecycle.removal import Removed, remove, unfinished
 from orchestrator.model.api import DeletedTenant, UpdateTenant
 from orchestrator.model.errors import (
     DeclaredInFile,
@@ -22,6 +22,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
+from orchestrator.store.control import leases
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
@@ -172,7 +173,7 @@ class TenantLifecycle:
         with anyio.move_on_after(self.patience):
             while True:
                 async with self.control.acquire() as connection:
-                    name = await holder(connection, tenant)
+                    name = await leases.holder(connection, tenant)
                 if name is None and tenant not in self.root.slots:
                     return
                 await anyio.sleep(LOOK_SECONDS)

@@ -14,6 +14,7 @@ _PLAIN = {
     SlotState.RUNNING: "it is awake",
     SlotState.DRAINING: "it lets go: its running tasks end and its lease is given back",
 }
+_CROWDED = "max_awake_tenants are awake and none of them can make room yet"
 
 
 def explain(
@@ -26,10 +27,8 @@ def explain(
         return _failed(slot, outage)
     if slot.state is SlotState.SUSPENDED:
         return _disabled(slot.config), None
-    if slot.waits_for_place:
-        return "max_awake_tenants are awake and none of them can make room yet", None
-    if slot.state in _PLAIN:
-        return _PLAIN[slot.state], None
+    if slot.waits_for_place or slot.state in _PLAIN:
+        return _PLAIN[slot.state] if not slot.waits_for_place else _CROWDED, None
     if outlook.served_by not in {None, node}:
         return f"node {outlook.served_by!r} serves it", outlook.wake_at
     return "it has nothing to do now", outlook.wake_at

@@ -23,11 +23,6 @@ LOCK TABLE tenant.wf_run IN ACCESS EXCLUSIVE MODE
 -- name: unfinished
 SELECT count(*) FROM tenant.wf_run WHERE finished_at IS NULL
 
--- name: holder
--- The node that still has the tenant, if it is alive or may be: its last writes would be lost unnoticed.
-SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
-WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp()
-
 -- name: dependents
 -- What of other schemas would go with this one: views on its tables, and foreign keys to them.
 SELECT format('%s %s', CASE WHEN user_of.relkind = 'm' THEN 'materialized view' ELSE 'view' END,
