@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     Problem,
     ReloadReport,
     RepeatRun,
+    RotatedCredentials,
     RunPage,
     RunView,
     ScheduleList,
@@ -163,6 +164,11 @@ def disable_tenant(tenant: str, reason: str) -> Call[TenantView]:
 def enable_tenant(tenant: str) -> Call[TenantView]:
     """Let a tenant work again."""
     return Call("POST", _path(tenant, "enable"), TenantView, repeatable=True)
+
+
+def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
+    """Give a tenant's logins new passwords."""
+    return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
-from orchestrator.model.api import DeletedTenant, TenantView, UpdateTenant
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
 
 T = TypeVar("T")
 
@@ -75,6 +75,14 @@ class TenantLifecycle:
         """
         return await self._send(calls.enable_tenant(self._tenant))
 
+    async def rotate_credentials(self) -> RotatedCredentials:
+        """Give both logins of the tenant new passwords; sessions go on.
+
+        >>> (await tenant.lifecycle.rotate_credentials()).rotation  # doctest: +SKIP
+        1
+        """
+        return await self._send(calls.rotate_credentials(self._tenant))
+
     async def delete(
         self, *, keep_results: bool, force: bool = False, wait: float = 0.0
     ) -> DeletedTenant:
@@ -139,6 +147,14 @@ class SyncTenantLifecycle:
         True
         """
         return self._send(calls.enable_tenant(self._tenant))
+
+    def rotate_credentials(self) -> RotatedCredentials:
+        """Give both logins of the tenant new passwords; sessions go on.
+
+        >>> (tenant.lifecycle.rotate_credentials()).rotation  # doctest: +SKIP
+        1
+        """
+        return self._send(calls.rotate_credentials(self._tenant))
 
     def delete(
         self, *, keep_results: bool, force: bool = False, wait: float = 0.0

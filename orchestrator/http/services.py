@@ -15,6 +15,7 @@ from orchestrator.model.api import (
     DeletedTenant,
     EventView,
     ReloadReport,
+    RotatedCredentials,
     RunPage,
     RunView,
     ScheduleView,
@@ -157,6 +158,10 @@ class Lifecycle(Protocol):
 
     async def enable(self, tenant: TenantId) -> None:
         """Let the tenant work again."""
+        ...
+
+    async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
+        """Give the tenant's two logins new passwords; sessions go on."""
         ...
 
     async def delete(
