@@ -27,6 +27,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
@@ -171,6 +172,14 @@ class Lifecycle(Protocol):
         ...
 
 
+class Statistics(Protocol):
+    """Tenants in figures."""
+
+    async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
+        """Return a tenant in figures, within a bounded time; `exact` counts rows as well."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -180,5 +189,6 @@ class Services:
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    statistics: Statistics
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]
