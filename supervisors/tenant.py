@@ -275,13 +275,17 @@ class TenantSupervisor:
                 await tenants.touch(control, [self._tenant])
         log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
+    def _served(self) -> list[tuple[str, str]]:
+        """Return what may run for the tenant: what is served here, and its configuration allows."""
+        served, allowed = self._ground.registry.served_to(self._tenant), self._slot.config.workflows
+        return [kind for kind in served if allowed is None or kind[0] in allowed]
+
     @asynccontextmanager
     async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
-        served = self._ground.registry.served_to(self._tenant)
         owned = OwnedConnection(
             self._tenant,
             journal,
-            Claims(journal.schema, epoch=journal.epoch, served=served),
+            Claims(journal.schema, epoch=journal.epoch, served=self._served),
             partial(
                 self._log_in,
                 Login(
