@@ -145,7 +145,7 @@ def _time_problems(run: StartRun) -> list[str]:
     if run.at is not None and (run.delay or run.at.tzinfo is None):
         found.append("$.at: is a time with its zone, and not given together with a delay")
     elif run.at is not None and not EARLIEST <= run.at < LATEST:
-        found.append("$.at: is in the years 1970 to 8999")
+        found.append("$.at: is in a year from 1970 to 8999")
     for name, text in (("delay", run.delay), ("deadline", run.deadline)):
         try:
             if text and Duration.parse(text) > LONGEST:

@@ -16,7 +16,7 @@ AS $$
         (queue IS NULL OR length(queue) NOT BETWEEN 1 AND 255, '$.queue: has 1 to 255 characters'),
         (priority IS NULL OR priority NOT BETWEEN 0 AND 9, format('$.priority: is from 0 to 9, got %s', priority)),
         (length(version) NOT BETWEEN 1 AND 100, '$.version: has 1 to 100 characters'),
-        (at < '1970-01-01 UTC' OR at >= '9000-01-01 UTC', '$.at: is in the years 1970 to 8999'),
+        (at < '1970-01-01 UTC' OR at >= '9000-01-01 UTC', '$.at: is in a year from 1970 to 8999'),
         (tags IS NULL OR array_ndims(tags) > 1 OR array_position(tags, NULL) IS NOT NULL, '$.tags: is a list of texts')
         UNION ALL
         SELECT DISTINCT line.text ~ '[\u0001-\u001f\u007f-\u009f]', format('$.%s: has a control character', line.name)
