@@ -170,3 +170,19 @@ def test_a_type_whose_own_check_breaks_is_a_problem_of_the_input(how: str, said:
     parameters = Parameters.of(fussy, "task 'fussy'")
 
     assert parameters.problems({"x": {"how": how}}) == [f"$.x: its type raised {said}"]
+
+
+class Own:
+    """A class of a user's that no JSON makes."""
+
+
+def test_a_type_that_no_json_makes_is_an_error_of_the_definition() -> None:
+    def wrong(ctx: Any, items: list[Own]) -> None:
+        """Take what can never be given."""
+
+    def right(ctx: Any, anything: object) -> None:
+        """Take all there is."""
+
+    with pytest.raises(DefinitionError, match="parameter 'items' is of no type that JSON has: Own"):
+        Parameters.of(wrong, "task 'wrong'")
+    assert Parameters.of(right, "task 'right'").problems({"anything": [1]}) == []
