@@ -24,9 +24,9 @@ KEY_CHARACTERS = 255
 AGING_SECONDS = 60
 """A run of priority 0 goes before one of priority 9 that came nine minutes later."""
 
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 """When a run may begin. The ends of what a datetime holds mean infinity to the driver, which reads
-them back without a time zone."""
+them back without a time zone; so a time that is over is not stored either."""
 
 LONGEST = timedelta(days=36_500)
 """A delay or deadline; their sum stays within what a datetime holds."""
@@ -144,8 +144,8 @@ def _time_problems(run: StartRun) -> list[str]:
     found: list[str] = []
     if run.at is not None and (run.delay or run.at.tzinfo is None):
         found.append("$.at: is a time with its zone, and not given together with a delay")
-    elif run.at is not None and not EARLIEST <= run.at < LATEST:
-        found.append("$.at: is in a year from 1970 to 8999")
+    elif run.at is not None and run.at >= LATEST:
+        found.append("$.at: is before the year 9000")
     for name, text in (("delay", run.delay), ("deadline", run.deadline)):
         try:
             if text and Duration.parse(text) > LONGEST:
@@ -159,6 +159,8 @@ def _accepted(
     run: StartRun, workflow: Workflow, text: str, allowed: datetime, now: datetime
 ) -> Accepted:
     due_at = now + Duration.parse(run.delay) if run.delay else run.at
+    if due_at is not None and due_at <= now:
+        due_at = None
     if allowed > now:
         due_at = max(due_at or allowed, allowed)
     return Accepted(

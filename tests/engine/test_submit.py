@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import anyio
 import pytest
 
@@ -307,9 +305,8 @@ async def test_a_paused_run_that_is_due_does_not_keep_the_engine_turning(house: 
         paused: Reply[None] = Reply()
         live.engine.set_pause("echo", paused, paused=True)
         await paused.wait()
-        past = datetime.now(UTC) - timedelta(minutes=1)
-        (started,) = await live.submit_all([StartRun(workflow="echo", at=past)])
-        await live.quiet()
+        (started,) = await live.submit_all([StartRun(workflow="echo", delay="1m")])
+        await live.later(61)
         assert live.engine.next_due is None
         resumed: Reply[None] = Reply()
         live.engine.set_pause("echo", resumed, paused=False)
