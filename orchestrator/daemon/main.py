@@ -159,7 +159,7 @@ class Daemon:
             await group.start(parts.root.run)
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
-            group.start_soon(parts.tenants.watch)
+            group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._reloader.run)
             self._say_ready()
