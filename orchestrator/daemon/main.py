@@ -36,7 +36,7 @@ from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
 from orchestrator.observability import stacks
-from orchestrator.observability.logging import set_up
+from orchestrator.observability.logging import set_level, set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
@@ -148,7 +148,7 @@ class Daemon:
 
     async def _serve(self, parts: Parts) -> None:
         search_seldom()
-        self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        self._reloader = Reloader(self._snapshot, self._read, self._apply, self._notifier)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -231,6 +231,11 @@ class Daemon:
         snapshot = load(self._config, os.environ)
         warn_of_workflows(snapshot, self._registry)
         return snapshot
+
+    async def _apply(self, snapshot: Snapshot) -> None:
+        await self._parts.tenants.publish(snapshot)
+        set_level(snapshot.settings.log.level)
+        self._parts.processes.log_at(snapshot.settings.log.level)
 
     def _dump(self) -> None:
         """Write what each tenant, each task and each thread of this process is doing."""

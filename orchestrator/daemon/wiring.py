@@ -47,6 +47,7 @@ class Parts:
     tenants: Tenants
     root: RootSupervisor
     slots: NodeSlots
+    processes: ProcessPool
     keeper: NodeKeeper
     embedded: EmbeddedPostgres | None
 
@@ -100,7 +101,17 @@ async def build(
         tenants.root = root
         await tenants.publish(snapshot)
         yield Parts(
-            node, target, version, control, registry, tenants, root, slots, keeper, embedded
+            node=node,
+            target=target,
+            server_version=version,
+            control=control,
+            registry=registry,
+            tenants=tenants,
+            root=root,
+            slots=slots,
+            processes=ground.processes,
+            keeper=keeper,
+            embedded=embedded,
         )
 
 
