@@ -211,8 +211,8 @@ class TenantSupervisor:
                 engine.control(run, verb, reason, state)
             case RepeatRun(run=run, task=task, reply=repeated):
                 engine.fork(run, task, repeated)
-            case SetPause(workflow=workflow, paused=paused, reply=done):
-                engine.set_pause(workflow, done, paused=paused)
+            case SetPause(workflow=workflow, paused=paused, reason=reason, reply=done):
+                engine.set_pause(workflow, done, paused=paused, reason=reason)
             case ChangeSchedule(ask=ask):
                 engine.schedules.ask(ask)
             case _:

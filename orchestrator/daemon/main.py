@@ -235,7 +235,7 @@ class Daemon:
     async def _apply(self, snapshot: Snapshot) -> None:
         await self._parts.tenants.publish(snapshot)
         set_level(snapshot.settings.log.level)
-        self._parts.processes.log_at(snapshot.settings.log.level)
+        self._parts.ground.processes.log_at(snapshot.settings.log.level)
 
     def _dump(self) -> None:
         """Write what each tenant, each task and each thread of this process is doing."""
@@ -299,8 +299,8 @@ class Daemon:
             draining=self._draining,
             tenants=len(parts.root.slots),
             slots={str(state): count for state, count in parts.root.states.items() if count},
-            running_tasks=parts.slots.used,
-            max_concurrent_tasks=parts.slots.total,
+            running_tasks=parts.ground.slots.used,
+            max_concurrent_tasks=parts.ground.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,

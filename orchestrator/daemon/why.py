@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from orchestrator.model.api import TenantPause
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.control.transitions import Outlook
 from supervisors.slot import Slot, SlotState
@@ -24,6 +25,13 @@ _PLAIN: Mapping[SlotState, Callable[[TenantConfig], str]] = {
     SlotState.RUNNING: lambda _: "it is awake",
     SlotState.DRAINING: lambda _: "it lets go: its running tasks end and its lease is given back",
 }
+
+
+def told_of(pause: TenantPause) -> str:
+    """Return what is paused, since when and why."""
+    what = f"workflow {pause.workflow}" if pause.workflow else "it"
+    because = f" ({pause.reason})" if pause.reason else ""
+    return f"{what} is paused since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
 
 
 def explain(

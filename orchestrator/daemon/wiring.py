@@ -46,8 +46,7 @@ class Parts:
     registry: Registry
     tenants: Tenants
     root: RootSupervisor
-    slots: NodeSlots
-    processes: ProcessPool
+    ground: Ground
     keeper: NodeKeeper
     embedded: EmbeddedPostgres | None
 
@@ -101,17 +100,7 @@ async def build(
         tenants.root = root
         await tenants.publish(snapshot)
         yield Parts(
-            node=node,
-            target=target,
-            server_version=version,
-            control=control,
-            registry=registry,
-            tenants=tenants,
-            root=root,
-            slots=slots,
-            processes=ground.processes,
-            keeper=keeper,
-            embedded=embedded,
+            node, target, version, control, registry, tenants, root, ground, keeper, embedded
         )
 
 
