@@ -292,10 +292,14 @@ def follow_events(
     )
 
 
-def set_pause(tenant: str, workflow: str | None, *, paused: bool) -> Call[PauseView]:
+def set_pause(
+    tenant: str, workflow: str | None, *, paused: bool, reason: str = ""
+) -> Call[PauseView]:
     """Pause or resume a tenant, or one of its workflows."""
     path = _path(tenant, "pause" if paused else "resume")
-    return Call("POST", path, PauseView, SetPause(workflow=workflow), repeatable=True)
+    return Call(
+        "POST", path, PauseView, SetPause(workflow=workflow, reason=reason), repeatable=True
+    )
 
 
 def list_dead(tenant: str, limit: int, cursor: str | None) -> Call[RunPage]:
