@@ -103,9 +103,12 @@ class Runs:
 
 
 def new_run(workflow: str, input: Mapping[str, Any] | None, **options: Any) -> StartRun:
-    """Return the body of a start from what a caller said of it."""
-    tags = [*options.pop("tags")]
-    return StartRun(workflow=workflow, input={**(input or {})}, tags=tags, **options)
+    """Return the body of a start from what a caller said; what does not fit stays as it is."""
+    given: Any = input
+    if not isinstance(options["tags"], str):
+        options["tags"] = [*options["tags"]]
+    given = {**given} if isinstance(given, Mapping) else given or {}
+    return StartRun(workflow=workflow, input=given, **options)
 
 
 def status() -> Call[Status]:

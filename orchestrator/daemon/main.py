@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import structlog
 
-from orchestrator.daemon import signals
+from orchestrator.daemon import event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
@@ -76,7 +76,7 @@ def serve(config: Path | None) -> int:
 def _run(daemon: Daemon) -> int:
     """Run `daemon`; what ends it unasked is logged, and raised when it is an error of ours."""
     try:
-        anyio.run(daemon.run, backend_options={"use_uvloop": True})
+        event_loop.run(daemon.run())
     except (Exception, BaseExceptionGroup) as error:
         cause = telling(error)
         expected = isinstance(cause, InsulaError)
