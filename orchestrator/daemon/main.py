@@ -256,6 +256,7 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
+            deleting=parts.tenants.deleting,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )

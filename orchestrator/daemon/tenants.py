@@ -171,6 +171,10 @@ class Tenants:
         """Return the tenant's row as it was last seen; None when it is newer than that."""
         return self._rows.get(tenant)
 
+    def deleting(self) -> list[TenantRow]:
+        """Return the tenants whose deletion has begun and not ended, as far as is known here."""
+        return [row for row in self._rows.values() if row.state == "deleting"]
+
     def _declare(self) -> None:
         if self.root is not None:
             every = [*self.snapshot.tenants.values(), *self.registered.values()]

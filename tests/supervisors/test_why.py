@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.daemon.platform import TenantPlatform
-from orchestrator.model.api import TenantWhy
-from orchestrator.model.errors import DatabaseRefused
+from orchestrator.model.api import CreateTenant, TenantWhy
+from orchestrator.model.errors import DatabaseRefused, TenantNotFound, TenantSuspended
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
-from orchestrator.store.control import leases, nodes, transitions
+from orchestrator.store.control import leases, nodes, tenants, transitions
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access
 from supervisors.history import REASON_CHARACTERS
@@ -23,9 +23,9 @@ from tests.support.database import Database
 ACME = TenantId("acme")
 
 
-async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
-    """Ask as the API does."""
-    platform = TenantPlatform(
+def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
+    """Return what the API asks."""
+    return TenantPlatform(
         root=node.root,
         control=node.control,
         registry=Registry(),
@@ -33,10 +33,15 @@ async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
         role_prefix=node.database.role_prefix,
         standing=standing or in_good_standing(),
         remembered=node.tenants.remembered,
+        deleting=node.tenants.deleting,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
     )
-    return await platform.why(ACME)
+
+
+async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
+    """Ask as the API does."""
+    return await platform_of(node, standing).why(ACME)
 
 
 async def test_a_life_is_told_from_its_end(database: Database) -> None:
@@ -85,7 +90,50 @@ async def test_what_the_node_knows_is_told_without_the_database(
         if away:
             standing.lost("connection refused")
         found = await why(node, standing)
-        assert found.because.startswith("it is disabled")
+        assert found.because.startswith("it is disabled by its file: set enabled = true")
+
+
+async def test_a_tenant_that_an_operator_disabled_says_since_when_why_and_what_to_do(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        async with node.control.acquire() as connection:
+            await tenants.disable(connection, ACME, "has not paid")
+        await node.tenants.refresh()
+        row = node.tenants.remembered(ACME)
+        assert row is not None
+        assert (await why(node)).because == (
+            f"it is disabled since {row.disabled_at:%Y-%m-%d %H:%M:%S} UTC: has not paid "
+            "(insula tenant audit acme tells by whom, insula tenant enable acme takes it back)"
+        )
+
+
+async def test_a_registered_tenant_that_was_created_disabled_is_enabled_by_the_verb(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await node.tenants.register(CreateTenant(id="acme", set={"enabled": False}))
+        assert "insula tenant enable acme takes it back" in (await why(node)).because
+        with pytest.raises(TenantSuspended) as refused:
+            await node.submit("acme")
+        assert refused.value.hint == "insula tenant enable acme"
+
+
+async def test_a_tenant_whose_deletion_has_begun_is_listed_and_says_so(database: Database) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await node.tenants.register(CreateTenant(id="acme"))
+        async with node.control.acquire() as connection:
+            row = await tenants.mark_deleting(connection, ACME, "keep")
+        await node.tenants.refresh()
+        platform = platform_of(node)
+        assert [(each.id, each.state) for each in platform.tenants()] == [("acme", "deleting")]
+        with pytest.raises(TenantNotFound, match="'acme' is being deleted since 20") as missing:
+            platform.resolve("acme")
+        assert "insula tenant delete acme goes on" in missing.value.hint
+        async with node.control.acquire() as connection:
+            await tenants.unmark_deleting(connection, row)
+        await node.tenants.refresh()
+        assert [(each.id, each.state) for each in platform.tenants()] == [("acme", "dormant")]
 
 
 async def test_a_tenant_of_another_node_says_whose_it_is(database: Database) -> None:
