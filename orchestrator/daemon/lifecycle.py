@@ -187,7 +187,8 @@ class TenantLifecycle:
             return None
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
-        return self.state_dir / "results" / f"{row.id}-{row.removed_at:%Y%m%dT%H%M%SZ}.jsonl.gz"
+        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
+        return self.state_dir / "results" / name
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

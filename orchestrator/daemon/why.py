@@ -34,9 +34,9 @@ def explain(
         return "max_awake_tenants are awake and none of them can make room yet", None
     if slot.state in _PLAIN:
         return _PLAIN[slot.state], None
-    if outlook.served_by not in {None, node}:
-        return f"node {outlook.served_by!r} serves it", outlook.wake_at
-    return "it has nothing to do now", outlook.wake_at
+    elsewhere = outlook.served_by not in {None, node}
+    because = f"node {outlook.served_by!r} serves it" if elsewhere else "it has nothing to do now"
+    return because, outlook.wake_at
 
 
 def _disabled(config: TenantConfig, row: TenantRow | None) -> str:

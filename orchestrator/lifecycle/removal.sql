@@ -60,8 +60,9 @@ SELECT rolname FROM pg_roles
 WHERE rolname = ANY ($1::text[]) AND shobj_description(oid, 'pg_authid') = $2 ORDER BY rolname
 
 -- name: left
--- What the catalogs still have of the tenant, after all.
-SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = $1
+-- What the catalogs still have of the tenant, after all. A schema without our ledger was never the tenant's.
+SELECT 'schema ' || n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = 'wf_migration'
 UNION ALL
 SELECT 'role ' || rolname FROM pg_roles
 WHERE rolname = ANY ($2::text[]) AND shobj_description(oid, 'pg_authid') = $3
