@@ -1,17 +1,20 @@
-"""The verbs that change a whole tenant: update, disable, enable and delete."""
+"""The verbs that change a whole tenant: update, disable, enable, rotate credentials, delete."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import structlog
 
 from orchestrator.daemon.tenants import Tenants
-from orchestrator.lifecycle.removal import Removed, holder, remove, unfinished
-from orchestrator.model.api import DeletedTenant, UpdateTenant
+from orchestrator.lifecycle.removal import Removed, remove, unfinished
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
     LeaseHeldElsewhere,
@@ -21,7 +24,8 @@ from orchestrator.model.errors import (
     TenantNotFound,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.store.control import leases
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
@@ -72,6 +76,22 @@ class TenantLifecycle:
         if registered is not None and not registered.enabled:
             await self.tenants.update(tenant, UpdateTenant(set={"enabled": True}))
         log.info("tenant.enabled", tenant=tenant)
+
+    async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
+        """Give the tenant's two logins new passwords; sessions go on, on all nodes.
+
+        Whoever logs in with the old one reads the new one and comes again.
+        """
+        row = await self.tenants.rotate(tenant)
+        before = self.tenants.spec.logins(tenant, row.rotation - 1)
+        old_password = await _try(before.as_app(self.tenants.target))
+        log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
+        return RotatedCredentials(
+            tenant=tenant,
+            rotation=row.rotation,
+            roles=[before.app, before.engine],
+            old_password=old_password,
+        )
 
     async def delete(
         self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
@@ -172,7 +192,7 @@ class TenantLifecycle:
         with anyio.move_on_after(self.patience):
             while True:
                 async with self.control.acquire() as connection:
-                    name = await holder(connection, tenant)
+                    name = await leases.holder(connection, tenant)
                 if name is None and tenant not in self.root.slots:
                     return
                 await anyio.sleep(LOOK_SECONDS)
@@ -189,6 +209,18 @@ class TenantLifecycle:
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
         name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
         return self.state_dir / "results" / name
+
+
+async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:
+    """Log in and out again: what the server says of a password is known for sure only then."""
+    try:
+        connection = await connect(login, application_name="insula rotation")
+    except DatabaseRefused:
+        return "refused"
+    except DatabaseUnavailable:
+        return "untried"
+    connection.terminate()
+    return "accepted"
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

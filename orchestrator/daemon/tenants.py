@@ -11,7 +11,12 @@ import structlog
 
 from orchestrator.daemon import timetable
 from orchestrator.daemon.timetable import SinceWhen
-from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
+from orchestrator.lifecycle.provision import (
+    ProvisionSpec,
+    ensure_provisioned,
+    needs_provisioning,
+    rotate,
+)
 from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import (
     ConfigError,
@@ -166,6 +171,13 @@ class Tenants:
         self._rows[tenant] = row
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
+
+    async def rotate(self, tenant: TenantId) -> TenantRow:
+        """Give the tenant's two logins new passwords, and return its row."""
+        async with self._provisioning, self.control.acquire() as connection:
+            row = await rotate(connection, tenant, self.spec)
+        self._rows[tenant] = row
+        return row
 
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""

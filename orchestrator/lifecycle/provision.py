@@ -135,15 +135,41 @@ async def ensure_provisioned(
         row = await tenants.fetch(control, tenant)
         if not (again or needs_provisioning(row, spec)):
             return row
-        done = await provision(server, tenant, spec, rotation=row.rotation)
-        await tenants.mark_provisioned(
-            control,
-            tenant,
-            engine_version=done.engine_version,
-            app_version=done.app_version,
-            fingerprint=done.fingerprint,
-        )
-        return await tenants.fetch(control, tenant)
+        while True:
+            made = row.rotation
+            await _provision_and_note(control, server, tenant, spec, rotation=made)
+            row = await tenants.fetch(control, tenant)
+            if row.rotation == made:
+                return row
+            # The passwords were rotated meanwhile, and now the logins have those of before.
+
+
+async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> TenantRow:
+    """Give both logins of a tenant new passwords, and return its row.
+
+    Row and roles change in one transaction: after an end at any moment the logins have the
+    passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
+    """
+    with _errors(tenant):
+        # Migrations come first, each in a transaction of its own.
+        await ensure_provisioned(connection, connection, tenant, spec)
+        async with connection.transaction():
+            rotation = await tenants.rotate(connection, tenant)
+            await _provision_and_note(connection, connection, tenant, spec, rotation=rotation)
+        return await tenants.fetch(connection, tenant)
+
+
+async def _provision_and_note(
+    control: Connection, server: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
+) -> None:
+    done = await provision(server, tenant, spec, rotation=rotation)
+    await tenants.mark_provisioned(
+        control,
+        tenant,
+        engine_version=done.engine_version,
+        app_version=done.app_version,
+        fingerprint=done.fingerprint,
+    )
 
 
 async def provision(

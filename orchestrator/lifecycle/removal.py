@@ -26,7 +26,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import tenants
+from orchestrator.store.control import leases, tenants
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
@@ -35,7 +35,6 @@ SEND_AWAY = _QUERIES["send_away"]
 BEGIN = _QUERIES["begin"]
 HOLD_RUNS = _QUERIES["hold_runs"]
 UNFINISHED = _QUERIES["unfinished"]
-HOLDER = _QUERIES["holder"]
 DEPENDENTS = _QUERIES["dependents"]
 DROP_SCHEMA = _QUERIES["drop_schema"]
 DROP_ROLE = _QUERIES["drop_role"]
@@ -73,12 +72,6 @@ async def unfinished(connection: Connection, tenant: TenantId) -> int:
         return 0
     count: int = await connection.fetchval(sql.bind(UNFINISHED, schema))
     return count
-
-
-async def holder(connection: Connection, tenant: TenantId) -> str | None:
-    """Return the name of the living node that still has the tenant, None when nobody does."""
-    found: str | None = await connection.fetchval(HOLDER, tenant)
-    return found
 
 
 async def remove(
@@ -123,7 +116,7 @@ class _Removal:
         self._roles = [logins.engine, logins.app]
 
     async def run(self, archive: Path | None) -> Removed:
-        served_by = await holder(self._connection, self._tenant)
+        served_by = await leases.holder(self._connection, self._tenant)
         if served_by is not None:
             raise LeaseHeldElsewhere(
                 self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"

@@ -301,14 +301,22 @@ async def test_what_other_schemas_depend_on_is_not_dropped(database: Database) -
     admin = await database.connect()
     await admin.execute(
         "CREATE SCHEMA reports; CREATE VIEW reports.runs AS SELECT id FROM tenant_acme.wf_run;"
-        "CREATE TABLE reports.note (run uuid REFERENCES tenant_acme.wf_run)"
+        "CREATE TABLE reports.note (run uuid REFERENCES tenant_acme.wf_run);"
+        "CREATE TYPE tenant_acme.mood AS ENUM ('good', 'bad');"
+        "CREATE FUNCTION tenant_acme.today() RETURNS tenant_acme.mood"
+        " RETURN 'good'::tenant_acme.mood;"
+        "CREATE TABLE reports.diary (mood tenant_acme.mood DEFAULT tenant_acme.today());"
+        "CREATE TABLE reports.old () INHERITS (tenant_acme.wf_run)"
     )
 
     with pytest.raises(SchemaConflict) as caught:
         await remove(admin, row, database.spec())
 
     assert caught.value.data["dependents"] == [
-        "foreign key note_run_fkey of reports.note",
+        "column mood of table reports.diary",
+        "constraint note_run_fkey on table reports.note",
+        "default value for column mood of table reports.diary",
+        "table reports.old",
         "view reports.runs",
     ]
     assert len(await remains(admin, database)) == 3
@@ -324,7 +332,7 @@ async def test_a_role_and_a_schema_of_others_are_left_alone(database: Database) 
     removed = await remove(admin, row, database.spec())
 
     assert (removed.schema, removed.roles) == (None, [])
-    assert await remains(admin, database) == [app, "tenant_acme"]
+    assert set(await remains(admin, database)) == {app, "tenant_acme"}
     assert await admin.fetchval("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1", app)
 
 

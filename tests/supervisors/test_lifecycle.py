@@ -197,6 +197,43 @@ async def test_what_a_file_declares_is_changed_there(database: Database, tmp_pat
         assert "a reload would make it anew" in str(deletion.value)
 
 
+async def test_passwords_are_rotated_while_tasks_run_on_their_connections(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme", "wait", gate="rotated")
+        await until(lambda: GATES.arrived["rotated"] == 1, what="the task runs")
+        incarnation = node.slot("acme").incarnation
+
+        rotated = await lifecycle(node, tmp_path).rotate_credentials(ACME)
+        GATES.open("rotated")
+        await node.until_finished("acme", 1)
+
+        assert (rotated.rotation, rotated.old_password) == (1, "refused")
+        assert node.slot("acme").incarnation == incarnation
+
+
+async def test_a_login_that_was_rotated_on_another_node_is_learned_and_no_crash(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot(["acme"])) as one,
+        running_node(database, snapshot(["acme"]), name="b") as other,
+    ):
+        await one.submit("acme")
+        await one.until_finished("acme", 1)
+        await lifecycle(other, tmp_path).rotate_credentials(ACME)
+
+        await one.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1",
+            database.logins("acme").engine,
+        )
+        await one.submit("acme")
+        await one.until_finished("acme", 2)
+
+        assert (one.slot("acme").incarnation, one.slot("acme").last_error) == (1, None)
+
+
 async def test_a_tenant_is_deleted_while_it_is_awake(database: Database, tmp_path: Path) -> None:
     async with running_node(database, snapshot([])) as node:
         await registered(node, aliases=["Globex-Corp"])

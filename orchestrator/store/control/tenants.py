@@ -28,6 +28,7 @@ DISABLE = _QUERIES["disable"]
 ENABLE = _QUERIES["enable"]
 MARK_DELETING = _QUERIES["mark_deleting"]
 UNMARK_DELETING = _QUERIES["unmark_deleting"]
+ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
@@ -152,6 +153,17 @@ async def mark_provisioned(
     arguments = (tenant, engine_version, app_version, fingerprint)
     if await connection.fetchval(MARK_PROVISIONED, *arguments) is None:
         raise TenantNotFound(tenant)
+
+
+async def rotate(connection: Connection, tenant: TenantId) -> int:
+    """Raise the rotation from which the passwords of a tenant's logins are derived; return it.
+
+    Whoever asks at once waits for the end of the transaction. Raises TenantNotFound.
+    """
+    rotation: int | None = await connection.fetchval(ROTATE, tenant)
+    if rotation is None:
+        raise TenantNotFound(tenant)
+    return rotation
 
 
 async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:

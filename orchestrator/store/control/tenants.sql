@@ -77,6 +77,11 @@ SET state = 'provisioned',
 WHERE id = $1 AND state IN ('registered', 'provisioned')
 RETURNING id
 
+-- name: rotate
+UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned')
+RETURNING rotation
+
 -- name: touch
 UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
 
