@@ -102,7 +102,12 @@ async def test_a_tenant_that_an_operator_disabled_says_since_when_why_and_what_t
         await node.tenants.refresh()
         row = node.tenants.remembered(ACME)
         assert row is not None
-        assert (await why(node)).because == (
+        found = await why(node)
+        assert (found.transitions[0].state, found.transitions[0].reason) == (
+            "suspended",
+            "has not paid",
+        )
+        assert found.because == (
             f"it is disabled since {row.disabled_at:%Y-%m-%d %H:%M:%S} UTC: has not paid "
             "(insula tenant audit acme tells by whom, insula tenant enable acme takes it back)"
         )
