@@ -133,6 +133,26 @@ async def test_other_nodes_follow_what_one_changes(database: Database, tmp_path:
             other.root.resolve("globex")
 
 
+async def test_a_node_that_wakes_a_tenant_does_not_miss_what_another_has_just_changed(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot(["acme"])) as one,
+        running_node(database, snapshot(["acme"]), name="b") as other,
+    ):
+        await registered(one)
+        await other.tenants.refresh()
+        await lifecycle(one, tmp_path).disable(ACME, "moved")
+        await lifecycle(one, tmp_path).update(GLOBEX, UpdateTenant(name="Globex"))
+
+        for tenant in (ACME, GLOBEX):
+            await other.tenants.prepare(tenant)
+        await other.tenants.refresh()
+
+        assert other.slot("acme").state is SlotState.SUSPENDED
+        assert other.slot("globex").config.name == "Globex"
+
+
 async def test_a_name_that_another_node_gave_a_moment_ago_is_taken(
     database: Database, tmp_path: Path
 ) -> None:
