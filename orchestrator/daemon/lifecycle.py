@@ -9,7 +9,10 @@ from typing import Literal
 import anyio
 import structlog
 
+from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.http.audit import Record
+from orchestrator.http.services import Audit
 from orchestrator.lifecycle.removal import Removed, remove, unfinished
 from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
@@ -45,6 +48,8 @@ class TenantLifecycle:
     root: RootSupervisor
     control: ControlPool
     tenants: Tenants
+    audit: Audit
+    errands: Errands
     state_dir: Path
     patience: float
 
@@ -128,8 +133,10 @@ class TenantLifecycle:
             log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
 
     async def _resume(self, row: TenantRow) -> None:
+        record = Record(self.audit, "insula")
         try:
-            await self._finish(row)
+            async with record.of(row.id, "tenant.delete", f"results {row.results}, resumed"):
+                await self._finish(row)
         except TenantNotFound:
             log.info("tenant.deletion_finished_elsewhere", tenant=row.id)
         except (InsulaError, *DRIVER_ERRORS) as error:
@@ -140,7 +147,7 @@ class TenantLifecycle:
         await self.tenants.refresh()
         await self._let_go(row.id)
         try:
-            async with self.control.acquire() as connection:
+            async with self.errands.connection("deletion", lock_timeout="10s") as connection:
                 removed = await remove(
                     connection, row, self.tenants.spec, archive=self._archive(row)
                 )
@@ -207,7 +214,8 @@ class TenantLifecycle:
             return None
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
-        return self.state_dir / "results" / f"{row.id}-{row.removed_at:%Y%m%dT%H%M%SZ}.jsonl.gz"
+        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
+        return self.state_dir / "results" / name
 
 
 async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:

@@ -263,14 +263,18 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
+            deleting=parts.tenants.deleting,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
         supervision = self._snapshot.settings.supervision
+        audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=parts.control,
             tenants=parts.tenants,
+            audit=audit,
+            errands=Errands(parts.tenants.target),
             state_dir=self._snapshot.state_dir,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
         )
@@ -278,9 +282,7 @@ class Daemon:
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
-            audit=TenantAudit(
-                parts.control, self._snapshot.settings.node.name, parts.keeper.standing
-            ),
+            audit=audit,
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             status=self._status,
