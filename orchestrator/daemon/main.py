@@ -22,6 +22,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
+from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -269,6 +270,7 @@ class Daemon:
             state_dir=self._snapshot.state_dir,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
         )
+        errands = Errands(parts.tenants.target)
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
@@ -277,7 +279,8 @@ class Daemon:
                 parts.control, self._snapshot.settings.node.name, parts.keeper.standing
             ),
             lifecycle=self._lifecycle,
-            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
+            statistics=TenantStatistics(parts.tenants, errands),
+            maintenance=TenantMaintenance(errands),
             status=self._status,
             reload=self._reloader.reload,
         )
