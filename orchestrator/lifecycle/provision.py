@@ -10,7 +10,12 @@ import asyncpg
 import msgspec
 
 from orchestrator.lifecycle.keys import InstallationKey
-from orchestrator.model.errors import DatabaseUnavailable, RoleConflict, SchemaConflict
+from orchestrator.model.errors import (
+    DatabaseUnavailable,
+    RoleConflict,
+    SchemaConflict,
+    TenantRemoved,
+)
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, Target, translated
@@ -27,6 +32,7 @@ from orchestrator.store.tenant.places import APP_CONNECTIONS
 
 _QUERIES = sql.load(__name__)
 BEGIN = _QUERIES["begin"]
+IS_REMOVED = _QUERIES["is_removed"]
 LOOK_AT_SCHEMA = _QUERIES["look_at_schema"]
 LOOK_AT_ROLES = _QUERIES["look_at_roles"]
 CREATE_ROLE = _QUERIES["create_role"]
@@ -206,7 +212,7 @@ class _Work:
     async def make(self) -> bool:
         """Make everything but the application's tables; tell whether the schema is new."""
         async with self._connection.transaction():
-            await self._run(BEGIN)
+            await self._begin()
             exists, ours = await self._look_at_schema()
             await self._make_roles()
             if not exists:
@@ -222,7 +228,7 @@ class _Work:
         """Apply one migration of the application; False when there is none left."""
         known = self._spec.app_migrations
         async with self._connection.transaction():
-            await self._run(BEGIN)
+            await self._begin()
             missing = pending(await self._ledger("app"), known, owner=self._tenant)
             if not missing:
                 return False
@@ -231,6 +237,12 @@ class _Work:
             await self._run(END_APPLICATION)
         await self._run(FORGET_SETTINGS)
         return len(missing) > 1
+
+    async def _begin(self) -> None:
+        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
+        await self._run(BEGIN)
+        if await self._connection.fetchval(IS_REMOVED, self._tenant):
+            raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
     async def _look_at_schema(self) -> tuple[bool, bool]:
         row = await self._connection.fetchrow(LOOK_AT_SCHEMA, self._schema)

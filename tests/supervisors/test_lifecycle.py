@@ -123,6 +123,27 @@ async def test_other_nodes_follow_what_one_changes(database: Database, tmp_path:
             other.root.resolve("globex")
 
 
+async def test_a_name_that_another_node_gave_a_moment_ago_is_taken(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot([])) as one,
+        running_node(database, snapshot([]), name="b") as other,
+    ):
+        await registered(one, aliases=["shop"])
+
+        for request in (
+            CreateTenant(id="acme", aliases=["Shop"]),
+            CreateTenant(id="acme", aliases=["globex"]),
+            CreateTenant(id="shop"),
+        ):
+            with pytest.raises(TenantExists, match="is taken by tenant 'globex'"):
+                await other.tenants.register(request)
+        await one.tenants.register(CreateTenant(id="acme"))
+        with pytest.raises(TenantExists, match="'shop' is taken by tenant 'globex'"):
+            await lifecycle(other, tmp_path).update(ACME, UpdateTenant(aliases=["shop"]))
+
+
 async def test_an_update_changes_what_it_names_without_a_restart(
     database: Database, tmp_path: Path
 ) -> None:
@@ -282,6 +303,42 @@ async def test_a_deletion_that_was_begun_is_finished_by_the_next_node(
         assert len(list((tmp_path / "results").iterdir())) == 1
         assert await node.sql("SELECT to_regnamespace('tenant_globex') IS NULL")
         assert await node.sql("SELECT state FROM insula.tenant WHERE id = 'globex'") == "removed"
+
+
+async def test_a_deletion_that_was_not_forced_is_not_forced_by_the_next_node(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await registered(node)
+        await node.submit("globex")
+        await node.until_finished("globex", 1)
+        await node.sql("SELECT insula.submit('globex', 'note', at => now() + interval '1 day')")
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, GLOBEX, "keep")
+
+    async with running_node(database, snapshot([]), name="b") as node:
+        await lifecycle(node, tmp_path).resume()
+        await node.submit("globex")
+
+        await node.until_finished("globex", 2)
+
+
+async def test_a_file_that_declares_a_tenant_in_its_deletion_has_it_anew_at_the_end(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await registered(node)
+        await node.submit("globex")
+        await node.until_finished("globex", 1)
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, GLOBEX, "keep")
+
+    async with running_node(database, snapshot(["globex"]), name="b") as node:
+        await lifecycle(node, tmp_path).resume()
+        await node.submit("globex")
+
+        await node.until_finished("globex", 1)
+        assert len(list((tmp_path / "results").iterdir())) == 1
 
 
 async def test_a_file_may_declare_a_deleted_tenant_anew(database: Database, tmp_path: Path) -> None:
