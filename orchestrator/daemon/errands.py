@@ -11,7 +11,7 @@ import anyio
 from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
 
 AT_ONCE = 2
-"""So many at a time: those who wait wait here and keep nobody from a lease."""
+"""So many of a kind at a time: those who wait wait here and keep nobody from a lease."""
 
 SETTINGS = {
     # A statement that nobody waits for any more ends soon.
@@ -21,7 +21,7 @@ SETTINGS = {
 
 @dataclass
 class Errands:
-    """Lends a new connection for each errand."""
+    """Lends a new connection for each errand of one kind."""
 
     target: Target
     _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))

@@ -270,7 +270,6 @@ class Daemon:
             state_dir=self._snapshot.state_dir,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
         )
-        errands = Errands(parts.tenants.target)
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
@@ -279,8 +278,8 @@ class Daemon:
                 parts.control, self._snapshot.settings.node.name, parts.keeper.standing
             ),
             lifecycle=self._lifecycle,
-            statistics=TenantStatistics(parts.tenants, errands),
-            maintenance=TenantMaintenance(errands),
+            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
+            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )
