@@ -89,7 +89,7 @@ def reason_of(slot: Slot) -> str:
     if slot.state is SlotState.DRAINING:
         return str(slot.stop_wanted) if slot.stop_wanted else "idle"
     if slot.state is SlotState.SUSPENDED:
-        return "enabled = false"
+        return slot.config.disabled_because or "enabled = false"
     return ""
 
 

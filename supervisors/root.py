@@ -216,11 +216,11 @@ class RootSupervisor:
 
     async def _is_elsewhere(self, slot: Slot) -> bool:
         self._check_database(slot)
-        slot.check_open()
+        slot.check_open(self._ground.clock.now())
         return await self._elsewhere.owner(slot.config) is not None
 
     async def _submit_elsewhere(self, slot: Slot, runs: list[StartRun]) -> list[Started]:
-        slot.check_open()
+        slot.check_open(self._ground.clock.now())
         with anyio.move_on_after(REPLY_SECONDS):
             return await self._elsewhere.submit(slot.config, runs)
         raise _no_answer(slot)
@@ -266,7 +266,7 @@ class RootSupervisor:
         """Hand mail to the tenant's supervisor, waking it if need be, and return its answer."""
         slot = self.slot(tenant)
         self._check_database(slot)
-        slot.post(message)
+        slot.post(message, self._ground.clock.now())
         self._wake(slot)
         with anyio.move_on_after(REPLY_SECONDS):
             return await reply.wait()
@@ -276,7 +276,7 @@ class RootSupervisor:
         """Refuse at once what would have to wait for the database."""
         outage = self._ground.standing.outage
         if outage is not None and slot.state is not SlotState.RUNNING:
-            slot.check_open()
+            slot.check_open(self._ground.clock.now())
             raise database_away(outage)
 
     def wake(self, tenant: TenantId) -> bool:

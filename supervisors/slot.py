@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -39,9 +39,6 @@ class SlotState(StrEnum):
     SUSPENDED = "suspended"
     GONE = "gone"
 
-
-QUARANTINED_SECONDS = 60.0
-"""When to ask a quarantined tenant again: somebody may have mended it before its next probe."""
 
 AT_REST = frozenset({SlotState.DORMANT, SlotState.QUARANTINED, SlotState.SUSPENDED, SlotState.GONE})
 
@@ -98,12 +95,12 @@ class Slot:
             self._state = state
             self.note(self)
 
-    def post(self, message: Message) -> None:
-        """Put mail into the box, or raise why not.
+    def post(self, message: Message, now: datetime) -> None:
+        """Put mail into the box at `now`, or raise why not.
 
         Never waits: one full tenant must not hold up the rest.
         """
-        self.check_open()
+        self.check_open(now)
         try:
             self._send.send_nowait(message)
         except anyio.WouldBlock:
@@ -114,8 +111,8 @@ class Slot:
             ) from None
         self._attention.beat()
 
-    def check_open(self) -> None:
-        """Raise why the tenant takes no work, if it takes none."""
+    def check_open(self, now: datetime) -> None:
+        """Raise why the tenant takes no work at `now`, if it takes none."""
         if self.sealed:
             raise shutting_down()
         match self.state:
@@ -124,7 +121,8 @@ class Slot:
             case SlotState.SUSPENDED:
                 raise suspended(self.config)
             case SlotState.QUARANTINED:
-                raise quarantined(self.config.id, self.last_error, retry_after=QUARANTINED_SECONDS)
+                left = self._until_probe(now)
+                raise quarantined(self.config.id, self.last_error, retry_after=left)
             case SlotState.BACKOFF if self.doubted is not None:
                 raise DatabaseUnavailable(
                     f"tenant {self.config.id!r} can not be served now: {self.last_error}",
@@ -134,6 +132,11 @@ class Slot:
             case _:
                 if not self.config.enabled:
                     raise suspended(self.config)
+
+    def _until_probe(self, now: datetime) -> float:
+        """Return the seconds that are left; a probe that is due comes with the next look."""
+        left = self.retry_at - now if self.retry_at is not None else timedelta()
+        return max(1.0, left.total_seconds())
 
     def reconfigure(self, config: TenantConfig) -> None:
         """Take over a changed configuration, also in the middle of a life."""

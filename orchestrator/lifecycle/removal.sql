@@ -16,6 +16,10 @@ INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NO
 SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
 SET LOCAL lock_timeout = '10s';
 
+-- name: hold_runs
+-- Who has a run in an open transaction, as by insula.submit, is waited for: it counts as well.
+LOCK TABLE tenant.wf_run IN ACCESS EXCLUSIVE MODE
+
 -- name: unfinished
 SELECT count(*) FROM tenant.wf_run WHERE finished_at IS NULL
 

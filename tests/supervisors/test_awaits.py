@@ -74,7 +74,7 @@ async def test_a_cancellation_at_any_await_leaves_no_connection_and_no_question_
         while again:
             slot = Slot(config, mailbox=2)
             message = mail(node, f"{cancelled}")
-            slot.post(message)
+            slot.post(message, node.ground.clock.now())
             again = await live_once(ground, slot, cancelled + 1)
             cancelled += again
             if not slot.has_mail:
@@ -111,7 +111,7 @@ async def sleeps_with_late_mail(node: Node, at: int) -> bool:
     slot, late = node.slot("acme"), mail(node, f"late {at}")
 
     def send() -> None:
-        slot.post(late)
+        slot.post(late, node.ground.clock.now())
         node.root.wake(ACME)
 
     steps = Steps(at, send, when=lambda: slot.state is SlotState.DRAINING)

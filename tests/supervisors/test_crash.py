@@ -115,11 +115,17 @@ async def test_a_probe_frees_a_quarantined_tenant_whose_cause_was_mended(
         await node.reach("acme", SlotState.QUARANTINED)
         clock.advance(299.0)
         node.root.probe()
+        with pytest.raises(TenantQuarantined) as refusal:
+            await node.submit("acme")
+        assert refusal.value.retry_after == 1.0
         assert node.slot("acme").state is SlotState.QUARANTINED
         clock.advance(2.0)
         node.root.probe()
         await node.reach("acme", SlotState.QUARANTINED)
         assert node.slot("acme").record.probes == 2
+        with pytest.raises(TenantQuarantined) as refusal:
+            await node.submit("acme")
+        assert refusal.value.retry_after == 600.0
         await node.sql(f"GRANT SELECT, UPDATE ON tenant_acme.wf_fence TO {engine}")
         clock.advance(601.0)
         node.root.probe()

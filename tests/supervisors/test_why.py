@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.model.api import TenantWhy
 from orchestrator.model.errors import DatabaseRefused
@@ -86,6 +88,20 @@ async def test_what_the_node_knows_is_told_without_the_database(
             standing.lost("connection refused")
         found = await why(node, standing)
         assert found.because.startswith("it is disabled")
+
+
+async def test_a_tenant_that_an_operator_disabled_says_why_and_how_it_is_enabled(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        verbs = TenantLifecycle(node.root, node.control, node.tenants, tmp_path, patience=10.0)
+        await verbs.disable(ACME, "has not paid")
+        found = await why(node)
+        assert found.because == "an operator disabled it (has not paid): insula tenant enable acme"
+        assert (found.transitions[0].state, found.transitions[0].reason) == (
+            "suspended",
+            "has not paid",
+        )
 
 
 async def test_a_tenant_of_another_node_says_whose_it_is(database: Database) -> None:
