@@ -12,7 +12,7 @@ from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     RoleConflict,
-    TenantNotFound,
+    TenantRemoved,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
@@ -63,7 +63,7 @@ async def test_a_tenant_that_is_being_deleted_gets_none(database: Database) -> N
     admin = await database.connect()
     await tenants.mark_deleting(admin, ACME, "purge")
 
-    with pytest.raises(TenantNotFound):
+    with pytest.raises(TenantRemoved):
         await rotate(admin, ACME, database.spec())
 
 
