@@ -167,8 +167,18 @@ def provision(tenant: str) -> Call[TenantView]:
     return Call("POST", _path(tenant, "provision"), TenantView, repeatable=True)
 
 
-def update_tenant(tenant: str, change: UpdateTenant) -> Call[TenantView]:
+def update_tenant(
+    tenant: str,
+    *,
+    name: str | None,
+    tier: str | None,
+    aliases: Iterable[str] | None,
+    set: Mapping[str, Any] | None,
+    unset: Iterable[str],
+) -> Call[TenantView]:
     """Change the declaration of a tenant."""
+    names = None if aliases is None else [*aliases]
+    change = UpdateTenant(name=name, tier=tier, aliases=names, set={**(set or {})}, unset=[*unset])
     return Call("PATCH", _path(tenant), TenantView, body=change)
 
 

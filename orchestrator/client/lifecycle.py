@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 
@@ -48,18 +48,10 @@ class TenantLifecycle:
 
         >>> await tenant.lifecycle.update(set={"limits.max_queue_length": 50})  # doctest: +SKIP
         """
-        return await self._send(
-            calls.update_tenant(
-                self._tenant,
-                UpdateTenant(
-                    name=name,
-                    tier=tier,
-                    aliases=None if aliases is None else [*aliases],
-                    set={**(set or {})},
-                    unset=[*unset],
-                ),
-            )
+        call = calls.update_tenant(
+            self._tenant, name=name, tier=tier, aliases=aliases, set=set, unset=unset
         )
+        return await self._send(call)
 
     async def disable(self, reason: str = "") -> TenantView:
         """Let the tenant take no work, whatever its file says, until it is enabled.
@@ -143,18 +135,10 @@ class SyncTenantLifecycle:
 
         >>> tenant.lifecycle.update(set={"limits.max_queue_length": 50})  # doctest: +SKIP
         """
-        return self._send(
-            calls.update_tenant(
-                self._tenant,
-                UpdateTenant(
-                    name=name,
-                    tier=tier,
-                    aliases=None if aliases is None else [*aliases],
-                    set={**(set or {})},
-                    unset=[*unset],
-                ),
-            )
+        call = calls.update_tenant(
+            self._tenant, name=name, tier=tier, aliases=aliases, set=set, unset=unset
         )
+        return self._send(call)
 
     def disable(self, reason: str = "") -> TenantView:
         """Let the tenant take no work, whatever its file says, until it is enabled.

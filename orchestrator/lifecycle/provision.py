@@ -149,6 +149,7 @@ async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) 
 
     Row and roles change in one transaction: after an end at any moment the logins have the
     passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
+    Raises what `provision` does, TenantRemoved for one that is being deleted.
     """
     with _errors(tenant):
         # Migrations come first, each in a transaction of its own.
