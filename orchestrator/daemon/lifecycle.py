@@ -126,9 +126,6 @@ class TenantLifecycle:
                 begun = await rows.deleting(connection)
             for row in begun:
                 await self._resume(row)
-            if any(row.id in self.tenants.snapshot.tenants for row in begun):
-                # A file has declared it meanwhile: it begins anew.
-                await self.tenants.publish(self.tenants.snapshot)
         except (InsulaError, *DRIVER_ERRORS) as error:
             log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
 
@@ -156,6 +153,9 @@ class TenantLifecycle:
                 await rows.unmark_deleting(connection, row)
             await self.tenants.refresh()
             raise
+        if row.id in self.tenants.snapshot.tenants:
+            # A file has declared it meanwhile: it begins anew.
+            await self.tenants.publish()
         await self.tenants.refresh()
         log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
         return removed

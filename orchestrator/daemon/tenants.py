@@ -70,17 +70,18 @@ class Tenants:
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
     )
 
-    async def publish(self, snapshot: Snapshot) -> None:
-        """Make `snapshot` the truth: into the registry first, then into the slots.
+    async def publish(self, snapshot: Snapshot | None = None) -> None:
+        """Make `snapshot` the truth, or the one in force once more: registry first, then slots.
 
         All of it or nothing: raises ConfigError for what a tenant registered at run time still
         needs, and DatabaseUnavailable.
         """
-        declared = [
-            (tenant, dump_declaration(snapshot.settings.tenants[tenant]))
-            for tenant in snapshot.tenants
-        ]
         async with self.lock:
+            snapshot = snapshot or self.snapshot
+            declared = [
+                (tenant, dump_declaration(snapshot.settings.tenants[tenant]))
+                for tenant in snapshot.tenants
+            ]
             async with self.control.acquire() as connection, connection.transaction():
                 seen = await rows.horizon(connection)
                 await rows.declare(connection, declared)
