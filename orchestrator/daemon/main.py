@@ -22,6 +22,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
+from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -38,7 +39,7 @@ from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
 from orchestrator.observability import stacks
-from orchestrator.observability.logging import set_up
+from orchestrator.observability.logging import set_level, set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
@@ -150,7 +151,7 @@ class Daemon:
 
     async def _serve(self, parts: Parts) -> None:
         search_seldom()
-        self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        self._reloader = Reloader(self._snapshot, self._read, self._apply, self._notifier)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -161,7 +162,7 @@ class Daemon:
             await group.start(parts.root.run)
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
-            group.start_soon(parts.tenants.watch)
+            group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._reloader.run)
             self._say_ready()
@@ -234,6 +235,11 @@ class Daemon:
         warn_of_workflows(snapshot, self._registry)
         return snapshot
 
+    async def _apply(self, snapshot: Snapshot) -> None:
+        await self._parts.tenants.publish(snapshot)
+        set_level(snapshot.settings.log.level)
+        self._parts.ground.processes.log_at(snapshot.settings.log.level)
+
     def _dump(self) -> None:
         """Write what each tenant, each task and each thread of this process is doing."""
         slots = self._parts.root.slots if self._serving is not None else {}
@@ -258,14 +264,18 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
+            deleting=parts.tenants.deleting,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
         supervision = self._snapshot.settings.supervision
+        audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=parts.control,
             tenants=parts.tenants,
+            audit=audit,
+            errands=Errands(parts.tenants.target),
             state_dir=self._snapshot.state_dir,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
         )
@@ -273,11 +283,10 @@ class Daemon:
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
-            audit=TenantAudit(
-                parts.control, self._snapshot.settings.node.name, parts.keeper.standing
-            ),
+            audit=audit,
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
+            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )
@@ -297,8 +306,8 @@ class Daemon:
             draining=self._draining,
             tenants=len(parts.root.slots),
             slots={str(state): count for state, count in parts.root.states.items() if count},
-            running_tasks=parts.slots.used,
-            max_concurrent_tasks=parts.slots.total,
+            running_tasks=parts.ground.slots.used,
+            max_concurrent_tasks=parts.ground.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,

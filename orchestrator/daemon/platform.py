@@ -5,7 +5,7 @@ The root supervisor does the work, the control connections do the reading.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.daemon.why import explain
+from orchestrator.daemon.why import explain, told_of
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -24,12 +24,19 @@ from orchestrator.model.api import (
     RunView,
     Started,
     StartRun,
+    TenantPause,
     TenantSummary,
     TenantView,
     TenantWhy,
     Transition,
 )
-from orchestrator.model.errors import QuotaExceeded, RunConflict, RunNotFound, Unavailable
+from orchestrator.model.errors import (
+    QuotaExceeded,
+    RunConflict,
+    RunNotFound,
+    TenantNotFound,
+    Unavailable,
+)
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
@@ -70,12 +77,19 @@ class TenantPlatform:
     role_prefix: str
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
+    deleting: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
-        return self.root.resolve(name)
+        try:
+            return self.root.resolve(name)
+        except TenantNotFound as error:
+            row = self.remembered(TenantId(error.tenant))
+            if row is None or row.state != "deleting":
+                raise
+            raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
 
     async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
         """Accept all of the runs, or none; they are durable when this returns."""
@@ -127,14 +141,16 @@ class TenantPlatform:
         """Start a run again with its input: as a whole, or from `task` on."""
         return await self.root.repeat_run(tenant, run, task)
 
-    async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
+    async def set_pause(
+        self, tenant: TenantId, workflow: str | None, *, paused: bool, reason: str = ""
+    ) -> None:
         """Let a workflow, or the whole tenant, start nothing for now, or again.
 
         Only a workflow that is served can be paused, so that a misspelt one is noticed.
         """
         if paused and workflow is not None:
             self.registry.find(workflow)
-        await self.root.set_pause(tenant, workflow or "", paused=paused)
+        await self.root.set_pause(tenant, workflow or "", paused=paused, reason=reason)
 
     async def read_events(self, tenant: TenantId, run: UUID, after: int) -> list[EventView]:
         """Return a part of the run's events, those with the next numbers above `after`.
@@ -153,13 +169,32 @@ class TenantPlatform:
         return views.events_of(history, after)
 
     def tenants(self) -> list[TenantSummary]:
-        """Return every tenant, by id."""
-        return [summary_of(slot) for _, slot in sorted(self.root.slots.items())]
+        """Return every tenant, by id, those that are being deleted among them."""
+        slots = self.root.slots
+        gone = [_farewell_of(row) for row in self.deleting() if row.id not in slots]
+        return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
-        return self._view(slot, await self._row(tenant))
+        row = await self._row(tenant)
+        view = self._view(slot, row)
+        return msgspec.structs.replace(view, pauses=await self._pauses(slot, row))
+
+    async def _pauses(self, slot: Slot, row: TenantRow | None) -> list[TenantPause] | None:
+        """Return what is paused; of a tenant that sleeps the database knows, when it answers."""
+        if slot.engine is not None or self.standing.outage is not None:
+            return pauses_of(slot)
+        if row is None or row.provisioned_at is None:
+            return []
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                async with self.control.acquire() as connection:
+                    found = await stored_runs.pauses(connection, schema_of(slot.config.id))
+        except (Unavailable, TimeoutError) as error:
+            log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
+            return None
+        return [_pause(each) for each in found]
 
     async def _row(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row; what is remembered of it when the database does not answer."""
@@ -178,7 +213,10 @@ class TenantPlatform:
         """Return why a tenant runs or does not; what this node knows when the database is away."""
         slot = self.root.slot(tenant)
         outlook, stored = await self._written_of(tenant)
-        because, next_at = explain(slot, outlook, node=self.node, outage=self.standing.outage)
+        row = await self._row(tenant)
+        because, next_at = explain(slot, row, outlook, node=self.node, outage=self.standing.outage)
+        pauses = await self._pauses(slot, row) or ()
+        because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
             tenant=tenant,
             state="removing" if slot.removed else str(slot.state),
@@ -258,6 +296,23 @@ def summary_of(slot: Slot) -> TenantSummary:
         state="removing" if slot.removed else str(slot.state),
         aliases=list(config.aliases),
         disabled_because=config.disabled_because,
+        pauses=pauses_of(slot),
+    )
+
+
+def pauses_of(slot: Slot) -> list[TenantPause] | None:
+    """Return what is paused of a tenant that is awake; None when it sleeps."""
+    return None if slot.engine is None else [_pause(each) for each in slot.engine.pauses]
+
+
+def _pause(stored: stored_runs.Pause) -> TenantPause:
+    return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
+
+
+def _farewell_of(row: TenantRow) -> TenantSummary:
+    """Return one line about a tenant that is being deleted."""
+    return TenantSummary(
+        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state="deleting"
     )
 
 

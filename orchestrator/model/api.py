@@ -89,9 +89,21 @@ class RepeatRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class SetPause(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/tenants/{id}/pause` and `…/resume`: one workflow, or everything."""
+    """Body of `POST /v1/tenants/{id}/pause` and `…/resume`: one workflow, or everything.
+
+    The reason of a pause is shown until it ends.
+    """
 
     workflow: Name | None = None
+    reason: Reason = ""
+
+
+class TenantPause(Wire, frozen=True, kw_only=True):
+    """What starts nothing for now, since when and why; without a workflow the whole tenant."""
+
+    workflow: str | None
+    since: datetime
+    reason: str = ""
 
 
 class PauseView(Wire, frozen=True, kw_only=True):
@@ -290,6 +302,9 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     aliases: list[str] = []
     disabled_because: str | None = None
     """What an operator gave as the reason; null when only its declaration may disable it."""
+
+    pauses: list[TenantPause] | None = None
+    """What is paused; null when that is not known here, as in the list for one that sleeps."""
 
 
 class TenantView(TenantSummary, frozen=True, kw_only=True):

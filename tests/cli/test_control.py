@@ -73,7 +73,7 @@ def test_repeat_prints_the_id_of_the_new_run(insula: Insula, platform: HandMadeP
 
 
 def test_a_signal_takes_its_payload_from_the_line_a_file_or_stdin(
-    insula: Insula, process: Insula, platform: HandMadePlatform, tmp_path: Path
+    insula: Insula, platform: HandMadePlatform, tmp_path: Path
 ) -> None:
     run = start(insula)
     (tmp_path / "data.json").write_text("[1, 2]")
@@ -81,7 +81,7 @@ def test_a_signal_takes_its_payload_from_the_line_a_file_or_stdin(
 
     nothing, line = insula(*command), insula(*command, "--data", '"yes"', "--key", "k")
     file = insula(*command, "--data", "@data.json", "--json")
-    stdin = process(*command, "--data", "-", input='{"by": "ann"}')
+    stdin = insula(*command, "--data", "-", input='{"by": "ann"}')
 
     assert [done.code for done in (nothing, line, file, stdin)] == [0, 0, 0, 0]
     assert (line.out, line.err) == ("", f"sent approved to {run}\n")
@@ -167,12 +167,15 @@ def test_ctrl_c_ends_the_following(
 
 
 def test_a_tenant_is_paused_and_resumed(insula: Insula, platform: HandMadePlatform) -> None:
-    paused = insula("tenant", "pause", "acme-corp")
+    paused = insula("tenant", "pause", "acme-corp", "--reason", "wrong figures")
     resumed = insula("tenant", "resume", "acme_corp", "--workflow", "slow", "--json")
 
     assert (paused.code, paused.out, paused.err) == (0, "", "paused acme_corp\n")
     assert resumed.json == {"tenant": "acme_corp", "workflow": "slow", "paused": False}
-    assert platform.asked == [("acme_corp", None, True), ("acme_corp", "slow", False)]
+    assert platform.asked == [
+        ("acme_corp", None, True, "wrong figures"),
+        ("acme_corp", "slow", False, ""),
+    ]
 
 
 def test_dead_letters_are_listed_and_shown(insula: Insula) -> None:
