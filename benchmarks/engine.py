@@ -16,59 +16,21 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from benchmarks.engine_cost import Meter, latency, memory
-from orchestrator.daemon.garbage import search_seldom
-from orchestrator.daemon.sd_notify import Notifier
-from orchestrator.daemon.wiring import Parts, build
+from benchmarks.node import in_process, names, run_in_lots
+from orchestrator.daemon.wiring import Parts
 from orchestrator.model.api import CreateTenant, StartRun
-from orchestrator.model.clock import SystemClock
 from orchestrator.model.ids import TenantId
 from orchestrator.observability.logging import set_up
-from orchestrator.settings.load import load
-from orchestrator.workflow import registry
 
 STEPS = {"one_step": 1, "chain_of_five": 5}
 MODULES = ["benchmarks.workloads", "benchmarks.engine_workloads"]
-
-
-@asynccontextmanager
-async def node(state: Path, *, awake: int) -> AsyncIterator[Parts]:
-    """Run the daemon's parts on an embedded server below `state`."""
-    (state / "insula.toml").write_text(
-        f'[node]\nmax_awake_tenants = {awake}\nmax_concurrent_tasks = 1000\nstate_dir = "{state}"\n'
-        f"[workflows]\nmodules = {json.dumps(MODULES)}\n",
-        encoding="utf-8",
-    )
-    snapshot = load(state / "insula.toml", {})
-    served = registry.load(snapshot.settings.workflows.modules)
-    async with (
-        build(snapshot, served, SystemClock(), Notifier()) as parts,
-        anyio.create_task_group() as group,
-    ):
-        await group.start(parts.root.run)
-        search_seldom()
-        yield parts
-        await parts.root.drain()
-        group.cancel_scope.cancel()
-
-
-async def run_all(parts: Parts, tenant: TenantId, workflow: str, count: int, flight: int) -> None:
-    """Submit `count` runs, `flight` at a time, and wait for the end of each lot."""
-    left = count
-    while left:
-        lot = min(flight, left)
-        await parts.root.submit(tenant, [StartRun(workflow=workflow)] * lot)
-        engine = parts.root.slot(tenant).engine
-        while engine is not None and engine.busy:
-            await engine.changed.wait()
-        left -= lot
 
 
 async def throughput(
@@ -76,12 +38,12 @@ async def throughput(
 ) -> dict[str, Any]:
     """Measure at `most` so many runs, or seconds, with `flight` of them under way at a time.
 
-    Fewer runs than tenants under way go round: each driver has a share of the tenants.
+    Fewer runs under way than tenants go round: each driver has a share of the tenants.
     """
     drivers = min(flight, len(tenants))
     lot, (runs, seconds) = flight // drivers, most
     for tenant in tenants:
-        await run_all(parts, tenant, workflow, 1, 1)
+        await run_in_lots(parts, tenant, [StartRun(workflow=workflow)], 1)
     left = runs // lot
     done = 0
 
@@ -91,7 +53,7 @@ async def throughput(
             if left <= 0 or time.perf_counter() > ends_at:
                 return
             left -= 1
-            await run_all(parts, tenant, workflow, lot, lot)
+            await run_in_lots(parts, tenant, [StartRun(workflow=workflow)] * lot, lot)
             done += lot
 
     meter = Meter(parts, tenants)
@@ -116,20 +78,24 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="insula-bench-") as directory:
         state = Path(directory)
         await anyio.Path(state).chmod(0o711)
-        async with node(state, awake=most) as parts:
-            for number in range(most):
-                await parts.tenants.register(CreateTenant(id=f"bench_{number}"))
-            names = [TenantId(f"bench_{number}") for number in range(most)]
-            await run_all(parts, names[0], "one_step", 1, 1)
-            weights = _told(await memory(parts, names[0], waiting=options.waiting))
-            times = _told(await latency(parts, names[0], options.latencies))
+        settings = (
+            f"node.max_awake_tenants = {most}",
+            f"workflows.modules = {json.dumps(MODULES)}",
+        )
+        async with in_process(state, settings) as parts:
+            tenants = names(most)
+            for tenant in tenants:
+                await parts.tenants.register(CreateTenant(id=tenant))
+            await run_in_lots(parts, tenants[0], [StartRun(workflow="one_step")], 1)
+            weights = _told(await memory(parts, tenants[0], waiting=options.waiting))
+            times = _told(await latency(parts, tenants[0], options.latencies))
             results = [
                 _told(
                     await throughput(
-                        parts, names[:tenants], workflow, flight, (options.runs, options.seconds)
+                        parts, tenants[:count], workflow, flight, (options.runs, options.seconds)
                     )
                 )
-                for tenants, workflow, flight in itertools.product(
+                for count, workflow, flight in itertools.product(
                     options.tenants, STEPS, options.flight
                 )
             ]
@@ -140,7 +106,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "postgresql": version,
         "fsync": True,
         "memory": weights,
-        "latency_ms": times,
+        "latency": times,
         "throughput": results,
     }
 

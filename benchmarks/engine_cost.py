@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
-import statistics
 import time
 import tracemalloc
 from collections.abc import Sequence
-from pathlib import Path
-from resource import getpagesize
 from typing import Any
 
 import anyio
 
 from benchmarks import engine_workloads
+from benchmarks.node import committed, engine_of, run_in_lots, settled
+from benchmarks.processes import memory_bytes
+from benchmarks.protocol import percentiles
 from orchestrator.daemon.wiring import Parts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.api import StartRun
@@ -68,21 +68,20 @@ class Meter:
 
 async def latency(parts: Parts, tenant: TenantId, count: int) -> dict[str, Any]:
     """Time runs one after the other on an idle tenant, in milliseconds."""
-    whole, engine = [], engine_of(parts, tenant)
     engine_workloads.starts.clear()
     engine_workloads.handovers.clear()
-    asked = []
+    whole, asked = [], []
     for _ in range(count):
         asked.append(time.perf_counter())
-        await _run(parts, engine, tenant, "noted", 1)
+        await _run(parts, tenant, "noted", 1)
         whole.append(time.perf_counter() - asked[-1])
     for _ in range(count):
-        await _run(parts, engine, tenant, "relay", 1)
+        await _run(parts, tenant, "relay", 1)
     started = [begun - then for begun, then in zip(engine_workloads.starts, asked, strict=True)]
     return {
-        "submit_to_start": _cuts(started),
-        "end_to_dependent": _cuts(engine_workloads.handovers),
-        "submit_to_end": _cuts(whole),
+        "submit_to_start": percentiles(started),
+        "end_to_dependent": percentiles(engine_workloads.handovers),
+        "submit_to_end": percentiles(whole),
     }
 
 
@@ -91,59 +90,41 @@ async def memory(parts: Parts, tenant: TenantId, *, waiting: int) -> dict[str, A
     engine = engine_of(parts, tenant)
     gate = anyio.Event()
     engine_workloads.gate[:] = [gate]
-    await _run(parts, engine, tenant, "patient", LOT)  # what the first ones need is no run's own
+    await _run(parts, tenant, "patient", LOT)  # what the first ones need is no run's own
     tracemalloc.start()
-    before, rss = _traced(), _rss()
+    before, rss = _traced(), memory_bytes()
     await parts.root.submit(tenant, [StartRun(workflow="gated")] * RESIDENT)
     while engine.running_tasks < RESIDENT:
         await engine.changed.wait()
     resident = (_traced() - before) / RESIDENT
     gate.set()
-    await _quiet(engine)
+    await settled(parts, tenant)
     tracemalloc.stop()
-    resident_rss = _rss() - rss
+    resident_rss = memory_bytes() - rss
     gc.collect()
-    rss = _rss()
+    rss = memory_bytes()
     for _ in range(waiting // LOT):
-        await _run(parts, engine, tenant, "patient", LOT)
+        await _run(parts, tenant, "patient", LOT)
     gc.collect()
-    grown = _rss() - rss
+    grown = memory_bytes() - rss
     return {
         "resident_run_bytes": round(resident),
         "resident_rss_mb": round(resident_rss / 1e6, 1),
         "waiting_runs": waiting,
         "waiting_rss_mb": round(grown / 1e6, 1),
-        "rss_mb": round(_rss() / 1e6, 1),
+        "rss_mb": round(memory_bytes() / 1e6, 1),
     }
-
-
-def engine_of(parts: Parts, tenant: TenantId) -> Engine:
-    """Return the engine of a tenant that is awake; raises LookupError when it sleeps."""
-    engine = parts.root.slot(tenant).engine
-    if engine is None:
-        raise LookupError(f"tenant {tenant} sleeps")
-    return engine
 
 
 async def commits(parts: Parts) -> int:
     """Return the server's count of committed transactions in our database, once all is in it."""
     await anyio.sleep(REPORTED_SECONDS)
     async with parts.control.acquire() as connection:
-        await connection.execute("SELECT pg_stat_clear_snapshot()")
-        count: int = await connection.fetchval(
-            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-        )
-    return count
+        return await committed(connection)
 
 
-async def _run(parts: Parts, engine: Engine, tenant: TenantId, workflow: str, count: int) -> None:
-    await parts.root.submit(tenant, [StartRun(workflow=workflow)] * count)
-    await _quiet(engine)
-
-
-async def _quiet(engine: Engine) -> None:
-    while engine.busy:
-        await engine.changed.wait()
+async def _run(parts: Parts, tenant: TenantId, workflow: str, count: int) -> None:
+    await run_in_lots(parts, tenant, [StartRun(workflow=workflow)] * count, count)
 
 
 def _connection(engine: Engine) -> Any:
@@ -153,12 +134,3 @@ def _connection(engine: Engine) -> Any:
 def _traced() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
-
-
-def _rss() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
-
-
-def _cuts(seconds: Sequence[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(seconds, n=100)
-    return {name: round(cuts[at] * 1000, 3) for name, at in (("p50", 49), ("p95", 94), ("p99", 98))}

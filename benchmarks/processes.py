@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -20,6 +21,12 @@ def tree_cpu_seconds(pid: int) -> float:
     For PostgreSQL: the postmaster, its backends and its workers.
     """
     return cpu_seconds(pid) + sum(cpu_seconds(child) for child in _children(pid))
+
+
+def memory_bytes(pid: int | str = "self") -> int:
+    """Return the resident memory of one process."""
+    pages = Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]
+    return int(pages) * _PAGE
 
 
 def _stat(pid: int) -> list[str]:

@@ -93,9 +93,7 @@ class Served:
 
     def memory_mb(self) -> float:
         """Return the daemon's resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return round(int(line.split()[1]) / 1024, 1)
+        return round(processes.memory_bytes(self.process.pid) / 2**20, 1)
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the daemon has used."""

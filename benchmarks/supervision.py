@@ -21,7 +21,7 @@ from typing import Any
 
 import anyio
 
-from benchmarks.protocol import until
+from benchmarks.protocol import percentiles, until
 from benchmarks.served import Served, served
 from orchestrator import Client
 from orchestrator.model.api import StartRun
@@ -103,15 +103,15 @@ async def dormant(daemon: Served, options: argparse.Namespace) -> Figures:
         for _ in range(options.rounds):
             woken += [await _to_first_task(client, name) for name in names]
             await until(lambda: _all_dormant(client))
-    return {"tenants": len(names), "never_used_ms": _cuts(made), "dormant_ms": _cuts(woken)}
+    return {"tenants": len(names), "never_used": percentiles(made), "dormant": percentiles(woken)}
 
 
 async def _to_first_task(client: Client, tenant: str) -> float:
-    """Return the milliseconds from the submit to the first statement of the task."""
+    """Return the seconds from the submit to the first statement of the task."""
     began = time.monotonic()
     handle = await client.tenant(tenant).start("moment", {})
     view = await handle.result()
-    return (float(view.output) - began) * 1000
+    return float(view.output) - began
 
 
 async def _all_dormant(client: Client) -> bool:
@@ -156,11 +156,6 @@ async def _watch(client: Client, waits: list[float]) -> None:
 
 def _many(count: int) -> list[str]:
     return [f"tenant_{number:05}" for number in range(count)]
-
-
-def _cuts(taken: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(taken, n=100)
-    return {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1)}
 
 
 CASES: dict[str, Callable[[Served, argparse.Namespace], Awaitable[Figures]]] = {

@@ -20,7 +20,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import leases, nodes
 from orchestrator.store.tenant import submissions
-from orchestrator.store.tenant.journal import REFUSED, Known
+from orchestrator.store.tenant.journal import REFUSED, Known, keys_of, known
 from supervisors.ground import Ground
 from supervisors.preference import Neighbours
 
@@ -68,14 +68,14 @@ class Elsewhere:
         fit = partial(
             accept, config=config, registry=self._ground.registry, usage=usage, now=counted.now
         )
-        keys = [(run.workflow, run.key) for run in runs if run.key is not None]
+        keys = keys_of(runs)
         try:
             accepted: Sequence[Accepted | Started] = fit(runs)
         except QuotaExceeded:
             if not keys:
                 raise
-            known = by_key(await submissions.known(control, schema, keys))
-            accepted = beside(known, runs, fit)
+            there = by_key(await known(control, schema, [], keys))
+            accepted = beside(there, runs, fit)
         rows = [run.row(epoch=0, now=counted.now) for run in accepted if isinstance(run, Accepted)]
         try:
             stored = iter(await submissions.add(control, config.id, rows) if rows else ())

@@ -33,6 +33,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import nodes
 from orchestrator.store.tenant.journal import Sent
+from supervisors.active import ActiveSet
 from supervisors.decide import Policy, Record
 from supervisors.drain import Tell, all_at_rest, tell_nobody
 from supervisors.elsewhere import Elsewhere
@@ -54,7 +55,6 @@ from supervisors.preference import Neighbours
 from supervisors.refusals import database_away, removed, shutting_down, suspended
 from supervisors.runner import Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
-from supervisors.stirring import Stirring
 from supervisors.wake import Waker
 
 REPLY_SECONDS = 15.0
@@ -75,7 +75,7 @@ class RootSupervisor:
         self._ground = ground
         self._supervision = supervision
         self._slots: dict[TenantId, Slot] = {}
-        self._stirring = Stirring()
+        self._active = ActiveSet()
         self._aliases: Mapping[str, TenantId] = {}
         self._places = Places(
             max_awake,
@@ -123,11 +123,11 @@ class RootSupervisor:
         slot.sealed = self._sealed
         slot.attendant = self._places
         slot.note = self._note
-        self._stirring.note(slot)
+        self._active.note(slot)
         return slot
 
     def _note(self, slot: Slot) -> None:
-        self._stirring.note(slot)
+        self._active.note(slot)
         self.history.note(slot)
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
@@ -178,7 +178,7 @@ class RootSupervisor:
     @property
     def states(self) -> dict[SlotState, int]:
         """How many tenants stand where."""
-        found = Counter(slot.state for slot in self._stirring)
+        found = Counter(slot.state for slot in self._active)
         asleep = len(self._slots) - found.total()
         return {SlotState.DORMANT: asleep + found.pop(SlotState.DORMANT, 0), **found}
 
@@ -296,12 +296,12 @@ class RootSupervisor:
     def unwakeable(self) -> list[TenantId]:
         """The tenants that wait for somebody, not for work, or will look for it when they start."""
         states = (SlotState.DORMANT, SlotState.RUNNING)
-        return [s.config.id for s in self._stirring if s.state not in states or s.removed]
+        return [s.config.id for s in self._active if s.state not in states or s.removed]
 
     @property
     def served(self) -> list[TenantId]:
         """The tenants whose lease this node has, or is about to take or to give back."""
-        return [s.config.id for s in self._stirring if s.state not in AT_REST or s.held is not None]
+        return [s.config.id for s in self._active if s.state not in AT_REST or s.held is not None]
 
     def serves(self, tenant: TenantId) -> bool:
         """Return whether the tenant is awake here, or on its way to be or not to be."""
@@ -310,7 +310,7 @@ class RootSupervisor:
 
     def hand_over(self) -> None:
         """Let go of idle tenants that another node is better for; it takes them when they wake."""
-        for slot in () if self.neighbours.alone else self._stirring:
+        for slot in () if self.neighbours.alone else self._active:
             movable = may_sleep(slot) and self._places.old_enough(slot)
             if movable and self.neighbours.better_for(slot.config.id) is not None:
                 slot.ask_to_stop(Stop.HAND_OVER)
@@ -390,7 +390,7 @@ class RootSupervisor:
     def probe(self) -> None:
         """Start the quarantined tenants whose probe is due."""
         now = self._ground.clock.now()
-        for slot in self._stirring:
+        for slot in self._active:
             due = slot.retry_at is not None and slot.retry_at <= now
             if slot.state is SlotState.QUARANTINED and due and not self._sealed:
                 self._start(slot)

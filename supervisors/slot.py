@@ -121,9 +121,8 @@ class Slot:
             case SlotState.SUSPENDED:
                 raise suspended(self.config)
             case SlotState.QUARANTINED:
-                raise quarantined(
-                    self.config.id, self.last_error, retry_after=self._until_probe(now)
-                )
+                left = self._until_probe(now)
+                raise quarantined(self.config.id, self.last_error, retry_after=left)
             case SlotState.BACKOFF if self.doubted is not None:
                 raise DatabaseUnavailable(
                     f"tenant {self.config.id!r} can not be served now: {self.last_error}",

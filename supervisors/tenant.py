@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,10 +26,10 @@ from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
-from orchestrator.store.tenant.login import Login
+from orchestrator.store.tenant.login import Login, Renew
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
-from supervisors.ground import Ground
+from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
     ChangeSchedule,
@@ -274,13 +274,17 @@ class TenantSupervisor:
                 await tenants.touch(control, [self._tenant])
         log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
+    def _served(self) -> list[tuple[str, str]]:
+        """Return what may run for the tenant: what is served here, and its configuration allows."""
+        served, allowed = self._ground.registry.served_to(self._tenant), self._slot.config.workflows
+        return [kind for kind in served if allowed is None or kind[0] in allowed]
+
     @asynccontextmanager
     async def _connection(self, target: Target, journal: Journal) -> AsyncIterator[OwnedConnection]:
-        served = self._ground.registry.served_to(self._tenant)
         owned = OwnedConnection(
             self._tenant,
             journal,
-            Claims(journal.schema, epoch=journal.epoch, served=served),
+            Claims(journal.schema, epoch=journal.epoch, served=self._served),
             partial(
                 self._log_in,
                 Login(
@@ -288,7 +292,7 @@ class TenantSupervisor:
                     application_name=f"insula {self._ground.name} {self._tenant}"[:63],
                     timeout=self._ground.connect_timeout,
                     settings=SESSION,
-                    repair=self._repair,
+                    renew=self._renewing(lambda access: access.engine),
                 ),
             ),
         )
@@ -314,15 +318,18 @@ class TenantSupervisor:
             application_name=f"insula {self._ground.name} app {self._tenant}"[:63],
             places=self._ground.app_places,
             fence=fence,
-            repair=self._repair,
+            renew=self._renewing(lambda access: access.app),
         )
         try:
             yield database
         finally:
             await database.close()
 
-    async def _repair(self) -> None:
-        await self._ground.prepare(self._tenant, again=True)
+    def _renewing(self, login: Callable[[Access], Target]) -> Renew:
+        async def renew(*, again: bool) -> Target:
+            return login(await self._ground.prepare(self._tenant, again=again))
+
+        return renew
 
     def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
         slot = self._slot

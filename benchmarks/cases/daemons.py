@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from benchmarks.cases.node import IN_FLIGHT, ONE, Ledger, names
+from benchmarks.cases.node import ONE, Ledger
+from benchmarks.node import IN_FLIGHT, names
 from benchmarks.protocol import Figures, Order, until
 from benchmarks.served import Served
 from orchestrator.model.api import StartRun

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import anyio
 
-from benchmarks.cases.node import ONE, Ledger, node, run_in_lots, settled
+from benchmarks.cases.node import ONE, Ledger, node
+from benchmarks.node import run_in_lots, settled
 from benchmarks.protocol import Figures, Order, percentiles
 from orchestrator.model.api import StartRun
 

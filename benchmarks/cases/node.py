@@ -1,4 +1,4 @@
-"""Insula on the harness's server: the daemon's own parts in this process, only HTTP is left out."""
+"""A node on the harness's server, and what its tables say."""
 
 from __future__ import annotations
 
@@ -9,67 +9,39 @@ from typing import Any
 import anyio
 import asyncpg
 
+from benchmarks.node import committed, in_process, names, run_in_lots, settled
 from benchmarks.protocol import Order, WrongResult
-from orchestrator.daemon.garbage import search_seldom
-from orchestrator.daemon.sd_notify import Notifier
-from orchestrator.daemon.wiring import Parts, build
+from orchestrator.daemon.wiring import Parts
 from orchestrator.model.api import CreateTenant, StartRun
-from orchestrator.model.clock import SystemClock
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.observability.logging import set_up
-from orchestrator.settings.load import load
 from orchestrator.store.connect import Connection, Target
-from orchestrator.workflow import registry
 
 MODULE = "benchmarks.workloads"
 LOT = 1000
 """Runs in one request, as many as the API takes."""
 
-IN_FLIGHT = 1000
 WAKING = 16
-ONE = TenantId("bench_0")
-
-
-def names(count: int) -> list[TenantId]:
-    """Return the ids of the first `count` tenants."""
-    return [TenantId(f"bench_{number}") for number in range(count)]
-
-
-def configuration(order: Order) -> str:
-    """Return the text of `insula.toml`.
-
-    Roles belong to the whole server, so their prefix is that of the case's database.
-    """
-    awake = order.size if order.work == "D" else 1
-    lines = [
-        f"node.max_awake_tenants = {max(100, awake)}",
-        f"node.max_concurrent_tasks = {IN_FLIGHT}",
-        f'node.state_dir = "{order.home}"',
-        f'database.url = "{order.url}"',
-        f'database.role_prefix = "{Target.parse(order.url).database}"',
-        'supervision.idle_ttl = "1h"',
-        f'workflows.modules = ["{MODULE}"]',
-    ]
-    return "\n".join(lines) + "\n"
+(ONE,) = names(1)
 
 
 @asynccontextmanager
 async def node(order: Order) -> AsyncIterator[Parts]:
-    """Run the daemon's parts while the body does."""
+    """Run a node while the body does.
+
+    Roles belong to the whole server, so their prefix is that of the case's database.
+    """
     set_up("error", "console")
-    path = order.home / "insula.toml"
-    await anyio.Path(path).write_text(configuration(order), encoding="utf-8")
-    snapshot = load(path, {})
-    served = registry.load(snapshot.settings.workflows.modules)
-    async with (
-        build(snapshot, served, SystemClock(), Notifier()) as parts,
-        anyio.create_task_group() as group,
-    ):
-        await group.start(parts.root.run)
-        search_seldom()
+    awake = order.size if order.work == "D" else 1
+    settings = (
+        f"node.max_awake_tenants = {max(100, awake)}",
+        f'database.url = "{order.url}"',
+        f'database.role_prefix = "{Target.parse(order.url).database}"',
+        'supervision.idle_ttl = "1h"',
+        f'workflows.modules = ["{MODULE}"]',
+    )
+    async with in_process(order.home, settings) as parts:
         yield parts
-        await parts.root.drain()
-        group.cancel_scope.cancel()
 
 
 async def declare(order: Order, tenants: Sequence[TenantId]) -> None:
@@ -93,25 +65,11 @@ async def wake(parts: Parts, tenants: Sequence[TenantId]) -> None:
             group.start_soon(one, tenant)
 
 
-async def run_in_lots(parts: Parts, tenant: TenantId, runs: Sequence[StartRun], lot: int) -> None:
-    """Submit `runs`, `lot` at a time, and wait for the end of each lot before the next."""
-    for first in range(0, len(runs), lot):
-        await parts.root.submit(tenant, list(runs[first : first + lot]))
-        await settled(parts, tenant)
-
-
 async def run_at_once(parts: Parts, tenant: TenantId, runs: Sequence[StartRun]) -> None:
     """Submit `runs` one request after the other and wait for the end of them all."""
     for first in range(0, len(runs), LOT):
         await parts.root.submit(tenant, list(runs[first : first + LOT]))
     await settled(parts, tenant)
-
-
-async def settled(parts: Parts, tenant: TenantId) -> None:
-    """Return when the tenant has nothing to do."""
-    engine = parts.root.slot(tenant).engine
-    while engine is not None and engine.busy:
-        await engine.changed.wait()
 
 
 def flushes(parts: Parts, tenants: Sequence[TenantId]) -> int:
@@ -153,11 +111,7 @@ class Ledger:
 
     async def transactions(self) -> int:
         """Return the server's count of committed transactions of this database."""
-        await self._connection.execute("SELECT pg_stat_clear_snapshot()")
-        count: int = await self._connection.fetchval(
-            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-        )
-        return count
+        return await committed(self._connection)
 
     async def connections(self) -> int:
         """Return how many connections others have to this database."""

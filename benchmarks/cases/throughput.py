@@ -8,19 +8,8 @@ from collections.abc import Sequence
 import anyio
 import asyncpg
 
-from benchmarks.cases.node import (
-    IN_FLIGHT,
-    ONE,
-    Ledger,
-    declare,
-    flushes,
-    names,
-    node,
-    run_at_once,
-    run_in_lots,
-    settled,
-    wake,
-)
+from benchmarks.cases.node import ONE, Ledger, declare, flushes, node, run_at_once, wake
+from benchmarks.node import IN_FLIGHT, names, run_in_lots, settled
 from benchmarks.protocol import Figures, Order, rate
 from orchestrator.daemon.wiring import Parts
 from orchestrator.model.api import StartRun

@@ -22,6 +22,7 @@ from orchestrator.cli import (
     runs,
     schedules,
     serve,
+    statistics,
     tenants,
 )
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
@@ -42,7 +43,11 @@ def build() -> typer.Typer:
     replay.register(app)
     node.register(app)
     for name, modules, purpose in (
-        ("tenant", [tenants, lifecycle], "Create, list, change, pause and delete tenants."),
+        (
+            "tenant",
+            [tenants, lifecycle, statistics],
+            "Create, list, change, pause and delete tenants.",
+        ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
         ("schedule", [schedules], "See, pause and fire what starts runs by itself."),

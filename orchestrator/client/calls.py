@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     Problem,
     ReloadReport,
     RepeatRun,
+    RotatedCredentials,
     RunPage,
     RunView,
     ScheduleList,
@@ -40,6 +41,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
+from orchestrator.model.figures import TenantFigures
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
@@ -50,6 +52,10 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+STATS_SECONDS = 30.0
+COUNT_SECONDS = 600.0
+"""How long the server may read figures, and count rows; others may be before us."""
 
 LONGEST_POLL = 30.0
 """Seconds of one long poll; the server allows twice that, proxies often not much more."""
@@ -138,6 +144,14 @@ def why_tenant(tenant: str) -> Call[TenantWhy]:
     return Call("GET", _path(tenant, "why"), TenantWhy, repeatable=True)
 
 
+def tenant_stats(tenant: str, *, exact: bool) -> Call[TenantFigures]:
+    """Ask for a tenant in figures."""
+    query = {"exact": str(exact).lower()}
+    wait = COUNT_SECONDS if exact else STATS_SECONDS
+    path = _path(tenant, "stats")
+    return Call("GET", path, TenantFigures, query=query, repeatable=True, wait=wait)
+
+
 def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
     """Ask who did what to a tenant."""
     query = {"limit": str(limit), **({} if cursor is None else {"cursor": str(cursor)})}
@@ -163,6 +177,11 @@ def disable_tenant(tenant: str, reason: str) -> Call[TenantView]:
 def enable_tenant(tenant: str) -> Call[TenantView]:
     """Let a tenant work again."""
     return Call("POST", _path(tenant, "enable"), TenantView, repeatable=True)
+
+
+def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
+    """Give a tenant's logins new passwords."""
+    return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

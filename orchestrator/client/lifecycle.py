@@ -1,4 +1,4 @@
-"""The verbs that change a whole tenant, for both clients."""
+"""The verbs for a whole tenant, for both clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
-from orchestrator.model.api import DeletedTenant, TenantView, UpdateTenant
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
+from orchestrator.model.figures import TenantFigures
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class SendNow(Protocol):
 
 
 class TenantLifecycle:
-    """What changes a whole tenant; `TenantClient.lifecycle` is one."""
+    """What is done to a whole tenant; `TenantClient.lifecycle` is one."""
 
     def __init__(self, send: Send, tenant: str) -> None:
         self._send = send
@@ -75,6 +76,22 @@ class TenantLifecycle:
         """
         return await self._send(calls.enable_tenant(self._tenant))
 
+    async def stats(self, *, exact: bool = False) -> TenantFigures:
+        """Return the tenant in figures; `exact` counts the rows of each table as well.
+
+        >>> (await tenant.lifecycle.stats()).runs  # doctest: +SKIP
+        {'succeeded': 12}
+        """
+        return await self._send(calls.tenant_stats(self._tenant, exact=exact))
+
+    async def rotate_credentials(self) -> RotatedCredentials:
+        """Give both logins of the tenant new passwords; sessions go on.
+
+        >>> (await tenant.lifecycle.rotate_credentials()).rotation  # doctest: +SKIP
+        1
+        """
+        return await self._send(calls.rotate_credentials(self._tenant))
+
     async def delete(
         self, *, keep_results: bool, force: bool = False, wait: float = 0.0
     ) -> DeletedTenant:
@@ -90,7 +107,7 @@ class TenantLifecycle:
 
 
 class SyncTenantLifecycle:
-    """What changes a whole tenant; `SyncTenantClient.lifecycle` is one."""
+    """What is done to a whole tenant; `SyncTenantClient.lifecycle` is one."""
 
     def __init__(self, send: SendNow, tenant: str) -> None:
         self._send = send
@@ -139,6 +156,22 @@ class SyncTenantLifecycle:
         True
         """
         return self._send(calls.enable_tenant(self._tenant))
+
+    def stats(self, *, exact: bool = False) -> TenantFigures:
+        """Return the tenant in figures; `exact` counts the rows of each table as well.
+
+        >>> (tenant.lifecycle.stats()).runs  # doctest: +SKIP
+        {'succeeded': 12}
+        """
+        return self._send(calls.tenant_stats(self._tenant, exact=exact))
+
+    def rotate_credentials(self) -> RotatedCredentials:
+        """Give both logins of the tenant new passwords; sessions go on.
+
+        >>> (tenant.lifecycle.rotate_credentials()).rotation  # doctest: +SKIP
+        1
+        """
+        return self._send(calls.rotate_credentials(self._tenant))
 
     def delete(
         self, *, keep_results: bool, force: bool = False, wait: float = 0.0

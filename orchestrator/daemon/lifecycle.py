@@ -1,17 +1,20 @@
-"""The verbs that change a whole tenant: update, disable, enable and delete."""
+"""The verbs that change a whole tenant: update, disable, enable, rotate credentials, delete."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import structlog
 
 from orchestrator.daemon.tenants import Tenants
-from orchestrator.lifecycle.removal import Removed, holder, remove, unfinished
-from orchestrator.model.api import DeletedTenant, UpdateTenant
+from orchestrator.lifecycle.removal import Removed, remove, unfinished
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
     LeaseHeldElsewhere,
@@ -21,7 +24,8 @@ from orchestrator.model.errors import (
     TenantNotFound,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.store.control import leases
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
@@ -73,6 +77,22 @@ class TenantLifecycle:
             await self.tenants.update(tenant, UpdateTenant(set={"enabled": True}))
         log.info("tenant.enabled", tenant=tenant)
 
+    async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
+        """Give the tenant's two logins new passwords; sessions go on, on all nodes.
+
+        Whoever logs in with the old one reads the new one and comes again.
+        """
+        row = await self.tenants.rotate(tenant)
+        before = self.tenants.spec.logins(tenant, row.rotation - 1)
+        old_password = await _try(before.as_app(self.tenants.target))
+        log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
+        return RotatedCredentials(
+            tenant=tenant,
+            rotation=row.rotation,
+            roles=[before.app, before.engine],
+            old_password=old_password,
+        )
+
     async def delete(
         self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
     ) -> DeletedTenant:
@@ -88,8 +108,10 @@ class TenantLifecycle:
             await self._idle(tenant, wait)
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
-                row = await rows.mark_deleting(connection, tenant, "keep" if keep else "purge")
-            removed = await self._finish(row, force=force)
+                row = await rows.mark_deleting(
+                    connection, tenant, "keep" if keep else "purge", forced=force
+                )
+            removed = await self._finish(row)
         return _view(tenant, removed)
 
     async def resume(self) -> None:
@@ -97,25 +119,34 @@ class TenantLifecycle:
         try:
             async with self.control.acquire() as connection:
                 begun = await rows.deleting(connection)
-            for tenant in begun:
-                async with self.control.acquire() as connection:
-                    row = await rows.fetch(connection, tenant)
-                await self._finish(row, force=True)
+            for row in begun:
+                await self._resume(row)
+            if any(row.id in self.tenants.snapshot.tenants for row in begun):
+                # A file has declared it meanwhile: it begins anew.
+                await self.tenants.publish(self.tenants.snapshot)
+        except (InsulaError, *DRIVER_ERRORS) as error:
+            log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
+
+    async def _resume(self, row: TenantRow) -> None:
+        try:
+            await self._finish(row)
+        except TenantNotFound:
+            log.info("tenant.deletion_finished_elsewhere", tenant=row.id)
         except (InsulaError, *DRIVER_ERRORS) as error:
             # It stays marked: the next start, or the operator who deletes it again, goes on.
-            log.error("tenant.deletion_not_finished", error=str(error))  # noqa: TRY400 - no bug
+            log.error("tenant.deletion_not_finished", tenant=row.id, error=str(error))  # noqa: TRY400 - no bug
 
-    async def _finish(self, row: TenantRow, *, force: bool) -> Removed:
+    async def _finish(self, row: TenantRow) -> Removed:
         await self.tenants.refresh()
         await self._let_go(row.id)
         try:
             async with self.control.acquire() as connection:
                 removed = await remove(
-                    connection, row, self.tenants.spec, archive=self._archive(row), force=force
+                    connection, row, self.tenants.spec, archive=self._archive(row)
                 )
         except _NOTHING_DROPPED:
             async with self.control.acquire() as connection:
-                await rows.unmark_deleting(connection, row.id)
+                await rows.unmark_deleting(connection, row)
             await self.tenants.refresh()
             raise
         await self.tenants.refresh()
@@ -161,7 +192,7 @@ class TenantLifecycle:
         with anyio.move_on_after(self.patience):
             while True:
                 async with self.control.acquire() as connection:
-                    name = await holder(connection, tenant)
+                    name = await leases.holder(connection, tenant)
                 if name is None and tenant not in self.root.slots:
                     return
                 await anyio.sleep(LOOK_SECONDS)
@@ -177,6 +208,18 @@ class TenantLifecycle:
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
         return self.state_dir / "results" / f"{row.id}-{row.removed_at:%Y%m%dT%H%M%SZ}.jsonl.gz"
+
+
+async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:
+    """Log in and out again: what the server says of a password is known for sure only then."""
+    try:
+        connection = await connect(login, application_name="insula rotation")
+    except DatabaseRefused:
+        return "refused"
+    except DatabaseUnavailable:
+        return "untried"
+    connection.terminate()
+    return "accepted"
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

@@ -18,6 +18,7 @@ from orchestrator.daemon import signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
+from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
@@ -26,6 +27,7 @@ from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.signals import Hangups
+from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
@@ -280,6 +282,7 @@ class Daemon:
                 parts.control, self._snapshot.settings.node.name, parts.keeper.standing
             ),
             lifecycle=self._lifecycle,
+            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )

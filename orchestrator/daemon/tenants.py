@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -10,7 +11,12 @@ import structlog
 
 from orchestrator.daemon import timetable
 from orchestrator.daemon.timetable import SinceWhen
-from orchestrator.lifecycle.provision import ProvisionSpec, ensure_provisioned, needs_provisioning
+from orchestrator.lifecycle.provision import (
+    ProvisionSpec,
+    ensure_provisioned,
+    needs_provisioning,
+    rotate,
+)
 from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import (
     ConfigError,
@@ -31,7 +37,7 @@ from orchestrator.settings.tenants import (
     tenant_config,
     updated,
 )
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool, Target
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.ground import Access
@@ -94,13 +100,10 @@ class Tenants:
                 request, self.snapshot.settings.tiers, role_prefix=self.spec.role_prefix
             )
             config = _config(self.snapshot, tenant, declaration)
-            self._refuse_taken(config)
-            async with self.control.acquire() as connection, connection.transaction():
-                row = await rows.register(connection, tenant, dump_declaration(declaration))
-                since = await timetable.note(connection, [config])
-            self._rows[tenant], self.since = row, {**self.since, **since}
-            self.registered[tenant] = config
-            self._declare()
+            async with self._alone() as connection:
+                self._refuse_taken(config)
+                await rows.register(connection, tenant, dump_declaration(declaration))
+            await self._look()
         return tenant
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
@@ -110,14 +113,12 @@ class Tenants:
         """
         async with self.lock:
             self._refuse_declared_in_file(tenant)
-            async with self.control.acquire() as connection, connection.transaction():
+            async with self._alone() as connection:
                 row = await rows.fetch(connection, tenant)
                 declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
                 config = _config(self.snapshot, tenant, declaration)
                 self._refuse_taken(config, but=tenant)
                 await rows.redeclare(connection, tenant, dump_declaration(declaration))
-                since = await timetable.note(connection, [config])
-            self.since = {**self.since, **since}
             await self._look()
 
     async def watch(self, standing: Standing) -> None:
@@ -174,6 +175,13 @@ class Tenants:
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
 
+    async def rotate(self, tenant: TenantId) -> TenantRow:
+        """Give the tenant's two logins new passwords, and return its row."""
+        async with self._provisioning, self.control.acquire() as connection:
+            row = await rotate(connection, tenant, self.spec)
+        self._rows[tenant] = row
+        return row
+
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""
         return self._rows.get(tenant)
@@ -185,11 +193,22 @@ class Tenants:
             aliases = {alias: tenant for alias, tenant in self._names().items() if alias != tenant}
             self.root.declare(configs, aliases)
 
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Connection]:
+        """Begin a transaction that knows every name, and in which no other node takes one."""
+        async with self.control.acquire() as connection, connection.transaction():
+            await rows.lock(connection)
+            await self._take_over(connection)
+            yield connection
+
     async def _look(self) -> None:
         """Read what was changed since the last look, and let the slots follow."""
         async with self.control.acquire() as connection:
-            seen = await rows.horizon(connection)
-            found = await rows.fetch_changed(connection, self._seen)
+            await self._take_over(connection)
+
+    async def _take_over(self, connection: Connection) -> None:
+        seen = await rows.horizon(connection)
+        found = await rows.fetch_changed(connection, self._seen)
         changed = [row for row in found if _differs(row, self._rows.get(row.id))]
         self._rows.update((row.id, row) for row in found)
         self._seen = seen
@@ -199,6 +218,10 @@ class Tenants:
             except ConfigError as error:
                 # Another node knows more than this one: what it can not use stays as it was here.
                 log.error("tenants.change_unusable", problems=error.problems)  # noqa: TRY400 - no bug
+            every = {**self.registered, **self.snapshot.tenants}
+            stirred = [every[row.id] for row in changed if row.id in every]
+            since = await timetable.note(connection, _served(stirred, self._rows))
+            self.since = {**self.since, **since}
             self._declare()
 
     def _names(self) -> Mapping[str, TenantId]:

@@ -19,8 +19,8 @@ import anyio.lowlevel
 import structlog
 
 from orchestrator.engine import endings, entries, outcome
+from orchestrator.engine.attempt_group import AttemptGroup
 from orchestrator.engine.attempts import Attempts
-from orchestrator.engine.crew import Crew
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
@@ -73,7 +73,7 @@ class Board:
         self._starting: dict[Execution, int] = {}
         self._open = False
         self._port: Port
-        self.crew = Crew()
+        self.group = AttemptGroup()
         self.runs: dict[UUID, Execution] = {}
         self.unstarted: set[UUID] = set()
         self.completing: set[tuple[UUID, str]] = set()
@@ -88,13 +88,13 @@ class Board:
     # -- life --------------------------------------------------------------------------
 
     def open(self, port: Port) -> None:
-        """Let attempts start; the crew has to run."""
+        """Let attempts start; the group has to run."""
         self._open = True
         self._port = port
         self.dispatch()
 
     def close(self) -> None:
-        """Give the slots back: the crew has ended."""
+        """Give the slots back: the group has ended."""
         self._open = False
         self._suspects.close()
         self._slots.leave()
@@ -293,7 +293,7 @@ class Board:
         self.forget_starts(execution)
         if not execution.held:
             return
-        self.crew.cut_off(execution)
+        self.group.cut_off(execution)
         del self.runs[execution.id]
         execution.held = False
         self._active.discard(execution)
@@ -338,14 +338,14 @@ class Board:
             self._suspects.begins(self.clock.now())
             self.timers_changed.beat()
         if self._open:
-            self.crew.start(self._attempt, execution, name)
+            self.group.start(self._attempt, execution, name)
 
     async def _attempt(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
         result: Outcome | None = None
         with scope:
             if self._is_running(execution, name):
                 result = await self._outcome_of(execution, name)
-        self.crew.leave(execution, name, scope)
+        self.group.leave(execution, name, scope)
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
         wanted = self._is_running(execution, name) and not scope.cancel_called
@@ -390,7 +390,7 @@ class Board:
     def block(self, execution: Execution, failure: Failure) -> None:
         """Park a run that the code here can not continue; nothing is guessed."""
         log.warning("run.blocked", run=str(execution.id), reason=failure.message)
-        self.crew.cut_off(execution)
+        self.group.cut_off(execution)
         execution.park(failure)
         execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
@@ -413,7 +413,7 @@ class Board:
             late = task.ends_at is not None and task.ends_at <= now and not task.state.settled
             if not late or (execution.id, name) in self.completing:
                 continue
-            self.crew.cut_off(execution, name)
+            self.group.cut_off(execution, name)
             execution.record(endings.out_of_time(execution, name))
             self._advance(execution)
 
@@ -422,7 +422,7 @@ class Board:
     def end(self, execution: Execution, entry: entries.AnyEnding) -> None:
         """End a run now, if need be from outside; nothing of its attempts is recorded any more."""
         self._let_in(execution)
-        self.crew.cut_off(execution)
+        self.group.cut_off(execution)
         execution.record(entry)
         execution.on_durable(lambda: self._finished(execution))
         self._touch(execution)

@@ -29,6 +29,7 @@ from orchestrator.store.tenant.journal import (
     Key,
     Known,
     NewRun,
+    keys_of,
 )
 
 MAX_ROWS = 500
@@ -173,8 +174,8 @@ class GroupCommit:
         if committed.added == len(batch.added):
             return {}
         ids = [run.id for run in batch.added]
-        keys = [(run.workflow, run.key) for run in batch.added if run.key is not None]
-        return _already_there(batch.added, await self._writer.known(ids, keys))
+        stored = await self._writer.known(ids, keys_of(batch.added))
+        return _already_there(batch.added, stored)
 
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
         if len(items) > 1:

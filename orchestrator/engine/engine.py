@@ -50,7 +50,7 @@ from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.tenant.journal import Fired, Key, Known, Sent
+from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Pause, RunEnd
 from orchestrator.workflow.registry import Registry
@@ -114,7 +114,7 @@ class Engine:
         try:
             self._store(self._accept(runs), reply)
         except QuotaExceeded as error:
-            keys = [(run.workflow, run.key) for run in runs if run.key is not None]
+            keys = keys_of(runs)
             if keys:
                 self._table.look_up(LookUp(keys, reply, partial(self._store_rest, runs, reply)))
             else:
@@ -202,7 +202,7 @@ class Engine:
 
     def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
         """Return the run and the name of the task whose attempt `task` runs; from any thread."""
-        return self._board.crew.attempt_of(task)
+        return self._board.group.attempt_of(task)
 
     # -- life --------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as group:
                 self._board.open(self._port)
-                group.start_soon(self._board.crew.run, name="attempts")
+                group.start_soon(self._board.group.run, name="attempts")
                 group.start_soon(self._commit.run, name="commit")
                 group.start_soon(self._table.run, name="table")
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")

@@ -22,6 +22,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    statistics,
     tenants,
 )
 from orchestrator.http.services import Services
@@ -30,7 +31,19 @@ from orchestrator.model.errors import InsulaError
 
 API_VERSION = "1"
 
-_RESOURCES = (health, node, tenants, lifecycle, audit, runs, control, events, dead, schedules)
+_RESOURCES = (
+    health,
+    node,
+    tenants,
+    lifecycle,
+    statistics,
+    audit,
+    runs,
+    control,
+    events,
+    dead,
+    schedules,
+)
 
 
 def build_app(services: Services) -> Litestar:

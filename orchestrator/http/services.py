@@ -15,6 +15,7 @@ from orchestrator.model.api import (
     DeletedTenant,
     EventView,
     ReloadReport,
+    RotatedCredentials,
     RunPage,
     RunView,
     ScheduleView,
@@ -26,6 +27,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
@@ -161,10 +163,22 @@ class Lifecycle(Protocol):
         """Let the tenant work again."""
         ...
 
+    async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
+        """Give the tenant's two logins new passwords; sessions go on."""
+        ...
+
     async def delete(
         self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
     ) -> DeletedTenant:
         """Drop a tenant, by id or alias, with all its data."""
+        ...
+
+
+class Statistics(Protocol):
+    """Tenants in figures."""
+
+    async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
+        """Return a tenant in figures, within a bounded time; `exact` counts rows as well."""
         ...
 
 
@@ -177,5 +191,6 @@ class Services:
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    statistics: Statistics
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

@@ -10,7 +10,12 @@ import asyncpg
 import msgspec
 
 from orchestrator.lifecycle.keys import InstallationKey
-from orchestrator.model.errors import DatabaseUnavailable, RoleConflict, SchemaConflict
+from orchestrator.model.errors import (
+    DatabaseUnavailable,
+    RoleConflict,
+    SchemaConflict,
+    TenantRemoved,
+)
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, Target, translated
@@ -27,6 +32,7 @@ from orchestrator.store.tenant.places import APP_CONNECTIONS
 
 _QUERIES = sql.load(__name__)
 BEGIN = _QUERIES["begin"]
+IS_REMOVED = _QUERIES["is_removed"]
 LOOK_AT_SCHEMA = _QUERIES["look_at_schema"]
 LOOK_AT_ROLES = _QUERIES["look_at_roles"]
 CREATE_ROLE = _QUERIES["create_role"]
@@ -129,15 +135,41 @@ async def ensure_provisioned(
         row = await tenants.fetch(control, tenant)
         if not (again or needs_provisioning(row, spec)):
             return row
-        done = await provision(server, tenant, spec, rotation=row.rotation)
-        await tenants.mark_provisioned(
-            control,
-            tenant,
-            engine_version=done.engine_version,
-            app_version=done.app_version,
-            fingerprint=done.fingerprint,
-        )
-        return await tenants.fetch(control, tenant)
+        while True:
+            made = row.rotation
+            await _provision_and_note(control, server, tenant, spec, rotation=made)
+            row = await tenants.fetch(control, tenant)
+            if row.rotation == made:
+                return row
+            # The passwords were rotated meanwhile, and now the logins have those of before.
+
+
+async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> TenantRow:
+    """Give both logins of a tenant new passwords, and return its row.
+
+    Row and roles change in one transaction: after an end at any moment the logins have the
+    passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
+    """
+    with _errors(tenant):
+        # Migrations come first, each in a transaction of its own.
+        await ensure_provisioned(connection, connection, tenant, spec)
+        async with connection.transaction():
+            rotation = await tenants.rotate(connection, tenant)
+            await _provision_and_note(connection, connection, tenant, spec, rotation=rotation)
+        return await tenants.fetch(connection, tenant)
+
+
+async def _provision_and_note(
+    control: Connection, server: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
+) -> None:
+    done = await provision(server, tenant, spec, rotation=rotation)
+    await tenants.mark_provisioned(
+        control,
+        tenant,
+        engine_version=done.engine_version,
+        app_version=done.app_version,
+        fingerprint=done.fingerprint,
+    )
 
 
 async def provision(
@@ -180,7 +212,7 @@ class _Work:
     async def make(self) -> bool:
         """Make everything but the application's tables; tell whether the schema is new."""
         async with self._connection.transaction():
-            await self._run(BEGIN)
+            await self._begin()
             exists, ours = await self._look_at_schema()
             await self._make_roles()
             if not exists:
@@ -196,7 +228,7 @@ class _Work:
         """Apply one migration of the application; False when there is none left."""
         known = self._spec.app_migrations
         async with self._connection.transaction():
-            await self._run(BEGIN)
+            await self._begin()
             missing = pending(await self._ledger("app"), known, owner=self._tenant)
             if not missing:
                 return False
@@ -205,6 +237,12 @@ class _Work:
             await self._run(END_APPLICATION)
         await self._run(FORGET_SETTINGS)
         return len(missing) > 1
+
+    async def _begin(self) -> None:
+        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
+        await self._run(BEGIN)
+        if await self._connection.fetchval(IS_REMOVED, self._tenant):
+            raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
     async def _look_at_schema(self) -> tuple[bool, bool]:
         row = await self._connection.fetchrow(LOOK_AT_SCHEMA, self._schema)

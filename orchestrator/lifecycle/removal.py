@@ -21,19 +21,20 @@ from orchestrator.model.errors import (
     RemovalIncomplete,
     SchemaConflict,
     TenantInUse,
+    TenantNotFound,
 )
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import tenants
+from orchestrator.store.control import leases, tenants
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
 SHUT_OUT = _QUERIES["shut_out"]
 SEND_AWAY = _QUERIES["send_away"]
 BEGIN = _QUERIES["begin"]
+HOLD_RUNS = _QUERIES["hold_runs"]
 UNFINISHED = _QUERIES["unfinished"]
-HOLDER = _QUERIES["holder"]
 DEPENDENTS = _QUERIES["dependents"]
 DROP_SCHEMA = _QUERIES["drop_schema"]
 DROP_ROLE = _QUERIES["drop_role"]
@@ -44,6 +45,15 @@ FINISHED_RUNS = _QUERIES["finished_runs"]
 
 _JSON = frozenset({"input", "output", "context", "error"})
 _LOT = 500
+
+_LOCKED = "somebody holds its tables: see pg_locks and pg_prepared_xacts, and delete it again"
+_IN_THE_WAY = {
+    "2BP01": "drop or revoke what is named there, and delete it again",
+    "55P03": _LOCKED,
+    "57014": _LOCKED,
+    "40P01": _LOCKED,
+}
+"""What keeps the last transaction from dropping anything, and what to do about it."""
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,32 +74,34 @@ async def unfinished(connection: Connection, tenant: TenantId) -> int:
     return count
 
 
-async def holder(connection: Connection, tenant: TenantId) -> str | None:
-    """Return the name of the living node that still has the tenant, None when nobody does."""
-    found: str | None = await connection.fetchval(HOLDER, tenant)
-    return found
-
-
 async def remove(
     connection: Connection,
     row: TenantRow,
     spec: ProvisionSpec,
     *,
     archive: Path | None = None,
-    force: bool = False,
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
-    `archive` is where its finished runs are kept; without `force`, unfinished ones are not dropped.
-    Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete and
-    what the database says.
+    `archive` is where its finished runs are kept; unless it is forced, unfinished ones keep it.
+    Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
+    TenantNotFound when another node has ended this deletion, and what the database says.
     """
     work = _Removal(connection, row, spec)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
-        hint="the admin login needs CREATEROLE, and nobody may hold its tables for long",
+        hint="the admin login needs CREATEROLE and INHERIT",
     ):
-        return await work.run(archive, force=force)
+        try:
+            return await work.run(archive)
+        except asyncpg.PostgresError as error:
+            hint = _IN_THE_WAY.get(error.sqlstate or "")
+            if hint is None:
+                raise
+            why = " ".join(str(error).split())
+            raise SchemaConflict(
+                row.id, f"tenant {row.id!r} can not be deleted: {why}", hint=hint
+            ) from error
 
 
 class _Removal:
@@ -103,28 +115,42 @@ class _Removal:
         logins = spec.logins(row.id)
         self._roles = [logins.engine, logins.app]
 
-    async def run(self, archive: Path | None, *, force: bool) -> Removed:
-        served_by = await holder(self._connection, self._tenant)
+    async def run(self, archive: Path | None) -> Removed:
+        served_by = await leases.holder(self._connection, self._tenant)
         if served_by is not None:
             raise LeaseHeldElsewhere(
                 self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"
             )
-        roles = [each[0] for each in await self._connection.fetch(OURS, self._roles, self._mark)]
-        for role in roles:
-            await self._connection.execute(sql.fill(SHUT_OUT, role=role))
+        async with self._connection.transaction():
+            await self._begin()
+            roles = await self._shut_out()
         await self._connection.fetchval(SEND_AWAY, roles)
-        async with self._connection.transaction(isolation="repeatable_read"):
-            removed = await self._drop(roles, archive, force=force)
+        async with self._connection.transaction():
+            await self._begin()
+            removed = await self._drop(roles, archive)
         await self._verify()
         return removed
 
-    async def _drop(self, roles: list[str], archive: Path | None, *, force: bool) -> Removed:
+    async def _begin(self) -> None:
+        """Wait for whoever provisions or deletes the tenant, and see what came of it."""
         await self._connection.execute(sql.fill(BEGIN, tenant=self._tenant))
+        if not await tenants.is_still_deleting(self._connection, self._row):
+            raise TenantNotFound(self._tenant)
+
+    async def _shut_out(self) -> list[str]:
+        """Return the roles that are there, as which nobody logs in any more."""
+        roles = [each[0] for each in await self._connection.fetch(OURS, self._roles, self._mark)]
+        for role in roles:
+            await self._connection.execute(sql.fill(SHUT_OUT, role=role))
+        return roles
+
+    async def _drop(self, roles: list[str], archive: Path | None) -> Removed:
         ours = await self._connection.fetchval(HAS_SCHEMA, self._row.schema_name)
         kept = 0
         if ours:
+            await self._connection.execute(sql.bind(HOLD_RUNS, self._row.schema_name))
             await self._check_dependents()
-            if not force:
+            if not self._row.forced:
                 await self._check_unfinished()
             if archive is not None:
                 kept = await ResultsFile(archive).write(self._header(), self._finished())

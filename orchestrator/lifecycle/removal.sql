@@ -16,13 +16,12 @@ INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NO
 SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
 SET LOCAL lock_timeout = '10s';
 
+-- name: hold_runs
+-- Who has a run in an open transaction, as by insula.submit, is waited for: it counts as well.
+LOCK TABLE tenant.wf_run IN ACCESS EXCLUSIVE MODE
+
 -- name: unfinished
 SELECT count(*) FROM tenant.wf_run WHERE finished_at IS NULL
-
--- name: holder
--- The node that still has the tenant, if it is alive or may be: its last writes would be lost unnoticed.
-SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
-WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp()
 
 -- name: dependents
 -- What of other schemas would go with this one: views on its tables, and foreign keys to them.

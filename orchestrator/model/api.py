@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -242,6 +242,19 @@ class DeletedTenant(Wire, frozen=True, kw_only=True):
     roles: list[str]
     runs_kept: int = 0
     results: str | None = None
+
+
+class RotatedCredentials(Wire, frozen=True, kw_only=True):
+    """The logins of a tenant that have new passwords since now; `rotation` counts them.
+
+    `old_password` is what became of the one before when it was tried: refused, accepted by a
+    server that asks these logins for none, or untried because the server had no place for it.
+    """
+
+    tenant: str
+    rotation: int
+    roles: list[str]
+    old_password: Literal["refused", "accepted", "untried"]
 
 
 class FireView(Wire, frozen=True, kw_only=True):

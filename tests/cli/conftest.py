@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from orchestrator.cli.main import main
-from tests.http.serving import Served, left_sockets, platform, served
+from tests.http.serving import Served, left_sockets, platform, portal, served
 
-__all__ = ["left_sockets", "platform", "served"]
+__all__ = ["left_sockets", "platform", "portal", "served"]
 
 ROOT = Path(__file__).parents[2]
 

@@ -43,6 +43,22 @@ def test_a_tenant_is_disabled_shown_so_and_enabled(insula: Insula) -> None:
     assert on.json["enabled"]
 
 
+def test_rotated_credentials_are_told(insula: Insula, platform: HandMadePlatform) -> None:
+    platform.add("trusted")
+
+    done = insula("tenant", "rotate-credentials", "acme-corp")
+    trusted = insula("tenant", "rotate-credentials", "trusted")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "rotated       acme_corp",
+        "roles         insula_a_acme_corp, insula_e_acme_corp",
+        "rotation      3",
+        "old password  refused",
+    ]
+    assert "asks these logins for no password" in trusted.err
+
+
 def test_a_forced_deletion_prints_what_went_and_what_was_kept(insula: Insula) -> None:
     done = insula("tenant", "delete", "acme_corp", "--keep-results", "--force", "--wait", "2s")
 

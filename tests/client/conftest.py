@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.http.serving import left_sockets, platform, served
+from tests.http.serving import left_sockets, platform, portal, served
 
-__all__ = ["left_sockets", "platform", "served"]
+__all__ = ["left_sockets", "platform", "portal", "served"]

@@ -188,7 +188,7 @@ async def serving(
     owned = OwnedConnection(
         "acme",
         journal,
-        Claims(SCHEMA, epoch=house.epoch, served=list(registry.workflows)),
+        Claims(SCHEMA, epoch=house.epoch, served=lambda: list(registry.workflows)),
         opener(options.target or house.database.as_engine("acme"), once=options.once),
     )
     app = TenantDatabase(

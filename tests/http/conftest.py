@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.http.serving import api, platform, served, web
+from tests.http.serving import api, platform, portal, served, web
 
-__all__ = ["api", "platform", "served", "web"]
+__all__ = ["api", "platform", "portal", "served", "web"]

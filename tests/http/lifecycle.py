@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.model import errors
-from orchestrator.model.api import DeletedTenant, TenantView, UpdateTenant
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
 from orchestrator.model.ids import TenantId
 
 
@@ -37,6 +37,16 @@ class HandMadeLifecycle:
 
     async def enable(self, tenant: TenantId) -> None:
         self._change(tenant, enabled=True, disabled_because=None)
+
+    async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
+        """Tenant `trusted` is one of a server that asks for no password."""
+        view = self._platform.views[tenant]
+        return RotatedCredentials(
+            tenant=tenant,
+            rotation=3,
+            roles=[view.app_role, view.engine_role],
+            old_password="accepted" if tenant == "trusted" else "refused",
+        )
 
     async def delete(
         self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0

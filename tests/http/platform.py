@@ -35,6 +35,7 @@ from orchestrator.store.tenant.runs import RunFilter
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.schedules import HandMadeSchedules
+from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
@@ -89,6 +90,7 @@ class HandMadePlatform(HandMadeRuns):
             schedules=self.schedules,
             audit=self.audit,
             lifecycle=self.lifecycle,
+            statistics=HandMadeStatistics(),
             status=self.status,
             reload=self.reload,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix, serve
@@ -42,16 +42,39 @@ class Served:
 
 
 @contextmanager
-def serving(platform: HandMadePlatform, path: Path) -> Iterator[Served]:
-    """Serve `platform` on a unix socket at `path` and on a free TCP port."""
+def event_loop() -> Iterator[BlockingPortal]:
+    """Run an event loop in a thread; its end waits for the servers in it."""
     with start_blocking_portal(backend_options={"use_uvloop": True}) as portal:
-        control, tcp = bind_unix(path), bind_tcp("127.0.0.1:0")
-        port = tcp.getsockname()[1]
-        future, _ = portal.start_task(serve, build_app(platform.services()), [control, tcp])
-        try:
-            yield Served(platform, path, port)
-        finally:
-            future.cancel()
+        yield portal
+
+
+@contextmanager
+def answering(portal: BlockingPortal, platform: HandMadePlatform, path: Path) -> Iterator[Served]:
+    """Serve `platform` on a unix socket at `path` and on a free TCP port.
+
+    The body's end is the beginning of the server's, which takes a while.
+    """
+    control, tcp = bind_unix(path), bind_tcp("127.0.0.1:0")
+    port = tcp.getsockname()[1]
+    future, _ = portal.start_task(serve, build_app(platform.services()), [control, tcp])
+    try:
+        yield Served(platform, path, port)
+    finally:
+        future.cancel()
+
+
+@contextmanager
+def serving(platform: HandMadePlatform, path: Path) -> Iterator[Served]:
+    """Serve `platform` in a loop of its own, and return when the server has ended."""
+    with event_loop() as portal, answering(portal, platform, path) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[BlockingPortal]:
+    """Return the way into the loop in which the servers of a file run."""
+    with event_loop() as running:
+        yield running
 
 
 @pytest.fixture
@@ -67,9 +90,9 @@ def platform() -> HandMadePlatform:
 
 
 @pytest.fixture
-def served(platform: HandMadePlatform, tmp_path: Path) -> Iterator[Served]:
-    with serving(platform, tmp_path / "insula.sock") as answering:
-        yield answering
+def served(portal: BlockingPortal, platform: HandMadePlatform, tmp_path: Path) -> Iterator[Served]:
+    with answering(portal, platform, tmp_path / "insula.sock") as running:
+        yield running
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
     api.patch("/v1/tenants/globex", json={"name": "Globex", "set": {"weight": 2}})
     api.post("/v1/tenants/globex/disable", json={"reason": "not paid"})
     api.post("/v1/tenants/globex/enable", headers=JSON)
+    api.post("/v1/tenants/globex/rotate-credentials", headers=JSON)
     api.delete("/v1/tenants/globex", params={"results": "keep", "force": "true"})
 
     assert entries(api, "globex") == [
@@ -57,6 +58,7 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
         ("tenant.update", "name weight", "done"),
         ("tenant.disable", "not paid", "done"),
         ("tenant.enable", "", "done"),
+        ("tenant.rotate_credentials", "", "done"),
         ("tenant.delete", "results keep, forced", "done"),
     ]
 

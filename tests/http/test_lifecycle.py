@@ -47,6 +47,14 @@ def test_a_reason_is_one_line(api: httpx.Client) -> None:
     assert answer.status_code == 422
 
 
+def test_the_passwords_of_a_tenant_are_rotated(api: httpx.Client) -> None:
+    answer = api.post("/v1/tenants/acme-corp/rotate-credentials", headers=JSON)
+
+    assert (answer.status_code, answer.json()["rotation"]) == (200, 3)
+    assert answer.json()["old_password"] == "refused"
+    assert api.post("/v1/tenants/nobody/rotate-credentials", headers=JSON).status_code == 404
+
+
 def test_a_tenant_is_deleted(api: httpx.Client, platform: HandMadePlatform) -> None:
     deletion = {"results": "keep", "wait": "2.5"}
     answer = api.delete("/v1/tenants/acme-corp", params=deletion)

@@ -499,7 +499,10 @@ async def _plain_admin(database: Database, rights: str) -> Connection:
     await admin.execute(f"CREATE ROLE {role} LOGIN {rights} PASSWORD 'x'")
     await admin.execute(f"GRANT CREATE ON DATABASE {database.target.database} TO {role}")
     await admin.execute(f"GRANT USAGE ON SCHEMA insula TO {role}")
-    await admin.execute(f"GRANT SELECT, INSERT, UPDATE ON insula.lock TO {role}")
+    await admin.execute(
+        f"GRANT SELECT, INSERT, UPDATE ON insula.lock TO {role};"
+        f"GRANT SELECT ON insula.tenant TO {role}"
+    )
     target = database.target.as_role(role, "x")
     return await database.connect(target)
 

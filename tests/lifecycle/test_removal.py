@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import anyio
 import msgspec
 import pytest
 
@@ -21,13 +22,17 @@ from orchestrator.model.errors import (
     SchemaConflict,
     StorageFailed,
     TenantInUse,
+    TenantNotFound,
+    TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, new_run_id
+from orchestrator.store import migrate
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import tenants
 from orchestrator.store.control.tenants import TenantRow
 from tests.support.database import Database
 from tests.support.proxy import CuttingProxy, When
+from tests.support.wait import until
 
 ACME = TenantId("acme")
 
@@ -39,11 +44,11 @@ SELECT $1, 'report', '1', $2, 'default', 0, 0, '{"month": 1}', '{"flights": 3}',
 """
 
 
-async def marked(database: Database, tenant: str = "acme") -> TenantRow:
-    """Return the row of a provisioned tenant whose deletion has begun."""
+async def marked(database: Database, *, forced: bool = False) -> TenantRow:
+    """Return the row of tenant acme, which is provisioned, and whose deletion has begun."""
     admin = await database.connect()
-    await database.provision(tenant)
-    return await tenants.mark_deleting(admin, TenantId(tenant), "keep")
+    await database.provision("acme")
+    return await tenants.mark_deleting(admin, ACME, "keep", forced=forced)
 
 
 async def add_run(admin: Connection, state: str) -> UUID:
@@ -137,8 +142,140 @@ async def test_unfinished_runs_keep_a_tenant_unless_it_is_forced(database: Datab
         await remove(admin, row, database.spec())
     assert len(await remains(admin, database)) == 3
 
-    await remove(admin, row, database.spec(), force=True)
+    forced = await tenants.mark_deleting(admin, ACME, "keep", forced=True)
+    assert (await tenants.mark_deleting(admin, ACME, "keep")).forced
+    await remove(admin, forced, database.spec())
     assert await remains(admin, database) == []
+
+
+async def waiting(admin: Connection, count: int = 1) -> bool:
+    """Return whether so many sessions wait for a lock."""
+    query = "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid"
+    query += " WHERE NOT l.granted AND a.datname = current_database()"
+    found: int = await admin.fetchval(query)
+    return found == count
+
+
+async def test_a_run_in_a_transaction_that_is_open_keeps_a_tenant_too(database: Database) -> None:
+    await database.provision("acme")
+    admin, application = await database.connect(), await database.connect()
+
+    async with anyio.create_task_group() as group, application.transaction():
+        await application.execute("SELECT insula.submit('acme', 'report')")
+        row = await tenants.mark_deleting(admin, ACME, "purge")
+        group.start_soon(_is_kept, database, row)
+        await until(lambda: waiting(admin), what="the deletion waits")
+
+    assert len(await remains(admin, database)) == 3
+
+
+async def _is_kept(database: Database, row: TenantRow) -> None:
+    with pytest.raises(TenantInUse, match="has 1 unfinished run"):
+        await remove(await database.connect(), row, database.spec())
+
+
+async def test_of_two_nodes_that_delete_at_once_one_does(database: Database) -> None:
+    row = await marked(database)
+    admin, ended = await database.connect(), list[str]()
+
+    async def delete() -> None:
+        try:
+            await remove(await database.connect(), row, database.spec())
+            ended.append("deleted")
+        except TenantNotFound:
+            ended.append("too late")
+
+    async with anyio.create_task_group() as group, admin.transaction():
+        await admin.execute("SELECT FROM insula.lock FOR UPDATE")
+        group.start_soon(delete)
+        group.start_soon(delete)
+        await until(lambda: waiting(admin, 2), what="both wait")
+
+    assert sorted(ended) == ["deleted", "too late"]
+    assert await remains(admin, database) == []
+
+
+async def test_a_deletion_that_has_ended_does_not_touch_the_next_tenant_of_the_id(
+    database: Database,
+) -> None:
+    row = await marked(database, forced=True)
+    admin = await database.connect()
+    await remove(admin, row, database.spec())
+    await tenants.register(admin, ACME, "{}")
+    made = await ensure_provisioned(admin, admin, ACME, database.spec())
+    login = database.spec().logins(ACME, made.rotation).as_engine(database.target)
+    inside = await database.connect(login)
+    later = await tenants.mark_deleting(admin, ACME, "purge")
+
+    with pytest.raises(TenantNotFound):
+        await remove(admin, row, database.spec())
+    await tenants.unmark_deleting(admin, row)
+
+    assert await inside.fetchval("SELECT 1") == 1
+    assert await tenants.fetch(admin, ACME) == later
+    assert not later.forced
+
+
+async def test_who_waits_to_provision_a_tenant_does_not_make_it_anew(database: Database) -> None:
+    await database.provision("acme")
+    admin, other = await database.connect(), await database.connect()
+
+    async def provision() -> None:
+        with pytest.raises(TenantRemoved, match="was deleted"):
+            await ensure_provisioned(other, other, ACME, database.spec(), again=True)
+
+    async with anyio.create_task_group() as group, admin.transaction():
+        await admin.execute("SELECT FROM insula.lock FOR UPDATE")
+        group.start_soon(provision)
+        await until(lambda: waiting(admin), what="the provisioning waits")
+        row = await tenants.mark_deleting(admin, ACME, "purge")
+
+    await remove(admin, row, database.spec())
+    assert await remains(admin, database) == []
+
+
+async def test_a_plain_admin_login_takes_away_all_that_a_tenant_has_left_behind(
+    database: Database,
+) -> None:
+    admin, role = await database.connect(), f"{database.role_prefix}_admin"
+    await admin.execute(
+        f"DROP SCHEMA insula CASCADE; CREATE ROLE {role} LOGIN CREATEROLE PASSWORD 'x';"
+        f"GRANT CREATE ON DATABASE {database.target.database} TO {role}"
+    )
+    plain = await database.connect(database.target.as_role(role, "x"))
+    await migrate.migrate_control(plain)
+    spec = msgspec.structs.replace(
+        database.spec(), installation=await tenants.installation_id(plain)
+    )
+    await tenants.register(plain, ACME, "{}")
+    await ensure_provisioned(plain, plain, ACME, spec)
+    inside = await database.connect(database.as_app("acme"))
+    await inside.execute(
+        "SELECT lo_create(0); CREATE TEMP TABLE shadow ();"
+        f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {role}"
+    )
+
+    await remove(plain, await tenants.mark_deleting(plain, ACME, "purge"), spec)
+
+    assert await remains(admin, database) == []
+    assert await admin.fetchval("SELECT count(*) FROM pg_largeobject_metadata") == 0
+    with pytest.raises(Exception, match=r"terminat|closed"):
+        await inside.fetchval("SELECT 1")
+
+
+async def test_what_is_in_the_way_is_named_and_everything_stays(database: Database) -> None:
+    row = await marked(database)
+    admin, other = await database.connect(), database.target.with_database("postgres")
+    role = database.logins("acme").engine
+    elsewhere = await database.connect(other)
+    await elsewhere.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+    try:
+        with pytest.raises(SchemaConflict, match="1 object in database postgres"):
+            await remove(admin, row, database.spec())
+        assert len(await remains(admin, database)) == 3
+    finally:
+        await elsewhere.execute(f"REVOKE USAGE ON SCHEMA public FROM {role}")
+    await remove(admin, row, database.spec())
 
 
 async def test_a_file_that_can_not_be_written_keeps_everything(

@@ -251,6 +251,22 @@ async def test_what_is_one_tenants_alone_runs_for_no_other_however_it_came(
     assert EXECUTED["acme"]
 
 
+async def test_what_a_tenant_may_not_run_waits_until_it_may_however_it_came(
+    database: Database,
+) -> None:
+    state = "SELECT state FROM tenant_acme.wf_run WHERE workflow = 'note'"
+    async with running_node(database, snapshot(["acme"], workflows=["wait"])) as node:
+        await node.submit("acme", "wait", gate="may not run")
+        with pytest.raises(WorkflowNotFound, match="may not run"):
+            await node.submit("acme")
+        await node.sql("SELECT insula.submit('acme', 'note')")
+        await until(lambda: node.sql(f"SELECT ({state}) = 'blocked'"))
+
+        await node.declare("acme", workflows=["wait", "note"])
+        GATES.open("may not run")
+        await node.until_finished("acme", 2)
+
+
 async def test_an_unknown_tenant_is_not_found(database: Database) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
         with pytest.raises(TenantNotFound):

@@ -123,6 +123,27 @@ async def test_other_nodes_follow_what_one_changes(database: Database, tmp_path:
             other.root.resolve("globex")
 
 
+async def test_a_name_that_another_node_gave_a_moment_ago_is_taken(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot([])) as one,
+        running_node(database, snapshot([]), name="b") as other,
+    ):
+        await registered(one, aliases=["shop"])
+
+        for request in (
+            CreateTenant(id="acme", aliases=["Shop"]),
+            CreateTenant(id="acme", aliases=["globex"]),
+            CreateTenant(id="shop"),
+        ):
+            with pytest.raises(TenantExists, match="is taken by tenant 'globex'"):
+                await other.tenants.register(request)
+        await one.tenants.register(CreateTenant(id="acme"))
+        with pytest.raises(TenantExists, match="'shop' is taken by tenant 'globex'"):
+            await lifecycle(other, tmp_path).update(ACME, UpdateTenant(aliases=["shop"]))
+
+
 async def test_an_update_changes_what_it_names_without_a_restart(
     database: Database, tmp_path: Path
 ) -> None:
@@ -174,6 +195,43 @@ async def test_what_a_file_declares_is_changed_there(database: Database, tmp_pat
 
         assert "[tenants.acme]" in update.value.hint
         assert "a reload would make it anew" in str(deletion.value)
+
+
+async def test_passwords_are_rotated_while_tasks_run_on_their_connections(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme", "wait", gate="rotated")
+        await until(lambda: GATES.arrived["rotated"] == 1, what="the task runs")
+        incarnation = node.slot("acme").incarnation
+
+        rotated = await lifecycle(node, tmp_path).rotate_credentials(ACME)
+        GATES.open("rotated")
+        await node.until_finished("acme", 1)
+
+        assert (rotated.rotation, rotated.old_password) == (1, "refused")
+        assert node.slot("acme").incarnation == incarnation
+
+
+async def test_a_login_that_was_rotated_on_another_node_is_learned_and_no_crash(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot(["acme"])) as one,
+        running_node(database, snapshot(["acme"]), name="b") as other,
+    ):
+        await one.submit("acme")
+        await one.until_finished("acme", 1)
+        await lifecycle(other, tmp_path).rotate_credentials(ACME)
+
+        await one.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1",
+            database.logins("acme").engine,
+        )
+        await one.submit("acme")
+        await one.until_finished("acme", 2)
+
+        assert (one.slot("acme").incarnation, one.slot("acme").last_error) == (1, None)
 
 
 async def test_a_tenant_is_deleted_while_it_is_awake(database: Database, tmp_path: Path) -> None:
@@ -245,6 +303,42 @@ async def test_a_deletion_that_was_begun_is_finished_by_the_next_node(
         assert len(list((tmp_path / "results").iterdir())) == 1
         assert await node.sql("SELECT to_regnamespace('tenant_globex') IS NULL")
         assert await node.sql("SELECT state FROM insula.tenant WHERE id = 'globex'") == "removed"
+
+
+async def test_a_deletion_that_was_not_forced_is_not_forced_by_the_next_node(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await registered(node)
+        await node.submit("globex")
+        await node.until_finished("globex", 1)
+        await node.sql("SELECT insula.submit('globex', 'note', at => now() + interval '1 day')")
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, GLOBEX, "keep")
+
+    async with running_node(database, snapshot([]), name="b") as node:
+        await lifecycle(node, tmp_path).resume()
+        await node.submit("globex")
+
+        await node.until_finished("globex", 2)
+
+
+async def test_a_file_that_declares_a_tenant_in_its_deletion_has_it_anew_at_the_end(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await registered(node)
+        await node.submit("globex")
+        await node.until_finished("globex", 1)
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, GLOBEX, "keep")
+
+    async with running_node(database, snapshot(["globex"]), name="b") as node:
+        await lifecycle(node, tmp_path).resume()
+        await node.submit("globex")
+
+        await node.until_finished("globex", 1)
+        assert len(list((tmp_path / "results").iterdir())) == 1
 
 
 async def test_a_file_may_declare_a_deleted_tenant_anew(database: Database, tmp_path: Path) -> None:

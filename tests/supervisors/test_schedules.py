@@ -80,6 +80,38 @@ async def test_a_disabled_tenant_fires_nothing_and_begins_anew(database: Databas
         assert first > await node.sql(SINCE)
 
 
+async def test_what_an_operator_disables_begins_anew_on_every_node_when_it_is_enabled(
+    database: Database,
+) -> None:
+    declared = snapshot(["acme"], schedules=[every(3600, catch_up="all")])
+    async with (
+        running_node(database, declared) as one,
+        running_node(database, declared, name="b") as other,
+    ):
+        await one.sql("UPDATE insula.schedule SET since = since - interval '3 h'")
+        for change in ("disabled_at = now()", "disabled_at = NULL"):
+            await one.sql(f"UPDATE insula.tenant SET {change}, changed_in = pg_current_xact_id()")
+            await one.tenants.refresh()
+            await other.tenants.refresh()
+            assert (await one.sql(SINCE) is None) is (change == "disabled_at = now()")
+        since = await one.sql(SINCE)
+        for node in (one, other):
+            (schedule,) = node.slot("acme").config.schedules
+            assert schedule.since == since
+
+
+async def test_a_schedule_that_came_while_the_tenant_was_disabled_wakes_it(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.sql("UPDATE insula.tenant SET disabled_at = now()")
+        await node.declare("acme", schedules=[every(3600)])
+        assert await node.sql(WAKE) is None
+        await node.sql("UPDATE insula.tenant SET disabled_at = NULL, changed_in = default")
+        await node.tenants.refresh()
+        assert await node.sql(WAKE) is not None
+
+
 async def test_who_falls_asleep_leaves_word_of_the_next_fire(database: Database) -> None:
     declared = snapshot(["acme"], idle_ttl=SHORT, schedules=[every(3600)])
     async with running_node(database, declared) as node:

@@ -12,7 +12,13 @@ from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import DisableOperation, UpdateOperation, problems
 from orchestrator.http.services import Services
-from orchestrator.model.api import DeletedTenant, DisableTenant, TenantView, UpdateTenant
+from orchestrator.model.api import (
+    DeletedTenant,
+    DisableTenant,
+    RotatedCredentials,
+    TenantView,
+    UpdateTenant,
+)
 from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId, parse_tenant_id
@@ -80,6 +86,21 @@ async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[s
     return await services.root.read_tenant(known_as)
 
 
+@post(
+    "/v1/tenants/{tenant:str}/rotate-credentials",
+    status_code=200,
+    tags=["tenants"],
+    responses=problems(403, 404, 409, 422, 503),
+)
+async def rotate_credentials(
+    services: Injected, record: Recorded, tenant: FromPath[str]
+) -> RotatedCredentials:
+    """Give the tenant's two logins new passwords. Sessions go on; nothing is restarted."""
+    known_as = services.root.resolve(tenant)
+    async with record.of(known_as, "tenant.rotate_credentials"):
+        return await services.lifecycle.rotate_credentials(known_as)
+
+
 @delete(
     "/v1/tenants/{tenant:str}",
     status_code=200,
@@ -115,4 +136,4 @@ def _meant(services: Services, name: str) -> TenantId:
         return parse_tenant_id(name)
 
 
-ROUTES = (update_tenant, disable_tenant, enable_tenant, delete_tenant)
+ROUTES = (update_tenant, disable_tenant, enable_tenant, rotate_credentials, delete_tenant)

@@ -58,7 +58,7 @@ async def claim(
 
 
 async def holder(connection: Connection, tenant: TenantId) -> str | None:
-    """Return the name of the living node that serves the tenant."""
+    """Return the name of the living node that has the tenant, None when nobody does."""
     name: str | None = await connection.fetchval(HOLDER, tenant)
     return name
 

@@ -27,7 +27,7 @@ WITH before AS (
 SELECT epoch, coalesce((SELECT died FROM before), false) AS left_by_the_dead FROM claimed;
 
 -- name: holder
--- Which living node serves a tenant.
+-- The node that has a tenant, if it is alive or may be.
 SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
 WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp();
 

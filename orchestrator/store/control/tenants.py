@@ -28,7 +28,10 @@ DISABLE = _QUERIES["disable"]
 ENABLE = _QUERIES["enable"]
 MARK_DELETING = _QUERIES["mark_deleting"]
 UNMARK_DELETING = _QUERIES["unmark_deleting"]
+ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
+STILL_DELETING = _QUERIES["still_deleting"]
+STILL_DELETING = _QUERIES["still_deleting"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 
@@ -52,6 +55,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     disabled_because: str
     results: str | None
     removed_at: datetime | None
+    forced: bool
 
     @property
     def usable(self) -> bool:
@@ -65,6 +69,11 @@ async def installation_id(connection: Connection) -> UUID:
     return found
 
 
+async def lock(connection: Connection) -> None:
+    """Let no other node change the registry before this transaction ends."""
+    await connection.execute(LOCK)
+
+
 async def declare(connection: Connection, declarations: Iterable[tuple[TenantId, str]]) -> None:
     """Note the tenants that the configuration files declare, each with its JSON.
 
@@ -72,7 +81,7 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
     """
     pairs = sorted(declarations)
     async with connection.transaction():
-        await connection.execute(LOCK)
+        await lock(connection)
         await connection.execute(
             DECLARE,
             [tenant for tenant, _ in pairs],
@@ -84,7 +93,7 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
 async def register(connection: Connection, tenant: TenantId, declaration: str) -> TenantRow:
     """Add a tenant at run time; raises TenantExists."""
     async with connection.transaction():
-        await connection.execute(LOCK)
+        await lock(connection)
         row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
         known = await fetch(connection, tenant)
@@ -146,6 +155,17 @@ async def mark_provisioned(
         raise TenantNotFound(tenant)
 
 
+async def rotate(connection: Connection, tenant: TenantId) -> int:
+    """Raise the rotation from which the passwords of a tenant's logins are derived; return it.
+
+    Whoever asks at once waits for the end of the transaction. Raises TenantNotFound.
+    """
+    rotation: int | None = await connection.fetchval(ROTATE, tenant)
+    if rotation is None:
+        raise TenantNotFound(tenant)
+    return rotation
+
+
 async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:
     """Note that these tenants were awake just now."""
     await connection.execute(TOUCH, list(tenants))
@@ -169,25 +189,34 @@ async def enable(connection: Connection, tenant: TenantId) -> None:
         raise TenantNotFound(tenant)
 
 
-async def mark_deleting(connection: Connection, tenant: TenantId, results: str) -> TenantRow:
+async def mark_deleting(
+    connection: Connection, tenant: TenantId, results: str, *, forced: bool = False
+) -> TenantRow:
     """Note that the tenant's data are being dropped; TenantNotFound when it has none.
 
-    `results`, keep or purge, says what becomes of its finished runs.
+    `results`, keep or purge, says what becomes of its finished runs. Unless it is `forced`, it
+    must have no others.
     """
-    row = await connection.fetchrow(MARK_DELETING, tenant, results)
+    row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:
         raise TenantNotFound(tenant)
     return TenantRow(*row)
 
 
-async def unmark_deleting(connection: Connection, tenant: TenantId) -> None:
-    """Take back a deletion that has dropped nothing yet."""
-    await connection.execute(UNMARK_DELETING, tenant)
+async def unmark_deleting(connection: Connection, row: TenantRow) -> None:
+    """Take back the deletion of `row`, which has dropped nothing yet."""
+    await connection.execute(UNMARK_DELETING, row.id, row.removed_at)
 
 
-async def deleting(connection: Connection) -> list[TenantId]:
+async def deleting(connection: Connection) -> list[TenantRow]:
     """Return the tenants whose deletion has begun and not ended, by id."""
-    return [TenantId(row[0]) for row in await connection.fetch(DELETING)]
+    return [TenantRow(*row) for row in await connection.fetch(DELETING)]
+
+
+async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
+    """Return whether the deletion of `row` has not ended."""
+    found: bool = await connection.fetchval(STILL_DELETING, row.id, row.removed_at)
+    return found
 
 
 async def bury(connection: Connection, tenant: TenantId) -> None:

@@ -10,7 +10,7 @@ LOCK TABLE insula.tenant IN SHARE ROW EXCLUSIVE MODE
 
 -- name: declare
 -- Note the tenants of the files. A row made at run time becomes the file's when a file names it;
--- a removed one begins anew. Rows that say the same are not written.
+-- a removed one begins anew, and one that is being deleted goes on to be so. Rows that say the same are not written.
 INSERT INTO insula.tenant AS known (id, source, declaration, schema_name)
 SELECT id, 'file', declaration, schema_name
 FROM unnest($1::text[], $2::json[], $3::text[]) AS declared (id, declaration, schema_name)
@@ -18,7 +18,7 @@ ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
-    removed_at = NULL,
+    removed_at = CASE known.state WHEN 'deleting' THEN known.removed_at END,
     changed_in = pg_current_xact_id()
 WHERE known.source <> 'file'
    OR known.declaration::text <> excluded.declaration::text
@@ -37,12 +37,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at
+    removed_at, forced
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at
+    removed_at, forced
 FROM insula.tenant
 WHERE id = $1
 
@@ -50,7 +50,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at
+    removed_at, forced
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -61,7 +61,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at
+    removed_at, forced
 FROM insula.tenant
 ORDER BY id
 
@@ -76,6 +76,11 @@ SET state = 'provisioned',
     provisioned_at = coalesce(provisioned_at, now())
 WHERE id = $1 AND state IN ('registered', 'provisioned')
 RETURNING id
+
+-- name: rotate
+UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned')
+RETURNING rotation
 
 -- name: touch
 UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
@@ -101,31 +106,41 @@ WHERE id = $1 AND state IN ('registered', 'provisioned')
 RETURNING id
 
 -- name: mark_deleting
--- Asked again it says again what becomes of the results, and goes on.
+-- Asked again it says again what becomes of the results, and goes on. What was forced stays so.
 UPDATE insula.tenant
-SET state = 'deleting', results = $2, removed_at = coalesce(removed_at, clock_timestamp()),
+SET state = 'deleting', results = $2, forced = forced OR $3,
+    removed_at = coalesce(removed_at, clock_timestamp()),
     changed_in = pg_current_xact_id()
 WHERE id = $1 AND state <> 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at
+    removed_at, forced
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
 UPDATE insula.tenant
 SET state = CASE WHEN provisioned_at IS NULL THEN 'registered' ELSE 'provisioned' END,
-    results = NULL, removed_at = NULL, fingerprint = NULL, changed_in = pg_current_xact_id()
-WHERE id = $1 AND state = 'deleting'
+    results = NULL, removed_at = NULL, forced = false, fingerprint = NULL, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 
 -- name: deleting
-SELECT id FROM insula.tenant WHERE state = 'deleting' ORDER BY id
+SELECT id, source, declaration, schema_name, state, engine_version, app_version,
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at, forced
+FROM insula.tenant
+WHERE state = 'deleting' ORDER BY id
+
+-- name: still_deleting
+-- Whether it is that deletion which began at $2: another node may have ended it, and the id been used again.
+SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AND removed_at = $2)
 
 -- name: bury
 -- The tombstone. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = 'removed', engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL,
-        rotation = rotation + 1, disabled_at = NULL, disabled_because = '', changed_in = pg_current_xact_id()
+        rotation = rotation + 1, disabled_at = NULL, disabled_because = '', forced = false,
+        changed_in = pg_current_xact_id()
     WHERE id = $1 AND state = 'deleting'
     RETURNING id
 ), woken AS (

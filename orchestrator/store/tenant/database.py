@@ -5,7 +5,6 @@ A few connections logged in as the tenant's application role, opened when first 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import get_args
 from uuid import UUID, uuid4
 
@@ -18,7 +17,7 @@ from orchestrator.model.ids import quote_identifier
 from orchestrator.store import sql
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target, classify, translated
 from orchestrator.store.tenant.fence import ENDED, MOVED, Fence
-from orchestrator.store.tenant.login import Login
+from orchestrator.store.tenant.login import Login, Renew
 from orchestrator.store.tenant.places import NESTED_PLACES, TASK_PLACES, Place, Places
 from orchestrator.workflow.context import Isolation
 
@@ -113,7 +112,7 @@ class TenantDatabase:
         application_name: str,
         places: Places,
         fence: Fence,
-        repair: Callable[[], Awaitable[object]] | None = None,
+        renew: Renew | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         settings = {
@@ -124,7 +123,7 @@ class TenantDatabase:
             "client_connection_check_interval": "1s",
         }
         self._login = Login(
-            target, application_name=application_name, settings=settings, repair=repair
+            target, application_name=application_name, settings=settings, renew=renew
         )
         self._node_places = places
         self._places = Places(TASK_PLACES, what="connections for tasks of the tenant")

@@ -5,8 +5,9 @@ It stores everything that happened to a tenant's runs since the last one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -36,7 +37,6 @@ REFUSED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
-    asyncpg.exceptions.DataError,
     FireTaken,
 )
 """What is raised for rows that the database will not store."""
@@ -157,6 +157,15 @@ Key = tuple[str, str]
 """A workflow and an idempotency key of its."""
 
 
+class Keyed(Protocol):
+    """A run, stored or asked for, that may have a key."""
+
+    @property
+    def workflow(self) -> str: ...
+    @property
+    def key(self) -> str | None: ...
+
+
 class Known(msgspec.Struct, frozen=True):
     """A run that holds an id or key asked for."""
 
@@ -173,7 +182,6 @@ class Journal:
         self._flush = sql.bind(FLUSH, schema)
         self._take_over = sql.bind(TAKE_OVER, schema)
         self._confirm = sql.bind(CONFIRM, schema)
-        self._known = sql.bind(KNOWN, schema)
         self._send = sql.bind(SEND, schema)
         self._take = sql.bind(TAKE, schema)
         self._nudge = sql.bind(NUDGE, schema)
@@ -292,6 +300,18 @@ class Journal:
         self, connection: Connection, ids: Sequence[UUID], keys: Sequence[Key]
     ) -> list[Known]:
         """Return the stored runs that hold one of these ids or keys."""
-        workflows, names = [workflow for workflow, _ in keys], [key for _, key in keys]
-        rows = await connection.fetch(self._known, ids, workflows, names)
-        return [Known(*row) for row in rows]
+        return await known(connection, self.schema, ids, keys)
+
+
+async def known(
+    connection: Connection, schema: str, ids: Sequence[UUID], keys: Sequence[Key]
+) -> list[Known]:
+    """Return the stored runs that hold one of these ids or keys."""
+    workflows, names = [workflow for workflow, _ in keys], [key for _, key in keys]
+    rows = await connection.fetch(sql.bind(KNOWN, schema), ids, workflows, names)
+    return [Known(*row) for row in rows]
+
+
+def keys_of(runs: Iterable[Keyed]) -> list[Key]:
+    """Return the keys of those runs that have one."""
+    return [(run.workflow, run.key) for run in runs if run.key is not None]

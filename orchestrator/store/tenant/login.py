@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import anyio
 import structlog
@@ -16,11 +17,18 @@ _SPOILT = ("28P01", "28000")
 """SQLSTATE of a login with another password than the role's, or of a role that may not log in."""
 
 
-class Login:
-    """One role's way in; `repair` provisions the tenant again, whatever its row says.
+class Renew(Protocol):
+    """Returns a role's way in as the registry has it now, `again` after making the role anew."""
 
-    A role may be changed behind our back: its password, its LOGIN. That is mended once, and again
-    only after a login that went well.
+    async def __call__(self, *, again: bool) -> Target: ...
+
+
+class Login:
+    """One role's way in, and how to learn of another one when it is refused.
+
+    The passwords may have been rotated since: then `renew` returns another way in. Or the role was
+    changed behind our back: its password, its LOGIN. That is mended once, and again only after a
+    login that went well.
     """
 
     def __init__(
@@ -29,40 +37,46 @@ class Login:
         *,
         application_name: str,
         settings: Mapping[str, str],
-        repair: Callable[[], Awaitable[object]] | None = None,
+        renew: Renew | None = None,
         timeout: float = 10.0,
     ) -> None:
         self._target = target
         self._name = application_name
         self._settings = settings
         self._timeout = timeout
-        self._repair = repair
+        self._renew = renew
         self._mending = anyio.Lock()
-        self._may_repair = repair is not None
-        self._repairs = 0
+        self._may_repair = True
+        self._renewals = 0
 
     async def connect(self) -> Connection:
         """Open a connection; raises DatabaseUnavailable or DatabaseRefused."""
-        repairs = self._repairs
+        renewals = self._renewals
         try:
             connection = await self._connect()
         except DatabaseRefused as refusal:
             if getattr(refusal.__cause__, "sqlstate", None) not in _SPOILT:
                 raise
             async with self._mending:
-                if repairs == self._repairs:
-                    await self._mend(refusal)
+                if renewals == self._renewals:
+                    self._target = await self._another_way_in(refusal)
+                    self._renewals += 1
             connection = await self._connect()
-        self._may_repair = self._repair is not None
+        self._may_repair = True
         return connection
 
-    async def _mend(self, refusal: DatabaseRefused) -> None:
-        if self._repair is None or not self._may_repair:
+    async def _another_way_in(self, refusal: DatabaseRefused) -> Target:
+        if self._renew is None:
+            raise refusal
+        found = await self._renew(again=False)
+        if found != self._target:
+            log.info("login.renewed", role=self._target.user)
+            return found
+        if not self._may_repair:
             raise refusal
         self._may_repair = False
-        self._repairs += 1
         log.warning("login.repaired", role=self._target.user, error=str(refusal))
-        await self._repair()
+        return await self._renew(again=True)
 
     async def _connect(self) -> Connection:
         return await connect(

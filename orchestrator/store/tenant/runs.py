@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -168,9 +168,12 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claims:
-    """What the owner of epoch `epoch` takes into memory; every statement checks the fence."""
+    """What the owner of epoch `epoch` takes into memory; every statement checks the fence.
 
-    def __init__(self, schema: str, *, epoch: int, served: Served) -> None:
+    `served` tells what this daemon runs for the tenant at the moment.
+    """
+
+    def __init__(self, schema: str, *, epoch: int, served: Callable[[], Served]) -> None:
         self._claim = sql.bind(CLAIM, schema)
         self._kinds = sql.bind(KINDS, schema)
         self._block = sql.bind(BLOCK, schema)
@@ -186,23 +189,23 @@ class Claims:
         self._accepted_lately = sql.bind(ACCEPTED_LATELY, schema)
         self._entries = sql.bind(ENTRIES, schema)
         self._epoch = epoch
-        self._served = {*served, *((workflow, "") for workflow, _ in served)}
-        self._workflows = [workflow for workflow, _ in served]
-        self._versions = [version for _, version in served]
-        latest = dict(served)
-        self._latest = (list(latest), list(latest.values()))
+        self._served = served
 
     async def claim(self, connection: Connection, limit: int) -> list[Claimed]:
         """Take at most `limit` runs that no living owner holds, most urgent first."""
         rows = await connection.fetch(
-            self._claim, self._epoch, limit, self._workflows, self._versions, *self._latest
+            self._claim, self._epoch, limit, *_columns(self._served()), *self._latest()
         )
         return [Claimed(*row) for row in rows]
 
     async def claim_these(self, connection: Connection, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs, whatever their state; those that do not exist are left out."""
-        rows = await connection.fetch(self._claim_these, self._epoch, runs, *self._latest)
+        rows = await connection.fetch(self._claim_these, self._epoch, runs, *self._latest())
         return [Claimed(*row) for row in rows]
+
+    def _latest(self) -> tuple[list[str], list[str]]:
+        """Return what a run without a version gets: the last one of each workflow."""
+        return _columns(list(dict(self._served()).items()))
 
     async def peek(self, connection: Connection, run: UUID) -> Claimed | None:
         """Return one run as it is, without taking it."""
@@ -216,14 +219,17 @@ class Claims:
         a newer owner has the tenant.
         """
         kinds = [(row[0], row[1]) for row in await connection.fetch(self._kinds)]
-        strangers = [kind for kind in kinds if kind not in self._served]
+        served = {
+            kind for name, version in self._served() for kind in ((name, version), (name, ""))
+        }
+        strangers = [kind for kind in kinds if kind not in served]
         blocked = 0
         if strangers:
             blocked = await connection.fetchval(
                 self._block, self._epoch, *_columns(strangers), BLOCK_AT_ONCE
             )
         row = await connection.fetchrow(
-            self._outside, self._epoch, *_columns(kinds), count_to, *_columns(self._served)
+            self._outside, self._epoch, *_columns(kinds), count_to, *_columns(served)
         )
         return None if row is None else Outside(row[0], row[1], row[2], blocked)
 

@@ -134,7 +134,7 @@ WITH fence AS MATERIALIZED (
     UPDATE tenant.wf_run AS run
     SET state = 'blocked', error = json_build_object(
             'type', 'WorkflowNotServed',
-            'message', format('no worker has workflow %s version %s', run.workflow, run.version))
+            'message', format('no node serves workflow %s version %s to this tenant', run.workflow, run.version))
     FROM fence WHERE run.id IN (SELECT id FROM found)
     RETURNING run.id
 )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.ids import TenantId, run_id_at, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
-from orchestrator.store.tenant.journal import KNOWN, Key, Known, NewRun
+from orchestrator.store.tenant.journal import Known, NewRun, keys_of, known
 from orchestrator.store.tenant.runs import ACCEPTED_LATELY
 
 _QUERIES = sql.load(__name__)
@@ -49,23 +48,13 @@ async def add(connection: Connection, tenant: TenantId, runs: Sequence[NewRun]) 
     schema = schema_of(tenant)
     while True:
         await connection.execute(sql.bind(ADD, schema), tenant, *_columns(runs))
-        keys = [(run.workflow, run.key) for run in runs if run.key is not None]
-        found = await known(connection, schema, keys, [run.id for run in runs])
+        found = await known(connection, schema, [run.id for run in runs], keys_of(runs))
         by_id = {run.id: run for run in found}
         by_key = {(run.workflow, run.key): run for run in found}
         stored = [by_id.get(run.id) or by_key.get((run.workflow, run.key)) for run in runs]
         if None not in stored:
             return [run for run in stored if run is not None]
         # The run that had the key was deleted in between: once more.
-
-
-async def known(
-    connection: Connection, schema: str, keys: Sequence[Key], ids: Sequence[UUID] = ()
-) -> list[Known]:
-    """Return the stored runs that hold one of these keys or ids."""
-    workflows, names = [workflow for workflow, _ in keys], [key for _, key in keys]
-    rows = await connection.fetch(sql.bind(KNOWN, schema), ids, workflows, names)
-    return [Known(*row) for row in rows]
 
 
 def _columns(runs: Sequence[NewRun]) -> list[list[object]]:

@@ -86,7 +86,7 @@ class WatchedClaims(Claims):
     """The claims, which tell when runs were taken."""
 
     def __init__(self, workflow: Workflow, reached: Reached) -> None:
-        super().__init__(SCHEMA, epoch=1, served=[(workflow.name, workflow.version)])
+        super().__init__(SCHEMA, epoch=1, served=lambda: [(workflow.name, workflow.version)])
         self._reached = reached
 
     async def claim(self, connection: Connection, limit: int) -> list[Claimed]:

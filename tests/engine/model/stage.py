@@ -147,7 +147,7 @@ class Owner:
         self.owned = OwnedConnection(
             "acme",
             Journal(SCHEMA, epoch=self.epoch, node=f"n{self.epoch}"),
-            Claims(SCHEMA, epoch=self.epoch, served=list(REGISTRY.workflows)),
+            Claims(SCHEMA, epoch=self.epoch, served=lambda: list(REGISTRY.workflows)),
             self._connect,
         )
         attempts = Attempts(lambda: CONFIG, self.stage.app, NO_PROCESSES, threads=1)

@@ -149,7 +149,7 @@ class Bench:
         owned = OwnedConnection(
             "acme",
             journal,
-            Claims(SCHEMA, epoch=self.epoch, served=list(REGISTRY.workflows)),
+            Claims(SCHEMA, epoch=self.epoch, served=lambda: list(REGISTRY.workflows)),
             lambda: self._connect(fate or Fate()),
         )
         app = TenantDatabase(

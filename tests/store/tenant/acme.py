@@ -47,7 +47,7 @@ class Acme:
         return OwnedConnection(
             "acme",
             Journal(SCHEMA, epoch=epoch, node="a"),
-            Claims(SCHEMA, epoch=epoch, served=served),
+            Claims(SCHEMA, epoch=epoch, served=lambda: served),
             partial(self.connect, target),
             answer_seconds=answer_seconds,
         )

@@ -16,7 +16,7 @@ from tests.store.tenant.acme import SCHEMA, SERVED, Acme, batch, changed, logged
 
 def claims(epoch: int) -> Claims:
     """Return the claims of one owner."""
-    return Claims(SCHEMA, epoch=epoch, served=SERVED)
+    return Claims(SCHEMA, epoch=epoch, served=lambda: SERVED)
 
 
 async def look(connection: Connection, epoch: int, *, count_to: int = 100) -> Outside:
@@ -86,10 +86,10 @@ async def test_what_is_not_served_is_blocked_with_the_reason_and_claimed_when_it
     assert stored is not None
     assert stored.state == "blocked"
     assert msgspec.json.decode(stored.error or "")["message"] == (
-        "no worker has workflow gone version 1"
+        "no node serves workflow gone version 1 to this tenant"
     )
     later, _ = await acme.take(2)
-    served = Claims(SCHEMA, epoch=2, served=[*SERVED, ("gone", "1"), ("w", "0")])
+    served = Claims(SCHEMA, epoch=2, served=lambda: [*SERVED, ("gone", "1"), ("w", "0")])
     assert await served.outside(later, count_to=0) == Outside(True, 0, None)
     found = await served.claim(later, 10)
     assert {run.id for run in found} == {stranger.id, old.id, ours.id}

@@ -49,19 +49,22 @@ async def opened(
     target: Target | None = None,
 ) -> AsyncIterator[TenantDatabase]:
     """Open the tenant's database for tasks."""
+    way_in = target or acme.as_app("acme")
 
-    async def mend() -> None:
-        if repair is not None:
-            repair()
-        await acme.provision("acme")
+    async def renew(*, again: bool) -> Target:
+        if again:
+            if repair is not None:
+                repair()
+            await acme.provision("acme")
+        return way_in
 
     database = TenantDatabase(
-        target or acme.as_app("acme"),
+        way_in,
         application_name="test",
         places=places or Places(50),
         fence=FENCE,
         patience=patience,
-        repair=mend,
+        renew=renew,
     )
     try:
         yield database

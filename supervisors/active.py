@@ -8,7 +8,7 @@ from orchestrator.model.ids import TenantId
 from supervisors.slot import Slot, SlotState
 
 
-class Stirring:
+class ActiveSet:
     """Told of every slot whose state changes; those that fell asleep leave when it is looked at."""
 
     def __init__(self) -> None:

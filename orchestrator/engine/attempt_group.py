@@ -1,4 +1,4 @@
-"""The attempts under way: each in a task and a cancel scope of its own, none outlives the crew."""
+"""The attempts under way: each in a task and a cancel scope of its own, none outlives the group."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import anyio
 
 from orchestrator.engine.execution import Execution
 
-Attempt = Callable[[Execution, str, anyio.CancelScope], Coroutine[Any, Any, None]]
+Body = Callable[[Execution, str, anyio.CancelScope], Coroutine[Any, Any, None]]
 """Runs one attempt at a task of a run within the scope, which it enters and `leave`s."""
 
 
-class Crew:
+class AttemptGroup:
     """Starts attempts and cuts them off.
 
     Plain tasks of the event loop: one of an anyio group costs three times as much, which would be
@@ -29,10 +29,10 @@ class Crew:
         self._errors: list[BaseException] = []
         self._broken = anyio.Event()
 
-    def start(self, attempt: Attempt, execution: Execution, name: str) -> None:
+    def start(self, body: Body, execution: Execution, name: str) -> None:
         """Begin an attempt at task `name`."""
         scope = self._scopes[execution, name] = anyio.CancelScope()
-        task = asyncio.create_task(attempt(execution, name, scope), name=f"task {name}")
+        task = asyncio.create_task(body(execution, name, scope), name=f"task {name}")
         self._tasks[task] = execution, name, scope
         task.add_done_callback(self._ended)
 

@@ -1,0 +1,44 @@
+"""Connections beside the pool, under the admin login, for what is rare and may take long."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
+
+AT_ONCE = 2
+"""So many at a time: those who wait wait here and keep nobody from a lease."""
+
+SETTINGS = {
+    # A statement that nobody waits for any more ends soon.
+    "client_connection_check_interval": "1s",
+}
+
+
+@dataclass
+class Errands:
+    """Lends a new connection for each errand."""
+
+    target: Target
+    _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
+
+    @asynccontextmanager
+    async def connection(self, what: str, *, lock_timeout: str) -> AsyncIterator[Connection]:
+        """Connect for `what`, and close at the end; DatabaseUnavailable or DatabaseRefused."""
+        async with self._places:
+            connection = await connect(
+                self.target,
+                application_name=f"insula {what}",
+                settings={**SETTINGS, "lock_timeout": lock_timeout},
+            )
+            try:
+                with translated(f"{what} can not be had"):
+                    yield connection
+            finally:
+                with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                    await connection.close()
+                connection.terminate()
