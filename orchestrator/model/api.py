@@ -17,8 +17,11 @@ REASON_CHARACTERS = 1000
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
+MANY = 10_000
+"""Runs that one request may start: one commit, for which the tenant's other requests wait."""
+
 BATCH = 1000
-"""Runs in one request. Each is work for one supervisor, and its other requests wait for it."""
+"""Dead letters in one request. Each is work for one supervisor, and its other requests wait."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=LINE)]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, pattern=LINE)]
@@ -53,7 +56,7 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class StartRuns(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /v1/tenants/{id}/runs` with several runs; all are accepted, or none."""
 
-    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=BATCH)]
+    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=MANY)]
 
 
 class Started(Wire, frozen=True, kw_only=True):

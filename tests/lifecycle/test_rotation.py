@@ -12,7 +12,7 @@ from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     RoleConflict,
-    TenantNotFound,
+    TenantRemoved,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
@@ -63,7 +63,7 @@ async def test_a_tenant_that_is_being_deleted_gets_none(database: Database) -> N
     admin = await database.connect()
     await tenants.mark_deleting(admin, ACME, "purge")
 
-    with pytest.raises(TenantNotFound):
+    with pytest.raises(TenantRemoved):
         await rotate(admin, ACME, database.spec())
 
 
@@ -85,6 +85,7 @@ async def test_who_provisions_with_the_passwords_of_before_sets_the_new_ones(
     await log_in(database, 1)
 
 
+@pytest.mark.slow
 async def test_a_death_at_any_statement_leaves_the_old_passwords_or_the_new(
     database: Database,
 ) -> None:
