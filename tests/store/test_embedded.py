@@ -383,9 +383,10 @@ async def test_a_process_id_that_a_stranger_has_now_is_no_obstacle(home: Path) -
     await server.stop()
     user = binaries.server_user(home) if os.geteuid() == 0 else None
     stranger = await asyncio.create_subprocess_exec("sleep", "60", **binaries.identity(user))
-    pid_file = home / "postgresql" / "data" / "postmaster.pid"
-    lines = pid_file.read_text().splitlines()
-    pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+    for lock in ("data/postmaster.pid", "run/.s.PGSQL.5432.lock"):
+        file = home / "postgresql" / lock
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
     try:
         async with embedded(home) as again:
             assert await note(again.url, "one") == ["one"]

@@ -210,8 +210,8 @@ class EmbeddedPostgres:
         await self._make_data(programs)
         if await self._adopt(programs):
             return
-        await self._clear_remains()
         self._socket_dir = self._choose_socket_dir(programs)
+        await self._clear_remains()
         self._write_settings(programs)
         self._spawn(programs)
         await self._ready()
@@ -274,7 +274,8 @@ class EmbeddedPostgres:
         """End the backends of a server that was killed, and drop a process id given to others.
 
         The new server would refuse to start while a backend still holds the shared memory, and
-        while a stranger, as whom it also runs, has the number in postmaster.pid.
+        while a stranger, as whom it also runs, has the number in postmaster.pid or in the lock of
+        the socket; so has the killed one itself, where nobody buries those without a parent.
         """
         deadline = time.monotonic() + _IMMEDIATE_STOP
         while remains := list(processes.servers_of(self._data)):
@@ -284,6 +285,7 @@ class EmbeddedPostgres:
             await anyio.sleep(_LOOK)
         if processes.can_list():
             (self._data / "postmaster.pid").unlink(missing_ok=True)
+            (self._socket_dir / f".s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
 
     def _choose_socket_dir(self, programs: Binaries) -> Path:
         """Return a private directory whose socket's path the kernel takes."""
