@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from orchestrator.model.api import TenantPause
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
@@ -15,6 +16,13 @@ _PLAIN = {
     SlotState.RUNNING: "it is awake",
     SlotState.DRAINING: "it lets go: its running tasks end and its lease is given back",
 }
+
+
+def told_of(pause: TenantPause) -> str:
+    """Return what is paused, since when and why."""
+    what = f"workflow {pause.workflow}" if pause.workflow else "it"
+    because = f" ({pause.reason})" if pause.reason else ""
+    return f"{what} is paused since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
 
 
 def explain(

@@ -61,6 +61,7 @@ async def test_a_tenant_that_can_not_take_runs_is_named(
         ({"priority": None}, "$.priority"),
         ({"version": ""}, "$.version"),
         ({"at": datetime(9998, 1, 1, tzinfo=UTC)}, "$.at"),
+        ({"at": datetime.min.replace(tzinfo=UTC)}, "$.at"),  # is read as -infinity
         ({"tags": None}, "$.tags"),
         ({"tags": [None]}, "$.tags"),
         ({"tags": [["a"], ["b"]]}, "$.tags"),
