@@ -112,9 +112,8 @@ def _argument(parameter: Any) -> str:
 
 
 def _meaning(parameter: Any) -> str:
-    default = parameter.default
-    told = default not in {None, False} if not isinstance(default, list) else bool(default)
-    return f"{parameter.help} Default: `{default}`." if told else str(parameter.help)
+    default = parameter.default  # nothing, no, none of them and "" go without saying
+    return f"{parameter.help} Default: `{default}`." if default else str(parameter.help)
 
 
 def _errors(error: type[InsulaError], depth: int) -> Iterator[str]:

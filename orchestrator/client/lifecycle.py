@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
+from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
+from orchestrator.model.maintenance import MaintenanceReport
 
 T = TypeVar("T")
 
@@ -47,18 +48,10 @@ class TenantLifecycle:
 
         >>> await tenant.lifecycle.update(set={"limits.max_queue_length": 50})  # doctest: +SKIP
         """
-        return await self._send(
-            calls.update_tenant(
-                self._tenant,
-                UpdateTenant(
-                    name=name,
-                    tier=tier,
-                    aliases=None if aliases is None else [*aliases],
-                    set={**(set or {})},
-                    unset=[*unset],
-                ),
-            )
+        call = calls.update_tenant(
+            self._tenant, name=name, tier=tier, aliases=aliases, set=set, unset=unset
         )
+        return await self._send(call)
 
     async def disable(self, reason: str = "") -> TenantView:
         """Let the tenant take no work, whatever its file says, until it is enabled.
@@ -83,6 +76,20 @@ class TenantLifecycle:
         {'succeeded': 12}
         """
         return await self._send(calls.tenant_stats(self._tenant, exact=exact))
+
+    async def maintain(
+        self, *, after: str = "", statement_seconds: float = 600.0
+    ) -> MaintenanceReport:
+        """Vacuum, analyze and check some of the tenant's tables, those `after` one, by name.
+
+        Ask again, after the last one that was told, while there are any `left`.
+
+        >>> (await tenant.lifecycle.maintain()).left  # doctest: +SKIP
+        0
+        """
+        return await self._send(
+            calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
+        )
 
     async def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
@@ -128,18 +135,10 @@ class SyncTenantLifecycle:
 
         >>> tenant.lifecycle.update(set={"limits.max_queue_length": 50})  # doctest: +SKIP
         """
-        return self._send(
-            calls.update_tenant(
-                self._tenant,
-                UpdateTenant(
-                    name=name,
-                    tier=tier,
-                    aliases=None if aliases is None else [*aliases],
-                    set={**(set or {})},
-                    unset=[*unset],
-                ),
-            )
+        call = calls.update_tenant(
+            self._tenant, name=name, tier=tier, aliases=aliases, set=set, unset=unset
         )
+        return self._send(call)
 
     def disable(self, reason: str = "") -> TenantView:
         """Let the tenant take no work, whatever its file says, until it is enabled.
@@ -164,6 +163,18 @@ class SyncTenantLifecycle:
         {'succeeded': 12}
         """
         return self._send(calls.tenant_stats(self._tenant, exact=exact))
+
+    def maintain(self, *, after: str = "", statement_seconds: float = 600.0) -> MaintenanceReport:
+        """Vacuum, analyze and check some of the tenant's tables, those `after` one, by name.
+
+        Ask again, after the last one that was told, while there are any `left`.
+
+        >>> (tenant.lifecycle.maintain()).left  # doctest: +SKIP
+        0
+        """
+        return self._send(
+            calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
+        )
 
     def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.

@@ -22,6 +22,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
+from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -285,6 +286,7 @@ class Daemon:
             audit=audit,
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
+            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )

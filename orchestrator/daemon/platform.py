@@ -300,13 +300,6 @@ def summary_of(slot: Slot) -> TenantSummary:
     )
 
 
-def _farewell_of(row: TenantRow) -> TenantSummary:
-    """Return one line about a tenant that is being deleted."""
-    return TenantSummary(
-        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state="deleting"
-    )
-
-
 def pauses_of(slot: Slot) -> list[TenantPause] | None:
     """Return what is paused of a tenant that is awake; None when it sleeps."""
     return None if slot.engine is None else [_pause(each) for each in slot.engine.pauses]
@@ -314,6 +307,13 @@ def pauses_of(slot: Slot) -> list[TenantPause] | None:
 
 def _pause(stored: stored_runs.Pause) -> TenantPause:
     return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
+
+
+def _farewell_of(row: TenantRow) -> TenantSummary:
+    """Return one line about a tenant that is being deleted."""
+    return TenantSummary(
+        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state="deleting"
+    )
 
 
 def _no_run(tenant: TenantId, run: UUID) -> RunNotFound:

@@ -246,7 +246,7 @@ class LeaseLost(TenantError):
 
 
 class LeaseHeldElsewhere(TenantError):
-    """Another live node serves the tenant. Runs can be started all the same; ask that node else."""
+    """Another live node serves the tenant. Start runs on any node; ask that one all else."""
 
     code = "lease_held_elsewhere"
 

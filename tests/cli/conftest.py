@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -48,11 +49,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def local(capfd: pytest.CaptureFixture[str]) -> Insula:
-    """Return a function that runs a command in this process."""
+def local(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Insula:
+    """Return a function that runs a command in this process, with `input` on its stdin."""
 
-    def run(*arguments: str) -> Outcome:
-        code = main(arguments)
+    def run(*arguments: str, input: str = "") -> Outcome:
+        stdin = io.TextIOWrapper(io.BytesIO(input.encode()), "utf-8")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            code = main(arguments)
         captured = capfd.readouterr()
         return Outcome(code, captured.out, captured.err)
 
@@ -63,20 +67,6 @@ def local(capfd: pytest.CaptureFixture[str]) -> Insula:
 def insula(local: Insula, served: Served) -> Insula:
     """Return a function that runs a command in this process, with a daemon behind the socket."""
     return local
-
-
-@pytest.fixture
-def process(served: Served) -> Insula:
-    """Return a function that runs a command as a process of its own."""
-
-    def run(*arguments: str, **options: Any) -> Outcome:
-        command = [sys.executable, "-m", "orchestrator", *arguments]
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=30, **options
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-    return run
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_repeat_prints_the_id_of_the_new_run(insula: Insula, platform: HandMadeP
 
 
 def test_a_signal_takes_its_payload_from_the_line_a_file_or_stdin(
-    insula: Insula, process: Insula, platform: HandMadePlatform, tmp_path: Path
+    insula: Insula, platform: HandMadePlatform, tmp_path: Path
 ) -> None:
     run = start(insula)
     (tmp_path / "data.json").write_text("[1, 2]")
@@ -81,7 +81,7 @@ def test_a_signal_takes_its_payload_from_the_line_a_file_or_stdin(
 
     nothing, line = insula(*command), insula(*command, "--data", '"yes"', "--key", "k")
     file = insula(*command, "--data", "@data.json", "--json")
-    stdin = process(*command, "--data", "-", input='{"by": "ann"}')
+    stdin = insula(*command, "--data", "-", input='{"by": "ann"}')
 
     assert [done.code for done in (nothing, line, file, stdin)] == [0, 0, 0, 0]
     assert (line.out, line.err) == ("", f"sent approved to {run}\n")

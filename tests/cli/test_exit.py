@@ -117,6 +117,14 @@ def test_help_is_a_short_option_too(local: Insula, command: list[str], option: s
     assert done.out.startswith(f"Usage: {' '.join(['insula', *command])} ")
 
 
+@pytest.mark.parametrize("group", [[], ["run"]])
+def test_without_a_command_the_help_is_shown(local: Insula, group: list[str]) -> None:
+    done = local(*group)
+
+    assert done.code == 0
+    assert " ".join(["Usage: insula", *group]) in done.out
+
+
 def test_the_version_is_told(local: Insula) -> None:
     done = local("--version")
 

@@ -83,11 +83,11 @@ def test_a_deletion_says_what_becomes_of_the_results(
     assert platform.lifecycle.asked == []
 
 
-def test_a_deletion_asks_for_the_name(process: Insula, platform: HandMadePlatform) -> None:
-    no = process("tenant", "delete", "acme_corp", "--purge", input="yes\n")
-    none = process("tenant", "delete", "acme_corp", "--purge", input="")
+def test_a_deletion_asks_for_the_name(insula: Insula, platform: HandMadePlatform) -> None:
+    no = insula("tenant", "delete", "acme_corp", "--purge", input="yes\n")
+    none = insula("tenant", "delete", "acme_corp", "--purge", input="")
     assert (no.code, none.code, platform.lifecycle.asked) == (2, 130, [])
     assert "will be dropped, with its runs and all else" in no.err
 
-    yes = process("tenant", "delete", "acme_corp", "--purge", input="acme_corp\n")
+    yes = insula("tenant", "delete", "acme_corp", "--purge", input="acme_corp\n")
     assert (yes.code, platform.lifecycle.asked) == (0, [("delete", "acme_corp", False, False, 0.0)])

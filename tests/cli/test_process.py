@@ -12,26 +12,10 @@ from uuid import UUID
 
 import anyio
 
-from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
 from tests.support.wait import until
 
 Start = Callable[..., subprocess.Popen[bytes]]
-
-
-def test_without_arguments_the_help_is_shown(process: Insula) -> None:
-    done, group = process(), process("run")
-
-    assert (done.code, group.code) == (0, 0)
-    assert "Usage: insula" in done.out
-    assert "Usage: insula run" in group.out
-
-
-def test_a_wrong_option_and_a_missing_daemon_show_no_traceback(process: Insula) -> None:
-    wrong, missing = process("status", "--x"), process("status", "--socket", "/nowhere/s")
-
-    assert (wrong.code, missing.code) == (2, 5)
-    assert "Traceback" not in wrong.err + missing.err
 
 
 def test_a_reader_that_goes_away_is_no_error_message(

@@ -51,8 +51,8 @@ def test_start_reads_its_input_from_a_file(
     assert platform.runs[platform.resolve("acme_corp")][the_run(platform)].input == {"file": "ä"}
 
 
-def test_start_reads_its_input_from_stdin(process: Insula, platform: HandMadePlatform) -> None:
-    done = process("run", "start", "acme_corp", "slow", "--input", "-", input='{"month": 2}')
+def test_start_reads_its_input_from_stdin(insula: Insula, platform: HandMadePlatform) -> None:
+    done = insula("run", "start", "acme_corp", "slow", "--input", "-", input='{"month": 2}')
 
     assert done.code == 0
     run = platform.runs[platform.resolve("acme_corp")][UUID(done.out.strip())]

@@ -18,7 +18,6 @@ from typing import Any
 
 from orchestrator import Client
 from orchestrator.client.client import RunHandle
-from orchestrator.store.connect import Target
 from tests.support.database import Database
 from tests.support.wait import until
 
@@ -210,10 +209,3 @@ class NotifySocket:
         self._closed.set()
         self._reader.join()
         self._socket.close()
-
-
-async def tallies(target: Target | None, database: Database, tenant: str) -> list[tuple[Any, ...]]:
-    """Return the rows that attempts of a tenant left."""
-    connection = await database.connect(target)
-    rows = await connection.fetch(f"SELECT run, task, attempt FROM tenant_{tenant}.tally")
-    return [tuple(row) for row in rows]

@@ -28,6 +28,12 @@ workflow = "whoami"
 cron = "0 3 * * *"
 timezone = "Europe/Berlin"
 """
+MISTAKEN = """
+[[tenants.acme.schedules]]
+name = "mistaken"
+workflow = "whomai"
+cron = "0 4 * * *"
+"""
 RUNS = "SELECT count(*) FROM tenant_acme.wf_run WHERE state = 'succeeded' AND key LIKE 'schedule:%'"
 FIRES = """
 SELECT f.fire_at, f.outcome, count(r.id) FROM tenant_acme.wf_fire AS f
@@ -74,7 +80,7 @@ async def test_a_schedule_fires_every_second_over_kill_and_restart(
     assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_run") == len(fires)
 
 
-async def test_schedules_are_seen_paused_fired_and_reloaded(
+async def test_schedules_are_seen_paused_fired_warned_of_and_reloaded(
     database: Database, state_dir: Path
 ) -> None:
     admin = await database.connect()
@@ -96,7 +102,10 @@ async def test_schedules_are_seen_paused_fired_and_reloaded(
             run = await daily.fire()
             assert (await run.result(timeout=20)).state == "succeeded"
             assert await served.stop() == 0
+
+            served.configure(database=database, more=DAILY + MISTAKEN)
             await served.start()
+            is_warned_of_the_mistake(served)
             assert (await schedules(served))["daily"].paused
             assert (await daily.resume()).next_fire_at == never_used.next_fire_at
 
@@ -111,12 +120,7 @@ async def test_schedules_are_seen_paused_fired_and_reloaded(
             assert set(await schedules(served)) == {"daily", "often"}
 
 
-async def test_a_schedule_of_an_unknown_workflow_is_warned_of_at_the_start(
-    database: Database, state_dir: Path
-) -> None:
-    async with daemon(state_dir) as served:
-        served.configure(database=database, more=DAILY.replace("whoami", "whomai"))
-        await served.start()
-        (warning,) = served.events("config.workflow_unfit")
-        assert "insula.toml:10: tenants.acme.schedules[0].workflow" in warning["problem"]
-        assert "did you mean 'whoami'?" in warning["problem"]
+def is_warned_of_the_mistake(served: Daemon) -> None:
+    (warning,) = served.events("config.workflow_unfit")
+    assert "insula.toml:16: tenants.acme.schedules[1].workflow" in warning["problem"]
+    assert "did you mean 'whoami'?" in warning["problem"]

@@ -243,7 +243,7 @@ def test_dead_letters_are_replayed_or_given_up(insula: CommandLine, harbour: Pat
 
 def test_a_start_is_put_off_and_has_to_end_in_time(insula: CommandLine) -> None:
     later = insula("run", "start", "acme", "approval", "--delay", "1h")[0].strip()
-    bounded = insula("run", "start", "acme", "approval", "--deadline", "1s")[0].strip()
+    bounded = insula("run", "start", "acme", "approval", "--deadline", "100ms")[0].strip()
 
     assert names(insula.to_its_end("acme", bounded))[-1] == "run.failed"
     assert insula.json("run", "show", "acme", later)["state"] == "queued"

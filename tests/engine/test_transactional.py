@@ -27,7 +27,6 @@ from tests.support.proxy import CuttingProxy, When
 from tests.support.wait import until
 
 PAY = "INSERT INTO payment (run, task) VALUES ($1, $2)"
-WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 COLUMNS = ["run", "task"]
 PAID = "SELECT count(*) FROM tenant.payment"
 ONCE = Retry(attempts=5, initial="0s")

@@ -14,6 +14,29 @@ from orchestrator.store.control import tenants
 from tests.store.submitting import RUNS, submit
 from tests.support.database import Database
 
+MISFITS: list[tuple[dict[str, Any], str]] = [
+    ({"workflow": ""}, "$.workflow"),
+    ({"workflow": None}, "$.workflow"),
+    ({"workflow": "w" * 101}, "$.workflow"),
+    ({"input": None}, "$.input"),
+    ({"input": "[1]"}, "$.input"),
+    ({"input": '"text"'}, "$.input"),
+    ({"input": '{"a": "' + "x" * 2**24 + '"}'}, "$.input"),
+    ({"key": ""}, "$.key"),
+    ({"key": "k" * 256}, "$.key"),
+    ({"queue": ""}, "$.queue"),
+    ({"queue": None}, "$.queue"),
+    ({"priority": -1}, "$.priority"),
+    ({"priority": 10}, "$.priority"),
+    ({"priority": None}, "$.priority"),
+    ({"version": ""}, "$.version"),
+    ({"at": datetime(9998, 1, 1, tzinfo=UTC)}, "$.at"),
+    ({"at": datetime.min.replace(tzinfo=UTC)}, "$.at"),  # is read as -infinity
+    ({"tags": None}, "$.tags"),
+    ({"tags": [None]}, "$.tags"),
+    ({"tags": [["a"], ["b"]]}, "$.tags"),
+]
+
 
 async def test_a_tenant_that_can_not_take_runs_is_named(
     acme: Database, application: Target
@@ -42,40 +65,16 @@ async def test_a_tenant_that_can_not_take_runs_is_named(
         assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("arguments", "path"),
-    [
-        ({"workflow": ""}, "$.workflow"),
-        ({"workflow": None}, "$.workflow"),
-        ({"workflow": "w" * 101}, "$.workflow"),
-        ({"input": None}, "$.input"),
-        ({"input": "[1]"}, "$.input"),
-        ({"input": '"text"'}, "$.input"),
-        ({"input": '{"a": "' + "x" * 2**24 + '"}'}, "$.input"),
-        ({"key": ""}, "$.key"),
-        ({"key": "k" * 256}, "$.key"),
-        ({"queue": ""}, "$.queue"),
-        ({"queue": None}, "$.queue"),
-        ({"priority": -1}, "$.priority"),
-        ({"priority": 10}, "$.priority"),
-        ({"priority": None}, "$.priority"),
-        ({"version": ""}, "$.version"),
-        ({"at": datetime(9998, 1, 1, tzinfo=UTC)}, "$.at"),
-        ({"at": datetime.min.replace(tzinfo=UTC)}, "$.at"),  # is read as -infinity
-        ({"tags": None}, "$.tags"),
-        ({"tags": [None]}, "$.tags"),
-        ({"tags": [["a"], ["b"]]}, "$.tags"),
-    ],
-)
 async def test_a_field_that_can_not_be_is_refused_with_its_path(
-    acme: Database, application: Target, arguments: dict[str, Any], path: str
+    acme: Database, application: Target, subtests: pytest.Subtests
 ) -> None:
     connection = await acme.connect(application)
 
-    with pytest.raises(asyncpg.PostgresError, match=rf"\{path}: ") as caught:
-        await submit(connection, tenant="acme", **{"workflow": "report", **arguments})
-
-    assert caught.value.sqlstate == "IN422"
+    for arguments, path in MISFITS:
+        with subtests.test(path, value=str(arguments)[:60]):
+            with pytest.raises(asyncpg.PostgresError, match=rf"\{path}: ") as caught:
+                await submit(connection, tenant="acme", **{"workflow": "report", **arguments})
+            assert caught.value.sqlstate == "IN422"
     assert await (await acme.connect()).fetch(RUNS) == []
 
 

@@ -80,6 +80,10 @@ class Node:
         async with self.control.acquire() as connection:
             return await connection.fetchval(query, *args)
 
+    async def expire(self) -> None:
+        """Let the node's row be as if it had not been renewed in time: dead, to the others."""
+        await self.sql("UPDATE insula.node SET expires_at = now() WHERE id = $1", self.id)
+
     async def finished(self, tenant: str) -> int:
         """Return how many of the tenant's runs have succeeded."""
         count: int = await self.sql(

@@ -21,18 +21,13 @@ from orchestrator.store.control import leases, nodes
 from supervisors.keeper import Node as Incarnation
 from supervisors.keeper import NodeKeeper
 from supervisors.slot import SlotState
-from tests.supervisors.nodes import LONG, Node, running_node, snapshot
+from tests.supervisors.nodes import LONG, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
 from tests.support.due import due_tenants
 from tests.support.wait import until
 
 ACME = TenantId("acme")
-
-
-async def expire(node: Node) -> None:
-    """Let the node look dead to the others."""
-    await node.sql("UPDATE insula.node SET expires_at = now() WHERE id = $1", node.id)
 
 
 async def test_only_one_of_two_nodes_serves_a_tenant(database: Database) -> None:
@@ -71,7 +66,7 @@ async def test_a_dead_nodes_tenant_is_taken_over_and_the_zombie_writes_nothing(
     ):
         await a.submit("acme", "wait", gate=held)
         await until(lambda: GATES.arrived[held] == 1)
-        await expire(a)
+        await a.expire()
         await b.reach("acme", SlotState.RUNNING)
         await until(lambda: GATES.arrived[held] == 2)
         with pytest.raises(TenantRestarted):
@@ -151,7 +146,7 @@ async def test_a_node_whose_own_row_expired_waits_for_it_and_keeps_the_mail(
     database: Database,
 ) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
-        await expire(node)
+        await node.expire()
         async with anyio.create_task_group() as group:
             group.start_soon(node.submit, "acme")
             await node.reach("acme", SlotState.BACKOFF)

@@ -50,6 +50,19 @@ async def registered(node: Node, **fields: Any) -> TenantId:
     return await node.tenants.register(CreateTenant(id="globex", **fields))
 
 
+async def used(node: Node) -> None:
+    """Register globex, and have it do one run."""
+    await registered(node)
+    await node.submit("globex")
+    await node.until_finished("globex", 1)
+
+
+async def doomed(node: Node) -> None:
+    """Begin to delete globex, and get no further."""
+    async with node.control.acquire() as connection:
+        await tenants.mark_deleting(connection, GLOBEX, "keep")
+
+
 async def test_a_disabled_tenant_takes_no_work_until_it_is_enabled(
     database: Database, tmp_path: Path
 ) -> None:
@@ -289,9 +302,7 @@ async def test_the_id_of_a_deleted_tenant_may_be_used_again(
         await node.until_finished("globex", 1)
         await lifecycle(node, tmp_path).delete("globex", keep=False)
 
-        await registered(node)
-        await node.submit("globex")
-        await node.until_finished("globex", 1)
+        await used(node)
 
         assert (node.slot("globex").epoch or 0) > epoch
 
@@ -317,11 +328,8 @@ async def test_a_deletion_that_was_begun_is_finished_by_the_next_node(
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot([])) as node:
-        await registered(node)
-        await node.submit("globex")
-        await node.until_finished("globex", 1)
-        async with node.control.acquire() as connection:
-            await tenants.mark_deleting(connection, GLOBEX, "keep")
+        await used(node)
+        await doomed(node)
 
     async with running_node(database, snapshot([]), name="b") as node:
         assert GLOBEX not in node.root.slots
@@ -342,12 +350,9 @@ async def test_a_deletion_that_was_not_forced_is_not_forced_by_the_next_node(
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot([])) as node:
-        await registered(node)
-        await node.submit("globex")
-        await node.until_finished("globex", 1)
+        await used(node)
         await node.sql("SELECT insula.submit('globex', 'note', at => now() + interval '1 day')")
-        async with node.control.acquire() as connection:
-            await tenants.mark_deleting(connection, GLOBEX, "keep")
+        await doomed(node)
 
     async with running_node(database, snapshot([]), name="b") as node:
         await lifecycle(node, tmp_path).resume()
@@ -360,11 +365,8 @@ async def test_a_file_that_declares_a_tenant_in_its_deletion_has_it_anew_at_the_
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot([])) as node:
-        await registered(node)
-        await node.submit("globex")
-        await node.until_finished("globex", 1)
-        async with node.control.acquire() as connection:
-            await tenants.mark_deleting(connection, GLOBEX, "keep")
+        await used(node)
+        await doomed(node)
 
     async with running_node(database, snapshot(["globex"]), name="b") as node:
         await lifecycle(node, tmp_path).resume()
@@ -376,9 +378,7 @@ async def test_a_file_that_declares_a_tenant_in_its_deletion_has_it_anew_at_the_
 
 async def test_a_file_may_declare_a_deleted_tenant_anew(database: Database, tmp_path: Path) -> None:
     async with running_node(database, snapshot([])) as node:
-        await registered(node)
-        await node.submit("globex")
-        await node.until_finished("globex", 1)
+        await used(node)
         await lifecycle(node, tmp_path).delete("globex", keep=False)
 
         await node.tenants.publish(snapshot([], declarations={"globex": Tenant()}))

@@ -56,9 +56,8 @@ async def two_nodes(database: Database, **common: Any) -> AsyncIterator[tuple[No
 
 
 @pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the nodes look around five times as often as they do."""
-    monkeypatch.setattr("supervisors.wake.POLL_SECONDS", 0.05)
+def soon_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a tenant's best node have half a second to take it."""
     monkeypatch.setattr("orchestrator.store.control.wake.OVERDUE", timedelta(seconds=0.5))
 
 

@@ -13,7 +13,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.store.control import leases, nodes, wake
 from supervisors.slot import SlotState
 from supervisors.standing import Standing
-from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
+from tests.supervisors.nodes import LONG, in_good_standing, running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
 from tests.support.due import due_tenants
@@ -30,11 +30,6 @@ class Hand:
 
     def __call__(self) -> float:
         return self.seconds
-
-
-async def expire(node: Node) -> None:
-    """Let the node's row be as if it had not been renewed in time."""
-    await node.sql("UPDATE insula.node SET expires_at = now() WHERE id = $1", node.id)
 
 
 async def test_a_node_that_could_not_renew_cuts_off_its_tasks_and_settles_nothing(
@@ -71,7 +66,7 @@ async def test_who_comes_back_first_after_an_outage_does_not_rob_the_others(
     declared = snapshot(["acme"])
     async with running_node(database, declared, name="a") as a:
         await a.submit("acme")
-        await expire(a)
+        await a.expire()
         async with running_node(database, declared, name="b", standing=fresh) as b:
             with anyio.move_on_after(0.3):
                 await b.submit("acme")
@@ -81,7 +76,7 @@ async def test_who_comes_back_first_after_an_outage_does_not_rob_the_others(
             await a.submit("acme")
             assert a.slot("acme").epoch == 1
 
-            await expire(a)
+            await a.expire()
             hand.seconds += long / 2
             fresh.renewed(fresh.now())
             hand.seconds += long / 2

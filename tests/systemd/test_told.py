@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.daemon.process import Daemon, NotifySocket, daemon
+from tests.daemon.process import Daemon, NotifySocket, daemon, hold
 from tests.support.database import Database
 from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
@@ -18,7 +18,7 @@ from tests.support.wait import until
 BASE_TIMEOUT = 60_000_000
 """TimeoutStartSec= of the unit, in microseconds."""
 
-WATCHDOG = 0.2
+WATCHDOG = 0.1
 TENANTS = ("acme", "globex")
 
 
@@ -69,9 +69,11 @@ async def starts_when_the_database_is_there(
 
 async def children_do_not_speak_for_it(served: Daemon) -> None:
     async with served.client() as client:
-        for tenant, workflow in zip(TENANTS, ("spawn", "apart"), strict=True):
-            run = await client.tenant(tenant).start(workflow, {})
-            assert (await run.result(timeout=20)).output == "none"
+        runs = [
+            await client.tenant(tenant).start(workflow, {})
+            for tenant, workflow in zip(TENANTS, ("spawn", "apart"), strict=True)
+        ]
+        assert [(await run.result(timeout=20)).output for run in runs] == ["none", "none"]
 
 
 async def a_reload_is_bracketed_also_when_it_is_refused(
@@ -103,11 +105,8 @@ async def who_is_stopped_gives_no_sign_of_life(served: Daemon, notify: NotifySoc
 async def the_end_is_told_as_far_as_it_has_come(
     served: Daemon, notify: NotifySocket, directory: Path
 ) -> None:
-    arrived, leave = directory / "arrived", directory / "leave"
     async with served.client() as client:
-        given = {"arrived": str(arrived), "leave": str(leave)}
-        await client.tenant("acme").start("hold", given)
-        await until(arrived.exists)
+        _, leave = await hold(client, directory)
     served.send(signal.SIGTERM)
     one = await until(lambda: notify.has("STATUS", "draining 1/2"))
     leave.touch()

@@ -12,11 +12,10 @@ from orchestrator.daemon.garbage import YOUNG_OBJECTS, search_seldom
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Give this process its own settings back."""
+    """Give this process its own settings back; what the session has frozen stays so."""
     before = gc.get_threshold()
     yield
     gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 def searches() -> int:
