@@ -119,7 +119,7 @@ async def test_every_field_is_stored(acme: Database, application: Target) -> Non
 async def test_a_time_that_is_over_is_now(acme: Database, application: Target) -> None:
     connection = await acme.connect(application)
 
-    for text in ("-infinity", "4000-01-01 BC", "2020-01-01"):
+    for text in ("1970-01-01 UTC", "2020-01-01"):
         await connection.execute(f"SELECT insula.submit('acme', 'report', at => '{text}')")
 
     admin = await acme.connect()
