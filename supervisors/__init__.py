@@ -13,6 +13,7 @@ What these use, each to be read alone:
 
     messages, refusals      what a supervisor is asked, and why a tenant takes nothing
     places, active          who may be awake, and which slots need a look
+    starts                  who may begin, while a few do, and while the database is in doubt
     wake, history, drain    the wake index, the record of states, the end of a node
     preference, elsewhere   which node is best for a tenant, and runs that reach another
     keeper, naming          the node's row and name in the database, from a thread of its own

@@ -63,6 +63,7 @@ class SetPause:
 
     workflow: str
     paused: bool
+    reason: str
     reply: Reply[None]
     deadline: float
 

@@ -246,10 +246,13 @@ class RootSupervisor:
         (started,) = await self._ask(tenant, message, reply)
         return started
 
-    async def set_pause(self, tenant: TenantId, workflow: str, *, paused: bool) -> None:
+    async def set_pause(
+        self, tenant: TenantId, workflow: str, *, paused: bool, reason: str = ""
+    ) -> None:
         """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
         reply: Reply[None] = Reply()
-        await self._ask(tenant, SetPause(workflow, paused, reply, self._deadline()), reply)
+        message = SetPause(workflow, paused, reason, reply, self._deadline())
+        await self._ask(tenant, message, reply)
 
     async def change_schedule(
         self, tenant: TenantId, name: str, verb: ScheduleVerb

@@ -28,9 +28,8 @@ from supervisors.messages import Stop
 from supervisors.places import Places
 from supervisors.refusals import database_away, quarantined, shutting_down, suspended
 from supervisors.slot import Slot, SlotState
+from supervisors.starts import Starts
 from supervisors.tenant import TenantSupervisor
-
-STARTS_AT_ONCE = 8
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +54,7 @@ class Runner:
         self._policy = policy
         self._hooks = hooks
         self._drain_seconds = drain_seconds
-        self._starts = anyio.CapacityLimiter(STARTS_AT_ONCE)
+        self._starts = Starts(ground.standing)
         self._unserved: set[Slot] = set()
 
     async def run(self, slot: Slot) -> None:
@@ -75,6 +74,7 @@ class Runner:
 
     def look_again(self) -> None:
         """Have those look around that wait for the keeper's word."""
+        self._starts.look_again()
         for slot in self._unserved:
             slot.look()
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from orchestrator.model.errors import DatabaseUnavailable
+
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -46,6 +48,7 @@ class Standing:
     def __init__(self, expiry: float, clock: Callable[[], float] = elapsed) -> None:
         self.outage: Outage | None = None
         self.words = 0
+        self._asked = False
         self._expiry = expiry
         self._clock = clock
         self._word = _Word()
@@ -108,9 +111,24 @@ class Standing:
         """A number that grows with each gap: what was taken in an earlier one may be lost."""
         return self._word.term
 
+    @property
+    def in_doubt(self) -> bool:
+        """True from when somebody could not reach the database until the keeper has looked."""
+        return self._asked and self.outage is None
+
     def doubt(self) -> None:
         """Have the keeper look now whether the database is there."""
+        self._asked = True
         self._ask()
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailable while the keeper has found that nobody can connect.
+
+        It alone tries then.
+        """
+        outage = self.outage
+        if outage is not None:
+            raise DatabaseUnavailable(outage.error)
 
     def listen(self, call: Callable[[], None]) -> None:
         """Have `call` called at every word of the keeper, from its thread."""
@@ -118,5 +136,6 @@ class Standing:
 
     def _tell(self) -> None:
         self.words += 1
+        self._asked = False
         for call in self._listeners:
             call()

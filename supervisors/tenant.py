@@ -40,6 +40,7 @@ from supervisors.messages import (
     Submit,
 )
 from supervisors.slot import Slot, SlotState
+from supervisors.starts import Starts
 
 RELEASE_SECONDS = 5.0
 TTL_JITTER = 0.1
@@ -58,9 +59,7 @@ class TenantSupervisor:
     `run` returns when the tenant is idle or was asked to stop, and raises otherwise.
     """
 
-    def __init__(
-        self, slot: Slot, ground: Ground, starts: anyio.CapacityLimiter, *, drain_seconds: float
-    ) -> None:
+    def __init__(self, slot: Slot, ground: Ground, starts: Starts, *, drain_seconds: float) -> None:
         self._slot = slot
         self._ground = ground
         self._starts = starts
@@ -74,7 +73,7 @@ class TenantSupervisor:
     async def run(self) -> None:
         """Live once: activate, serve until idle or stopped, let go."""
         async with AsyncExitStack() as stack:
-            async with self._starts:
+            async with self._starts.turn(self._slot):
                 if self._slot.stop_wanted is not None:
                     return
                 engine = await self._activate(stack)
@@ -212,8 +211,8 @@ class TenantSupervisor:
                 engine.control(run, verb, reason, state)
             case RepeatRun(run=run, task=task, reply=repeated):
                 engine.fork(run, task, repeated)
-            case SetPause(workflow=workflow, paused=paused, reply=done):
-                engine.set_pause(workflow, done, paused=paused)
+            case SetPause(workflow=workflow, paused=paused, reason=reason, reply=done):
+                engine.set_pause(workflow, done, paused=paused, reason=reason)
             case ChangeSchedule(ask=ask):
                 engine.schedules.ask(ask)
             case _:
@@ -305,8 +304,7 @@ class TenantSupervisor:
     async def _log_in(self, login: Login) -> Connection:
         """Connect, unless the keeper has found that nobody can: it alone tries then."""
         standing = self._ground.standing
-        if standing.outage is not None:
-            raise DatabaseUnavailable(standing.outage.error)
+        standing.check()
         try:
             return await login.connect()
         except DatabaseUnavailable:

@@ -6,6 +6,7 @@ By the wake index, and those that a dead node left.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Protocol
 
 import anyio
@@ -25,7 +26,7 @@ POLL_SECONDS = 0.25
 ORPHAN_TURNS = 8
 """Every so many polls, leases of dead nodes are looked for, and tenants to be handed over."""
 
-OUTAGE_SECONDS = 2.0
+FAILED_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -66,21 +67,25 @@ class Waker:
 
         The first look, which includes orphans, ends before this is ready.
         """
-        turn = 0
-        while True:
-            pause = POLL_SECONDS
-            try:
-                await self._look(orphans=turn % ORPHAN_TURNS == 0)
-            except (Unavailable, *DRIVER_ERRORS) as error:
-                if classify(error) is Failure.CRASH:
-                    raise
-                log.warning("wake.database_unavailable", error=str(error))
-                self._ground.standing.doubt()
-                pause = OUTAGE_SECONDS
-            if turn == 0:
-                task_status.started()
-            turn += 1
+        pause = await self._turn(orphans=True)
+        task_status.started()
+        for turn in count(1):
             await anyio.sleep(pause)
+            pause = await self._turn(orphans=turn % ORPHAN_TURNS == 0)
+
+    async def _turn(self, *, orphans: bool) -> float:
+        """Look once, unless the keeper has found that nobody can; return the seconds to rest."""
+        if self._ground.standing.outage is not None:
+            return POLL_SECONDS
+        try:
+            await self._look(orphans=orphans)
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            if classify(error) is Failure.CRASH:
+                raise
+            log.warning("wake.database_unavailable", error=str(error))
+            self._ground.standing.doubt()
+            return FAILED_SECONDS
+        return POLL_SECONDS
 
     async def _look(self, *, orphans: bool) -> None:
         self._root.probe()

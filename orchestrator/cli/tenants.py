@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import PauseView, TenantView
+from orchestrator.model.api import PauseView, TenantPause, TenantSummary, TenantView
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="An id or alias.")]
 NewTenant = Annotated[
@@ -35,6 +35,10 @@ Entries = Annotated[
 WorkflowOption = Annotated[
     str | None,
     typer.Option("--workflow", metavar="WORKFLOW", help="Only that workflow, not all of them."),
+]
+
+PauseReason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; shown until it is resumed.")
 ]
 
 
@@ -81,8 +85,11 @@ def list_tenants(door: Door) -> None:
         output.document({"tenants": found})
     elif found:
         output.table(
-            ["tenant", "name", "tier", "state", "enabled", "source", "aliases"],
-            [(t.id, t.name, t.tier, t.state, t.enabled, t.source, t.aliases) for t in found],
+            ["tenant", "name", "tier", "state", "enabled", "paused", "source", "aliases"],
+            [
+                (t.id, t.name, t.tier, t.state, t.enabled, _paused(t), t.source, t.aliases)
+                for t in found
+            ],
         )
     else:
         output.say("no tenants; declare one in a file or use `insula tenant create`")
@@ -151,13 +158,15 @@ def audit(door: Door, tenant: TenantArgument, limit: Entries = 50) -> None:
         output.say(f"there are more than {limit}; raise --limit")
 
 
-def pause(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:
+def pause(
+    door: Door, tenant: TenantArgument, workflow: WorkflowOption = None, reason: PauseReason = ""
+) -> None:
     """Let a tenant start no more tasks, until it is resumed. What runs already goes on to its end.
 
-    Example: insula tenant pause acme_corp --workflow monthly_report
+    Example: insula tenant pause acme_corp --workflow monthly_report --reason "wrong figures"
     """
     with door.open() as client:
-        view = client.tenant(tenant).pause(workflow)
+        view = client.tenant(tenant).pause(workflow, reason=reason)
     _print_pause(door, view)
 
 
@@ -179,6 +188,17 @@ def _print_pause(door: Door, view: PauseView) -> None:
     output.say(f"{'paused' if view.paused else 'resumed'} {output.line(whose)}")
 
 
+def _paused(tenant: TenantSummary) -> str | None:
+    """Return which workflows are paused; nothing for a tenant that sleeps: it is not asked."""
+    return ", ".join(pause.workflow or "all" for pause in tenant.pauses or ()) or None
+
+
+def _sentence(pause: TenantPause) -> str:
+    what = f"workflow {pause.workflow}" if pause.workflow else "all of it"
+    because = f": {pause.reason}" if pause.reason else ""
+    return f"{what}, since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
+
+
 def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
     made = view.provisioned_at is not None
     versions = f"engine {view.engine_version}, application {view.app_version}"
@@ -191,6 +211,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("enabled", view.enabled),
         ("disabled because", view.disabled_because),
         ("state", view.state),
+        *(("paused", _sentence(pause)) for pause in view.pauses or ()),
         ("epoch", view.epoch),
         ("retry at", view.retry_at),
         ("last error", view.last_error),

@@ -103,9 +103,12 @@ class Runs:
 
 
 def new_run(workflow: str, input: Mapping[str, Any] | None, **options: Any) -> StartRun:
-    """Return the body of a start from what a caller said of it."""
-    tags = [*options.pop("tags")]
-    return StartRun(workflow=workflow, input={**(input or {})}, tags=tags, **options)
+    """Return the body of a start from what a caller said; what does not fit stays as it is."""
+    given: Any = input
+    if not isinstance(options["tags"], str):
+        options["tags"] = [*options["tags"]]
+    given = {**given} if isinstance(given, Mapping) else given or {}
+    return StartRun(workflow=workflow, input=given, **options)
 
 
 def status() -> Call[Status]:
@@ -302,10 +305,14 @@ def follow_events(
     )
 
 
-def set_pause(tenant: str, workflow: str | None, *, paused: bool) -> Call[PauseView]:
+def set_pause(
+    tenant: str, workflow: str | None, *, paused: bool, reason: str = ""
+) -> Call[PauseView]:
     """Pause or resume a tenant, or one of its workflows."""
     path = _path(tenant, "pause" if paused else "resume")
-    return Call("POST", path, PauseView, SetPause(workflow=workflow), repeatable=True)
+    return Call(
+        "POST", path, PauseView, SetPause(workflow=workflow, reason=reason), repeatable=True
+    )
 
 
 def list_dead(tenant: str, limit: int, cursor: str | None) -> Call[RunPage]:

@@ -272,12 +272,13 @@ class TenantClient:
         """
         return RunHandle(self._client, self.id, calls.run_id(id))
 
-    async def pause(self, workflow: str | None = None) -> PauseView:
+    async def pause(self, workflow: str | None = None, *, reason: str = "") -> PauseView:
         """Let the tenant, or one of its workflows, start nothing until it is resumed.
 
         >>> await tenant.pause("monthly_report")  # doctest: +SKIP
         """
-        return await self._client.send(calls.set_pause(self.id, workflow, paused=True))
+        call = calls.set_pause(self.id, workflow, paused=True, reason=reason)
+        return await self._client.send(call)
 
     async def resume(self, workflow: str | None = None) -> PauseView:
         """Take a pause back: the tenant's, or that of one workflow.

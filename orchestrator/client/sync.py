@@ -256,12 +256,12 @@ class SyncTenantClient:
         """
         return SyncRunHandle(self._client, self.id, calls.run_id(id))
 
-    def pause(self, workflow: str | None = None) -> PauseView:
+    def pause(self, workflow: str | None = None, *, reason: str = "") -> PauseView:
         """Let the tenant, or one of its workflows, start nothing until it is resumed.
 
         >>> tenant.pause("monthly_report")  # doctest: +SKIP
         """
-        return self._client.send(calls.set_pause(self.id, workflow, paused=True))
+        return self._client.send(calls.set_pause(self.id, workflow, paused=True, reason=reason))
 
     def resume(self, workflow: str | None = None) -> PauseView:
         """Take a pause back: the tenant's, or that of one workflow.

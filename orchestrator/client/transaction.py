@@ -142,10 +142,10 @@ def _arguments(
     """Return the arguments of `insula.submit`; raises InvalidInput before anything is sent."""
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(f"enqueue knows no option {', '.join(unknown)}")
+    given: object = options.get("tags", ())  # callers need not check their types
     tags = [*options.get("tags", ())]
     key, version = options.get("key"), options.get("version")
     queue = options.get("queue", "default")
-    # Callers need not check their types, so these are looked at.
     at: object = options.get("at")
     priority: object = options.get("priority", 0)
     texts = [("tenant", tenant), ("workflow", workflow), ("key", key), ("queue", queue)]
@@ -159,6 +159,8 @@ def _arguments(
         problems.append(f"$.priority: is from 0 to 9, got {priority!r}")
     if at is not None and (not isinstance(at, datetime) or at.tzinfo is None):
         problems.append("$.at: is a time with its zone")
+    if isinstance(given, str):
+        problems.append("$.tags: is a list of texts")
     encoded = _encoded(input, problems)
     if problems:
         raise InvalidInput(

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import structlog
 
-from orchestrator.daemon import signals
+from orchestrator.daemon import event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
@@ -38,7 +38,7 @@ from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
 from orchestrator.observability import stacks
-from orchestrator.observability.logging import set_up
+from orchestrator.observability.logging import set_level, set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
@@ -76,7 +76,7 @@ def serve(config: Path | None) -> int:
 def _run(daemon: Daemon) -> int:
     """Run `daemon`; what ends it unasked is logged, and raised when it is an error of ours."""
     try:
-        anyio.run(daemon.run, backend_options={"use_uvloop": True})
+        event_loop.run(daemon.run())
     except (Exception, BaseExceptionGroup) as error:
         cause = telling(error)
         expected = isinstance(cause, InsulaError)
@@ -150,7 +150,7 @@ class Daemon:
 
     async def _serve(self, parts: Parts) -> None:
         search_seldom()
-        self._reloader = Reloader(self._snapshot, self._read, parts.tenants.publish, self._notifier)
+        self._reloader = Reloader(self._snapshot, self._read, self._apply, self._notifier)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -161,7 +161,7 @@ class Daemon:
             await group.start(parts.root.run)
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
-            group.start_soon(parts.tenants.watch)
+            group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._reloader.run)
             self._say_ready()
@@ -234,6 +234,11 @@ class Daemon:
         warn_of_workflows(snapshot, self._registry)
         return snapshot
 
+    async def _apply(self, snapshot: Snapshot) -> None:
+        await self._parts.tenants.publish(snapshot)
+        set_level(snapshot.settings.log.level)
+        self._parts.ground.processes.log_at(snapshot.settings.log.level)
+
     def _dump(self) -> None:
         """Write what each tenant, each task and each thread of this process is doing."""
         slots = self._parts.root.slots if self._serving is not None else {}
@@ -297,8 +302,8 @@ class Daemon:
             draining=self._draining,
             tenants=len(parts.root.slots),
             slots={str(state): count for state, count in parts.root.states.items() if count},
-            running_tasks=parts.slots.used,
-            max_concurrent_tasks=parts.slots.total,
+            running_tasks=parts.ground.slots.used,
+            max_concurrent_tasks=parts.ground.slots.total,
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.daemon.why import explain
+from orchestrator.daemon.why import explain, told_of
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -24,6 +24,7 @@ from orchestrator.model.api import (
     RunView,
     Started,
     StartRun,
+    TenantPause,
     TenantSummary,
     TenantView,
     TenantWhy,
@@ -127,14 +128,16 @@ class TenantPlatform:
         """Start a run again with its input: as a whole, or from `task` on."""
         return await self.root.repeat_run(tenant, run, task)
 
-    async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
+    async def set_pause(
+        self, tenant: TenantId, workflow: str | None, *, paused: bool, reason: str = ""
+    ) -> None:
         """Let a workflow, or the whole tenant, start nothing for now, or again.
 
         Only a workflow that is served can be paused, so that a misspelt one is noticed.
         """
         if paused and workflow is not None:
             self.registry.find(workflow)
-        await self.root.set_pause(tenant, workflow or "", paused=paused)
+        await self.root.set_pause(tenant, workflow or "", paused=paused, reason=reason)
 
     async def read_events(self, tenant: TenantId, run: UUID, after: int) -> list[EventView]:
         """Return a part of the run's events, those with the next numbers above `after`.
@@ -159,7 +162,24 @@ class TenantPlatform:
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
-        return self._view(slot, await self._row(tenant))
+        row = await self._row(tenant)
+        view = self._view(slot, row)
+        return msgspec.structs.replace(view, pauses=await self._pauses(slot, row))
+
+    async def _pauses(self, slot: Slot, row: TenantRow | None) -> list[TenantPause] | None:
+        """Return what is paused; of a tenant that sleeps the database knows, when it answers."""
+        if slot.engine is not None or self.standing.outage is not None:
+            return pauses_of(slot)
+        if row is None or row.provisioned_at is None:
+            return []
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                async with self.control.acquire() as connection:
+                    found = await stored_runs.pauses(connection, schema_of(slot.config.id))
+        except (Unavailable, TimeoutError) as error:
+            log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
+            return None
+        return [_pause(each) for each in found]
 
     async def _row(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row; what is remembered of it when the database does not answer."""
@@ -179,6 +199,8 @@ class TenantPlatform:
         slot = self.root.slot(tenant)
         outlook, stored = await self._written_of(tenant)
         because, next_at = explain(slot, outlook, node=self.node, outage=self.standing.outage)
+        pauses = await self._pauses(slot, await self._row(tenant)) or ()
+        because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
             tenant=tenant,
             state="removing" if slot.removed else str(slot.state),
@@ -258,7 +280,17 @@ def summary_of(slot: Slot) -> TenantSummary:
         state="removing" if slot.removed else str(slot.state),
         aliases=list(config.aliases),
         disabled_because=config.disabled_because,
+        pauses=pauses_of(slot),
     )
+
+
+def pauses_of(slot: Slot) -> list[TenantPause] | None:
+    """Return what is paused of a tenant that is awake; None when it sleeps."""
+    return None if slot.engine is None else [_pause(each) for each in slot.engine.pauses]
+
+
+def _pause(stored: stored_runs.Pause) -> TenantPause:
+    return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
 
 
 def _no_run(tenant: TenantId, run: UUID) -> RunNotFound:

@@ -42,6 +42,7 @@ from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
+from supervisors.standing import Standing
 
 PROVISIONED_AT_ONCE = ControlPool.SIZE // 2
 
@@ -120,10 +121,12 @@ class Tenants:
                 await rows.redeclare(connection, tenant, dump_declaration(declaration))
             await self._look()
 
-    async def watch(self) -> None:
+    async def watch(self, standing: Standing) -> None:
         """Take over, for ever, what other nodes and other programs change in the registry."""
         while True:
             await anyio.sleep(LOOK_SECONDS)
+            if standing.outage is not None:
+                continue
             try:
                 async with self.lock:
                     await self._look()

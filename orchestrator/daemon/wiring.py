@@ -46,7 +46,7 @@ class Parts:
     registry: Registry
     tenants: Tenants
     root: RootSupervisor
-    slots: NodeSlots
+    ground: Ground
     keeper: NodeKeeper
     embedded: EmbeddedPostgres | None
 
@@ -100,7 +100,7 @@ async def build(
         tenants.root = root
         await tenants.publish(snapshot)
         yield Parts(
-            node, target, version, control, registry, tenants, root, slots, keeper, embedded
+            node, target, version, control, registry, tenants, root, ground, keeper, embedded
         )
 
 

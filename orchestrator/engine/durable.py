@@ -19,8 +19,8 @@ import msgspec
 from orchestrator.engine import entries
 from orchestrator.engine.entries import AnyEntry
 from orchestrator.engine.execution import Execution
-from orchestrator.engine.failures import CallInTransaction
-from orchestrator.engine.outcome import Succeeded, encode
+from orchestrator.engine.failures import CallInTransaction, TaskExited
+from orchestrator.engine.outcome import Succeeded, encode, exited
 from orchestrator.engine.progress import Place, Step
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.threads import in_thread
@@ -28,7 +28,13 @@ from orchestrator.model.api import Failure
 from orchestrator.model.text import line_problem
 from orchestrator.store.tenant.journal import NewRun
 from orchestrator.store.tenant.runs import RunEnd
-from orchestrator.workflow.durable import AttemptOver, Child, ChildFailed, ChildRequest
+from orchestrator.workflow.durable import (
+    AttemptOver,
+    Child,
+    ChildFailed,
+    ChildRequest,
+    OtherLoop,
+)
 
 INLINE_SECONDS = 1.0
 """A sleep no longer than this keeps its slot; waking up again would cost more."""
@@ -88,6 +94,7 @@ class Durable:
         self._parked = False
         self._diverged: str | None = None
         self._open = True
+        self._loop = asyncio.get_running_loop()
 
     async def step(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         """Call once; remember what it returned."""
@@ -142,9 +149,10 @@ class Durable:
             return Child(known.child, request.workflow)
         row = self._port.child_row(request, self._execution)
         self._execution.add_child(row)
-        on_close: entries.OnClose = "abandon" if request.on_close == "abandon" else "cancel"
         await self._commit(
-            entries.ChildStarted(self._task, number, row.id, request.workflow, on_close, branch)
+            entries.ChildStarted(
+                self._task, number, row.id, request.workflow, request.on_close, branch
+            )
         )
         self._port.poke()
         return Child(row.id, request.workflow)
@@ -194,6 +202,8 @@ class Durable:
             except BaseExceptionGroup as failed:
                 raise failed.exceptions[0] from None
             await self._commit()
+        if lost := [index for index in range(len(items)) if index not in done]:
+            raise TaskExited(f"map {name!r}: item {lost[0]} was cancelled from inside")
         return [msgspec.json.decode(done[index]) for index in range(len(items))]
 
     def check_finished(self) -> None:
@@ -237,6 +247,8 @@ class Durable:
     async def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
         """Return where this call stands and what the journal holds there."""
         self._check_open()
+        if asyncio.get_running_loop() is not self._loop:  # nothing would ever wake the caller
+            raise OtherLoop(f"{kind} {name!r}")
         if self._execution.workflow.tasks[self._task].transactional:
             raise CallInTransaction(
                 f"{kind} {name!r}: a transactional task makes no durable calls, its transaction "
@@ -326,6 +338,9 @@ class Durable:
                 return await function(*args)
             value = await in_thread(partial(function, *args), self._port.threads)
             return await value if inspect.isawaitable(value) else value
+        except (SystemExit, KeyboardInterrupt) as error:
+            # As it is it would stop the event loop if this is a task of its own, as an item is.
+            raise exited(error) from error
         finally:
             _INSIDE.set(False)
 

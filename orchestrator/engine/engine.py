@@ -35,7 +35,7 @@ from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.submission import Submission, beside
-from orchestrator.engine.table import RESIDENT_RUNS, Ask, Fork, LookUp, Post, Table
+from orchestrator.engine.table import RESIDENT_RUNS, Ask, AskPause, Fork, LookUp, Post, Table
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
@@ -52,7 +52,7 @@ from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
 from orchestrator.store.tenant.owned import OwnedConnection
-from orchestrator.store.tenant.runs import RunEnd
+from orchestrator.store.tenant.runs import Pause, RunEnd
 from orchestrator.workflow.registry import Registry
 
 LAST_FLUSH_SECONDS = 2.0
@@ -137,10 +137,17 @@ class Engine:
         if self._takes(reply, task=task or ""):
             self._table.fork(Fork(run, task, reply))
 
-    def set_pause(self, workflow: str, reply: Reply[None], *, paused: bool) -> None:
+    def set_pause(
+        self, workflow: str, reply: Reply[None], *, paused: bool, reason: str = ""
+    ) -> None:
         """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
-        if self._takes(reply, workflow=workflow):
-            self._table.set_pause(workflow, reply, paused=paused)
+        if self._takes(reply, workflow=workflow, reason=reason):
+            self._table.set_pause(AskPause(workflow, paused, reason, reply))
+
+    @property
+    def pauses(self) -> Sequence[Pause]:
+        """What starts nothing for now: workflows, or '' for all of them."""
+        return self._table.pauses
 
     def poke(self) -> None:
         """Look for runs that came from outside."""

@@ -7,14 +7,13 @@ alike.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.api import Failure
+from orchestrator.workflow.durable import OnClose
 
-OnClose = Literal["cancel", "abandon"]
 NOTHING = msgspec.Raw(b"{}")
 """What a task that set nothing put into the context; compared by identity."""
 

@@ -82,16 +82,11 @@ def _ending(error: BaseException, task: AnyTask, durable: Durable) -> Outcome:
             _, others = error.split(Parked)
             return _failure(others, task) if others else outcome.Waiting(durable.waits_for)
         case SystemExit() | KeyboardInterrupt() | GeneratorExit():
-            return _failure(TaskExited(f"the task ended the program: {_told(error)}"), task)
+            return _failure(outcome.exited(error), task)
         case asyncio.CancelledError():
             return _failure(TaskExited("the task was cancelled from inside"), task)
         case _:
             return _failure(error, task)
-
-
-def _told(error: BaseException) -> str:
-    described = outcome.describe(error)
-    return f"{described.type}: {described.message}"
 
 
 async def _call(

@@ -25,6 +25,7 @@ from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
 from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
+from orchestrator.workflow.durable import OnClose
 
 
 class Outputs(Mapping[str, Any]):
@@ -119,7 +120,7 @@ class Execution:
         self.tasks = {name: TaskProgress() for name in workflow.graph.order}
         self.inbox: list[Signal] = []
         self.ended: dict[UUID, RunEnd] = {}
-        self.children: dict[UUID, entries.OnClose] = {}
+        self.children: dict[UUID, OnClose] = {}
         self._seq = 0
         self._pending: list[AnyEntry] = []
         self._effects: list[Callable[[], None]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -23,6 +23,13 @@ from orchestrator.workflow.registry import Registry
 KEY_CHARACTERS = 255
 AGING_SECONDS = 60
 """A run of priority 0 goes before one of priority 9 that came nine minutes later."""
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""When a run may begin. The ends of what a datetime holds mean infinity to the driver, which reads
+them back without a time zone."""
+
+LONGEST = timedelta(days=36_500)
+"""A delay or deadline; their sum stays within what a datetime holds."""
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -125,17 +132,26 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
         found.append(f"$.key: has 1 to {KEY_CHARACTERS} characters")
     if run.queue is not None and not 0 < len(run.queue) <= KEY_CHARACTERS:
         found.append(f"$.queue: has 1 to {KEY_CHARACTERS} characters")
-    if run.at is not None and (run.delay or run.at.tzinfo is None):
-        found.append("$.at: is a time with its zone, and not given together with a delay")
-    for name, text in (("delay", run.delay), ("deadline", run.deadline)):
-        try:
-            _ = Duration.parse(text) if text else None
-        except ValueError as error:
-            found.append(f"$.{name}: {error}")
+    found += _time_problems(run)
     named = [("key", run.key), ("queue", run.queue), *(("tags", tag) for tag in run.tags)]
     for name, text in named:
         if text and (problem := line_problem(text)):
             found.append(f"$.{name}: {problem}")
+    return found
+
+
+def _time_problems(run: StartRun) -> list[str]:
+    found: list[str] = []
+    if run.at is not None and (run.delay or run.at.tzinfo is None):
+        found.append("$.at: is a time with its zone, and not given together with a delay")
+    elif run.at is not None and not EARLIEST <= run.at < LATEST:
+        found.append("$.at: is in a year from 1970 to 8999")
+    for name, text in (("delay", run.delay), ("deadline", run.deadline)):
+        try:
+            if text and Duration.parse(text) > LONGEST:
+                found.append(f"$.{name}: is at most {LONGEST.days} days; got {text!r}")
+        except ValueError as error:
+            found.append(f"$.{name}: {error}")
     return found
 
 

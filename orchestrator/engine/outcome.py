@@ -19,6 +19,7 @@ from orchestrator.engine.entries import (
     TaskParked,
     TaskRetrying,
 )
+from orchestrator.engine.failures import TaskExited
 from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
@@ -115,6 +116,12 @@ def describe(error: BaseException, task: str | None = None) -> Failure:
         if isinstance(error, Fail)
         else _bounded(trace, TRACEBACK_CHARACTERS, keep_end=True),
     )
+
+
+def exited(error: BaseException) -> TaskExited:
+    """Return the failure that stands for `error`, which would end the program or the loop."""
+    told = describe(error)
+    return TaskExited(f"the task ended the program: {told.type}: {told.message}")
 
 
 def unstorable(error: Exception) -> Failure:

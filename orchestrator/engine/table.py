@@ -21,7 +21,7 @@ from orchestrator.model.errors import InsulaError, RunConflict, RunNotFound
 from orchestrator.model.states import RunState
 from orchestrator.store.tenant.journal import Key, Sent
 from orchestrator.store.tenant.owned import OwnedConnection
-from orchestrator.store.tenant.runs import Claimed, Orphan, RunEnd, Signal
+from orchestrator.store.tenant.runs import Claimed, Orphan, Pause, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 
@@ -51,6 +51,16 @@ class Post:
     """A signal to deliver; answered when it is durable."""
 
     sent: Sent
+    reply: Reply[None]
+
+
+@dataclass(frozen=True, slots=True)
+class AskPause:
+    """Somebody wants a workflow, or with '' the tenant, to start nothing for now, or again."""
+
+    workflow: str
+    paused: bool
+    reason: str
     reply: Reply[None]
 
 
@@ -95,7 +105,8 @@ class Table:
         self._posts: list[Post] = []
         self._forks: list[Fork] = []
         self._look_ups: list[LookUp] = []
-        self._pauses: list[tuple[str, bool, Reply[None]]] = []
+        self.pauses: list[Pause] = []
+        self._pauses: list[AskPause] = []
         self._wanted = anyio.Event()
         self._working = False
         self.ended = anyio.Event()
@@ -125,9 +136,9 @@ class Table:
         self._posts.append(post)
         self.wake()
 
-    def set_pause(self, workflow: str, reply: Reply[None], *, paused: bool) -> None:
-        """Let a workflow, or with '' the tenant, start nothing, or again."""
-        self._pauses.append((workflow, paused, reply))
+    def set_pause(self, ask: AskPause) -> None:
+        """Let a workflow, or the tenant, start nothing, or again."""
+        self._pauses.append(ask)
         self.wake()
 
     def fork(self, fork: Fork) -> None:
@@ -164,7 +175,8 @@ class Table:
 
     async def recover(self, orphans: Sequence[Orphan], *, crashed: bool) -> int:
         """Take over what a former owner left; return how many runs."""
-        self._board.paused = await self._owned.paused()
+        self.pauses = await self._owned.pauses()
+        self._board.paused = {pause.workflow for pause in self.pauses}
         found = await self._claim(crashed=crashed)
         await self._end_orphans(orphans)
         await self._look_outside()
@@ -379,11 +391,12 @@ class Table:
                 wanted.reply.fail(error)
 
     async def _change_pauses(self) -> None:
-        pauses, self._pauses = self._pauses, []
-        for workflow, paused, reply in pauses:
-            await self._owned.set_pause(workflow, paused=paused)
-            self._board.set_paused(await self._owned.paused())
-            reply.answer(None)
+        asked, self._pauses = self._pauses, []
+        for ask in asked:
+            await self._owned.set_pause(ask.workflow, paused=ask.paused, reason=ask.reason)
+            self.pauses = await self._owned.pauses()
+            self._board.set_paused({pause.workflow for pause in self.pauses})
+            ask.reply.answer(None)
 
 
 def _told(error: Exception) -> str:

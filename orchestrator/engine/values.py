@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -30,9 +31,19 @@ def to_json(what: str, value: Any) -> bytes:
             _ENCODER.encode(_deeper(value))
     except RecursionError:
         raise ValueError(f"{what} is nested too deep, or holds itself") from None
+    except (TypeError, UnicodeEncodeError) as error:
+        raise TypeError(f"{what} has no JSON form: {_reason(value, error)}") from None
     if value is not None and b"null" in text:
         _refuse_what_is_no_number(what, msgspec.to_builtins(value, str_keys=True))
     return text
+
+
+def _reason(value: Any, error: TypeError | UnicodeEncodeError) -> str:
+    if inspect.iscoroutine(value):
+        return "it is a coroutine, so an `await` is missing"
+    if isinstance(error, UnicodeEncodeError):
+        return "a text has half of a character (a lone surrogate)"
+    return str(error)
 
 
 def _deeper(value: Any) -> Any:

@@ -73,7 +73,9 @@ class Platform(Protocol):
         """Return a part of the run's events, those with the next numbers above `after`."""
         ...
 
-    async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
+    async def set_pause(
+        self, tenant: TenantId, workflow: str | None, *, paused: bool, reason: str = ""
+    ) -> None:
         """Let a workflow, or the whole tenant, start nothing for now, or again."""
         ...
 

@@ -17,8 +17,11 @@ REASON_CHARACTERS = 1000
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
+MANY = 10_000
+"""Runs that one request may start: one commit, for which the tenant's other requests wait."""
+
 BATCH = 1000
-"""Runs in one request. Each is work for one supervisor, and its other requests wait for it."""
+"""Dead letters in one request. Each is work for one supervisor, and its other requests wait."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=LINE)]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, pattern=LINE)]
@@ -53,7 +56,7 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class StartRuns(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /v1/tenants/{id}/runs` with several runs; all are accepted, or none."""
 
-    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=BATCH)]
+    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=MANY)]
 
 
 class Started(Wire, frozen=True, kw_only=True):
@@ -86,9 +89,21 @@ class RepeatRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class SetPause(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/tenants/{id}/pause` and `…/resume`: one workflow, or everything."""
+    """Body of `POST /v1/tenants/{id}/pause` and `…/resume`: one workflow, or everything.
+
+    The reason of a pause is shown until it ends.
+    """
 
     workflow: Name | None = None
+    reason: Reason = ""
+
+
+class TenantPause(Wire, frozen=True, kw_only=True):
+    """What starts nothing for now, since when and why; without a workflow the whole tenant."""
+
+    workflow: str | None
+    since: datetime
+    reason: str = ""
 
 
 class PauseView(Wire, frozen=True, kw_only=True):
@@ -287,6 +302,9 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     aliases: list[str] = []
     disabled_because: str | None = None
     """What an operator gave as the reason; null when only its declaration may disable it."""
+
+    pauses: list[TenantPause] | None = None
+    """What is paused; null when that is not known here, as in the list for one that sleeps."""
 
 
 class TenantView(TenantSummary, frozen=True, kw_only=True):

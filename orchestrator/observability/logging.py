@@ -18,6 +18,7 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
+        _AtLeast(level),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -36,14 +37,38 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     )
     structlog.configure(
         processors=[*shared, *ending],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        # All of it: loggers keep what they were first used with, and the level can be changed.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     # What libraries say: a line like ours, not text between the lines.
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+def set_level(level: str) -> None:
+    """Change the least important event that is written, after `set_up`."""
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, _AtLeast):
+            processor.level = _number(level)
+
+
+class _AtLeast:
+    """Drops what is less important than `level`."""
+
+    def __init__(self, level: str) -> None:
+        self.level = _number(level)
+
+    def __call__(
+        self, _logger: object, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        if _number(method) < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
 
 
 def _spell_control_characters(

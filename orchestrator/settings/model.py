@@ -209,7 +209,7 @@ class LogSection(Section, frozen=True, kw_only=True):
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        about("the least important event that is written", "daemon"),
+        about("the least important event that is written", "live"),
     ] = "info"
     format: Annotated[
         Literal["auto", "json", "console"],

@@ -285,11 +285,13 @@ class ControlPool:
             pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
                 **_arguments(target, application_name, None),
                 timeout=timeout,
-                min_size=1,
+                min_size=0,  # else it would try by itself while the server is away
                 max_size=cls.SIZE,
                 max_queries=cls.STATEMENTS,
                 reset=_keep,
             )
+            async with pool.acquire():
+                pass
         except CONNECT_ERRORS as error:
             raise connection_failure(error, target) from error
         try:

@@ -34,6 +34,7 @@ from orchestrator.store.tenant.runs import (
     Inherited,
     Moment,
     Outside,
+    Pause,
     RunEnd,
     Signal,
     Stored,
@@ -124,7 +125,7 @@ class MemoryTable(OwnedConnection):
         self.schedules = NoSchedules()
         self.retention = NoRetention()
         self.rows: dict[UUID, Row] = {}
-        self._paused: set[str] = set()
+        self._paused: dict[str, Pause] = {}
         self._clock = clock
 
     async def close(self) -> None:
@@ -217,13 +218,16 @@ class MemoryTable(OwnedConnection):
         self._nudge([sent.run_id for sent in signals])
         return Delivered(live, {sent.id for sent in signals if sent.run_id in live})
 
-    async def set_pause(self, workflow: str, *, paused: bool) -> None:
+    async def set_pause(self, workflow: str, *, paused: bool, reason: str = "") -> None:
         """Note that a workflow starts nothing, or starts again."""
-        (self._paused.add if paused else self._paused.discard)(workflow)
+        if paused:
+            self._paused[workflow] = Pause(workflow, self._clock.now(), reason)
+        else:
+            self._paused.pop(workflow, None)
 
-    async def paused(self) -> set[str]:
-        """Return the workflows that are paused."""
-        return set(self._paused)
+    async def pauses(self) -> list[Pause]:
+        """Return what is paused."""
+        return list(self._paused.values())
 
     async def inherited(self, lately: timedelta) -> Inherited:  # noqa: ARG002
         """Return nothing: time begins with the test."""
@@ -253,7 +257,7 @@ class MemoryTable(OwnedConnection):
                 return row.state == RunState.WAITING and due
 
     def _is_paused(self, row: Row) -> bool:
-        return bool(self._paused & {row.run.workflow, ""})
+        return not self._paused.keys().isdisjoint((row.run.workflow, ""))
 
     def _take(self, rows: Sequence[Row]) -> list[Claimed]:
         for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ import structlog
 
 from orchestrator.model.errors import InsulaError, QuotaExceeded
 from orchestrator.settings.duration import Duration
-from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inline
+from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inline, OnClose
 from orchestrator.workflow.task import Task
 
 _LOG: structlog.typing.FilteringBoundLogger = structlog.get_logger("task")
@@ -181,12 +181,17 @@ class Context:
         *,
         queue: str | None = None,
         priority: int = 0,
-        on_close: Literal["cancel", "abandon"] = "cancel",
+        on_close: OnClose = "cancel",
     ) -> Child:
         """Start a run of this tenant's, once, and return it for `wait`.
 
         When this run ends before the child, the child is cancelled, or goes on if abandoned.
         """
+        if on_close not in get_args(OnClose):
+            raise ValueError(f"on_close is one of {', '.join(get_args(OnClose))}; got {on_close!r}")
+        given: object = input  # users' code is often not type-checked
+        if not isinstance(given, Mapping | None):
+            raise TypeError(f"the input of a child is a mapping; got {input!r}")
         request = ChildRequest(
             workflow=workflow,
             input=dict(input or {}),
@@ -198,6 +203,9 @@ class Context:
 
     async def wait(self, child: Child) -> Any:
         """Return the output of a child once it has ended; ChildFailed when it did not succeed."""
+        given: object = child  # users' code is often not type-checked
+        if not isinstance(given, Child):
+            raise TypeError(f"ctx.wait takes what ctx.start_child returned; got {child!r}")
         return await self._durable.wait(child)
 
     async def map(
@@ -213,6 +221,9 @@ class Context:
         `function` takes the item alone and makes no durable calls itself. Raises QuotaExceeded for
         more items than the tenant's `max_items_per_run`, or leaves the last ones out.
         """
+        given: object = concurrency  # users' code is often not type-checked
+        if not isinstance(given, int) or given < 1:
+            raise ValueError(f"the concurrency of a map is at least 1; got {concurrency!r}")
         label = name if name is not None else str(getattr(function, "__name__", "map"))
         return await self._durable.map(label, function, self._allowed(list(items)), concurrency)
 
@@ -243,6 +254,9 @@ class Context:
 
         It is durable, and seen by later tasks, when this one succeeds.
         """
+        given: object = key  # users' code is often not type-checked
+        if not isinstance(given, str):
+            raise TypeError(f"a key of the context is a text; got {key!r}")
         self.changes[key] = value
         self._values[key] = value
 
@@ -251,6 +265,9 @@ class Context:
 
         None when it was skipped or failed.
         """
+        given: object = task  # users' code is often not type-checked
+        if not isinstance(given, Task):
+            raise TypeError(f"ctx.output takes a task, as it was declared; got {task!r}")
         name = task.name
         if name not in self._outputs:
             raise KeyError(
@@ -263,4 +280,11 @@ class Context:
 def _span(span: str | float | timedelta) -> timedelta:
     if isinstance(span, timedelta):
         return span
-    return Duration.parse(span) if isinstance(span, str) else timedelta(seconds=span)
+    if isinstance(span, str):
+        return Duration.parse(span)
+    try:
+        return timedelta(seconds=span)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"{span!r} is no span of time: give seconds, a text, a timedelta"
+        ) from None

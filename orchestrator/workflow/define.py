@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from orchestrator.model.errors import DefinitionError
 from orchestrator.model.ids import tenant_id_problems
+from orchestrator.model.text import line_problem
 from orchestrator.settings.duration import Duration
 from orchestrator.workflow import graph
 from orchestrator.workflow.context import Context
@@ -67,16 +68,13 @@ class Workflow:
         tenant: str | None = None,
     ) -> None:
         for what, text in (("name", name), ("version", version), ("queue", queue)):
-            if what != "version" and not _NAME.fullmatch(text):
+            _check_text(name, what, text)
+        if tenant is not None:
+            _check_text(name, "tenant", tenant)
+            if problems := tenant_id_problems(tenant):
                 raise DefinitionError(
-                    f"{text!r} can not be the {what} of a workflow: letters, digits, '_', '.', '-'"
+                    f"the tenant of workflow {name!r}, {tenant!r}: {'; '.join(problems)}"
                 )
-            if not text or "\0" in text or len(text) > 100:
-                raise DefinitionError(f"the {what} of workflow {name!r} has 1 to 100 characters")
-        if tenant is not None and (problems := tenant_id_problems(tenant)):
-            raise DefinitionError(
-                f"the tenant of workflow {name!r}, {tenant!r}: {'; '.join(problems)}"
-            )
         self.name = name
         self.version = version
         self.queue = queue
@@ -186,7 +184,7 @@ class Workflow:
             vars(self).pop(derived, None)
 
     def _names_of(self, after: Sequence[AnyTask | str]) -> tuple[str, ...]:
-        if isinstance(after, str | Task):
+        if isinstance(after, str | Task) or not isinstance(after, Iterable):
             raise DefinitionError(f"after is a list of tasks; got {after!r}")
         return tuple(self._name_of(up) for up in after)
 
@@ -225,6 +223,7 @@ def job(  # noqa: PLR0913 - all by name
     >>> @job("send_email", queue="emails")
     ... async def send_email(ctx: Context, to: str, subject: str) -> None: ...
     """
+    _check_text(name, "name", name)  # now: of `@job` without a name nothing would be heard again
 
     def make(function: Callable[..., Any]) -> Job:
         made = Job(name, version=version, queue=queue, tenant=tenant)
@@ -274,15 +273,33 @@ def _check_importable(task: AnyTask) -> None:
         )
 
 
+def _check_text(workflow: str, what: str, text: Any) -> None:
+    """Raise DefinitionError when `text` can not be the name, version, queue or tenant."""
+    if not isinstance(text, str):
+        hint = 'with a name: @job("send_email")' if callable(text) else ""
+        raise DefinitionError(f"the {what} of a workflow is a text; got {text!r}", hint=hint)
+    if what in {"name", "queue"} and not _NAME.fullmatch(text):
+        raise DefinitionError(
+            f"{text!r} can not be the {what} of a workflow: letters, digits, '_', '.', '-'"
+        )
+    if what == "version" and not 0 < len(text) <= 100:
+        raise DefinitionError(f"the version of workflow {workflow!r} has 1 to 100 characters")
+    if problem := line_problem(text):
+        raise DefinitionError(f"the {what} of workflow {workflow!r} {problem}")
+
+
 def _timeout(text: str | None) -> Any:
     if text is None:
         return None
     if not isinstance(text, str):
         raise DefinitionError(f"timeout: {text!r} is not a duration")
     try:
-        return Duration.parse(text)
+        timeout = Duration.parse(text)
     except ValueError as error:
         raise DefinitionError(f"timeout: {error}") from None
+    if not timeout:
+        raise DefinitionError(f"timeout: {text!r} leaves no time for an attempt")
+    return timeout
 
 
 def _when(rule: When | If) -> When | If:

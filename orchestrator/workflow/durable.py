@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.errors import InsulaError
+
+OnClose = Literal["cancel", "abandon"]
+"""What becomes of a child whose parent ends first."""
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -33,6 +36,16 @@ class AttemptOver(Exception):
     """A call of the context was made after the attempt had ended."""
 
 
+class OtherLoop(Exception):
+    """A call of the context was awaited on another event loop than its task's (`asyncio.run`)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: awaited on another event loop than the task's; "
+            "from a thread: anyio.from_thread.run(ctx.step, …)"
+        )
+
+
 class NoEngine(InsulaError):
     """The call needs an engine, and the context was made without one."""
 
@@ -46,7 +59,7 @@ class ChildRequest(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, Any]
     queue: str | None = None
     priority: int = 0
-    on_close: str = "cancel"
+    on_close: OnClose = "cancel"
 
 
 class Durability(Protocol):

@@ -49,6 +49,7 @@ class Parameters:
         for name, kind in types.items():
             try:
                 msgspec.json.Decoder(kind)
+                msgspec.json.schema(kind, schema_hook=_schema_of)
             except TypeError as error:
                 raise DefinitionError(
                     f"{where}: parameter {name!r} is of no type that JSON has: {error}"
@@ -67,6 +68,8 @@ class Parameters:
                     msgspec.convert(given[name], kind)
                 except msgspec.ValidationError as error:
                     found.append(_with_path(name, str(error)))
+                except BaseException as error:  # noqa: BLE001 - a type's own code, as __post_init__
+                    found.append(f"$.{name}: its type raised {type(error).__name__}")
         return found
 
     def decode(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +79,13 @@ class Parameters:
             for name, kind in self.types.items()
             if name in given
         }
+
+
+def _schema_of(kind: type) -> dict[str, Any]:
+    """Take `object` for anything; of any other class unknown to msgspec JSON has no value."""
+    if kind is object:
+        return {}
+    raise TypeError(f"{kind.__qualname__} is a class of its own: make it a dataclass, for example")
 
 
 def _annotated(function: Any) -> Any:

@@ -47,6 +47,10 @@ class Task(Generic[P, R, T]):
             raise DefinitionError(
                 f"{self.where}: task {self.name!r}: executor is {known}; got {self.executor!r}"
             )
+        if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
+            raise DefinitionError(
+                f"{self.where}: task {self.name!r}: a task returns its output, this one yields"
+            )
         if self.executor == "process":
             self._check_process()
         if self.transactional and self.executor == "process":

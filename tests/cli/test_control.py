@@ -167,12 +167,15 @@ def test_ctrl_c_ends_the_following(
 
 
 def test_a_tenant_is_paused_and_resumed(insula: Insula, platform: HandMadePlatform) -> None:
-    paused = insula("tenant", "pause", "acme-corp")
+    paused = insula("tenant", "pause", "acme-corp", "--reason", "wrong figures")
     resumed = insula("tenant", "resume", "acme_corp", "--workflow", "slow", "--json")
 
     assert (paused.code, paused.out, paused.err) == (0, "", "paused acme_corp\n")
     assert resumed.json == {"tenant": "acme_corp", "workflow": "slow", "paused": False}
-    assert platform.asked == [("acme_corp", None, True), ("acme_corp", "slow", False)]
+    assert platform.asked == [
+        ("acme_corp", None, True, "wrong figures"),
+        ("acme_corp", "slow", False, ""),
+    ]
 
 
 def test_dead_letters_are_listed_and_shown(insula: Insula) -> None:

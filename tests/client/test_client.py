@@ -237,9 +237,12 @@ async def test_a_tenant_is_paused_and_resumed(
 ) -> None:
     tenant = opened(served.unix).tenant("acme-corp")
 
-    assert (await tenant.pause("slow")).paused
+    assert (await tenant.pause("slow", reason="wrong figures")).paused
     assert not (await tenant.resume()).paused
-    assert platform.asked == [("acme_corp", "slow", True), ("acme_corp", None, False)]
+    assert platform.asked == [
+        ("acme_corp", "slow", True, "wrong figures"),
+        ("acme_corp", None, False, ""),
+    ]
 
 
 async def test_dead_letters_are_listed_replayed_and_discarded(opened: Open, served: Served) -> None:

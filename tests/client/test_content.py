@@ -11,7 +11,7 @@ import pytest
 from orchestrator.client.client import SyncClient
 from orchestrator.client.content import encode
 from orchestrator.client.sync import SyncTenantClient
-from orchestrator.model.api import StartRun
+from orchestrator.model.api import StartRun, StartRuns
 from orchestrator.model.errors import InsulaError, InvalidInput, InvalidRequest
 
 Act = Callable[[SyncTenantClient], Any]
@@ -63,6 +63,8 @@ def test_a_value_that_json_or_the_database_can_not_hold_is_not_sent(
         (lambda tenant: tenant.start("a", key=""), "`$.key`: Expected `str` of length >= 1"),
         (lambda tenant: tenant.start("a", priority=10), "`$.priority`: Expected `int` <= 9"),
         (lambda tenant: tenant.start("a", tags=["x", "y\n"]), "`$.tags[1]`: it has a control"),
+        (lambda tenant: tenant.start("a", tags="xy"), "`$.tags`: Expected `array`, got `str`"),
+        (lambda tenant: tenant.start("a", [1]), "`$.input`: Expected `object`, got `array`"),
         (lambda tenant: tenant.pause("a\n"), "`$.workflow`: it has a control character"),
         (lambda tenant: tenant.handle(RUN).cancel(reason="a\nb"), "`$.reason`: it has a control"),
         (lambda tenant: tenant.handle(RUN).signal("a/b"), "'a/b' can not be an id or name"),
@@ -90,6 +92,12 @@ def test_a_token_that_no_header_carries_is_refused_without_showing_it() -> None:
         SyncClient(NOWHERE, token="sécret")
 
     assert "cret" not in str(caught.value)
+
+
+def test_ten_thousand_runs_go_into_one_call() -> None:
+    runs = [StartRun(workflow="a")] * 10_000
+
+    assert encode(StartRuns(runs=runs)).count(b"workflow") == 10_000
 
 
 def test_whatever_has_a_json_form_is_sent_as_it_is() -> None:

@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -18,11 +16,9 @@ import pytest
 from orchestrator import Client
 from orchestrator.model.errors import DatabaseUnavailable, Unavailable
 from orchestrator.model.states import RunState
-from orchestrator.store.connect import Target
-from orchestrator.store.embedded import EmbeddedPostgres, Tuning
 from tests.daemon.process import Daemon, daemon, hold
 from tests.support.database import Database
-from tests.support.server import test_binaries as server_binaries
+from tests.support.server import own_server
 from tests.support.wait import until
 
 
@@ -105,39 +101,6 @@ async def test_a_broken_file_is_named_with_all_its_problems(state_dir: Path) -> 
         errors = [line for line in lines if line.startswith("error[config_invalid]")]
         assert len(errors) == 2
         assert all(f"{served.config}:" in line for line in errors)
-
-
-class Server:
-    """A configured server of the test's own, to be stopped and started."""
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o711)
-        self._directory = directory
-        self._server = self._new()
-
-    def _new(self) -> EmbeddedPostgres:
-        tuning = Tuning(settings={"fsync": "off"})
-        return EmbeddedPostgres(self._directory, tuning=tuning, bin_dir=server_binaries())
-
-    async def start(self) -> Target:
-        """Bring it up, always at the same place."""
-        self._server = self._new()
-        return Target.parse(await self._server.start())
-
-    async def stop(self) -> None:
-        """Take it down, as `systemctl stop postgresql` does."""
-        await self._server.stop()
-
-
-@asynccontextmanager
-async def own_server(directory: Path) -> AsyncIterator[tuple[Server, Target]]:
-    """Yield a server that runs."""
-    server = Server(directory)
-    target = await server.start()
-    try:
-        yield server, target
-    finally:
-        await server.stop()
 
 
 @pytest.mark.slow

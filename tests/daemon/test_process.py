@@ -37,7 +37,8 @@ async def test_a_reload_changes_all_or_nothing_and_a_storm_of_them_harms_nobody(
             assert {t.id for t in await client.tenants()} == {"acme", "globex"}
             assert (await client.status()).generation == 2
 
-            served.configure(["globex", "initech"], database=database)
+            assert not served.events("tenant.state")
+            served.configure(["globex", "initech"], database=database, more="log.level = 'debug'")
             for _ in range(50):
                 served.send(signal.SIGHUP)
                 await (await client.tenant("globex").start("whoami", {})).result(timeout=20)
@@ -50,6 +51,7 @@ async def test_a_reload_changes_all_or_nothing_and_a_storm_of_them_harms_nobody(
             await (await client.tenant("initech").start("whoami", {})).result(timeout=20)
             status = await client.status()
             assert 3 <= status.generation <= 53
+            assert served.events("tenant.state")
         assert await served.stop() == 0
         assert served.events("daemon.stopped")
 

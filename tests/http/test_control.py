@@ -123,12 +123,15 @@ def test_a_signal_that_is_not_json_is_refused(api: httpx.Client) -> None:
 def test_a_tenant_and_a_workflow_are_paused_and_resumed(
     api: httpx.Client, platform: HandMadePlatform
 ) -> None:
-    whole = api.post("/v1/tenants/acme-corp/pause", headers=JSON)
+    whole = api.post("/v1/tenants/acme-corp/pause", json={"reason": "wrong figures"})
     one = api.post(f"{TENANT}/resume", json={"workflow": "slow"})
 
     assert whole.json() == {"tenant": "acme_corp", "workflow": None, "paused": True}
     assert one.json() == {"tenant": "acme_corp", "workflow": "slow", "paused": False}
-    assert platform.asked == [("acme_corp", None, True), ("acme_corp", "slow", False)]
+    assert platform.asked == [
+        ("acme_corp", None, True, "wrong figures"),
+        ("acme_corp", "slow", False, ""),
+    ]
 
 
 @pytest.mark.parametrize("body", [{"workflow": ""}, {"workflow": "a\0"}, {"workflows": "slow"}])

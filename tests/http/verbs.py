@@ -88,10 +88,12 @@ class HandMadeRuns:
         self.runs[tenant][again] = msgspec.structs.replace(view, id=again, key=None)
         return Started(id=again, state=RunState.QUEUED)
 
-    async def set_pause(self, tenant: TenantId, workflow: str | None, *, paused: bool) -> None:
+    async def set_pause(
+        self, tenant: TenantId, workflow: str | None, *, paused: bool, reason: str = ""
+    ) -> None:
         if self.refuse is not None:
             raise self.refuse
-        self.asked.append((tenant, workflow, paused))
+        self.asked.append((tenant, workflow, paused, reason))
 
     async def read_events(self, tenant: TenantId, run: UUID, after: int) -> list[EventView]:
         self.read_at = time.monotonic()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestrator.model.errors import StartError
-from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.embedded import EmbeddedPostgres, processes
 from tests.support.server import test_binaries as server_binaries
+from tests.support.wait import until
 
 
 @pytest.fixture
@@ -55,3 +58,29 @@ async def test_a_file_where_a_directory_belongs_is_named(state_dir: Path, name: 
     assert str(file) in str(caught.value)
     assert "move it away" in caught.value.hint
     assert file.read_text() == "kept"
+
+
+async def test_a_start_that_is_cancelled_while_it_makes_the_data_leaves_nothing_of_them(
+    state_dir: Path,
+) -> None:
+    home = state_dir / "postgresql"
+    async with anyio.create_task_group() as group:
+        group.start_soon(EmbeddedPostgres(state_dir, bin_dir=server_binaries()).start)
+        await until((home / "data.new" / "PG_VERSION").exists)
+        found = [pid for pid in children(os.getpid()) if "initdb" in command_of(pid)]
+        assert len(found) == 1
+        assert [os.getsid(pid) for pid in found] == found, "the terminal's Ctrl-C is not for it"
+        group.cancel_scope.cancel()
+
+    assert not (home / "data").exists()
+    assert not (home / "data.new").exists()
+    assert list(processes.servers_of(home / "data.new")) == []
+    assert not set(found) & set(children(os.getpid()))
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")

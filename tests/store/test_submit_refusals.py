@@ -31,6 +31,7 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ({"priority": None}, "$.priority"),
     ({"version": ""}, "$.version"),
     ({"at": datetime(9998, 1, 1, tzinfo=UTC)}, "$.at"),
+    ({"at": datetime.min.replace(tzinfo=UTC)}, "$.at"),  # is read as -infinity
     ({"tags": None}, "$.tags"),
     ({"tags": [None]}, "$.tags"),
     ({"tags": [["a"], ["b"]]}, "$.tags"),

@@ -162,15 +162,17 @@ async def running_node(
     *,
     name: str = "a",
     max_awake: int = 100,
+    kept: UUID | None = None,
     **parts: Any,
 ) -> AsyncIterator[Node]:
     """Run a root over `database` for as long as the block lasts, then drain it.
 
-    `parts` are what it stands on instead of the usual: a clock, a registry, a standing …
+    `parts` are what it stands on instead of the usual: a clock, a registry, a standing … Its row
+    lives long unless it is `kept`, under that id, by the test's own keeper.
     """
-    admin = await database.connect()
-    node = uuid4()
-    await nodes.register(admin, node, name, LONG)
+    node = kept or uuid4()
+    if kept is None:
+        await nodes.register(await database.connect(), node, name, LONG)
     async with (
         ControlPool.open(database.target, application_name=f"insula {name}") as control,
         ProcessPool(size=1, memory_bytes=None) as processes,

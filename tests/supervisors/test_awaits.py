@@ -18,6 +18,7 @@ from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Submit
 from supervisors.slot import Slot, SlotState
+from supervisors.starts import Starts
 from supervisors.tenant import TenantSupervisor
 from tests.supervisors.nodes import LONG, Node, running_node, snapshot
 from tests.support.database import Database
@@ -43,7 +44,7 @@ async def live_once(ground: Ground, slot: Slot, cancel_at: int) -> bool:
     with anyio.CancelScope() as slot.life:
         steps = Steps(at=cancel_at, act=slot.life.cancel)
         with stepping(steps):
-            supervisor = TenantSupervisor(slot, ground, anyio.CapacityLimiter(1), drain_seconds=5.0)
+            supervisor = TenantSupervisor(slot, ground, Starts(ground.standing), drain_seconds=5.0)
             ended = await watched(guard(supervisor.run))
             assert ended.failure is None, ended
     return steps.acted

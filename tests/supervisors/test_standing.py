@@ -11,10 +11,9 @@ import pytest
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.model.ids import TenantId
 from orchestrator.store.control import leases, nodes, wake
-from supervisors.ground import Access
 from supervisors.slot import SlotState
 from supervisors.standing import Standing
-from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
+from tests.supervisors.nodes import LONG, in_good_standing, running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
 from tests.support.due import due_tenants
@@ -163,44 +162,6 @@ async def test_a_fence_that_a_new_owner_raised_is_not_overtaken(database: Databa
     await admin.execute("UPDATE tenant_acme.wf_fence SET epoch = 2")
     assert await leases.overtake(admin, ACME, old, epoch) is None
     assert await admin.fetchval("SELECT epoch FROM insula.lease") == 2
-
-
-async def test_a_crowd_of_tenants_leaves_the_probing_of_a_dead_server_to_the_keeper(
-    database: Database,
-) -> None:
-    names = [f"t{number}" for number in range(500)]
-    standing = in_good_standing()
-    doubts: list[int] = []
-    tried: list[str] = []
-    standing.answer(lambda: doubts.append(1))
-
-    async def refused(tenant: TenantId) -> Access:
-        tried.append(tenant)
-        raise DatabaseUnavailable("connection refused")
-
-    async with running_node(
-        database, snapshot(names), standing=standing, prepare=refused, max_awake=500
-    ) as node:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_refused, node)
-            for name in names:
-                node.root.wake(TenantId(name))
-            await until(lambda: len(doubts) == len(names))
-            standing.lost("connection refused")
-        # Each has rested after its failure, and would try again if it did that on its own.
-        standing.lost("still refused")
-        await until(lambda: {s.last_error for s in node.root.slots.values()} == {"still refused"})
-        assert len(tried) == len(names), "once each, when nobody knew yet"
-        assert {slot.state for slot in node.root.slots.values()} == {SlotState.BACKOFF}
-        with pytest.raises(DatabaseUnavailable, match="still refused") as answer:
-            await node.submit("t0")
-        assert answer.value.retry_after > 0
-
-
-async def _refused(node: Node) -> None:
-    """Ask before anybody knows; the answer comes when the keeper does."""
-    with anyio.fail_after(3), pytest.raises(DatabaseUnavailable, match="connection refused"):
-        await node.submit("t1")
 
 
 async def test_an_awake_tenant_does_not_try_either_while_the_database_is_known_to_be_away(

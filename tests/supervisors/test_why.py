@@ -25,9 +25,9 @@ from tests.support.database import Database
 ACME = TenantId("acme")
 
 
-async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
-    """Ask as the API does."""
-    platform = TenantPlatform(
+def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
+    """Return what the API asks."""
+    return TenantPlatform(
         root=node.root,
         control=node.control,
         registry=Registry(),
@@ -38,7 +38,11 @@ async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
         register=node.tenants.register,
         prepare=node.tenants.prepare,
     )
-    return await platform.why(ACME)
+
+
+async def why(node: Node, standing: Standing | None = None) -> TenantWhy:
+    """Ask as the API does."""
+    return await platform_of(node, standing).why(ACME)
 
 
 async def test_a_life_is_told_from_its_end(database: Database) -> None:
@@ -102,6 +106,39 @@ async def test_a_tenant_that_an_operator_disabled_says_why_and_how_it_is_enabled
             "suspended",
             "has not paid",
         )
+
+
+async def test_a_pause_is_shown_with_its_reason_also_of_a_tenant_that_sleeps(
+    database: Database,
+) -> None:
+    async with running_node(
+        database, snapshot(["acme", "fresh"], idle_ttl=Duration(seconds=0))
+    ) as node:
+        platform = platform_of(node)
+        assert (await platform.read_tenant(TenantId("fresh"))).pauses == []
+        await node.root.set_pause(ACME, "", paused=True, reason="wrong figures")
+        await node.root.set_pause(ACME, "note", paused=True)
+        await node.root.set_pause(ACME, "", paused=True)
+        await node.reach("acme", SlotState.DORMANT)
+        shown = (await platform.read_tenant(ACME)).pauses or []
+        assert [(each.workflow, each.reason) for each in shown] == [
+            (None, "wrong figures"),
+            ("note", ""),
+        ]
+        said = (await why(node)).because
+        assert f"it is paused since {shown[0].since:%Y-%m-%d %H:%M:%S} UTC (wrong figures)" in said
+        assert platform.tenants()[0].pauses is None, "nobody asked its schema"
+
+        await node.root.set_pause(ACME, "", paused=False)
+        await node.root.set_pause(ACME, "note", paused=False)
+        assert (await platform.read_tenant(ACME)).pauses == []
+
+
+async def test_the_list_has_the_pauses_of_those_awake(database: Database) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.root.set_pause(ACME, "", paused=True, reason="wrong figures")
+        (listed,) = platform_of(node).tenants()
+        assert [each.reason for each in listed.pauses or []] == ["wrong figures"]
 
 
 async def test_a_tenant_of_another_node_says_whose_it_is(database: Database) -> None:

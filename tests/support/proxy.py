@@ -47,6 +47,16 @@ class CuttingProxy:
         self.absent = False
         """True turns everyone away, as if there were no server."""
 
+    def go_away(self) -> None:
+        """End all connections and turn away who comes, as a server that has died."""
+        self.absent = True
+        for end in self._ends:
+            end.transport.abort()
+
+    def come_back(self) -> None:
+        """Let in again who comes."""
+        self.absent = False
+
     def freeze(self) -> None:
         """Pass nothing on from now on, as a server that is stopped or out of reach."""
         self._flowing.clear()
@@ -79,10 +89,10 @@ class CuttingProxy:
             listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         if self.absent or (self._for_good and self.has_cut):
             answer.transport.abort()
             return
-        self.connections += 1
         server, ask = await self._open()
         self._ends += [ask, answer]
         back = asyncio.create_task(_copy(server, answer))

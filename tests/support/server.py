@@ -10,10 +10,11 @@ import asyncio
 import importlib
 import os
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from orchestrator.store.connect import Target
@@ -62,6 +63,49 @@ def reachable_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class OwnServer:
+    """A server of the test's own, to be stopped and started."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+        directory.mkdir(mode=0o711)
+        self._directory = directory
+        # What it has said to be committed must outlive it, though not the machine.
+        self._settings = {"fsync": "off", **(settings or {})}
+        self._server = self._new()
+
+    def _new(self) -> EmbeddedPostgres:
+        tuning = Tuning(settings=self._settings)
+        return EmbeddedPostgres(self._directory, tuning=tuning, bin_dir=test_binaries())
+
+    async def start(self) -> Target:
+        """Bring it up, always at the same place."""
+        self._server = self._new()
+        return Target.parse(await self._server.start())
+
+    async def stop(self) -> None:
+        """Take it down, as `systemctl stop postgresql` does."""
+        await self._server.stop()
+
+    async def crash(self) -> None:
+        """Have it end in immediate mode: without a farewell or a checkpoint, as when it dies."""
+        if self._server.pid is not None:
+            os.kill(self._server.pid, signal.SIGQUIT)
+        await self._server.stop()
+
+
+@asynccontextmanager
+async def own_server(
+    directory: Path, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[OwnServer, Target]]:
+    """Yield a server that runs."""
+    server = OwnServer(directory, settings)
+    target = await server.start()
+    try:
+        yield server, target
+    finally:
+        await server.stop()
 
 
 @contextmanager

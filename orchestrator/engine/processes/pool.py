@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import anyio
 import anyio.abc
+import msgspec
 import structlog
 
 from orchestrator.engine import outcome
@@ -69,6 +70,10 @@ class ProcessPool:
     ) -> bool | None:
         await self.close()
         return await self._group.__aexit__(kind, error, trace)
+
+    def log_at(self, level: str) -> None:
+        """Have those that are started from now on log at this level."""
+        self._setup = msgspec.structs.replace(self._setup, log_level=level)
 
     @property
     def pids(self) -> frozenset[int]:

@@ -102,7 +102,9 @@ async def _set_pause(
     known_as = services.root.resolve(tenant)
     operation = "tenant.pause" if paused else "tenant.resume"
     async with record.of(known_as, operation, wanted.workflow or ""):
-        await services.root.set_pause(known_as, wanted.workflow, paused=paused)
+        await services.root.set_pause(
+            known_as, wanted.workflow, paused=paused, reason=wanted.reason
+        )
     return PauseView(tenant=known_as, workflow=wanted.workflow, paused=paused)
 
 

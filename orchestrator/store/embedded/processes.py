@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import anyio
 import msgspec
+
+_LOOK = 0.02
 
 
 class Postmaster(msgspec.Struct, frozen=True):
@@ -16,6 +22,27 @@ class Postmaster(msgspec.Struct, frozen=True):
     pid: int
     socket_dir: Path
     ready: bool
+
+
+async def run(command: Sequence[str], options: Mapping[str, Any]) -> tuple[int, str]:
+    """Run a program to its end and return its exit code and what it wrote.
+
+    In a session of its own, which does not get the Ctrl-C of the terminal. Cancelled, it and what
+    it started are killed: they are gone when this ends.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(  # noqa: S603, ASYNC220 - ours, and at once
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, **options
+        )
+        try:
+            while process.poll() is None:  # noqa: ASYNC110 - uvloop's can not become another user
+                await anyio.sleep(_LOOK)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # not waited for yet: the number is still its
+            process.wait()
+            raise
+        output.seek(0)
+        return process.returncode, output.read().decode(errors="replace")
 
 
 def read_postmaster(data_dir: Path) -> Postmaster | None:

@@ -235,7 +235,7 @@ class EmbeddedPostgres:
         if not self._data.exists() or _is_empty_directory(self._data):
             building = self._home / "data.new"
             shutil.rmtree(building, ignore_errors=True)
-            await self._run(programs, "initdb", *_initdb_options(programs, building))
+            await self._initdb(programs, building)
             building.rename(self._data)  # also over an empty directory
         version = _made_by(self._data)
         if version != str(programs.major):
@@ -363,22 +363,17 @@ class EmbeddedPostgres:
         finally:
             await connection.close()
 
-    async def _run(self, programs: Binaries, program: str, *arguments: str) -> None:
-        def run() -> subprocess.CompletedProcess[str]:
-            return subprocess.run(  # noqa: S603 - our own program
-                [programs.program(program), *arguments],
-                check=False,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                **programs.popen_options(),
-            )
-
-        done = await anyio.to_thread.run_sync(run)
-        if done.returncode:
+    async def _initdb(self, programs: Binaries, directory: Path) -> None:
+        command = [programs.program("initdb"), *_initdb_options(programs, directory)]
+        try:
+            code, said = await processes.run(command, programs.popen_options())
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        if code:
             raise StartError(
-                f"{program} failed:\n{_tail(done.stdout)}",
-                hint=_HINTS[errno.ENOSPC] if os.strerror(errno.ENOSPC) in done.stdout else "",
+                f"initdb failed:\n{_tail(said)}",
+                hint=_HINTS[errno.ENOSPC] if os.strerror(errno.ENOSPC) in said else "",
             )
 
     async def _gone(self, patience: float) -> bool:

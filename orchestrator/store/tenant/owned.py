@@ -31,6 +31,7 @@ from orchestrator.store.tenant.runs import (
     Entries,
     Inherited,
     Outside,
+    Pause,
     RunEnd,
     Signal,
 )
@@ -169,13 +170,17 @@ class OwnedConnection:
         """Leave signals, for the runs that can take one."""
         return self._ours(await self._run(lambda c: self._journal.send(c, signals)))
 
-    async def set_pause(self, workflow: str, *, paused: bool) -> None:
+    async def set_pause(self, workflow: str, *, paused: bool, reason: str = "") -> None:
         """Let `workflow`, or with '' the whole tenant, start nothing for now, or again."""
-        self._ours(await self._run(lambda c: self._claims.set_pause(c, workflow, paused=paused)))
+        claims = self._claims
+        if paused:
+            self._ours(await self._run(lambda c: claims.pause(c, workflow, reason)))
+        else:
+            self._ours(await self._run(lambda c: claims.unpause(c, workflow)))
 
-    async def paused(self) -> set[str]:
-        """Return the workflows that are paused; '' stands for all."""
-        return await self._run(self._claims.paused)
+    async def pauses(self) -> list[Pause]:
+        """Return what is paused."""
+        return await self._run(self._claims.pauses)
 
     async def inherited(self, lately: timedelta) -> Inherited:
         """Return what a new owner has to know besides the runs that it claims."""

@@ -81,6 +81,14 @@ class Signal(msgspec.Struct, frozen=True):
     payload: str
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """A workflow that starts nothing for now, or with '' all of them: since when and why."""
+
+    workflow: str
+    since: datetime
+    reason: str
+
+
 class RunEnd(msgspec.Struct, frozen=True):
     """How a run ended; `output` and `error` are JSON text."""
 
@@ -233,18 +241,22 @@ class Claims:
         """Return how `runs` ended, of those that have."""
         return [RunEnd(*row) for row in await connection.fetch(self._ended, runs)]
 
-    async def set_pause(self, connection: Connection, workflow: str, *, paused: bool) -> int | None:
-        """Let `workflow`, or with '' the whole tenant, start nothing for now, or again.
+    async def pause(self, connection: Connection, workflow: str, reason: str) -> int | None:
+        """Let `workflow`, or with '' the whole tenant, start nothing for now.
 
         Returns our epoch; None when a newer owner has the tenant.
         """
-        query = self._pause if paused else self._unpause
-        epoch: int | None = await connection.fetchval(query, self._epoch, workflow)
+        epoch: int | None = await connection.fetchval(self._pause, self._epoch, workflow, reason)
         return epoch
 
-    async def paused(self, connection: Connection) -> set[str]:
-        """Return the workflows that are paused; '' stands for all."""
-        return {row[0] for row in await connection.fetch(self._paused)}
+    async def unpause(self, connection: Connection, workflow: str) -> int | None:
+        """Take that back; returns the same."""
+        epoch: int | None = await connection.fetchval(self._unpause, self._epoch, workflow)
+        return epoch
+
+    async def pauses(self, connection: Connection) -> list[Pause]:
+        """Return what is paused."""
+        return [Pause(*row) for row in await connection.fetch(self._paused)]
 
     async def inherited(self, connection: Connection, lately: timedelta) -> Inherited:
         """Return what a new owner has to know besides the runs that it claims.
@@ -262,6 +274,11 @@ class Claims:
         """Return the journals of `runs`, in order."""
         rows = await connection.fetch(self._entries, runs)
         return [Entries(*row) for row in rows]
+
+
+async def pauses(connection: Connection, schema: str) -> list[Pause]:
+    """Return what is paused, for reading."""
+    return [Pause(*row) for row in await connection.fetch(sql.bind(PAUSED, schema))]
 
 
 async def page(connection: Connection, schema: str, wanted: RunFilter) -> list[Listed]:

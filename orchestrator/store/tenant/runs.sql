@@ -217,7 +217,8 @@ WHERE run.finished_at IS NULL AND run.parent_id IS NOT NULL
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), paused AS (
-    INSERT INTO tenant.wf_pause (workflow) SELECT $2 FROM fence ON CONFLICT DO NOTHING
+    INSERT INTO tenant.wf_pause AS p (workflow, reason) SELECT $2, $3 FROM fence
+    ON CONFLICT (workflow) DO UPDATE SET reason = excluded.reason WHERE excluded.reason <> ''
 )
 SELECT epoch FROM fence;
 
@@ -230,7 +231,7 @@ WITH fence AS MATERIALIZED (
 SELECT epoch FROM fence;
 
 -- name: paused
-SELECT p.workflow FROM tenant.wf_pause AS p;
+SELECT p.workflow, p.paused_at AS since, p.reason FROM tenant.wf_pause AS p ORDER BY p.workflow;
 
 -- name: accepted_lately
 -- Runs accepted within a day, by minute. Ids of version 7 begin with the time in milliseconds, so `$1`, the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ from orchestrator.model.errors import LeaseLost
 from orchestrator.store.connect import Connection, Record
 from orchestrator.store.tenant.database import Lent, TenantDatabase
 from orchestrator.workflow.context import Isolation
-from orchestrator.workflow.durable import AttemptOver
+from orchestrator.workflow.durable import AttemptOver, OtherLoop
 
 _WITHIN: ContextVar[Lent | None] = ContextVar("within", default=None)
 """The transaction in whose body the code is."""
@@ -75,6 +76,7 @@ class Session:
         self.lease_lost: LeaseLost | None = None
         self._closed = False
         self._lent: set[Lent] = set()
+        self._loop = asyncio.get_running_loop()
 
     async def fetch(self, query: str, *args: object) -> list[Record]:
         """Return all rows."""
@@ -124,6 +126,8 @@ class Session:
     async def begin(self, isolation: Isolation, within: Lent | None) -> Lent:
         """Begin a transaction that ends with the attempt at the latest."""
         self.check()
+        if asyncio.get_running_loop() is not self._loop:  # the connections are this one's
+            raise OtherLoop("ctx.db")
         with self._noting():
             lent = await self.database.lend(self.holder, isolation=isolation, within=within)
         self._lent.add(lent)

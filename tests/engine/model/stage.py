@@ -232,6 +232,8 @@ class Owner:
         due = self.engine.next_due if self._began else None
         if due is not None and due <= self.engine.now:
             self.engine.tick()
+        if self._began and self.engine._table.outside:  # noqa: SLF001 - its timer is another moment's
+            self.engine._table.wake()  # noqa: SLF001
 
     def _is_quiet(self) -> bool:
         # `Engine.busy` will not do: it is so while a task runs, which here waits for the test.

@@ -40,7 +40,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "runs.orphans": Orphan,
     "runs.pause": ["epoch"],
     "runs.unpause": ["epoch"],
-    "runs.paused": ["workflow"],
+    "runs.paused": ["workflow", "since", "reason"],
     "runs.accepted_lately": ["minute", "count"],
     "runs.entries": Entries,
     "runs.exists": ["exists"],

@@ -33,7 +33,7 @@ ACTS: dict[str, Act] = {
     "ended": lambda owned: owned.ended([RUN.id]),
     "peek": lambda owned: owned.peek(RUN.id),
     "set_pause": lambda owned: owned.set_pause("v", paused=True),
-    "paused": lambda owned: owned.paused(),
+    "pauses": lambda owned: owned.pauses(),
     "claim_these": lambda owned: owned.claim_these([RUN.id]),
     "send": lambda owned: owned.send([Sent(OTHER.id, OTHER.id, "go", "key", "{}")]),
     "inherited": lambda owned: owned.inherited(DAY),

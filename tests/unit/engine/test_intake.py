@@ -75,9 +75,16 @@ def test_an_accepted_run_has_an_id_and_the_queue_of_its_workflow() -> None:
         ({"queue": "a\0"}, "$.queue: has a control character"),
         ({"tags": ["ok", "a\0"]}, "$.tags: has a control character"),
         ({"tags": ["\udfff"]}, "$.tags: has half of a character"),
-        ({"input": {"to": "\ud800"}}, "$.input: 'utf-8' codec can't encode"),
+        ({"at": datetime.min.replace(tzinfo=UTC)}, "$.at: is in a year from 1970 to 8999"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, "$.at: is in a year from 1970 to 8999"),
+        ({"delay": "99999999d"}, "$.delay: is at most 36500 days; got '99999999d'"),
+        ({"deadline": "99999999d"}, "$.deadline: is at most 36500 days"),
+        ({"input": {"to": "\ud800"}}, "$.input: it has no JSON form: a text has half"),
         ({"input": {"to": "a", "x": float("nan")}}, "$.input: it has $.x: nan"),
-        ({"input": {"to": "a", "x": object()}}, "$.input: Encoding objects of type object"),
+        (
+            {"input": {"to": "a", "x": object()}},
+            "$.input: it has no JSON form: Encoding objects of type object",
+        ),
     ],
 )
 def test_a_problem_is_told_with_its_path(changes: dict[str, Any], problem: str) -> None:

@@ -198,3 +198,13 @@ def test_what_no_retry_can_help_is_not_retried() -> None:
     policy = Retry(attempts=5)
     assert not failed(Fail("no"), "load", policy).retryable
     assert failed(ValueError("no"), "load", policy).retryable
+
+
+def test_an_output_that_was_not_awaited_is_told_as_such() -> None:
+    async def answer() -> int:
+        return 42
+
+    forgotten = answer()
+    with pytest.raises(TypeError, match="it is a coroutine, so an `await` is missing"):
+        succeeded(forgotten, {})
+    forgotten.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from orchestrator.observability.logging import set_up
+from orchestrator.observability.logging import set_level, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +35,17 @@ def test_what_a_task_raised_is_spelled_and_local_variables_are_left_out(
     assert "ValueError: odd" in seen
     assert "\x1b" not in seen
     assert "hush" not in seen
+
+
+def test_the_level_changes_for_loggers_that_are_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("warning", "json")
+    log = structlog.get_logger()
+    seen = []
+    for level in ("warning", "debug", "error"):
+        set_level(level)
+        log.debug("a")
+        log.warning("b")
+        log.error("c")
+        seen.append([json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()])
+
+    assert seen == [["b", "c"], ["a", "b", "c"], ["c"]]

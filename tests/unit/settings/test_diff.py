@@ -100,8 +100,8 @@ def test_a_change_of_the_daemon_is_sorted_by_what_it_needs(tmp_path: Path) -> No
     plan = diff(old, load(path, {}))
 
     assert plan == Plan(
-        live=("supervision.idle_ttl",),
-        needs_daemon_restart=("node.state_dir", "log.level"),
+        live=("supervision.idle_ttl", "log.level"),
+        needs_daemon_restart=("node.state_dir",),
         violations=("database.role_prefix",),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-import anyio
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +23,7 @@ from orchestrator.settings.tenants import TenantConfig
 from supervisors.ground import Ground
 from supervisors.messages import Stop
 from supervisors.slot import AT_REST, Slot, SlotState
+from supervisors.starts import Starts
 from tests.unit.supervisors.stage import EXPIRY_SECONDS, INTENSITY, MAX_AWAKE, Stage
 
 EXAMPLES = max(8, settings().max_examples // 20)
@@ -46,9 +46,8 @@ class Scripted:
     stage: Stage
 
     def __init__(
-        self, slot: Slot, _ground: Ground, starts: anyio.CapacityLimiter, *, drain_seconds: float
+        self, slot: Slot, _ground: Ground, _starts: Starts, *, drain_seconds: float
     ) -> None:
-        assert starts.total_tokens > 0
         assert drain_seconds > 0
         self._slot = slot
 
@@ -199,7 +198,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the runners run scripts, and nobody look around so often that hours take long."""
     monkeypatch.setattr("supervisors.runner.TenantSupervisor", Scripted)
     monkeypatch.setattr("supervisors.fence.LOOK_SECONDS", 5.0)
-    monkeypatch.setattr("supervisors.wake.OUTAGE_SECONDS", 5.0)
+    monkeypatch.setattr("supervisors.wake.FAILED_SECONDS", 5.0)
     yield
     if hasattr(Scripted, "stage"):
         del Scripted.stage

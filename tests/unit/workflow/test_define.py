@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_names_that_can_not_be_used_are_refused(what: str, name: str) -> None:
         Workflow(**{"name": "w", what: name})
 
 
-@pytest.mark.parametrize("version", ["", "x" * 101, "a\0"])
+@pytest.mark.parametrize("version", ["", "x" * 101, "a\0", "a\nb"])
 def test_a_version_may_be_any_short_text(version: str) -> None:
     assert Workflow("w", version="2026-01 (β)").version == "2026-01 (β)"
     with pytest.raises(DefinitionError, match="version"):
@@ -89,6 +90,8 @@ def test_a_bad_signature_is_refused_with_the_file_and_the_task() -> None:
     [
         ({"timeout": "soon"}, "timeout: 'soon' is not a duration"),
         ({"timeout": 5}, "timeout: 5 is not a duration"),
+        ({"timeout": "0s"}, "timeout: '0s' leaves no time for an attempt"),
+        ({"after": None}, "after is a list of tasks; got None"),
         ({"when": "sometimes"}, "when is one of all_succeeded, all_done,"),
         ({"after": "load"}, "after is a list of tasks; got 'load'"),
         ({"after": [1]}, "after is a list of tasks; got 1"),
@@ -108,6 +111,28 @@ def test_one_task_may_be_given_without_a_list() -> None:
     flow = of(load=[])
     with pytest.raises(DefinitionError, match="after is a list of tasks; got <task 'load'>"):
         flow.task(after=flow.tasks["load"])(nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["name", "version", "queue", "tenant"])
+def test_what_a_workflow_is_called_by_is_a_text(name: str) -> None:
+    given: dict[str, Any] = {"name": "w", name: 1}
+    with pytest.raises(DefinitionError, match=f"the {name} of a workflow is a text; got 1"):
+        Workflow(**given)
+
+
+def test_a_job_without_a_name_is_told_to_take_one() -> None:
+    decorator: Any = job
+    with pytest.raises(DefinitionError, match="a text; got <function nothing") as refused:
+        decorator(nothing)
+    assert refused.value.hint == 'with a name: @job("send_email")'
+
+
+def test_a_task_that_yields_is_refused() -> None:
+    def lines(ctx: Context) -> Iterator[str]:
+        yield "a line"
+
+    with pytest.raises(DefinitionError, match="task 'lines': a task returns its output, this one"):
+        Workflow("w").task()(lines)
 
 
 def test_a_lambda_needs_a_name() -> None:

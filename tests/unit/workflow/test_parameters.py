@@ -151,3 +151,38 @@ def test_what_can_not_be_filled_by_name_is_refused(function: Any, sentence: str)
     with pytest.raises(DefinitionError) as refused:
         Parameters.of(function, "here")
     assert str(refused.value).startswith(sentence)
+
+
+class Fussy(msgspec.Struct):
+    """A type of a user's whose own check raises what msgspec does not expect."""
+
+    how: str
+
+    def __post_init__(self) -> None:
+        raise {"key": KeyError(self.how), "exit": SystemExit(self.how)}[self.how]
+
+
+@pytest.mark.parametrize(("how", "said"), [("key", "KeyError"), ("exit", "SystemExit")])
+def test_a_type_whose_own_check_breaks_is_a_problem_of_the_input(how: str, said: str) -> None:
+    def fussy(ctx: Any, x: Fussy) -> None:
+        """Take one."""
+
+    parameters = Parameters.of(fussy, "task 'fussy'")
+
+    assert parameters.problems({"x": {"how": how}}) == [f"$.x: its type raised {said}"]
+
+
+class Own:
+    """A class of a user's that no JSON makes."""
+
+
+def test_a_type_that_no_json_makes_is_an_error_of_the_definition() -> None:
+    def wrong(ctx: Any, items: list[Own]) -> None:
+        """Take what can never be given."""
+
+    def right(ctx: Any, anything: object) -> None:
+        """Take all there is."""
+
+    with pytest.raises(DefinitionError, match="parameter 'items' is of no type that JSON has: Own"):
+        Parameters.of(wrong, "task 'wrong'")
+    assert Parameters.of(right, "task 'right'").problems({"anything": [1]}) == []

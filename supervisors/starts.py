@@ -1,0 +1,47 @@
+"""The gate in front of every start: a few at a time, and none to a database that is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from supervisors.slot import Slot
+from supervisors.standing import Standing
+
+AT_ONCE = 8
+
+
+class Starts:
+    """Bounds what a crowd that wakes asks of the server, above all of one that has died.
+
+    Those who are let in first find that out, and have the keeper look. The rest wait for its word
+    and end with that, instead of trying as well.
+    """
+
+    def __init__(self, standing: Standing, at_once: int = AT_ONCE) -> None:
+        self._standing = standing
+        self._places = anyio.CapacityLimiter(at_once)
+        self._waiting: set[Slot] = set()
+
+    @asynccontextmanager
+    async def turn(self, slot: Slot) -> AsyncIterator[None]:
+        """Hold a place while the body runs; DatabaseUnavailable when the keeper found no server.
+
+        A tenant that was asked to stop meanwhile is let in at once: it sees that itself.
+        """
+        async with self._places:
+            self._waiting.add(slot)
+            try:
+                while self._standing.in_doubt and slot.stop_wanted is None:
+                    await slot.attention()
+            finally:
+                self._waiting.discard(slot)
+            self._standing.check()
+            yield
+
+    def look_again(self) -> None:
+        """Have those look around that wait for the keeper's word."""
+        for slot in self._waiting:
+            slot.look()

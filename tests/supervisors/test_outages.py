@@ -1,0 +1,237 @@
+"""Outages of real servers: all that was accepted is served afterwards, and few ask meanwhile."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import anyio
+import pytest
+
+from orchestrator.model.errors import DatabaseUnavailable, TenantRestarted, Unavailable
+from orchestrator.model.ids import TenantId
+from orchestrator.settings.load import Snapshot
+from supervisors.keeper import Node as Incarnation
+from supervisors.keeper import NodeKeeper
+from supervisors.slot import SlotState
+from supervisors.starts import AT_ONCE
+from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.support.database import Database, Databases
+from tests.support.proxy import CuttingProxy
+from tests.support.server import OwnServer, own_server, reachable_directory
+from tests.support.wait import until
+
+TENANTS = ["acme", "globex", "initech"]
+
+
+@asynccontextmanager
+async def kept_node(database: Database, declared: Snapshot, **parts: Any) -> AsyncIterator[Node]:
+    """Run a node whose keeper is the real one."""
+    itself = Incarnation(uuid4(), "a", expiry=60.0, renewal=5.0)
+    keeper = NodeKeeper(itself, database.target)
+    await keeper.start()
+    try:
+        async with running_node(
+            database, declared, kept=itself.id, standing=keeper.standing, **parts
+        ) as node:
+            yield node
+    finally:
+        await keeper.stop()
+
+
+@dataclass
+class Load:
+    """Callers that start runs one after the other; whoever is told to try again does."""
+
+    node: Node
+    accepted: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
+
+    @asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
+        """Keep calling while the body runs, and for one more run that is accepted each."""
+        async with anyio.create_task_group() as group:
+            over = anyio.Event()
+            for tenant in TENANTS:
+                group.start_soon(self._call, tenant, over)
+            await self.some_more()
+            yield
+            await self.some_more()
+            over.set()
+
+    async def some_more(self) -> None:
+        """Return when each tenant has accepted another two."""
+        before = {tenant: len(self.accepted[tenant]) for tenant in TENANTS}
+        await until(
+            lambda: all(len(self.accepted[t]) >= n + 2 for t, n in before.items()),
+            within=30.0,
+            what=f"every tenant takes runs: {self.node.root.states}",
+        )
+
+    async def _call(self, tenant: str, over: anyio.Event) -> None:
+        for number in count():
+            if over.is_set():
+                return
+            run = None
+            while run is None:
+                run = await self._start(tenant, f"call {number}")
+            self.accepted[tenant].add(run)
+
+    async def _start(self, tenant: str, key: str) -> UUID | None:
+        try:
+            return (await self.node.submit(tenant, key=key)).id
+        except (Unavailable, TenantRestarted) as error:
+            await anyio.sleep(min(0.05, error.data.get("retry_after", 0.05)))
+            return None
+
+    async def is_served(self) -> None:
+        """Assert that each accepted run succeeds, and no other of its key; that nothing crashed."""
+        for tenant, runs in self.accepted.items():
+            await self.node.until_finished(tenant, len(runs))
+            stored = await self.node.sql(
+                f"SELECT array_agg(id) FROM tenant_{tenant}.wf_run WHERE state = 'succeeded'"
+            )
+            assert set(stored) == runs
+            assert self.node.slot(tenant).record.crashes == ()
+
+
+async def terminate(node: Node, who: str) -> None:
+    """End the connections whose application's name is like `who`, but not the one that asks."""
+    await node.sql(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        " AND application_name LIKE $1",
+        who,
+    )
+
+
+@pytest.mark.parametrize("who", ["insula a acme", "insula a keeper", "insula a%"])
+async def test_connections_that_an_administrator_ends_cost_no_run(
+    database: Database, who: str
+) -> None:
+    async with kept_node(database, snapshot(TENANTS)) as node:
+        load = Load(node)
+        async with load.under_way():
+            for _ in range(3):
+                await terminate(node, who)
+        await load.is_served()
+        assert {node.slot(tenant).incarnation for tenant in TENANTS} == {1}
+
+
+async def test_a_password_that_is_changed_under_load_is_mended(database: Database) -> None:
+    async with kept_node(database, snapshot(TENANTS)) as node:
+        load = Load(node)
+        async with load.under_way():
+            for role in (database.logins("acme").engine, database.logins("acme").app):
+                await node.sql(f"ALTER ROLE {role} PASSWORD 'another'")
+            await terminate(node, "insula a%acme")
+        await load.is_served()
+        assert {node.slot(tenant).incarnation for tenant in TENANTS} == {1}
+
+
+@pytest.mark.slow
+async def test_a_crowd_costs_a_dead_server_one_probe_an_interval(database: Database) -> None:
+    names = [f"t{number}" for number in range(500)]
+    async with AsyncExitStack() as stack:
+        way = await stack.enter_async_context(CuttingProxy(database.target).running())
+        database.target = way.target
+        node = await stack.enter_async_context(
+            kept_node(database, snapshot(names), max_awake=len(names))
+        )
+        standing = node.ground.standing
+        way.go_away()
+        before = way.connections
+        async with anyio.create_task_group() as group:
+            group.start_soon(_is_refused, node)
+            for name in names:
+                node.root.wake(TenantId(name))
+            await until(lambda: standing.outage is not None)
+        # Those at the gate, the waker, and the keeper that they called.
+        assert way.connections - before <= AT_ONCE + 2
+        await until(lambda: node.root.states.get(SlotState.BACKOFF) == len(names))
+        before, words = way.connections, standing.words
+        await until(lambda: standing.words >= words + 2)
+        assert way.connections - before <= standing.words - words + 1
+        with pytest.raises(
+            DatabaseUnavailable, match=r"connection was closed|has not answered"
+        ) as refusal:
+            await node.submit("t0")
+        assert refusal.value.retry_after > 0
+        way.come_back()
+        await until(lambda: SlotState.BACKOFF not in node.root.states)
+        assert {node.slot(name).record.crashes for name in names} == {()}
+        await node.declare()
+
+
+async def _is_refused(node: Node) -> None:
+    """Ask before anybody knows; the answer comes when the keeper does."""
+    with anyio.fail_after(3), pytest.raises(DatabaseUnavailable):
+        await node.submit("t1")
+
+
+@asynccontextmanager
+async def on_own_server(**settings: str) -> AsyncIterator[tuple[OwnServer, Database]]:
+    """Yield a server of the test's own and a database there."""
+    with reachable_directory() as directory:
+        async with (
+            own_server(Path(directory) / "server", settings) as (server, target),
+            Databases(target).lend() as database,
+        ):
+            yield server, database
+
+
+@pytest.mark.slow
+async def test_a_server_restarted_in_immediate_mode_costs_no_run_and_no_crash() -> None:
+    async with (
+        on_own_server() as (server, database),
+        kept_node(database, snapshot(TENANTS)) as node,
+    ):
+        load = Load(node)
+        async with load.under_way():
+            for _ in range(2):
+                await server.crash()
+                await until(lambda: node.ground.standing.outage is not None)
+                await server.start()
+                await until(lambda: node.ground.standing.serves)
+                await load.some_more()
+        await load.is_served()
+
+
+async def fill(database: Database) -> None:
+    """Take every connection that is not the superuser's alone."""
+    await (await database.connect()).execute(f"CREATE ROLE {database.role_prefix}_hog LOGIN")
+    hog = database.target.as_role(f"{database.role_prefix}_hog", "")
+    with suppress(DatabaseUnavailable):
+        while True:
+            await database.connect(hog)
+
+
+async def leave(database: Database) -> None:
+    """Give them back."""
+    await (await database.connect()).execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE '%\\_hog'"
+    )
+
+
+@pytest.mark.slow
+async def test_a_server_without_a_free_connection_is_waited_for() -> None:
+    async with (
+        on_own_server(max_connections="30") as (_, database),
+        kept_node(database, snapshot([*TENANTS, "asleep"])) as node,
+    ):
+        load = Load(node)
+        async with load.under_way():
+            await fill(database)
+            await terminate(node, "insula a acme")
+            node.root.wake(TenantId("asleep"))
+            await node.reach("asleep", SlotState.BACKOFF)
+            assert "connection slots" in (node.slot("asleep").last_error or "")
+            await leave(database)
+        await load.is_served()
+        await node.reach("asleep", SlotState.RUNNING)
+        assert node.slot("asleep").record.crashes == ()
