@@ -41,7 +41,9 @@ def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> T
 
 def suspended(config: TenantConfig) -> TenantSuspended:
     """Say that the tenant is disabled, and why if an operator did it."""
-    return TenantSuspended(config.id, because=config.disabled_because)
+    return TenantSuspended(
+        config.id, because=config.disabled_because, by_its_file=config.disabled_by_its_file
+    )
 
 
 def removed(tenant: TenantId) -> TenantRemoved:

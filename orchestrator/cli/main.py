@@ -16,6 +16,7 @@ from orchestrator.cli import (
     dead,
     events,
     lifecycle,
+    maintenance,
     node,
     output,
     replay,
@@ -45,7 +46,7 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, statistics],
+            [tenants, lifecycle, statistics, maintenance],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -42,6 +42,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
+from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
@@ -195,6 +196,21 @@ def enable_tenant(tenant: str) -> Call[TenantView]:
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
     """Give a tenant's logins new passwords."""
     return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
+
+
+def maintain_tenant(
+    tenant: str, *, after: str, statement_seconds: float
+) -> Call[MaintenanceReport]:
+    """Care for some of a tenant's tables. Nothing is lost when it is done twice."""
+    query = {"after": after, "statement_seconds": f"{statement_seconds:.3f}"}
+    return Call(
+        "POST",
+        _path(tenant, "maintain"),
+        MaintenanceReport,
+        query=query,
+        # A table is vacuumed, and then each of its indexes may take as long.
+        wait=STATS_SECONDS + 4 * statement_seconds,
+    )
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -9,6 +9,7 @@ from orchestrator.client import calls
 from orchestrator.client.calls import Call
 from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
+from orchestrator.model.maintenance import MaintenanceReport
 
 T = TypeVar("T")
 
@@ -75,6 +76,20 @@ class TenantLifecycle:
         {'succeeded': 12}
         """
         return await self._send(calls.tenant_stats(self._tenant, exact=exact))
+
+    async def maintain(
+        self, *, after: str = "", statement_seconds: float = 600.0
+    ) -> MaintenanceReport:
+        """Vacuum, analyze and check some of the tenant's tables, those `after` one, by name.
+
+        Ask again, after the last one that was told, while there are any `left`.
+
+        >>> (await tenant.lifecycle.maintain()).left  # doctest: +SKIP
+        0
+        """
+        return await self._send(
+            calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
+        )
 
     async def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
@@ -148,6 +163,18 @@ class SyncTenantLifecycle:
         {'succeeded': 12}
         """
         return self._send(calls.tenant_stats(self._tenant, exact=exact))
+
+    def maintain(self, *, after: str = "", statement_seconds: float = 600.0) -> MaintenanceReport:
+        """Vacuum, analyze and check some of the tenant's tables, those `after` one, by name.
+
+        Ask again, after the last one that was told, while there are any `left`.
+
+        >>> (tenant.lifecycle.maintain()).left  # doctest: +SKIP
+        0
+        """
+        return self._send(
+            calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
+        )
 
     def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.

@@ -11,7 +11,7 @@ import anyio
 from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
 
 AT_ONCE = 2
-"""So many at a time: those who wait wait here and keep nobody from a lease."""
+"""So many of a kind at a time: those who wait wait here and keep nobody from a lease."""
 
 SETTINGS = {
     # A statement that nobody waits for any more ends soon.
@@ -21,19 +21,28 @@ SETTINGS = {
 
 @dataclass
 class Errands:
-    """Lends a new connection for each errand."""
+    """Lends a new connection for each errand of one kind."""
 
     target: Target
     _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
 
     @asynccontextmanager
-    async def connection(self, what: str, *, lock_timeout: str) -> AsyncIterator[Connection]:
-        """Connect for `what`, and close at the end; DatabaseUnavailable or DatabaseRefused."""
+    async def connection(
+        self, what: str, *, lock_timeout: str, statement_seconds: float = 0.0
+    ) -> AsyncIterator[Connection]:
+        """Connect for `what`, and close at the end; DatabaseUnavailable or DatabaseRefused.
+
+        One statement may take `statement_seconds`, 0 stands for no limit.
+        """
         async with self._places:
             connection = await connect(
                 self.target,
                 application_name=f"insula {what}",
-                settings={**SETTINGS, "lock_timeout": lock_timeout},
+                settings={
+                    **SETTINGS,
+                    "lock_timeout": lock_timeout,
+                    "statement_timeout": f"{statement_seconds * 1000:.0f}",
+                },
             )
             try:
                 with translated(f"{what} can not be had"):

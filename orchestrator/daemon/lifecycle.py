@@ -9,7 +9,10 @@ from typing import Literal
 import anyio
 import structlog
 
+from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.http.audit import Record
+from orchestrator.http.services import Audit
 from orchestrator.lifecycle.removal import Removed, remove, unfinished
 from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
@@ -45,6 +48,8 @@ class TenantLifecycle:
     root: RootSupervisor
     control: ControlPool
     tenants: Tenants
+    audit: Audit
+    errands: Errands
     state_dir: Path
     patience: float
 
@@ -121,15 +126,14 @@ class TenantLifecycle:
                 begun = await rows.deleting(connection)
             for row in begun:
                 await self._resume(row)
-            if any(row.id in self.tenants.snapshot.tenants for row in begun):
-                # A file has declared it meanwhile: it begins anew.
-                await self.tenants.publish(self.tenants.snapshot)
         except (InsulaError, *DRIVER_ERRORS) as error:
             log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
 
     async def _resume(self, row: TenantRow) -> None:
+        record = Record(self.audit, "insula")
         try:
-            await self._finish(row)
+            async with record.of(row.id, "tenant.delete", f"results {row.results}, resumed"):
+                await self._finish(row)
         except TenantNotFound:
             log.info("tenant.deletion_finished_elsewhere", tenant=row.id)
         except (InsulaError, *DRIVER_ERRORS) as error:
@@ -140,7 +144,7 @@ class TenantLifecycle:
         await self.tenants.refresh()
         await self._let_go(row.id)
         try:
-            async with self.control.acquire() as connection:
+            async with self.errands.connection("deletion", lock_timeout="10s") as connection:
                 removed = await remove(
                     connection, row, self.tenants.spec, archive=self._archive(row)
                 )
@@ -149,6 +153,9 @@ class TenantLifecycle:
                 await rows.unmark_deleting(connection, row)
             await self.tenants.refresh()
             raise
+        if row.id in self.tenants.snapshot.tenants:
+            # A file has declared it meanwhile: it begins anew.
+            await self.tenants.publish()
         await self.tenants.refresh()
         log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
         return removed
@@ -207,7 +214,8 @@ class TenantLifecycle:
             return None
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
-        return self.state_dir / "results" / f"{row.id}-{row.removed_at:%Y%m%dT%H%M%SZ}.jsonl.gz"
+        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
+        return self.state_dir / "results" / name
 
 
 async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:

@@ -22,6 +22,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
+from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -263,14 +264,18 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
+            deleting=parts.tenants.deleting,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
         supervision = self._snapshot.settings.supervision
+        audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=parts.control,
             tenants=parts.tenants,
+            audit=audit,
+            errands=Errands(parts.tenants.target),
             state_dir=self._snapshot.state_dir,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
         )
@@ -278,11 +283,10 @@ class Daemon:
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.control),
             schedules=TenantSchedules(parts.root, parts.control),
-            audit=TenantAudit(
-                parts.control, self._snapshot.settings.node.name, parts.keeper.standing
-            ),
+            audit=audit,
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
+            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )

@@ -5,7 +5,7 @@ The root supervisor does the work, the control connections do the reading.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,13 @@ from orchestrator.model.api import (
     TenantWhy,
     Transition,
 )
-from orchestrator.model.errors import QuotaExceeded, RunConflict, RunNotFound, Unavailable
+from orchestrator.model.errors import (
+    QuotaExceeded,
+    RunConflict,
+    RunNotFound,
+    TenantNotFound,
+    Unavailable,
+)
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
@@ -71,12 +77,19 @@ class TenantPlatform:
     role_prefix: str
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
+    deleting: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
-        return self.root.resolve(name)
+        try:
+            return self.root.resolve(name)
+        except TenantNotFound as error:
+            row = self.remembered(TenantId(error.tenant))
+            if row is None or row.state != "deleting":
+                raise
+            raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
 
     async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
         """Accept all of the runs, or none; they are durable when this returns."""
@@ -156,8 +169,10 @@ class TenantPlatform:
         return views.events_of(history, after)
 
     def tenants(self) -> list[TenantSummary]:
-        """Return every tenant, by id."""
-        return [summary_of(slot) for _, slot in sorted(self.root.slots.items())]
+        """Return every tenant, by id, those that are being deleted among them."""
+        slots = self.root.slots
+        gone = [_farewell_of(row) for row in self.deleting() if row.id not in slots]
+        return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
@@ -198,8 +213,9 @@ class TenantPlatform:
         """Return why a tenant runs or does not; what this node knows when the database is away."""
         slot = self.root.slot(tenant)
         outlook, stored = await self._written_of(tenant)
-        because, next_at = explain(slot, outlook, node=self.node, outage=self.standing.outage)
-        pauses = await self._pauses(slot, await self._row(tenant)) or ()
+        row = await self._row(tenant)
+        because, next_at = explain(slot, row, outlook, node=self.node, outage=self.standing.outage)
+        pauses = await self._pauses(slot, row) or ()
         because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
             tenant=tenant,
@@ -291,6 +307,13 @@ def pauses_of(slot: Slot) -> list[TenantPause] | None:
 
 def _pause(stored: stored_runs.Pause) -> TenantPause:
     return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
+
+
+def _farewell_of(row: TenantRow) -> TenantSummary:
+    """Return one line about a tenant that is being deleted."""
+    return TenantSummary(
+        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state="deleting"
+    )
 
 
 def _no_run(tenant: TenantId, run: UUID) -> RunNotFound:

@@ -70,17 +70,18 @@ class Tenants:
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
     )
 
-    async def publish(self, snapshot: Snapshot) -> None:
-        """Make `snapshot` the truth: into the registry first, then into the slots.
+    async def publish(self, snapshot: Snapshot | None = None) -> None:
+        """Make `snapshot` the truth, or the one in force once more: registry first, then slots.
 
         All of it or nothing: raises ConfigError for what a tenant registered at run time still
         needs, and DatabaseUnavailable.
         """
-        declared = [
-            (tenant, dump_declaration(snapshot.settings.tenants[tenant]))
-            for tenant in snapshot.tenants
-        ]
         async with self.lock:
+            snapshot = snapshot or self.snapshot
+            declared = [
+                (tenant, dump_declaration(snapshot.settings.tenants[tenant]))
+                for tenant in snapshot.tenants
+            ]
             async with self.control.acquire() as connection, connection.transaction():
                 seen = await rows.horizon(connection)
                 await rows.declare(connection, declared)
@@ -171,7 +172,7 @@ class Tenants:
                 row = await ensure_provisioned(
                     connection, connection, tenant, self.spec, again=again
                 )
-        self._rows[tenant] = row
+        self._remember(row)
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
 
@@ -179,12 +180,21 @@ class Tenants:
         """Give the tenant's two logins new passwords, and return its row."""
         async with self._provisioning, self.control.acquire() as connection:
             row = await rotate(connection, tenant, self.spec)
-        self._rows[tenant] = row
+        self._remember(row)
         return row
 
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""
         return self._rows.get(tenant)
+
+    def _remember(self, row: TenantRow) -> None:
+        """Keep what is newly known of a tenant. What slots are made from is for the next look."""
+        if not _differs(row, self._rows.get(row.id)):
+            self._rows[row.id] = row
+
+    def deleting(self) -> list[TenantRow]:
+        """Return the tenants whose deletion has begun and not ended, as far as is known here."""
+        return [row for row in self._rows.values() if row.state == "deleting"]
 
     def _declare(self) -> None:
         if self.root is not None:
@@ -207,21 +217,24 @@ class Tenants:
             await self._take_over(connection)
 
     async def _take_over(self, connection: Connection) -> None:
+        """Take over all of what was changed, or nothing: the next look finds it then."""
         seen = await rows.horizon(connection)
-        found = await rows.fetch_changed(connection, self._seen)
-        changed = [row for row in found if _differs(row, self._rows.get(row.id))]
-        self._rows.update((row.id, row) for row in found)
-        self._seen = seen
+        found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
+        changed = [row.id for row in found.values() if _differs(row, self._rows.get(row.id))]
+        stored = {**self._rows, **found}
+        registered, since = self.registered, self.since
         if changed:
             try:
-                self.registered = self._registered(self.snapshot, self._rows.values())
+                registered = self._registered(self.snapshot, stored.values())
             except ConfigError as error:
                 # Another node knows more than this one: what it can not use stays as it was here.
                 log.error("tenants.change_unusable", problems=error.problems)  # noqa: TRY400 - no bug
-            every = {**self.registered, **self.snapshot.tenants}
-            stirred = [every[row.id] for row in changed if row.id in every]
-            since = await timetable.note(connection, _served(stirred, self._rows))
-            self.since = {**self.since, **since}
+            every = {**registered, **self.snapshot.tenants}
+            served = _served([every[tenant] for tenant in changed if tenant in every], stored)
+            since = {**since, **await timetable.note(connection, served)}
+        self._rows, self._seen = stored, seen
+        self.registered, self.since = registered, since
+        if changed:
             self._declare()
 
     def _names(self) -> Mapping[str, TenantId]:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from orchestrator.model.api import TenantPause
 from orchestrator.settings.tenants import TenantConfig
+from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
 from supervisors.slot import Slot, SlotState
 from supervisors.standing import Outage
 
-
-def _disabled(config: TenantConfig) -> str:
-    if config.disabled_because is None:
-        return "it is disabled: set enabled = true and reload"
-    said = f" ({config.disabled_because})" if config.disabled_because else ""
-    return f"an operator disabled it{said}: insula tenant enable {config.id}"
-
-
-_PLAIN: Mapping[SlotState, Callable[[TenantConfig], str]] = {
-    SlotState.SUSPENDED: _disabled,
-    SlotState.STARTING: lambda _: "it takes its lease and what was left",
-    SlotState.RUNNING: lambda _: "it is awake",
-    SlotState.DRAINING: lambda _: "it lets go: its running tasks end and its lease is given back",
+_PLAIN = {
+    SlotState.STARTING: "it takes its lease and what was left",
+    SlotState.RUNNING: "it is awake",
+    SlotState.DRAINING: "it lets go: its running tasks end and its lease is given back",
 }
-_CROWDED = "max_awake_tenants are awake and none of them can make room yet"
 
 
 def told_of(pause: TenantPause) -> str:
@@ -36,20 +26,36 @@ def told_of(pause: TenantPause) -> str:
 
 
 def explain(
-    slot: Slot, outlook: Outlook, *, node: str, outage: Outage | None
+    slot: Slot, row: TenantRow | None, outlook: Outlook, *, node: str, outage: Outage | None
 ) -> tuple[str, datetime | None]:
-    """Return why the tenant is as it is on this node, and when that changes by itself."""
+    """Return why the tenant is as it is on this node, and when that changes by itself.
+
+    `row` is what the registry says of it, as far as that is known.
+    """
     if slot.removed:
         return "no file declares it any more: it drains, and its data stay", None
     if slot.state in (SlotState.BACKOFF, SlotState.QUARANTINED):
         return _failed(slot, outage)
+    if slot.state is SlotState.SUSPENDED:
+        return _disabled(slot.config, row), None
     if slot.waits_for_place:
-        return _CROWDED, None
+        return "max_awake_tenants are awake and none of them can make room yet", None
     if slot.state in _PLAIN:
-        return _PLAIN[slot.state](slot.config), None
-    if outlook.served_by not in {None, node}:
-        return f"node {outlook.served_by!r} serves it", outlook.wake_at
-    return "it has nothing to do now", outlook.wake_at
+        return _PLAIN[slot.state], None
+    elsewhere = outlook.served_by not in {None, node}
+    because = f"node {outlook.served_by!r} serves it" if elsewhere else "it has nothing to do now"
+    return because, outlook.wake_at
+
+
+def _disabled(config: TenantConfig, row: TenantRow | None) -> str:
+    if config.disabled_by_its_file:
+        return "it is disabled by its file: set enabled = true there and reload"
+    since = f" since {row.disabled_at:%Y-%m-%d %H:%M:%S} UTC" if row and row.disabled_at else ""
+    reason = f": {config.disabled_because}" if config.disabled_because else ""
+    return (
+        f"it is disabled{since}{reason} (insula tenant audit {config.id} tells by whom, "
+        f"insula tenant enable {config.id} takes it back)"
+    )
 
 
 def _failed(slot: Slot, outage: Outage | None) -> tuple[str, datetime | None]:

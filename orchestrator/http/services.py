@@ -29,6 +29,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
+from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -182,6 +183,16 @@ class Statistics(Protocol):
         ...
 
 
+class Maintenance(Protocol):
+    """The care for tenants' tables."""
+
+    async def run(
+        self, tenant: TenantId, *, after: str, statement_seconds: float
+    ) -> MaintenanceReport:
+        """Care for some of the tenant's tables, those `after` one, by name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -192,5 +203,6 @@ class Services:
     audit: Audit
     lifecycle: Lifecycle
     statistics: Statistics
+    maintenance: Maintenance
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

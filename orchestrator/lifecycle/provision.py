@@ -155,6 +155,8 @@ async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) 
         # Migrations come first, each in a transaction of its own.
         await ensure_provisioned(connection, connection, tenant, spec)
         async with connection.transaction():
+            # The wait comes before the row: whoever reloads waits for who holds that.
+            await _Work(connection, tenant, spec, rotation=0).begin()
             rotation = await tenants.rotate(connection, tenant)
             await _provision_and_note(connection, connection, tenant, spec, rotation=rotation)
         return await tenants.fetch(connection, tenant)
@@ -213,7 +215,7 @@ class _Work:
     async def make(self) -> bool:
         """Make everything but the application's tables; tell whether the schema is new."""
         async with self._connection.transaction():
-            await self._begin()
+            await self.begin()
             exists, ours = await self._look_at_schema()
             await self._make_roles()
             if not exists:
@@ -229,7 +231,7 @@ class _Work:
         """Apply one migration of the application; False when there is none left."""
         known = self._spec.app_migrations
         async with self._connection.transaction():
-            await self._begin()
+            await self.begin()
             missing = pending(await self._ledger("app"), known, owner=self._tenant)
             if not missing:
                 return False
@@ -239,7 +241,7 @@ class _Work:
         await self._run(FORGET_SETTINGS)
         return len(missing) > 1
 
-    async def _begin(self) -> None:
+    async def begin(self) -> None:
         """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
         await self._run(BEGIN)
         if await self._connection.fetchval(IS_REMOVED, self._tenant):

@@ -24,22 +24,37 @@ LOCK TABLE tenant.wf_run IN ACCESS EXCLUSIVE MODE
 SELECT count(*) FROM tenant.wf_run WHERE finished_at IS NULL
 
 -- name: dependents
--- What of other schemas would go with this one: views on its tables, and foreign keys to them.
-SELECT format('%s %s', CASE WHEN user_of.relkind = 'm' THEN 'materialized view' ELSE 'view' END,
-              user_of.oid::regclass)
-FROM pg_class AS used
-JOIN pg_depend AS link ON link.refclassid = 'pg_class'::regclass AND link.refobjid = used.oid
-    AND link.classid = 'pg_rewrite'::regclass
-JOIN pg_rewrite AS rule ON rule.oid = link.objid
-JOIN pg_class AS user_of ON user_of.oid = rule.ev_class
-WHERE used.relnamespace = $1::regnamespace AND user_of.relnamespace <> used.relnamespace
-UNION
-SELECT format('foreign key %s of %s', link.conname, link.conrelid::regclass)
-FROM pg_constraint AS link
-JOIN pg_class AS used ON used.oid = link.confrelid
-JOIN pg_class AS user_of ON user_of.oid = link.conrelid
-WHERE link.contype = 'f' AND used.relnamespace = $1::regnamespace
-  AND user_of.relnamespace <> used.relnamespace
+-- What of other schemas would go with this one: views on its tables, foreign keys to them, columns of its types,
+-- defaults that call its functions, tables that inherit …
+WITH inside AS (
+    SELECT 'pg_class'::regclass AS class, oid FROM pg_class WHERE relnamespace = $1::regnamespace
+    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = $1::regnamespace
+    UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = $1::regnamespace
+), link AS (
+    SELECT DISTINCT d.classid, d.objid, d.objsubid
+    FROM pg_depend AS d JOIN inside ON d.refclassid = inside.class AND d.refobjid = inside.oid
+    WHERE d.deptype IN ('a', 'n')
+), outside AS (
+    SELECT 'pg_class'::regclass AS class, c.oid, link.objsubid AS part, c.relnamespace AS namespace
+    FROM link JOIN pg_class AS c ON c.oid = link.objid WHERE link.classid = 'pg_class'::regclass
+    UNION SELECT 'pg_class'::regclass, c.oid, 0, c.relnamespace
+    FROM link JOIN pg_rewrite AS r ON r.oid = link.objid JOIN pg_class AS c ON c.oid = r.ev_class
+    WHERE link.classid = 'pg_rewrite'::regclass
+    UNION SELECT link.classid, d.oid, 0, c.relnamespace
+    FROM link JOIN pg_attrdef AS d ON d.oid = link.objid JOIN pg_class AS c ON c.oid = d.adrelid
+    WHERE link.classid = 'pg_attrdef'::regclass
+    UNION SELECT link.classid, t.oid, 0, c.relnamespace
+    FROM link JOIN pg_trigger AS t ON t.oid = link.objid JOIN pg_class AS c ON c.oid = t.tgrelid
+    WHERE link.classid = 'pg_trigger'::regclass
+    UNION SELECT link.classid, k.oid, 0, k.connamespace
+    FROM link JOIN pg_constraint AS k ON k.oid = link.objid WHERE link.classid = 'pg_constraint'::regclass
+    UNION SELECT link.classid, t.oid, 0, t.typnamespace
+    FROM link JOIN pg_type AS t ON t.oid = link.objid WHERE link.classid = 'pg_type'::regclass
+    UNION SELECT link.classid, f.oid, 0, f.pronamespace
+    FROM link JOIN pg_proc AS f ON f.oid = link.objid WHERE link.classid = 'pg_proc'::regclass
+)
+SELECT pg_describe_object(class, oid, part) FROM outside
+WHERE namespace NOT IN ($1::regnamespace, 'pg_toast'::regnamespace)
 ORDER BY 1
 
 -- name: drop_schema
@@ -55,8 +70,9 @@ SELECT rolname FROM pg_roles
 WHERE rolname = ANY ($1::text[]) AND shobj_description(oid, 'pg_authid') = $2 ORDER BY rolname
 
 -- name: left
--- What the catalogs still have of the tenant, after all.
-SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = $1
+-- What the catalogs still have of the tenant, after all. A schema without our ledger was never the tenant's.
+SELECT 'schema ' || n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = 'wf_migration'
 UNION ALL
 SELECT 'role ' || rolname FROM pg_roles
 WHERE rolname = ANY ($2::text[]) AND shobj_description(oid, 'pg_authid') = $3

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,29 +36,33 @@ class ResultsFile:
 
         An existing file is replaced at the very end, by a file that is on the disk.
         """
-        building = await anyio.to_thread.run_sync(self._begin)
+        # Of a known name: what a death leaves there is overwritten by the next try.
+        building = self._path.with_name(f"{self._path.name}.part")
         try:
-            with gzip.open(building, "wb", compresslevel=6) as file:
-                await anyio.to_thread.run_sync(self._add, file, [header])
-                async for lot in lots:
-                    await anyio.to_thread.run_sync(self._add, file, lot)
-                    self._count += len(lot)
-                await anyio.to_thread.run_sync(self._add, file, [self._trailer()])
-            await anyio.to_thread.run_sync(self._finish, building)
+            await anyio.to_thread.run_sync(self._begin, building)
+            try:
+                await self._build(building, header, lots)
+            finally:
+                building.unlink(missing_ok=True)
         except OSError as error:
             raise self._failed(error) from error
-        finally:
-            building.unlink(missing_ok=True)
         return self._count
 
-    def _begin(self) -> Path:
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
-        except OSError as error:
-            raise self._failed(error) from error
-        os.close(descriptor)
-        return Path(name)
+    async def _build(
+        self, building: Path, header: dict[str, Any], lots: AsyncIterator[list[dict[str, Any]]]
+    ) -> None:
+        with gzip.open(building, "wb", compresslevel=6) as file:
+            await anyio.to_thread.run_sync(self._add, file, [header])
+            async for lot in lots:
+                await anyio.to_thread.run_sync(self._add, file, lot)
+                self._count += len(lot)
+            await anyio.to_thread.run_sync(self._add, file, [self._trailer()])
+        await anyio.to_thread.run_sync(self._finish, building)
+
+    def _begin(self, building: Path) -> None:
+        building.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        building.unlink(missing_ok=True)
+        building.touch(mode=0o600, exist_ok=False)
 
     def _add(self, file: gzip.GzipFile, lines: Sequence[dict[str, Any]]) -> None:
         text = b"".join(_encode(line) + b"\n" for line in lines)

@@ -29,6 +29,7 @@ process as code, sentence, hint and data in JSON, never pickled.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 
@@ -113,16 +114,20 @@ class InvalidTenantId(TenantError):
 
 
 class TenantNotFound(TenantError):
-    """No such tenant is declared."""
+    """No such tenant is declared, or it is being deleted."""
 
     code = "tenant_not_found"
 
-    def __init__(self, tenant: str) -> None:
-        super().__init__(
-            tenant,
-            f"no tenant {tenant!r} is declared or registered",
-            hint=f"see `insula tenant list`, or create it: insula tenant create {tenant}",
-        )
+    def __init__(self, tenant: str, *, deleting_since: datetime | None = None) -> None:
+        if deleting_since is None:
+            sentence = f"no tenant {tenant!r} is declared or registered"
+            hint = f"see `insula tenant list`, or create it: insula tenant create {tenant}"
+        else:
+            sentence = (
+                f"tenant {tenant!r} is being deleted since {deleting_since:%Y-%m-%d %H:%M:%S} UTC"
+            )
+            hint = f"insula tenant delete {tenant} goes on, should that have stopped"
+        super().__init__(tenant, sentence, hint=hint)
 
 
 class TenantExists(TenantError):
@@ -136,13 +141,15 @@ class TenantSuspended(TenantError):
 
     code = "tenant_suspended"
 
-    def __init__(self, tenant: str, *, because: str | None = None) -> None:
-        """Tell an operator's decision, with its reason, from what the declaration says."""
+    def __init__(
+        self, tenant: str, *, because: str | None = None, by_its_file: bool = True
+    ) -> None:
+        """Tell an operator's decision, with its reason, from what its file says."""
         super().__init__(
             tenant,
             f"tenant {tenant!r} is disabled" + (f": {because}" if because else ""),
             hint="set enabled = true in its file and reload"
-            if because is None
+            if by_its_file
             else f"insula tenant enable {tenant}",
         )
 

@@ -44,6 +44,11 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     disabled_because: str | None = None
     """The reason of an operator who disabled it; None when only its declaration may have."""
 
+    @property
+    def disabled_by_its_file(self) -> bool:
+        """Whether it is only in its file that it can be enabled."""
+        return not self.enabled and self.source == "file" and self.disabled_because is None
+
     def disabled(self, because: str) -> TenantConfig:
         """Return it as an operator's decision makes it."""
         return msgspec.structs.replace(self, enabled=False, disabled_because=because)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 
 from orchestrator.model.errors import DefinitionError, WorkflowNotFound
 from orchestrator.workflow.define import Workflow
+
+_PLACE = re.compile(r".+\.py:\d+: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,8 @@ def _import(name: str) -> ModuleType:
         )
     try:
         return importlib.import_module(name)
-    except DefinitionError:
-        raise
+    except DefinitionError as error:
+        raise _placed(error) from error
     except (Exception, SystemExit) as error:
         raise DefinitionError(
             f"module {name!r} can not be imported: {type(error).__name__}: {_told(error)}",
@@ -89,6 +93,18 @@ def _import(name: str) -> ModuleType:
                 "or name its directory in PYTHONPATH"
             ),
         ) from error
+
+
+def _placed(error: DefinitionError) -> DefinitionError:
+    """Return the error with the place in the module that led to it, unless it names its task's."""
+    places = [
+        f"{frame.filename}:{frame.lineno}: "
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).parent != Path(__file__).parent and Path(frame.filename).is_file()
+    ]
+    if not places or _PLACE.match(str(error)):
+        return error
+    return DefinitionError(f"{places[-1]}{error}", hint=error.hint)
 
 
 def _told(error: BaseException) -> str:

@@ -36,6 +36,8 @@ class InThread:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._wrapped, name)
+        if name == "lifecycle":
+            return InThread(value)
         if not inspect.ismethod(value):
             return value
         if name in {"tenant", "handle"}:
@@ -100,6 +102,18 @@ async def test_a_run_is_started_and_awaited(
     assert (result.state, result.output) == (RunState.SUCCEEDED, 7)
     assert result.context == {"month": 1, "flights": 3}
     assert (result.input, result.tags, result.key) == ({"month": 1}, ["a"], "2013-01")
+
+
+async def test_a_tenant_is_looked_at_and_cared_for(opened: Open, served: Served) -> None:
+    lifecycle = opened(served.unix).tenant("acme-corp").lifecycle
+
+    shown, counted = await lifecycle.stats(), await lifecycle.stats(exact=True)
+    first = await lifecycle.maintain()
+    last = await lifecycle.maintain(after="flight", statement_seconds=5.0)
+
+    assert (shown.tables[0].rows, counted.tables[0].rows) == (None, 42)
+    assert (first.left, last.tables[0].name, last.left) == (2, "seat", 0)
+    assert (await lifecycle.rotate_credentials()).rotation == 3
 
 
 async def test_a_failed_run_is_a_result_like_any_other(opened: Open, served: Served) -> None:

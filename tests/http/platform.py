@@ -34,6 +34,7 @@ from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
+from tests.http.maintenance import HandMadeMaintenance
 from tests.http.schedules import HandMadeSchedules
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
@@ -91,6 +92,7 @@ class HandMadePlatform(HandMadeRuns):
             audit=self.audit,
             lifecycle=self.lifecycle,
             statistics=HandMadeStatistics(),
+            maintenance=HandMadeMaintenance(),
             status=self.status,
             reload=self.reload,
         )

@@ -110,6 +110,8 @@ async def test_finished_runs_are_kept_in_a_file(database: Database, tmp_path: Pa
     admin = await database.connect()
     ids = [await add_run(admin, state) for state in ("succeeded", "failed", "succeeded")]
     path = tmp_path / "results" / "acme.jsonl.gz"
+    path.parent.mkdir()
+    (path.parent / "acme.jsonl.gz.part").write_text("what a death left", encoding="utf-8")
 
     removed = await remove(admin, row, database.spec(), archive=path)
 
@@ -120,6 +122,7 @@ async def test_finished_runs_are_kept_in_a_file(database: Database, tmp_path: Pa
     assert runs[0]["output"] == {"flights": 3}
     assert trailer["runs"] == removed.runs_kept == 3
     assert [each.name for each in path.parent.iterdir()] == ["acme.jsonl.gz"]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_more_runs_than_a_lot_are_kept(database: Database, tmp_path: Path) -> None:
@@ -298,30 +301,38 @@ async def test_what_other_schemas_depend_on_is_not_dropped(database: Database) -
     admin = await database.connect()
     await admin.execute(
         "CREATE SCHEMA reports; CREATE VIEW reports.runs AS SELECT id FROM tenant_acme.wf_run;"
-        "CREATE TABLE reports.note (run uuid REFERENCES tenant_acme.wf_run)"
+        "CREATE TABLE reports.note (run uuid REFERENCES tenant_acme.wf_run);"
+        "CREATE TYPE tenant_acme.mood AS ENUM ('good', 'bad');"
+        "CREATE FUNCTION tenant_acme.today() RETURNS tenant_acme.mood"
+        " RETURN 'good'::tenant_acme.mood;"
+        "CREATE TABLE reports.diary (mood tenant_acme.mood DEFAULT tenant_acme.today());"
+        "CREATE TABLE reports.old () INHERITS (tenant_acme.wf_run)"
     )
 
     with pytest.raises(SchemaConflict) as caught:
         await remove(admin, row, database.spec())
 
     assert caught.value.data["dependents"] == [
-        "foreign key note_run_fkey of reports.note",
+        "column mood of table reports.diary",
+        "constraint note_run_fkey on table reports.note",
+        "default value for column mood of table reports.diary",
+        "table reports.old",
         "view reports.runs",
     ]
     assert len(await remains(admin, database)) == 3
 
 
-async def test_a_role_of_others_is_left_alone(database: Database) -> None:
+async def test_a_role_and_a_schema_of_others_are_left_alone(database: Database) -> None:
     admin = await database.connect()
     app = database.logins("acme").app
     await tenants.register(admin, ACME, "{}")
-    await admin.execute(f"CREATE ROLE {app} LOGIN")
+    await admin.execute(f"CREATE ROLE {app} LOGIN; CREATE SCHEMA tenant_acme")
     row = await tenants.mark_deleting(admin, ACME, "purge")
 
     removed = await remove(admin, row, database.spec())
 
     assert (removed.schema, removed.roles) == (None, [])
-    assert await remains(admin, database) == [app]
+    assert set(await remains(admin, database)) == {app, "tenant_acme"}
     assert await admin.fetchval("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1", app)
 
 

@@ -85,6 +85,7 @@ async def test_who_provisions_with_the_passwords_of_before_sets_the_new_ones(
     await log_in(database, 1)
 
 
+@pytest.mark.slow
 async def test_a_death_at_any_statement_leaves_the_old_passwords_or_the_new(
     database: Database,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.daemon.audit import TenantAudit
+from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import (
@@ -20,7 +22,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.model import Tenant
-from orchestrator.store.control import tenants
+from orchestrator.store.control import audit, tenants
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
@@ -32,7 +34,15 @@ ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 
 def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
     """Return the verbs as the daemon wires them."""
-    return TenantLifecycle(node.root, node.control, node.tenants, state_dir, patience=10.0)
+    return TenantLifecycle(
+        node.root,
+        node.control,
+        node.tenants,
+        TenantAudit(node.control, node.name, node.ground.standing),
+        Errands(node.tenants.target),
+        state_dir,
+        patience=10.0,
+    )
 
 
 async def registered(node: Node, **fields: Any) -> TenantId:
@@ -134,6 +144,26 @@ async def test_other_nodes_follow_what_one_changes(database: Database, tmp_path:
         assert other.slot("acme").state is SlotState.DORMANT
         with pytest.raises(TenantNotFound):
             other.root.resolve("globex")
+
+
+async def test_a_node_that_wakes_a_tenant_does_not_miss_what_another_has_just_changed(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        running_node(database, snapshot(["acme"])) as one,
+        running_node(database, snapshot(["acme"]), name="b") as other,
+    ):
+        await registered(one)
+        await other.tenants.refresh()
+        await lifecycle(one, tmp_path).disable(ACME, "moved")
+        await lifecycle(one, tmp_path).update(GLOBEX, UpdateTenant(name="Globex"))
+
+        for tenant in (ACME, GLOBEX):
+            await other.tenants.prepare(tenant)
+        await other.tenants.refresh()
+
+        assert other.slot("acme").state is SlotState.SUSPENDED
+        assert other.slot("globex").config.name == "Globex"
 
 
 async def test_a_name_that_another_node_gave_a_moment_ago_is_taken(
@@ -308,6 +338,9 @@ async def test_a_deletion_that_was_begun_is_finished_by_the_next_node(
 
         await lifecycle(node, tmp_path).resume()
 
+        (entry,) = await audit.page(await database.connect(), GLOBEX, limit=9)
+        assert (entry.actor, entry.operation) == ("insula", "tenant.delete")
+        assert (entry.subject, entry.outcome) == ("results keep, resumed", "done")
         assert len(list((tmp_path / "results").iterdir())) == 1
         assert await node.sql("SELECT to_regnamespace('tenant_globex') IS NULL")
         assert await node.sql("SELECT state FROM insula.tenant WHERE id = 'globex'") == "removed"

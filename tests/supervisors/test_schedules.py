@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from orchestrator.engine.schedules import ScheduleVerb
@@ -110,6 +111,22 @@ async def test_a_schedule_that_came_while_the_tenant_was_disabled_wakes_it(
         await node.sql("UPDATE insula.tenant SET disabled_at = NULL, changed_in = default")
         await node.tenants.refresh()
         assert await node.sql(WAKE) is not None
+
+
+async def test_a_change_that_could_not_be_noted_is_taken_over_at_the_next_look(
+    database: Database,
+) -> None:
+    admin = await database.connect()
+    async with running_node(database, snapshot(["acme"], schedules=[every(3600)])) as node:
+        await node.sql("UPDATE insula.tenant SET disabled_at = now(), changed_in = default")
+        async with admin.transaction():
+            await admin.execute("LOCK TABLE insula.schedule")
+            with anyio.move_on_after(0.1) as cut:
+                await node.tenants.refresh()
+            assert cut.cancelled_caught
+        assert node.slot("acme").state is SlotState.DORMANT
+        await node.tenants.refresh()
+        assert node.slot("acme").state is SlotState.SUSPENDED
 
 
 async def test_who_falls_asleep_leaves_word_of_the_next_fire(database: Database) -> None:

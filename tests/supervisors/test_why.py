@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.platform import TenantPlatform
-from orchestrator.model.api import TenantWhy
-from orchestrator.model.errors import DatabaseRefused
+from orchestrator.model.api import CreateTenant, TenantWhy
+from orchestrator.model.errors import DatabaseRefused, TenantNotFound, TenantSuspended
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
-from orchestrator.store.control import leases, nodes, transitions
+from orchestrator.store.control import leases, nodes, tenants, transitions
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access
 from supervisors.history import REASON_CHARACTERS
@@ -35,6 +33,7 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
         role_prefix=node.database.role_prefix,
         standing=standing or in_good_standing(),
         remembered=node.tenants.remembered,
+        deleting=node.tenants.deleting,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
     )
@@ -91,21 +90,55 @@ async def test_what_the_node_knows_is_told_without_the_database(
         if away:
             standing.lost("connection refused")
         found = await why(node, standing)
-        assert found.because.startswith("it is disabled")
+        assert found.because.startswith("it is disabled by its file: set enabled = true")
 
 
-async def test_a_tenant_that_an_operator_disabled_says_why_and_how_it_is_enabled(
-    database: Database, tmp_path: Path
+async def test_a_tenant_that_an_operator_disabled_says_since_when_why_and_what_to_do(
+    database: Database,
 ) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
-        verbs = TenantLifecycle(node.root, node.control, node.tenants, tmp_path, patience=10.0)
-        await verbs.disable(ACME, "has not paid")
+        async with node.control.acquire() as connection:
+            await tenants.disable(connection, ACME, "has not paid")
+        await node.tenants.refresh()
+        row = node.tenants.remembered(ACME)
+        assert row is not None
         found = await why(node)
-        assert found.because == "an operator disabled it (has not paid): insula tenant enable acme"
         assert (found.transitions[0].state, found.transitions[0].reason) == (
             "suspended",
             "has not paid",
         )
+        assert found.because == (
+            f"it is disabled since {row.disabled_at:%Y-%m-%d %H:%M:%S} UTC: has not paid "
+            "(insula tenant audit acme tells by whom, insula tenant enable acme takes it back)"
+        )
+
+
+async def test_a_registered_tenant_that_was_created_disabled_is_enabled_by_the_verb(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await node.tenants.register(CreateTenant(id="acme", set={"enabled": False}))
+        assert "insula tenant enable acme takes it back" in (await why(node)).because
+        with pytest.raises(TenantSuspended) as refused:
+            await node.submit("acme")
+        assert refused.value.hint == "insula tenant enable acme"
+
+
+async def test_a_tenant_whose_deletion_has_begun_is_listed_and_says_so(database: Database) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await node.tenants.register(CreateTenant(id="acme"))
+        async with node.control.acquire() as connection:
+            row = await tenants.mark_deleting(connection, ACME, "keep")
+        await node.tenants.refresh()
+        platform = platform_of(node)
+        assert [(each.id, each.state) for each in platform.tenants()] == [("acme", "deleting")]
+        with pytest.raises(TenantNotFound, match="'acme' is being deleted since 20") as missing:
+            platform.resolve("acme")
+        assert "insula tenant delete acme goes on" in missing.value.hint
+        async with node.control.acquire() as connection:
+            await tenants.unmark_deleting(connection, row)
+        await node.tenants.refresh()
+        assert [(each.id, each.state) for each in platform.tenants()] == [("acme", "dormant")]
 
 
 async def test_a_pause_is_shown_with_its_reason_also_of_a_tenant_that_sleeps(

@@ -110,6 +110,15 @@ def test_a_module_that_ends_the_program_is_an_error_of_the_module(module: Write)
 
 
 @pytest.mark.requirement("R1.place")
+@pytest.mark.parametrize("line", ["Workflow('w', version=1)", "Retry(attempts=0)", "job(3)"])
+def test_an_error_outside_of_a_task_names_its_line(module: Write, line: str) -> None:
+    file = module("odd_flow", f"from orchestrator import Retry, Workflow, job\n\nw = {line}\n")
+    with pytest.raises(DefinitionError) as refused:
+        load(["odd_flow"])
+    assert str(refused.value).startswith(f"{file}:3: ")
+
+
+@pytest.mark.requirement("R1.place")
 def test_a_definition_error_names_the_file_and_the_task(module: Write) -> None:
     file = module(
         "wrong_flow",

@@ -1,0 +1,41 @@
+"""Cares for the tables of tenants, a few of them a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.daemon.errands import Errands
+from orchestrator.lifecycle.maintenance import maintain
+from orchestrator.model.ids import TenantId
+from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.store.control import tenants as rows
+
+SLICE_SECONDS = 2.0
+"""No further table is begun after so long: whoever asked hears how far it is."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TenantMaintenance:
+    """Implements what the HTTP layer needs."""
+
+    errands: Errands
+
+    async def run(
+        self, tenant: TenantId, *, after: str, statement_seconds: float
+    ) -> MaintenanceReport:
+        """Care for some tables of a tenant; one that was never used has none."""
+        async with self.errands.connection(
+            "maintenance", lock_timeout="2s", statement_seconds=statement_seconds
+        ) as connection:
+            row = await rows.fetch(connection, tenant)
+            if row.provisioned_at is None:
+                return MaintenanceReport(tenant=tenant, tables=[])
+            report = await maintain(connection, tenant, after=after, seconds=SLICE_SECONDS)
+        for table in report.tables:
+            if table.corrupt:
+                log.error("index.corrupt", tenant=tenant, table=table.name, indexes=table.corrupt)
+        return report
