@@ -19,7 +19,7 @@ from orchestrator.store.connect import Connection, Target
 
 MODULE = "benchmarks.workloads"
 LOT = 1000
-"""Runs in one request, as many as the API takes."""
+"""Runs in one request."""
 
 WAKING = 16
 (ONE,) = names(1)

@@ -105,15 +105,14 @@ async def test_a_run_is_started_and_awaited(
 
 
 async def test_a_tenant_is_looked_at_and_cared_for(opened: Open, served: Served) -> None:
-    lifecycle = opened(served.unix).tenant("acme-corp").lifecycle
+    care = opened(served.unix).tenant("acme-corp").lifecycle
 
-    shown, counted = await lifecycle.stats(), await lifecycle.stats(exact=True)
-    first = await lifecycle.maintain()
-    last = await lifecycle.maintain(after="flight", statement_seconds=5.0)
+    shown, counted = await care.stats(), await care.stats(exact=True)
+    first, last = await care.maintain(), await care.maintain(after="flight", statement_seconds=5.0)
 
     assert (shown.tables[0].rows, counted.tables[0].rows) == (None, 42)
     assert (first.left, last.tables[0].name, last.left) == (2, "seat", 0)
-    assert (await lifecycle.rotate_credentials()).rotation == 3
+    assert (await care.rotate_credentials()).rotation == 3
 
 
 async def test_a_failed_run_is_a_result_like_any_other(opened: Open, served: Served) -> None:
@@ -250,10 +249,11 @@ async def test_a_tenant_is_paused_and_resumed(
     opened: Open, served: Served, platform: HandMadePlatform
 ) -> None:
     tenant = opened(served.unix).tenant("acme-corp")
-    paused, resumed = await tenant.pause("slow", reason="why"), await tenant.resume()
 
-    assert (paused.paused, resumed.paused) == (True, False)
-    assert platform.asked == [("acme_corp", "slow", True, "why"), ("acme_corp", None, False, "")]
+    assert (await tenant.pause("slow", reason="wrong figures")).paused
+    assert not (await tenant.resume()).paused
+    asked = [("acme_corp", "slow", True, "wrong figures"), ("acme_corp", None, False, "")]
+    assert platform.asked == asked
 
 
 async def test_dead_letters_are_listed_replayed_and_discarded(opened: Open, served: Served) -> None:

@@ -41,7 +41,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VARIES = (
     (_UUID, "RUN"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"), "TIME"),
-    (re.compile(r"\d{8}T\d{6}Z"), "TIME"),
+    (re.compile(r"\d{8}T\d{6}(?:\.\d+)?Z"), "TIME"),
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|s|min|h)\b(?: \d+ (?:s|min)\b)?"), "WHILE"),
     (re.compile(r"process \d+|generation \d+|workflows \d+"), "NUMBER"),
     (re.compile(r"/\S*/(?=(?:tenants\.d/\w+|insula)\.toml)"), ""),
