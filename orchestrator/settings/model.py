@@ -109,6 +109,23 @@ class DatabaseSection(Section, frozen=True, kw_only=True):
         return f"DatabaseSection(role_prefix={self.role_prefix!r})"
 
 
+class ShardSection(Section, frozen=True, kw_only=True):
+    """A further PostgreSQL database for tenants; the control schema stays where `[database]` is."""
+
+    url: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=4000)],
+        about("postgresql:// URL, as that of `[database]`", "daemon"),
+    ] = ""
+    isolation: Annotated[
+        Literal["role", "database"],
+        about("what each tenant has of its own there: two logins, or a database as well", "daemon"),
+    ] = "role"
+
+    def __repr__(self) -> str:
+        """Leave the URL out: it may hold a password."""
+        return f"ShardSection(isolation={self.isolation!r})"
+
+
 class HttpSection(Section, frozen=True, kw_only=True):
     """The HTTP API over TCP; the control socket speaks the same and is always there."""
 
@@ -400,6 +417,16 @@ class Tier(Section, frozen=True, kw_only=True):
             example=2,
         ),
     ] = None
+    shard: Annotated[
+        Text | None,
+        about(
+            "where its tables are made at first use: a name of `[shards.*]`, or `control`;"
+            " see `insula tenant move` for later",
+            "live",
+            absent="control",
+            example="eu",
+        ),
+    ] = None
 
 
 class Tenant(Tier, frozen=True, kw_only=True):
@@ -425,6 +452,7 @@ class Settings(Section, frozen=True, kw_only=True):
 
     node: NodeSection = field(default_factory=NodeSection)
     database: DatabaseSection = field(default_factory=DatabaseSection)
+    shards: dict[str, ShardSection] = {}
     http: HttpSection = field(default_factory=HttpSection)
     supervision: SupervisionSection = field(default_factory=SupervisionSection)
     workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
@@ -444,9 +472,8 @@ class Settings(Section, frozen=True, kw_only=True):
 
 
 NOT_SERVED_YET: dict[str, frozenset[str]] = {
-    "Settings": frozenset({"shards"}),
-    "Tier": frozenset({"retention_days", "shard"}),
-    "Tenant": frozenset({"retention_days", "shard"}),
+    "Tier": frozenset({"retention_days"}),
+    "Tenant": frozenset({"retention_days"}),
 }
 """Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
 believes in a limit that is not there."""
