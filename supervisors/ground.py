@@ -10,7 +10,10 @@ from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
+from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.outage import Reach
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.standing import Standing
@@ -32,7 +35,7 @@ class Prepare(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The node's identity, its control connections and what it serves.
+    """The node's identity, the databases it uses and what it serves.
 
     `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
     the connections that tasks use at a time, over all tenants.
@@ -41,7 +44,7 @@ class Ground:
     node: UUID
     name: str
     standing: Standing
-    control: ControlPool
+    shards: Shards
     prepare: Prepare
     registry: Registry
     slots: NodeSlots
@@ -49,3 +52,12 @@ class Ground:
     connect_timeout: float
     app_places: Places
     processes: ProcessPool
+
+    @property
+    def control(self) -> ControlPool:
+        """The control connections."""
+        return self.shards.control
+
+    def reaches(self, config: TenantConfig) -> tuple[Reach, ...]:
+        """Return what has to answer for the tenant to be served: the control database first."""
+        return (self.standing, *self.shards.reaches(config.shard))

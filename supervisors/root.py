@@ -277,10 +277,10 @@ class RootSupervisor:
 
     def _check_database(self, slot: Slot) -> None:
         """Refuse at once what would have to wait for the database."""
-        outage = self._ground.standing.outage
-        if outage is not None and slot.state is not SlotState.RUNNING:
-            slot.check_open(self._ground.clock.now())
-            raise database_away(outage)
+        for reach in self._ground.reaches(slot.config):
+            if reach.outage is not None and slot.state is not SlotState.RUNNING:
+                slot.check_open(self._ground.clock.now())
+                raise database_away(reach.outage)
 
     def wake(self, tenant: TenantId) -> bool:
         """Let the tenant look for work in its tables; True when it was awake already."""

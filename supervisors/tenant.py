@@ -118,8 +118,12 @@ class TenantSupervisor:
 
     async def _overtake(self) -> None:
         """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
+        async with self._ground.shards.tenant(self._tenant) as (row, connection):
+            fence = await leases.fence(connection, row.schema_name)
         async with self._ground.control.acquire() as control:
-            epoch = await leases.overtake(control, self._tenant, self._ground.node, self._epoch)
+            epoch = await leases.overtake(
+                control, self._tenant, self._ground.node, self._epoch, fence=fence
+            )
         if epoch is None:
             raise LeaseLost(self._tenant, f"another owner has taken tenant {self._tenant!r}")
         log.warning("tenant.fence_was_ahead", lease=self._epoch, raised_to=epoch)
@@ -302,13 +306,15 @@ class TenantSupervisor:
             await owned.close()
 
     async def _log_in(self, login: Login) -> Connection:
-        """Connect, unless the keeper has found that nobody can: it alone tries then."""
-        standing = self._ground.standing
-        standing.check()
+        """Connect, unless a keeper has found that nobody can: it alone tries then."""
+        reaches = self._ground.reaches(self._slot.config)
+        for reach in reaches:
+            reach.check()
         try:
             return await login.connect()
         except DatabaseUnavailable:
-            standing.doubt()
+            for reach in reaches:
+                reach.doubt()
             raise
 
     @asynccontextmanager

@@ -50,6 +50,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.DeclaredInFile: FAILED,
     errors.TenantInUse: FAILED,
     errors.RemovalIncomplete: FAILED,
+    errors.TenantElsewhere: FAILED,
     errors.QuotaExceeded: QUOTA,
     errors.ScheduleNotFound: NOT_FOUND,
     errors.RoleConflict: FAILED,

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
+from orchestrator.store.connect import CLOSE_SECONDS, Connection, connect, translated
+from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Shards
 
 AT_ONCE = 2
 """So many of a kind at a time: those who wait wait here and keep nobody from a lease."""
@@ -23,20 +25,27 @@ SETTINGS = {
 class Errands:
     """Lends a new connection for each errand of one kind."""
 
-    target: Target
+    shards: Shards
     _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
 
     @asynccontextmanager
     async def connection(
-        self, what: str, *, lock_timeout: str, statement_seconds: float = 0.0
+        self,
+        what: str,
+        row: TenantRow | None = None,
+        *,
+        lock_timeout: str,
+        statement_seconds: float = 0.0,
     ) -> AsyncIterator[Connection]:
         """Connect for `what`, and close at the end; DatabaseUnavailable or DatabaseRefused.
 
-        One statement may take `statement_seconds`, 0 stands for no limit.
+        It leads to the database of the tenant of `row`, without one to the control database. One
+        statement may take `statement_seconds`, 0 stands for no limit.
         """
+        target = self.shards.control.target if row is None else self.shards.target_of(row)
         async with self._places:
             connection = await connect(
-                self.target,
+                target,
                 application_name=f"insula {what}",
                 settings={
                     **SETTINGS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,8 +28,8 @@ from orchestrator.model.errors import (
     TenantInUse,
     TenantNotFound,
 )
-from orchestrator.model.ids import TenantId, parse_tenant_id
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool, Target, connect
 from orchestrator.store.control import leases
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
@@ -89,7 +91,7 @@ class TenantLifecycle:
         """
         row = await self.tenants.rotate(tenant)
         before = self.tenants.spec.logins(tenant, row.rotation - 1)
-        old_password = await _try(before.as_app(self.tenants.target))
+        old_password = await _try(before.as_app(self.tenants.shards.target_of(row)))
         log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
         return RotatedCredentials(
             tenant=tenant,
@@ -144,9 +146,13 @@ class TenantLifecycle:
         await self.tenants.refresh()
         await self._let_go(row.id)
         try:
-            async with self.errands.connection("deletion", lock_timeout="10s") as connection:
+            async with self._connections(row) as (control, connection):
                 removed = await remove(
-                    connection, row, self.tenants.spec, archive=self._archive(row)
+                    connection,
+                    row,
+                    self.tenants.spec,
+                    archive=self._archive(row),
+                    control=control,
                 )
         except _NOTHING_DROPPED:
             async with self.control.acquire() as connection:
@@ -159,6 +165,16 @@ class TenantLifecycle:
         await self.tenants.refresh()
         log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
         return removed
+
+    @asynccontextmanager
+    async def _connections(self, row: TenantRow) -> AsyncIterator[tuple[Connection, Connection]]:
+        """Lend connections to the registry and to the tenant's database, which may be one."""
+        async with self.errands.connection("deletion", row, lock_timeout="10s") as connection:
+            if row.shard == CONTROL_SHARD:
+                yield connection, connection
+                return
+            async with self.control.acquire() as control:
+                yield control, connection
 
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""
@@ -190,7 +206,7 @@ class TenantLifecycle:
             raise TenantInUse(tenant, left)
 
     async def _unfinished(self, tenant: TenantId) -> int:
-        async with self.control.acquire() as connection:
+        async with self.tenants.shards.tenant(tenant) as (_, connection):
             return await unfinished(connection, tenant)
 
     async def _let_go(self, tenant: TenantId) -> None:

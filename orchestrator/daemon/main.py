@@ -159,6 +159,9 @@ class Daemon:
             group.start_soon(parts.keeper.watch)
             if parts.embedded is not None:
                 group.start_soon(parts.embedded.watch)
+            async with anyio.create_task_group() as starting:
+                for keeper in parts.shard_keepers:
+                    starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
@@ -258,7 +261,7 @@ class Daemon:
         parts = self._parts
         platform = TenantPlatform(
             root=parts.root,
-            control=parts.control,
+            shards=parts.shards,
             registry=parts.registry,
             node=self._snapshot.settings.node.name,
             role_prefix=self._snapshot.settings.database.role_prefix,
@@ -269,24 +272,25 @@ class Daemon:
             prepare=parts.tenants.prepare,
         )
         supervision = self._snapshot.settings.supervision
-        audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
+        control = parts.shards.control
+        audit = TenantAudit(control, self._snapshot.settings.node.name, parts.keeper.standing)
         self._lifecycle = TenantLifecycle(
             root=parts.root,
-            control=parts.control,
+            control=control,
             tenants=parts.tenants,
             audit=audit,
-            errands=Errands(parts.tenants.target),
+            errands=Errands(parts.shards),
             state_dir=self._snapshot.state_dir,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
         )
         return Services(
             root=platform,
-            dead=TenantDeadLetters(parts.root, parts.control),
-            schedules=TenantSchedules(parts.root, parts.control),
+            dead=TenantDeadLetters(parts.root, parts.shards),
+            schedules=TenantSchedules(parts.root, parts.shards),
             audit=audit,
             lifecycle=self._lifecycle,
-            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
-            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
+            maintenance=TenantMaintenance(Errands(parts.shards)),
             status=self._status,
             reload=self._reloader.reload,
         )

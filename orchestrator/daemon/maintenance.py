@@ -10,7 +10,6 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.lifecycle.maintenance import maintain
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
-from orchestrator.store.control import tenants as rows
 
 SLICE_SECONDS = 2.0
 """No further table is begun after so long: whoever asked hears how far it is."""
@@ -28,12 +27,12 @@ class TenantMaintenance:
         self, tenant: TenantId, *, after: str, statement_seconds: float
     ) -> MaintenanceReport:
         """Care for some tables of a tenant; one that was never used has none."""
+        row = await self.errands.shards.row(tenant)
+        if row.provisioned_at is None:
+            return MaintenanceReport(tenant=tenant, tables=[])
         async with self.errands.connection(
-            "maintenance", lock_timeout="2s", statement_seconds=statement_seconds
+            "maintenance", row, lock_timeout="2s", statement_seconds=statement_seconds
         ) as connection:
-            row = await rows.fetch(connection, tenant)
-            if row.provisioned_at is None:
-                return MaintenanceReport(tenant=tenant, tables=[])
             report = await maintain(connection, tenant, after=after, seconds=SLICE_SECONDS)
         for table in report.tables:
             if table.corrupt:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
+from msgspec import structs
 
 from orchestrator.daemon import timetable
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.shards import check_homes
 from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import (
     ProvisionSpec,
@@ -26,7 +29,7 @@ from orchestrator.model.errors import (
     TenantRemoved,
     Unavailable,
 )
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -37,9 +40,11 @@ from orchestrator.settings.tenants import (
     tenant_config,
     updated,
 )
-from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool, Target
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
+from orchestrator.store.control import shards as copies
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Shards
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
 from supervisors.standing import Standing
@@ -56,8 +61,7 @@ log = structlog.get_logger(__name__)
 class Tenants:
     """Keeps the registry, the files and the root's slots in step."""
 
-    control: ControlPool
-    target: Target
+    shards: Shards
     spec: ProvisionSpec
     snapshot: Snapshot
     root: RootSupervisor | None = None
@@ -69,6 +73,12 @@ class Tenants:
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
     )
+    _provisioning_on: dict[str, anyio.CapacityLimiter] = field(default_factory=dict)
+
+    @property
+    def control(self) -> ControlPool:
+        """The control connections."""
+        return self.shards.control
 
     async def publish(self, snapshot: Snapshot | None = None) -> None:
         """Make `snapshot` the truth, or the one in force once more: registry first, then slots.
@@ -84,13 +94,16 @@ class Tenants:
             ]
             async with self.control.acquire() as connection, connection.transaction():
                 seen = await rows.horizon(connection)
-                await rows.declare(connection, declared)
+                homes = {tenant: config.shard for tenant, config in snapshot.tenants.items()}
+                await rows.declare(connection, declared, shards=homes)
                 stored = {row.id: row for row in await rows.fetch_all(connection)}
+                check_homes(stored.values(), snapshot.shards)
                 registered = self._registered(snapshot, stored.values())
                 served = _served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
-            self._rows, self._seen, self.since = stored, seen, since
+            self._note(stored, seen)
+            self.since = since
             self.snapshot, self.registered = snapshot, registered
             self._declare()
 
@@ -103,7 +116,9 @@ class Tenants:
             config = _config(self.snapshot, tenant, declaration)
             async with self._alone() as connection:
                 self._refuse_taken(config)
-                await rows.register(connection, tenant, dump_declaration(declaration))
+                await rows.register(
+                    connection, tenant, dump_declaration(declaration), shard=config.shard
+                )
             await self._look()
         return tenant
 
@@ -119,7 +134,9 @@ class Tenants:
                 declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
                 config = _config(self.snapshot, tenant, declaration)
                 self._refuse_taken(config, but=tenant)
-                await rows.redeclare(connection, tenant, dump_declaration(declaration))
+                await rows.redeclare(
+                    connection, tenant, dump_declaration(declaration), shard=config.shard
+                )
             await self._look()
 
     async def watch(self, standing: Standing) -> None:
@@ -167,21 +184,40 @@ class Tenants:
         if not row.usable:
             raise TenantRemoved(f"tenant {tenant!r} was deleted")
         if again or needs_provisioning(row, self.spec):
-            # Migrations may take their time; those who only want a lease must find a connection.
-            async with self._provisioning, self.control.acquire() as connection:
-                row = await ensure_provisioned(
-                    connection, connection, tenant, self.spec, again=again
-                )
+            async with self._provisioner(row) as (control, server):
+                row = await ensure_provisioned(control, server, tenant, self.spec, again=again)
+                if control is not server:
+                    # insula.submit takes runs there as soon as this returns.
+                    await copies.copy(server, await copies.of_tenants(control, [tenant]))
         self._remember(row)
-        logins = self.spec.logins(tenant, row.rotation)
-        return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
+        logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
+        return Access(engine=logins.as_engine(target), app=logins.as_app(target))
 
     async def rotate(self, tenant: TenantId) -> TenantRow:
         """Give the tenant's two logins new passwords, and return its row."""
-        async with self._provisioning, self.control.acquire() as connection:
-            row = await rotate(connection, tenant, self.spec)
+        row = await self.shards.row(tenant)
+        async with self._provisioner(row) as (control, server):
+            row = await rotate(server, tenant, self.spec, control=control)
         self._remember(row)
         return row
+
+    @asynccontextmanager
+    async def _provisioner(self, row: TenantRow) -> AsyncIterator[tuple[Connection, Connection]]:
+        """Lend connections to the registry and to the tenant's database, which may be one.
+
+        Migrations may take their time; those who only want a lease must find a connection.
+        """
+        if row.shard == CONTROL_SHARD:
+            async with self._provisioning, self.control.acquire() as connection:
+                yield connection, connection
+            return
+        places = self._provisioning_on.setdefault(
+            row.shard, anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
+        )
+        # A slow shard must not keep what the control connections are for from anybody.
+        registry = Errands(self.shards).connection("provisioning", lock_timeout="10s")
+        async with places, self.shards.lend(row) as server, registry as control:
+            yield control, server
 
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""
@@ -232,10 +268,18 @@ class Tenants:
             every = {**registered, **self.snapshot.tenants}
             served = _served([every[tenant] for tenant in changed if tenant in every], stored)
             since = {**since, **await timetable.note(connection, served)}
-        self._rows, self._seen = stored, seen
+        self._note(stored, seen)
         self.registered, self.since = registered, since
         if changed:
             self._declare()
+
+    def _note(self, stored: dict[TenantId, TenantRow], seen: str) -> None:
+        """Keep the rows as they are now, and have shards hear of those that changed."""
+        for row in stored.values():
+            before = self._rows.get(row.id)
+            if row is not before and row != before:
+                self.shards.changed(before, row)
+        self._rows, self._seen = stored, seen
 
     def _names(self) -> Mapping[str, TenantId]:
         """Every id and alias that is taken, folded, with its tenant.
@@ -280,9 +324,15 @@ def _served(
     for config in configs:
         row = stored.get(config.id)
         if row is None or row.usable:
-            because = row.disabled_because if row is not None and row.disabled_at else None
-            served.append(config if because is None else config.disabled(because))
+            served.append(config if row is None else _as_decided(config, row))
     return served
+
+
+def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
+    """Return `config` with what the registry has the last word on."""
+    if row.shard != config.shard:
+        config = structs.replace(config, shard=row.shard)
+    return config.disabled(row.disabled_because) if row.disabled_at else config
 
 
 def _differs(row: TenantRow, known: TenantRow | None) -> bool:
@@ -291,7 +341,8 @@ def _differs(row: TenantRow, known: TenantRow | None) -> bool:
 
 
 def _decided(row: TenantRow) -> tuple[object, ...]:
-    return (row.source, row.declaration, row.usable, row.disabled_at, row.disabled_because)
+    disabled = (row.disabled_at, row.disabled_because)
+    return (row.source, row.declaration, row.usable, row.shard, disabled)
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

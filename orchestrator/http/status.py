@@ -23,6 +23,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.DeclaredInFile: 409,
     errors.TenantInUse: 409,
     errors.RemovalIncomplete: 500,
+    errors.TenantElsewhere: 409,
     errors.QuotaExceeded: 429,
     errors.ScheduleNotFound: 404,
     errors.RoleConflict: 409,

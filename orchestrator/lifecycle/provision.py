@@ -32,7 +32,6 @@ from orchestrator.store.tenant.places import APP_CONNECTIONS
 
 _QUERIES = sql.load(__name__)
 BEGIN = _QUERIES["begin"]
-IS_REMOVED = _QUERIES["is_removed"]
 LOOK_AT_SCHEMA = _QUERIES["look_at_schema"]
 LOOK_AT_ROLES = _QUERIES["look_at_roles"]
 CREATE_ROLE = _QUERIES["create_role"]
@@ -144,28 +143,37 @@ async def ensure_provisioned(
             # The passwords were rotated meanwhile, and now the logins have those of before.
 
 
-async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> TenantRow:
+async def rotate(
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    control: Connection | None = None,
+) -> TenantRow:
     """Give both logins of a tenant new passwords, and return its row.
 
     Row and roles change in one transaction: after an end at any moment the logins have the
-    passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
+    passwords that the row tells of. When `control` leads to the registry apart, the row goes first,
+    and tells that there is something to provision. Sessions go on; who logs in next has to read
+    the row first.
     Raises what `provision` does, TenantRemoved for one that is being deleted.
     """
+    control = control or connection
     with _errors(tenant):
         # Migrations come first, each in a transaction of its own.
-        await ensure_provisioned(connection, connection, tenant, spec)
+        await ensure_provisioned(control, connection, tenant, spec)
         async with connection.transaction():
             # The wait comes before the row: whoever reloads waits for who holds that.
-            await _Work(connection, tenant, spec, rotation=0).begin()
-            rotation = await tenants.rotate(connection, tenant)
-            await _provision_and_note(connection, connection, tenant, spec, rotation=rotation)
-        return await tenants.fetch(connection, tenant)
+            await _Work(connection, tenant, spec, rotation=0, control=control).begin()
+            rotation = await tenants.rotate(control, tenant)
+            await _provision_and_note(control, connection, tenant, spec, rotation=rotation)
+        return await tenants.fetch(control, tenant)
 
 
 async def _provision_and_note(
     control: Connection, server: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
 ) -> None:
-    done = await provision(server, tenant, spec, rotation=rotation)
+    done = await provision(server, tenant, spec, rotation=rotation, control=control)
     await tenants.mark_provisioned(
         control,
         tenant,
@@ -176,9 +184,16 @@ async def _provision_and_note(
 
 
 async def provision(
-    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int = 0
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    rotation: int = 0,
+    control: Connection | None = None,
 ) -> Provisioned:
     """Make or complete `tenant` under the admin login; safe to repeat and to run side by side.
+
+    `control` leads to the registry, if `connection` does not.
 
     Roles, schema, the engine's tables and all rights come in one transaction, each migration of
     the application in one of its own, so an end at any moment leaves nothing half-done and the
@@ -187,7 +202,7 @@ async def provision(
     >>> await provision(connection, TenantId("acme"), spec)
     Provisioned(engine_version=1, app_version=0, created=True, fingerprint='…')
     """
-    work = _Work(connection, tenant, spec, rotation)
+    work = _Work(connection, tenant, spec, rotation, control=control)
     with _errors(tenant):
         created = await work.make()
         while await work.apply_next():
@@ -204,9 +219,16 @@ class _Work:
     """One call of `provision`: the names it fills in and the statements in their order."""
 
     def __init__(
-        self, connection: Connection, tenant: TenantId, spec: ProvisionSpec, rotation: int
+        self,
+        connection: Connection,
+        tenant: TenantId,
+        spec: ProvisionSpec,
+        rotation: int,
+        *,
+        control: Connection | None,
     ) -> None:
         self._connection = connection
+        self._control = control or connection
         self._tenant = tenant
         self._spec = spec
         self._schema = schema_of(tenant)
@@ -244,7 +266,7 @@ class _Work:
     async def begin(self) -> None:
         """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
         await self._run(BEGIN)
-        if await self._connection.fetchval(IS_REMOVED, self._tenant):
+        if await tenants.is_removed(self._control, self._tenant):
             raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
     async def _look_at_schema(self) -> tuple[bool, bool]:

@@ -80,14 +80,16 @@ async def remove(
     spec: ProvisionSpec,
     *,
     archive: Path | None = None,
+    control: Connection | None = None,
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
+    `control` leads to the registry, if `connection` does not: then the tombstone comes last.
     `archive` is where its finished runs are kept; unless it is forced, unfinished ones keep it.
     Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
     TenantNotFound when another node has ended this deletion, and what the database says.
     """
-    work = _Removal(connection, row, spec)
+    work = _Removal(connection, row, spec, control or connection)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
         hint="the admin login needs CREATEROLE and INHERIT",
@@ -107,8 +109,11 @@ async def remove(
 class _Removal:
     """One call of `remove`."""
 
-    def __init__(self, connection: Connection, row: TenantRow, spec: ProvisionSpec) -> None:
+    def __init__(
+        self, connection: Connection, row: TenantRow, spec: ProvisionSpec, control: Connection
+    ) -> None:
         self._connection = connection
+        self._control = control
         self._tenant = row.id
         self._row = row
         self._spec = spec
@@ -116,7 +121,7 @@ class _Removal:
         self._roles = [logins.engine, logins.app]
 
     async def run(self, archive: Path | None) -> Removed:
-        served_by = await leases.holder(self._connection, self._tenant)
+        served_by = await leases.holder(self._control, self._tenant)
         if served_by is not None:
             raise LeaseHeldElsewhere(
                 self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"
@@ -128,13 +133,17 @@ class _Removal:
         async with self._connection.transaction():
             await self._begin()
             removed = await self._drop(roles, archive)
+            if self._control is self._connection:
+                await tenants.bury(self._control, self._tenant)
+        if self._control is not self._connection:
+            await tenants.bury(self._control, self._tenant)
         await self._verify()
         return removed
 
     async def _begin(self) -> None:
         """Wait for whoever provisions or deletes the tenant, and see what came of it."""
         await self._connection.execute(sql.fill(BEGIN, tenant=self._tenant))
-        if not await tenants.is_still_deleting(self._connection, self._row):
+        if not await tenants.is_still_deleting(self._control, self._row):
             raise TenantNotFound(self._tenant)
 
     async def _shut_out(self) -> list[str]:
@@ -158,7 +167,6 @@ class _Removal:
             await self._connection.execute(drop)
         for role in roles:
             await self._connection.execute(sql.fill(DROP_ROLE, role=role))
-        await tenants.bury(self._connection, self._tenant)
         return Removed(
             schema=self._row.schema_name if ours else None,
             roles=roles,

@@ -7,7 +7,7 @@
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
-    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
+    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
     │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
@@ -158,6 +158,12 @@ class DeclaredInFile(TenantError):
     """A file declares the tenant, so it is changed there."""
 
     code = "tenant_declared_in_file"
+
+
+class TenantElsewhere(TenantError):
+    """The tenant lives in another database than the one that was asked."""
+
+    code = "tenant_elsewhere"
 
 
 class TenantInUse(TenantError):

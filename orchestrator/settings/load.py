@@ -159,13 +159,7 @@ class _Loader:
         runtime = self._directory("INSULA_RUNTIME_DIR", settings.node.runtime_dir, runtime_dir)
         self._check_socket(runtime)
         url, url_source = self._database(settings)
-        shards = read_shards(
-            settings.shards,
-            lambda text: resolve_secret(text, self._environ, self._base),
-            self._fault,
-            taken=url,
-        )
-        check_declared(settings, self._fault)
+        shards = self._shards(settings, url)
         migrations = self._migrations(settings)
         problems = [each for source in self._sources for each in source.problems()]
         problems += self._problems
@@ -347,6 +341,14 @@ class _Loader:
         for problem in url_problems(url):
             self._fault(("database", "url"), problem)
         return url, "file"
+
+    def _shards(self, settings: Settings, taken: str | None) -> dict[str, ShardConfig]:
+        check_declared(settings, self._fault)
+
+        def resolve(text: str) -> str:
+            return resolve_secret(text, self._environ, self._base)
+
+        return read_shards(settings.shards, resolve, self._fault, taken=taken)
 
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:

@@ -11,16 +11,9 @@ import msgspec
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import RELOADS
-from orchestrator.settings.model import (
-    DatabaseSection,
-    Limits,
-    ScheduleSection,
-    Section,
-    Settings,
-    ShardSection,
-    Tenant,
-    Tier,
-)
+from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
+from orchestrator.settings.section import Section
+from orchestrator.settings.servers import DatabaseSection, ShardSection
 
 _INTRODUCTION = """\
 # Configuration

@@ -10,7 +10,8 @@ import msgspec
 
 from orchestrator.model.ids import CONTROL_SHARD
 from orchestrator.settings.database import url_problems
-from orchestrator.settings.model import Settings, ShardSection, Tier
+from orchestrator.settings.model import Settings, Tier
+from orchestrator.settings.servers import ShardSection
 from orchestrator.settings.tenants import unknown_shard
 
 Isolation: TypeAlias = Literal["role", "database"]

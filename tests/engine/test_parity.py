@@ -96,7 +96,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
 
         platform = TenantPlatform(
             root=node.root,
-            control=node.control,
+            shards=node.tenants.shards,
             registry=REGISTRY,
             node=node.name,
             role_prefix=database.role_prefix,

@@ -39,7 +39,7 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
         node.control,
         node.tenants,
         TenantAudit(node.control, node.name, node.ground.standing),
-        Errands(node.tenants.target),
+        Errands(node.tenants.shards),
         state_dir,
         patience=10.0,
     )

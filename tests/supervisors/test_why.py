@@ -27,7 +27,7 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
     """Return what the API asks."""
     return TenantPlatform(
         root=node.root,
-        control=node.control,
+        shards=node.tenants.shards,
         registry=Registry(),
         node=node.name,
         role_prefix=node.database.role_prefix,

@@ -10,39 +10,43 @@ LOCK TABLE insula.tenant IN SHARE ROW EXCLUSIVE MODE
 
 -- name: declare
 -- Note the tenants of the files. A row made at run time becomes the file's when a file names it;
--- a removed one begins anew, and one that is being deleted goes on to be so. Rows that say the same are not written.
-INSERT INTO insula.tenant AS known (id, source, declaration, schema_name)
-SELECT id, 'file', declaration, schema_name
-FROM unnest($1::text[], $2::json[], $3::text[]) AS declared (id, declaration, schema_name)
+-- a removed one begins anew, and one that is being deleted goes on to be so. Whoever has tables stays where they are.
+-- Rows that say the same are not written.
+INSERT INTO insula.tenant AS known (id, source, declaration, schema_name, shard)
+SELECT id, 'file', declaration, schema_name, shard
+FROM unnest($1::text[], $2::json[], $3::text[], $4::text[]) AS declared (id, declaration, schema_name, shard)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
     removed_at = CASE known.state WHEN 'deleting' THEN known.removed_at END,
+    shard = CASE WHEN known.state IN ('registered', 'removed') THEN excluded.shard ELSE known.shard END,
     changed_in = pg_current_xact_id()
 WHERE known.source <> 'file'
    OR known.declaration::text <> excluded.declaration::text
    OR known.state = 'removed'
+   OR known.state = 'registered' AND known.shard <> excluded.shard
 
 -- name: register
 -- Nothing comes back when the id is taken.
-INSERT INTO insula.tenant AS known (id, source, declaration, schema_name)
-VALUES ($1, 'api', $2, $3)
+INSERT INTO insula.tenant AS known (id, source, declaration, schema_name, shard)
+VALUES ($1, 'api', $2, $3, $4)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = 'registered',
+    shard = excluded.shard,
     removed_at = NULL,
     changed_in = pg_current_xact_id()
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, shard
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, shard
 FROM insula.tenant
 WHERE id = $1
 
@@ -50,7 +54,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, shard
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -61,7 +65,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, shard
 FROM insula.tenant
 ORDER BY id
 
@@ -73,7 +77,8 @@ SET state = 'provisioned',
     engine_version = greatest(engine_version, $2),
     app_version = greatest(app_version, $3),
     fingerprint = $4,
-    provisioned_at = coalesce(provisioned_at, now())
+    provisioned_at = coalesce(provisioned_at, now()),
+    changed_in = pg_current_xact_id()
 WHERE id = $1 AND state IN ('registered', 'provisioned')
 RETURNING id
 
@@ -87,7 +92,8 @@ UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
 
 -- name: redeclare
 -- Only one that was registered at run time: a file's declaration is changed in the file.
-UPDATE insula.tenant SET declaration = $2, changed_in = pg_current_xact_id()
+UPDATE insula.tenant
+SET declaration = $2, shard = CASE state WHEN 'registered' THEN $3 ELSE shard END, changed_in = pg_current_xact_id()
 WHERE id = $1 AND source = 'api' AND state IN ('registered', 'provisioned')
 RETURNING id
 
@@ -114,7 +120,7 @@ SET state = 'deleting', results = $2, forced = forced OR $3,
 WHERE id = $1 AND state <> 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, shard
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -126,13 +132,17 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, shard
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
 -- name: still_deleting
 -- Whether it is that deletion which began at $2: another node may have ended it, and the id been used again.
 SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AND removed_at = $2)
+
+-- name: is_removed
+-- Who waited for its deletion must not make it anew.
+SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state IN ('deleting', 'removed'))
 
 -- name: bury
 -- The tombstone. The rotation makes sure that no login of before fits a tenant of the same id that comes after.

@@ -15,15 +15,9 @@ from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.lines import Lines
 from orchestrator.settings.lines import Path as Keys
 from orchestrator.settings.load import load
-from orchestrator.settings.model import (
-    Limits,
-    ScheduleSection,
-    Section,
-    Settings,
-    ShardSection,
-    Tenant,
-    Tier,
-)
+from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
+from orchestrator.settings.section import Section
+from orchestrator.settings.servers import ShardSection
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = (ROOT / "config" / "insula.toml").read_text()
