@@ -50,7 +50,8 @@ class Elsewhere:
         what both have under way.
         """
         await self._ground.prepare(config.id)
-        async with self._ground.shards.tenant(config.id) as (_, connection):
+        row = await self._ground.shards.row(config.id)
+        async with self._ground.shards.lend(row) as connection:
             return await self._store(connection, config, runs)
 
     async def _store(

@@ -118,7 +118,8 @@ class TenantSupervisor:
 
     async def _overtake(self) -> None:
         """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
-        async with self._ground.shards.tenant(self._tenant) as (row, connection):
+        row = await self._ground.shards.row(self._tenant)
+        async with self._ground.shards.lend(row) as connection:
             fence = await leases.fence(connection, row.schema_name)
         async with self._ground.control.acquire() as control:
             epoch = await leases.overtake(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,7 +27,7 @@ from orchestrator.model.errors import (
     TenantNotFound,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
-from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool, Target, connect
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
 from orchestrator.store.control import leases
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
@@ -146,14 +144,7 @@ class TenantLifecycle:
         await self.tenants.refresh()
         await self._let_go(row.id)
         try:
-            async with self._connections(row) as (control, connection):
-                removed = await remove(
-                    connection,
-                    row,
-                    self.tenants.spec,
-                    archive=self._archive(row),
-                    control=control,
-                )
+            removed = await self._remove(row)
         except _NOTHING_DROPPED:
             async with self.control.acquire() as connection:
                 await rows.unmark_deleting(connection, row)
@@ -166,15 +157,23 @@ class TenantLifecycle:
         log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
         return removed
 
-    @asynccontextmanager
-    async def _connections(self, row: TenantRow) -> AsyncIterator[tuple[Connection, Connection]]:
-        """Lend connections to the registry and to the tenant's database, which may be one."""
-        async with self.errands.connection("deletion", row, lock_timeout="10s") as connection:
-            if row.shard == CONTROL_SHARD:
-                yield connection, connection
-                return
-            async with self.control.acquire() as control:
-                yield control, connection
+    async def _remove(self, row: TenantRow) -> Removed:
+        """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
+        spec, archive, shards = self.tenants.spec, self._archive(row), self.tenants.shards
+        if row.shard == CONTROL_SHARD:
+            async with self.errands.connection("deletion", lock_timeout="10s") as connection:
+                return await remove(connection, row, spec, archive=archive)
+        removed = Removed()
+        if await shards.is_there(row):
+            async with (
+                self.errands.connection("deletion", row, lock_timeout="10s") as connection,
+                self.control.acquire() as control,
+            ):
+                removed = await remove(connection, row, spec, archive=archive, control=control)
+        await shards.drop_database(row)
+        async with self.control.acquire() as control:
+            await rows.bury(control, row.id)
+        return removed
 
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""
@@ -207,7 +206,7 @@ class TenantLifecycle:
 
     async def _unfinished(self, tenant: TenantId) -> int:
         async with self.tenants.shards.tenant(tenant) as (_, connection):
-            return await unfinished(connection, tenant)
+            return 0 if connection is None else await unfinished(connection, tenant)
 
     async def _let_go(self, tenant: TenantId) -> None:
         """Wait until no node has the tenant: each sees soon what becomes of it."""

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
 from orchestrator.http.serve import serve as serve_http
 from orchestrator.http.services import Services
-from orchestrator.model.api import DatabaseOutage, Status
+from orchestrator.model.api import DatabaseOutage, ShardStatus, Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
@@ -43,6 +44,7 @@ from orchestrator.observability.logging import set_level, set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
+from orchestrator.store.outage import Reach
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
@@ -295,10 +297,22 @@ class Daemon:
             reload=self._reloader.reload,
         )
 
+    def _shards(self) -> list[ShardStatus]:
+        """Return the shards by name, each with the number of its tenants."""
+        tenants = Counter(slot.config.shard for slot in self._parts.root.slots.values())
+        return [
+            ShardStatus(
+                name=name,
+                database=shard.target.redacted,
+                isolation=shard.isolation,
+                tenants=tenants[name],
+                outage=_outage(shard.reach),
+            )
+            for name, shard in sorted(self._parts.shards.others.items())
+        ]
+
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
-        away = parts.keeper.standing.outage
-        outage = DatabaseOutage(since=away.since, error=away.error) if away else None
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -315,11 +329,17 @@ class Daemon:
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,
-            database_outage=outage,
+            database_outage=_outage(parts.keeper.standing),
+            shards=self._shards(),
             loop_lag_ms=self._watch.lag_ms,
             loop_blocked=self._watch.last,
             last_reload=self._reloader.last,
         )
+
+
+def _outage(reach: Reach) -> DatabaseOutage | None:
+    away = reach.outage
+    return DatabaseOutage(since=away.since, error=away.error) if away else None
 
 
 @contextmanager

@@ -129,7 +129,9 @@ class TenantPlatform:
         except RunConflict as error:
             # One statement looks for the runs that can take a signal; why one can not is read here.
             async with self.shards.tenant(tenant) as (row, connection):
-                if not await stored_runs.exists(connection, row.schema_name, run):
+                if connection is None or not await stored_runs.exists(
+                    connection, row.schema_name, run
+                ):
                     raise _no_run(tenant, run) from error
             raise RunConflict(f"run {run} has finished, so it takes no signal") from error
 
@@ -264,6 +266,7 @@ class TenantPlatform:
             schema=schema_of(slot.config.id),
             engine_role=engine_role(slot.config.id, prefix=self.role_prefix),
             app_role=app_role(slot.config.id, prefix=self.role_prefix),
+            shard=slot.config.shard,
             epoch=slot.epoch,
             retry_at=slot.retry_at,
             last_error=slot.last_error,
@@ -289,8 +292,8 @@ async def of_tenant(
     A declared tenant may never have been used. TenantNotFound when it is not declared.
     """
     root.slot(tenant)
-    async with shards.tenant(tenant) as (row, connection):
-        yield connection if row.provisioned_at is not None else None
+    async with shards.tenant(tenant) as (_, connection):
+        yield connection
 
 
 def summary_of(slot: Slot) -> TenantSummary:

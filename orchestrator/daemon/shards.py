@@ -10,9 +10,10 @@ import anyio.abc
 import structlog
 
 from orchestrator.engine.pulse import Pulse
-from orchestrator.model.errors import ConfigError, Unavailable
+from orchestrator.model.errors import ConfigError, DatabaseRefused, Unavailable
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
+from orchestrator.store.control import databases
 from orchestrator.store.control import shards as rows
 from orchestrator.store.control.shards import Owner, Submission
 from orchestrator.store.control.tenants import TenantRow
@@ -22,6 +23,9 @@ LOOK_SECONDS = 0.25
 """How often a shard is asked what SQL has submitted there."""
 
 RETRY_SECONDS = 1.0
+DATABASES_AT_ONCE = 8
+"""Of the databases that tenants have of their own, so many are looked into at a look."""
+
 PATIENCE = 10.0
 """How long one look may take before the shard counts as silent."""
 
@@ -44,6 +48,9 @@ class ShardKeeper:
         self._control = shards.control
         self._owner = Owner(installation, shard.name, shard.isolation)
         self._prepared = False
+        self._looks = 0
+        self._looked: dict[str, int] = {}
+        self._seen: dict[str, str] = {}
         self._poked = Pulse()
         shard.reach.answer(self._poked.beat)
         shard.poke = self._poked.beat
@@ -84,25 +91,65 @@ class ShardKeeper:
             await self._copy_all(connection)
             self._prepared = True
             log.info("shard.ready", shard=self._shard.name, database=self._shard.target.redacted)
-        await self._copy_changed(connection)
+        if self._shard.apart:
+            await self._look_apart(connection)
+        else:
+            await self._copy_changed(connection)
+            await self._fetch(connection)
+
+    async def _look_apart(self, connection: Connection) -> None:
+        """Look into some of the tenants' own databases: where something was written, or has to be.
+
+        Those that waited longest go first.
+        """
+        prefix = self._shard.database_prefix
+        lively = await databases.lively(connection, prefix)
+        stirred = [name for name, text in lively.items() if self._seen.get(name) != text]
+        names = {prefix + each for each in self._shard.uncopied}.intersection(lively)
+        for name in names.symmetric_difference(prefix + each for each in self._shard.uncopied):
+            self._shard.uncopied.pop(TenantId(name.removeprefix(prefix)))
+        names.update(sorted(stirred, key=self._order)[:DATABASES_AT_ONCE])
+        for name in sorted(names, key=self._order)[:DATABASES_AT_ONCE]:
+            await self._look_into(TenantId(name.removeprefix(prefix)))
+            self._looks += 1
+            self._looked[name] = self._looks
+            self._seen[name] = lively[name]
+
+    def _order(self, name: str) -> tuple[int, str]:
+        return self._looked.get(name, 0), name
+
+    async def _look_into(self, tenant: TenantId) -> None:
+        try:
+            async with self._shard.connected(tenant) as connection:
+                if await databases.is_ready(connection):
+                    await self._copy_changed(connection, only=tenant)
+                    await self._fetch(connection)
+        except DatabaseRefused:  # it was dropped since we looked
+            log.debug("shard.database_passed_over", shard=self._shard.name, tenant=tenant)
+
+    async def _fetch(self, connection: Connection) -> None:
         found = await rows.submissions(connection)
         if found:
             await self._wake(found)
             await rows.fetched(connection, found)
 
     async def _copy_all(self, connection: Connection) -> None:
+        if self._shard.apart:
+            return  # the daemon has noted every row when it started, and notes every change
         there = await rows.copied(connection)
         self._shard.uncopied.clear()
         await rows.copy(connection, await self._rows(there, whole=True), whatever=True)
 
-    async def _copy_changed(self, connection: Connection) -> None:
-        changed, self._shard.uncopied = self._shard.uncopied, set()
+    async def _copy_changed(self, connection: Connection, *, only: TenantId | None = None) -> None:
+        uncopied = self._shard.uncopied
+        wanted = [tenant for tenant in uncopied if only in {None, tenant}]
+        changed = {tenant: uncopied.pop(tenant) for tenant in wanted}
         if not changed:
             return
         try:
             await rows.copy(connection, await self._rows(sorted(changed)))
         except BaseException:
-            self._shard.uncopied |= changed
+            self._shard.uncopied = {**changed, **uncopied}
             raise
 
     async def _rows(self, tenants: list[TenantId], *, whole: bool = False) -> str:

@@ -214,10 +214,12 @@ class Tenants:
         places = self._provisioning_on.setdefault(
             row.shard, anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
         )
-        # A slow shard must not keep what the control connections are for from anybody.
-        registry = Errands(self.shards).connection("provisioning", lock_timeout="10s")
-        async with places, self.shards.lend(row) as server, registry as control:
-            yield control, server
+        async with places:
+            await self.shards.make_ready(row, self.spec.installation)
+            # A slow shard must not keep what the control connections are for from anybody.
+            registry = Errands(self.shards).connection("provisioning", lock_timeout="10s")
+            async with self.shards.lend(row) as server, registry as control:
+                yield control, server
 
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""

@@ -111,7 +111,11 @@ async def _shards(snapshot: Snapshot, target: Target) -> AsyncIterator[Shards]:
     async with (
         ControlPool.open(target, application_name=name, timeout=timeout) as control,
         Shards.open(
-            control, snapshot.shards.values(), application_name=name, timeout=timeout
+            control,
+            snapshot.shards.values(),
+            role_prefix=snapshot.settings.database.role_prefix,
+            application_name=name,
+            timeout=timeout,
         ) as shards,
     ):
         yield shards

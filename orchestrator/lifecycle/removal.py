@@ -84,7 +84,7 @@ async def remove(
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
-    `control` leads to the registry, if `connection` does not: then the tombstone comes last.
+    `control` leads to the registry, if `connection` does not: then that is left to the caller.
     `archive` is where its finished runs are kept; unless it is forced, unfinished ones keep it.
     Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
     TenantNotFound when another node has ended this deletion, and what the database says.
@@ -135,8 +135,6 @@ class _Removal:
             removed = await self._drop(roles, archive)
             if self._control is self._connection:
                 await tenants.bury(self._control, self._tenant)
-        if self._control is not self._connection:
-            await tenants.bury(self._control, self._tenant)
         await self._verify()
         return removed
 

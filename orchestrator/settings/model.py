@@ -366,7 +366,7 @@ class Tier(Section, frozen=True, kw_only=True):
         Text | None,
         about(
             "where its tables are made at first use: a name of `[shards.*]`, or `control`;"
-            " see `insula tenant move` for later",
+            " whoever has tables stays where they are",
             "live",
             absent="control",
             example="eu",

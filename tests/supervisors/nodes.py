@@ -182,7 +182,13 @@ async def running_node(
     async with (
         ControlPool.open(database.target, application_name=f"insula {name}") as control,
         ProcessPool(size=1, memory_bytes=None) as processes,
-        Shards.open(control, shards, application_name=f"insula {name}", timeout=5.0) as places,
+        Shards.open(
+            control,
+            shards,
+            role_prefix=database.role_prefix,
+            application_name=f"insula {name}",
+            timeout=5.0,
+        ) as places,
     ):
         slots = NodeSlots(64)
         tenants = Tenants(places, database.spec(), declared)

@@ -37,6 +37,10 @@ from tests.support.wait import until
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 DECLARED = {"acme": Tenant(shard="eu"), "globex": Tenant()}
+LEFT = """
+SELECT array_agg(name) FROM (
+    SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles) AS there (name)
+WHERE name ^@ $1"""
 SCHEMAS = "SELECT array_agg(nspname ORDER BY nspname) FROM pg_namespace WHERE nspname ^@ 'tenant_'"
 
 
@@ -48,9 +52,26 @@ async def node_with(database: Database, shard: ShardConfig, **parts: Any) -> Asy
         yield node
 
 
-async def admin_of(database: Database, shard: ShardConfig) -> Connection:
-    """Return a connection to the shard under the admin login."""
-    return await database.connect(Target.parse(shard.url))
+@pytest.fixture(params=["role", "database"])
+async def home(
+    request: pytest.FixtureRequest, database: Database, shard: ShardConfig
+) -> AsyncIterator[ShardConfig]:
+    """Yield shard eu, on which tenants share a database, or have one each."""
+    yield structs.replace(shard, isolation=request.param)
+    admin = await database.connect()
+    own = await admin.fetch(
+        "SELECT datname FROM pg_database WHERE datname ^@ $1", f"{database.role_prefix}_t_"
+    )
+    for (name,) in own:
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def admin_of(database: Database, shard: ShardConfig, tenant: str = "acme") -> Connection:
+    """Return a connection under the admin login to the database of a tenant of the shard."""
+    target = Target.parse(shard.url)
+    if shard.isolation == "database":
+        target = target.with_database(f"{database.role_prefix}_t_{tenant}")
+    return await database.connect(target)
 
 
 async def succeeded(connection: Connection, count: int, tenant: str = "acme") -> None:
@@ -64,11 +85,11 @@ async def succeeded(connection: Connection, count: int, tenant: str = "acme") ->
     await until(done, what=f"{count} runs of {tenant}")
 
 
-async def test_a_tenant_is_wholly_on_its_shard(database: Database, shard: ShardConfig) -> None:
-    async with node_with(database, shard) as node:
+async def test_a_tenant_is_wholly_on_its_shard(database: Database, home: ShardConfig) -> None:
+    async with node_with(database, home) as node:
         for tenant in (ACME, GLOBEX):
             await node.submit(tenant)
-        on_shard = await admin_of(database, shard)
+        on_shard = await admin_of(database, home)
         await succeeded(on_shard, 1)
         await node.until_finished("globex", 1)
 
@@ -78,11 +99,11 @@ async def test_a_tenant_is_wholly_on_its_shard(database: Database, shard: ShardC
 
 
 async def test_a_sleeping_tenant_wakes_for_an_applications_own_transaction_on_the_shard(
-    database: Database, shard: ShardConfig
+    database: Database, home: ShardConfig
 ) -> None:
-    async with node_with(database, shard) as node:
+    async with node_with(database, home) as node:
         await node.tenants.prepare(ACME)
-        application = await admin_of(database, shard)
+        application = await admin_of(database, home)
         assert node.slot("acme").state is SlotState.DORMANT
 
         async with application.transaction():
@@ -96,11 +117,11 @@ async def test_a_sleeping_tenant_wakes_for_an_applications_own_transaction_on_th
 
 
 async def test_what_the_registry_says_reaches_the_shard(
-    database: Database, shard: ShardConfig
+    database: Database, home: ShardConfig
 ) -> None:
-    async with node_with(database, shard) as node:
+    async with node_with(database, home) as node:
         await node.tenants.prepare(ACME)
-        on_shard = await admin_of(database, shard)
+        on_shard = await admin_of(database, home)
         async with node.control.acquire() as connection:
             await tenants.disable(connection, ACME, "unpaid")
         await node.tenants.refresh()
@@ -204,16 +225,39 @@ async def test_a_tenant_with_tables_stays_where_they_are_whatever_its_file_says(
 
 
 async def test_a_deleted_tenant_leaves_nothing_on_its_shard(
-    database: Database, shard: ShardConfig, tmp_path: Path
+    database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
-    async with running_node(database, snapshot([], shards=[shard]), shards=[shard]) as node:
+    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
         await node.tenants.register(CreateTenant(id="acme", set={"shard": "eu"}))
         await node.submit("acme")
-        on_shard = await admin_of(database, shard)
+        on_shard = await admin_of(database, home)
         await succeeded(on_shard, 1)
 
         deleted = await lifecycle(node, tmp_path).delete("acme", keep=True)
 
         assert (deleted.schema, deleted.runs_kept, len(deleted.roles)) == ("tenant_acme", 1, 2)
-        assert await on_shard.fetchval(SCHEMAS) is None
+        if home.isolation == "role":
+            assert await on_shard.fetchval(SCHEMAS) is None
         assert await node.sql("SELECT state FROM insula.tenant") == "removed"
+        assert await node.sql(LEFT, f"{database.role_prefix}_") is None
+
+
+async def test_with_a_database_each_the_catalogs_tell_nothing_of_others(
+    database: Database, home: ShardConfig
+) -> None:
+    declared = snapshot(["acme", "globex"], shards=[home], shard="eu")
+    async with running_node(database, declared, shards=[home]) as node:
+        for tenant in ("acme", "globex"):
+            await node.submit(tenant)
+        row = await node.tenants.shards.row(ACME)
+        place = node.tenants.shards.target_of(row)
+        login = await database.connect(database.logins("acme").as_app(place))
+        seen = await login.fetchval(SCHEMAS)
+
+        if home.isolation == "role":
+            assert seen == ["tenant_acme", "tenant_globex"]
+            return
+        assert seen == ["tenant_acme"]
+        other = place.with_database(f"{database.role_prefix}_t_globex")
+        with pytest.raises(DatabaseRefused, match="permission denied"):
+            await database.connect(database.logins("acme").as_app(other))
