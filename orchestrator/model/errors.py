@@ -10,9 +10,12 @@
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
     │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
-    │   ├── MigrationChecksumMismatch, SchemaVersionAhead
+    │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── ArchiveInvalid         an archive of a tenant, as it was given to us
+    │   └── ArchiveTooNew, ArchiveForeign
+    ├── ToolMissing            a program that we need is not installed
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -239,6 +242,12 @@ class SchemaVersionAhead(TenantError):
     code = "schema_version_ahead"
 
 
+class RestoreFailed(TenantError):
+    """The database could not make the tenant of an archive; it has nothing of it."""
+
+    code = "restore_failed"
+
+
 class LeaseLost(TenantError):
     """Another owner has taken the tenant; nothing we write will land."""
 
@@ -260,6 +269,30 @@ class StorageFailed(InsulaError):
     """A file can not be written or read."""
 
     code = "storage_failed"
+
+
+class ArchiveInvalid(InsulaError):
+    """An archive is damaged, cut off or was changed; nothing was made from it."""
+
+    code = "archive_invalid"
+
+
+class ArchiveTooNew(ArchiveInvalid):
+    """A later version wrote the archive."""
+
+    code = "archive_too_new"
+
+
+class ArchiveForeign(ArchiveInvalid):
+    """Another installation wrote the archive, so that nothing proves what is in it."""
+
+    code = "archive_foreign"
+
+
+class ToolMissing(InsulaError):
+    """A program that is needed is not installed, or is too old."""
+
+    code = "tool_missing"
 
 
 class RunError(InsulaError):
