@@ -1,4 +1,4 @@
-"""How far a long operation is."""
+"""How far a long operation is: what it reports, and what crosses the API of that."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+NDJSON = "application/x-ndjson"
+"""Lines of JSON: any number of `{"progress": …}`, then one `{"result": …}` or `{"problem": …}`."""
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One report; without a `total` it is not known how much there is to do."""
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where an operation is: `done` of `total` units, such as tables; a total may be unknown."""
 
     phase: str
     done: int = 0
@@ -17,4 +20,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Report = Callable[[Progress], None]
-"""Takes each report; it must not block."""
+"""Takes each step of an operation. It returns at once, and what it is told last is what counts."""
+
+
+def unheard(progress: Progress) -> None:
+    """Report to nobody."""

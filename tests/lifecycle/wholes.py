@@ -9,6 +9,7 @@ from uuid import UUID
 
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import Manifest, Runs
+from orchestrator.lifecycle.removal import remove
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.model.ids import TenantId, new_run_id
 from orchestrator.model.progress import Progress
@@ -121,3 +122,10 @@ async def contents(database: Database, tenant: TenantId) -> dict[str, Any]:
         "engine": manifest.engine,
         "app": manifest.app,
     }
+
+
+async def dropped(database: Database, tenant: TenantId) -> None:
+    """Delete a tenant, whatever it has."""
+    admin = await database.connect()
+    row = await tenants.mark_deleting(admin, tenant, "purge", forced=True)
+    await remove(admin, row, database.spec())

@@ -58,17 +58,15 @@ FENCE = "wf_fence"
 """Says who owns the tenant now, which is nobody's business later."""
 
 _NOT_NOW = ("55P03", "40P01", "57014")
-_ROWS: dict[str, dict[str, str | None]] = {
-    "finished": {
-        "wf_run": "finished_at IS NOT NULL",
-        "wf_event": "run_id IN (SELECT id FROM tenant.wf_run WHERE finished_at IS NOT NULL)",
-        "wf_signal": None,
-        "wf_pause": None,
-        "wf_schedule": None,
-        "wf_fire": None,
-    },
+_OF_RUNS = {
+    "wf_event": "run_id IN (SELECT id FROM tenant.wf_run WHERE finished_at IS NOT NULL)",
+    "wf_run": "finished_at IS NOT NULL",
+    "wf_signal": "false",
+    "wf_pause": "false",
+    "wf_schedule": "false",
+    "wf_fire": "false",
 }
-_ROWS["none"] = dict.fromkeys(_ROWS["finished"])
+"""Which rows go with the finished runs alone; none of these tables' without any run."""
 
 
 class Dumped(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,9 +77,11 @@ class Dumped(msgspec.Struct, frozen=True, kw_only=True):
     spec: ProvisionSpec
 
 
-def wanted(table: str, runs: Runs) -> str | None:
-    """Return the condition on the rows of `table` that go with `runs`; None for no row at all."""
-    return _ROWS.get(runs, {}).get(table, "true")
+def left_out(runs: Runs) -> list[tuple[str, str]]:
+    """Return the tables of which not every row goes with `runs`, and which ones do."""
+    if runs == "all":
+        return []
+    return [(table, rows if runs == "finished" else "false") for table, rows in _OF_RUNS.items()]
 
 
 async def dump(
@@ -137,8 +137,11 @@ class _Dump:
                 CONSTRAINTS_SQL: self._archive.add(CONSTRAINTS_SQL, definitions.after.encode()),
             }
             found = await self._connection.fetch(TABLES, self._schema)
+            chosen = dict(left_out(runs))
             tables = [
-                await self._table(name, columns, None if unlogged else wanted(name, runs))
+                await self._table(name, columns, chosen.get(name, "true"))
+                if not unlogged and name != FENCE
+                else TableEntry(name=name, columns=columns)
                 for name, unlogged, columns in found
             ]
             manifest = await self._manifest(runs, files, tables)
@@ -150,9 +153,7 @@ class _Dump:
         program = await anyio.to_thread.run_sync(find_pg_dump, server)
         return await program.definitions(self._dumped.target, self._schema, snapshot=snapshot)
 
-    async def _table(self, name: str, columns: list[str], condition: str | None) -> TableEntry:
-        if name == FENCE or condition is None:
-            return TableEntry(name=name, columns=columns)
+    async def _table(self, name: str, columns: list[str], condition: str) -> TableEntry:
         names = ", ".join(map(quote_identifier, columns))
         query = f"SELECT {names} FROM ONLY {self._qualified(name)} WHERE {condition}"  # noqa: S608 - quoted
         with self._archive.table(name) as writer:

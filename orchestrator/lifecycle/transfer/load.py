@@ -14,7 +14,7 @@ from orchestrator.lifecycle.transfer.dump import (
     CONSTRAINTS_SQL,
     SCHEMA_SQL,
     TABLES,
-    wanted,
+    left_out,
 )
 from orchestrator.lifecycle.transfer.rename import rename_schema
 from orchestrator.model.errors import RestoreFailed
@@ -30,7 +30,6 @@ LET_GO = _QUERIES["let_go"]
 UNFINISHED = _QUERIES["unfinished"]
 POSITION = _QUERIES["position"]
 OWN_NAMES = _QUERIES["own_names"]
-STRANGERS = _QUERIES["strangers"]
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +89,8 @@ class _Load:
         await self._define(SCHEMA_SQL)
         rows = 0
         for table in self._manifest.tables:
-            rows += await self._fill(table, runs)
+            rows += await self._fill(table)
+        rows -= await self._leave_out(runs)
         await self._connection.execute(self._bound(FENCE_ROW))
         await self._connection.execute(self._bound(LET_GO))
         self._report(Progress(phase="indexes and constraints"))
@@ -114,10 +114,9 @@ class _Load:
         ddl = self._archive.text(name).decode()
         return rename_schema(ddl, self._manifest.schema, self._schema)
 
-    async def _fill(self, table: TableEntry, runs: Runs) -> int:
-        """Copy the rows of a table, take away those not wanted, and return how many stay."""
-        condition = wanted(table.name, runs)
-        if table.file is None or condition is None:
+    async def _fill(self, table: TableEntry) -> int:
+        """Copy the rows of a table, and return how many there are."""
+        if table.file is None:
             return 0
         status: str = await self._connection.copy_to_table(
             table.name,
@@ -132,12 +131,17 @@ class _Load:
                 self._tenant,
                 f"table {table.name!r} has {copied} rows and not the {table.rows} of the archive",
             )
-        if runs == self._manifest.runs or condition == "true":
-            return copied
-        name = quote_identifier(table.name)
-        delete = self._bound(f"DELETE FROM {self._prefix}{name} WHERE NOT ({condition})")  # noqa: S608 - ours
-        gone = await self._connection.execute(delete)
-        return copied - int(gone.removeprefix("DELETE "))
+        return copied
+
+    async def _leave_out(self, runs: Runs) -> int:
+        """Delete the rows that do not go with `runs`, and return how many there were."""
+        gone = 0
+        for name, condition in left_out(runs):
+            # Those that refer to runs come first, so that these are still there.
+            delete = f"DELETE FROM tenant.{name} WHERE NOT ({condition})"  # noqa: S608 - both ours
+            done = await self._connection.execute(self._bound(delete))
+            gone += int(done.removeprefix("DELETE "))
+        return gone
 
     async def _rows(self, table: TableEntry) -> AsyncIterator[bytes]:
         rows = self._archive.rows(table)
@@ -164,22 +168,12 @@ class _Load:
         return lines
 
     async def _compare(self) -> None:
-        """Ask the catalogs whether all is there that the manifest names, and nothing of others."""
+        """Ask the catalogs whether all is there that the manifest names."""
         found = await self._connection.fetch(TABLES, self._schema)
         made = [(name, columns) for name, _, columns in found]
         if made != [(each.name, each.columns) for each in self._manifest.tables]:
             raise RestoreFailed(
                 self._tenant, "the tables that were made are not those that the archive names"
-            )
-        before = self._manifest.schema
-        if before == self._schema:
-            return
-        stranger = await self._connection.fetchval(STRANGERS, self._schema, before)
-        if stranger is not None:
-            raise RestoreFailed(
-                self._tenant,
-                f"{stranger} would use the schema {before!r} of the archive's tenant",
-                hint="its definition names that schema in a way that can not be renamed",
             )
 
     @property

@@ -28,16 +28,3 @@ SELECT setval(format('%I.%I', $1::text, $2::text)::regclass, $3, $4)
 -- name: own_names
 -- Names that the archive has without a schema are the tenant's own.
 SET LOCAL search_path = :"schema", pg_temp;
-
--- name: strangers
--- What in the schema $1 leads into the schema $2, as a text or a default that was not renamed would.
-SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
-FROM pg_depend AS d
-WHERE (d.refclassid = 'pg_class'::regclass AND d.refobjid IN (
-        SELECT oid FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $2))
-    OR d.refclassid = 'pg_proc'::regclass AND d.refobjid IN (
-        SELECT oid FROM pg_proc WHERE pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = $2))
-    OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
-        SELECT oid FROM pg_type WHERE typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $2)))
-  AND split_part((pg_identify_object(d.classid, d.objid, d.objsubid)).identity, '.', 1) = $1
-LIMIT 1

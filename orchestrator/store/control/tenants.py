@@ -34,6 +34,7 @@ STILL_DELETING = _QUERIES["still_deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
+BRING_BACK = _QUERIES["bring_back"]
 
 
 class TenantRow(msgspec.Struct, frozen=True):
@@ -222,3 +223,20 @@ async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
 async def bury(connection: Connection, tenant: TenantId) -> None:
     """Make the row of a tenant that was dropped a tombstone."""
     await connection.execute(BURY, tenant)
+
+
+async def bring_back(
+    connection: Connection,
+    tenant: TenantId,
+    declaration: str,
+    *,
+    engine_version: int,
+    app_version: int,
+    wake: bool,
+) -> bool:
+    """Note a tenant that was made of an archive; False when there was one already.
+
+    It is woken when it has something to do. A row that was only registered keeps what it says.
+    """
+    arguments = (tenant, declaration, schema_of(tenant), engine_version, app_version, wake)
+    return await connection.fetchval(BRING_BACK, *arguments) is not None

@@ -147,3 +147,23 @@ WITH buried AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
+
+-- name: bring_back
+-- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
+-- has changed since the archive is made up for then. One that is declared keeps its declaration.
+WITH back AS (
+    INSERT INTO insula.tenant AS known
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now())
+    ON CONFLICT (id) DO UPDATE SET
+        source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
+        declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
+        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, changed_in = pg_current_xact_id()
+    WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+    RETURNING id
+), woken AS (
+    INSERT INTO insula.wake AS wake (tenant, due_at, reason) SELECT id, clock_timestamp(), 'restored' FROM back WHERE $6
+    ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at)
+)
+SELECT id FROM back
