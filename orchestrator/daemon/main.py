@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.daemon import event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
+from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
@@ -285,6 +286,12 @@ class Daemon:
             schedules=TenantSchedules(parts.root, parts.control),
             audit=audit,
             lifecycle=self._lifecycle,
+            archives=TenantArchives(
+                parts.control,
+                parts.tenants,
+                Errands(parts.tenants.target),
+                self._snapshot.state_dir,
+            ),
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             status=self._status,

@@ -140,6 +140,22 @@ class Tenants:
         async with self.lock:
             await self._look()
 
+    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
+        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
+        _config(self.snapshot, tenant, load_declaration(declaration))
+
+    async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
+        """Refuse the id and the aliases that another tenant has, until the transaction is over.
+
+        Raises TenantExists. A tenant that is declared already has its names.
+        """
+        async with self.lock:
+            await rows.lock(connection)
+            await self._take_over(connection)
+            if tenant not in self.snapshot.tenants and tenant not in self.registered:
+                config = _config(self.snapshot, tenant, load_declaration(declaration))
+                self._refuse_taken(config)
+
     def _refuse_taken(self, config: TenantConfig, *, but: TenantId | None = None) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
         names = self._names()

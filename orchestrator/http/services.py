@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
     AuditPage,
@@ -27,9 +28,11 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.archives import RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import Report
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -175,6 +178,41 @@ class Lifecycle(Protocol):
         ...
 
 
+class Archives(Protocol):
+    """The verbs that copy a whole tenant, out of the database and into it."""
+
+    async def backup(self, tenant: TenantId, *, runs: Runs, report: Report) -> BinaryIO:
+        """Return a file with the archive of a tenant; whoever gets it closes it."""
+        ...
+
+    async def restore(  # noqa: PLR0913 - one parameter for each of the request's
+        self,
+        tenant: TenantId,
+        spool: BinaryIO,
+        *,
+        of: str | None,
+        runs: Runs | None,
+        foreign: bool,
+        report: Report,
+    ) -> RestoredTenant:
+        """Make a tenant that is not there of an archive."""
+        ...
+
+    async def clone(
+        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+    ) -> RestoredTenant:
+        """Make another tenant like this one."""
+        ...
+
+    async def spool(self) -> BinaryIO:
+        """Return a new file without a name; StorageFailed."""
+        ...
+
+    async def keep(self, spool: BinaryIO, content: bytes) -> None:
+        """Add what has come to such a file; StorageFailed."""
+        ...
+
+
 class Statistics(Protocol):
     """Tenants in figures."""
 
@@ -202,6 +240,7 @@ class Services:
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    archives: Archives
     statistics: Statistics
     maintenance: Maintenance
     status: Callable[[], Awaitable[Status]]

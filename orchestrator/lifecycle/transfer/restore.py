@@ -92,7 +92,6 @@ async def restore(
         async with connection.transaction():
             await provision_filled(connection, tenant, spec, fill, rotation=rotation)
             report(Progress("registry"))
-            await tenants.lock(connection)
             await admit(connection)
             made = await tenants.bring_back(
                 connection,
