@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -48,9 +48,9 @@ def manifest_of(path: Path) -> Manifest:
 class TenantArchives:
     """A tenant as a file; `TenantClient.archives` is one."""
 
-    def __init__(self, send: Send, open: Open, tenant: str) -> None:
+    def __init__(self, send: Send, stream: Open, tenant: str) -> None:
         self._send = send
-        self._open = open
+        self._stream = stream
         self._tenant = tenant
 
     async def backup(
@@ -61,7 +61,7 @@ class TenantArchives:
         >>> (await tenant.archives.backup(Path("acme_corp.tar"))).rows  # doctest: +SKIP
         1200
         """
-        async with self._open(calls.backup_tenant(self._tenant, runs)) as answer:
+        async with self._stream(calls.backup_tenant(self._tenant, runs)) as answer:
             with ArrivingFile(path, answer, report) as file:
                 async for piece in answer.aiter_raw():
                     await anyio.to_thread.run_sync(file.add, piece)
@@ -103,9 +103,9 @@ class TenantArchives:
 class SyncTenantArchives:
     """A tenant as a file; `SyncTenantClient.archives` is one."""
 
-    def __init__(self, send: SendNow, open: OpenNow, tenant: str) -> None:
+    def __init__(self, send: SendNow, stream: OpenNow, tenant: str) -> None:
         self._send = send
-        self._open = open
+        self._stream = stream
         self._tenant = tenant
 
     def backup(
@@ -117,7 +117,7 @@ class SyncTenantArchives:
         1200
         """
         with (
-            self._open(calls.backup_tenant(self._tenant, runs)) as answer,
+            self._stream(calls.backup_tenant(self._tenant, runs)) as answer,
             ArrivingFile(path, answer, report) as file,
         ):
             for piece in answer.iter_raw():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +22,9 @@ from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.load import Loaded
 from orchestrator.lifecycle.transfer.restore import Restoring, refuse_taken, restore, verified
 from orchestrator.model.archives import RestoredTenant
-from orchestrator.model.errors import ArchiveInvalid, InvalidRequest, StorageFailed
+from orchestrator.model.errors import ArchiveInvalid, StorageFailed
 from orchestrator.model.ids import TenantId
-from orchestrator.model.progress import Report
+from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
@@ -49,8 +47,11 @@ class TenantArchives:
     errands: Errands
     state_dir: Path
 
-    async def backup(self, tenant: TenantId, *, runs: Runs, report: Report) -> BinaryIO:
+    async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
         """Return a file with the archive of a tenant, which goes on meanwhile; close it."""
+        return await self._written(tenant, runs, unheard)
+
+    async def _written(self, tenant: TenantId, runs: Runs, report: Report) -> BinaryIO:
         spool = await self.spool()
         try:
             await self._dump(tenant, spool, runs, report)
@@ -62,9 +63,7 @@ class TenantArchives:
     async def spool(self) -> BinaryIO:
         """Return a new file for what comes or goes; StorageFailed."""
         with _storage(self.state_dir):
-            return await anyio.to_thread.run_sync(
-                partial(tempfile.TemporaryFile, dir=self.state_dir)
-            )
+            return await anyio.to_thread.run_sync(_nameless, self.state_dir)
 
     async def keep(self, spool: BinaryIO, content: bytes) -> None:
         """Add what has come to the file; StorageFailed."""
@@ -106,15 +105,13 @@ class TenantArchives:
         """Make another tenant like this one, which goes on meanwhile."""
         async with self.control.acquire() as connection:
             await refuse_taken(connection, into)
-        with await self.backup(tenant, runs=runs, report=report) as spool:
+        with await self._written(tenant, runs, report) as spool:
             archive = await anyio.to_thread.run_sync(ArchiveReader, spool)
             loaded = await self._make(into, archive, runs, report)
             log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
             return _made(into, archive.manifest, loaded)
 
-    async def _dump(
-        self, tenant: TenantId, file: BinaryIO, runs: Runs, report: Report
-    ) -> Manifest:
+    async def _dump(self, tenant: TenantId, file: BinaryIO, runs: Runs, report: Report) -> Manifest:
         row = await self._provisioned(tenant)
         target = self.tenants.target
         async with self.errands.connection("backup", lock_timeout=LOCK_TIMEOUT) as connection:
@@ -152,6 +149,11 @@ class TenantArchives:
         if tenant in self.tenants.snapshot.tenants:
             await self.tenants.publish()
         return loaded
+
+
+def _nameless(directory: Path) -> BinaryIO:
+    file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    return file
 
 
 def _declaration(manifest: Manifest, tenant: TenantId) -> str:

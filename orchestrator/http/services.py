@@ -32,7 +32,7 @@ from orchestrator.model.archives import RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
-from orchestrator.model.progress import Report
+from orchestrator.model.progress import Report, unheard
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -172,7 +172,13 @@ class Lifecycle(Protocol):
         ...
 
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         """Drop a tenant, by id or alias, with all its data."""
         ...
@@ -181,11 +187,11 @@ class Lifecycle(Protocol):
 class Archives(Protocol):
     """The verbs that copy a whole tenant, out of the database and into it."""
 
-    async def backup(self, tenant: TenantId, *, runs: Runs, report: Report) -> BinaryIO:
+    async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
         """Return a file with the archive of a tenant; whoever gets it closes it."""
         ...
 
-    async def restore(  # noqa: PLR0913 - one parameter for each of the request's
+    async def restore(
         self,
         tenant: TenantId,
         spool: BinaryIO,
@@ -225,7 +231,12 @@ class Maintenance(Protocol):
     """The care for tenants' tables."""
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some of the tenant's tables, those `after` one, by name."""
         ...

@@ -15,6 +15,7 @@ from orchestrator.model.errors import (
     DatabaseUnavailable,
     RoleConflict,
     SchemaConflict,
+    TenantExists,
     TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
@@ -212,7 +213,7 @@ async def provision_filled(
 
     In the caller's transaction, which ends it all or nothing; what the engine has changed since is
     made up for, and what the application has is left for the tenant's next use. Raises
-    SchemaConflict when there is a schema.
+    TenantExists when there is a schema, and what `provision` does.
     """
     with _errors(tenant):
         await _Work(connection, tenant, spec, rotation).make(fill)
@@ -239,7 +240,10 @@ class _Work:
             await self.begin(anew=fill is not None)
             exists, ours = await self._look_at_schema()
             if exists and fill is not None:
-                raise SchemaConflict(self._tenant, f"the schema {self._schema!r} is there already")
+                raise TenantExists(
+                    self._tenant,
+                    f"tenant {self._tenant!r} is there already, in the schema {self._schema!r}",
+                )
             await self._make_roles()
             if fill is not None:
                 await fill(self._logins.app)

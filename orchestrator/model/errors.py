@@ -6,7 +6,7 @@
     ├── StartError             the daemon can not start here
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
-    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
+    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
     │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
@@ -22,6 +22,7 @@
     │   └── InvalidRequest, NotAllowed
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
+        ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
         └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
 
@@ -154,6 +155,19 @@ class TenantSuspended(TenantError):
             hint="set enabled = true in its file and reload"
             if by_its_file
             else f"insula tenant enable {tenant}",
+        )
+
+
+class TenantArchived(TenantError):
+    """The tenant is in an archive, and nothing of it in the database."""
+
+    code = "tenant_archived"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} is archived",
+            hint=f"insula tenant unarchive {tenant} brings it back",
         )
 
 
@@ -394,6 +408,20 @@ class TenantRemoved(Unavailable):
     """The tenant was taken out of the configuration."""
 
     code = "tenant_removed"
+
+
+class TenantHeld(Unavailable):
+    """A verb keeps the tenant quiet; it goes on by itself."""
+
+    code = "tenant_held"
+
+    def __init__(self, tenant: str, verb: str, sentence: str = "") -> None:
+        super().__init__(
+            sentence or f"tenant {tenant!r} is held for {verb}",
+            hint="it goes on by itself; nothing was stored, so try again in a moment",
+            retry_after=5.0,
+            data={"tenant": tenant, "verb": verb},
+        )
 
 
 class DeadlineExceeded(Unavailable):

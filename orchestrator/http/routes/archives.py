@@ -18,9 +18,9 @@ from orchestrator.http.openapi import problems
 from orchestrator.http.progress import answer, described
 from orchestrator.http.services import Services
 from orchestrator.model.archives import ARCHIVE, RestoredTenant
-from orchestrator.model.errors import InvalidRequest, TenantNotFound
+from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.ids import TenantId, parse_tenant_id
-from orchestrator.model.progress import Report, unheard
+from orchestrator.model.progress import Report
 
 PIECE = 1 << 18
 """Bytes of a file that are sent at a time."""
@@ -60,7 +60,7 @@ async def backup_tenant(
     """Send the archive of a tenant as it is now. It is held by nothing and goes on meanwhile."""
     known_as = services.root.resolve(tenant)
     async with record.of(known_as, "tenant.backup", f"runs {runs}"):
-        spool = await services.archives.backup(known_as, runs=runs, report=unheard)
+        spool = await services.archives.backup(known_as, runs=runs)
     return sent(spool)
 
 
