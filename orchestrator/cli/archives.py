@@ -28,7 +28,7 @@ AllRuns = Annotated[Runs, typer.Option(help="Which runs are taken along.")]
 ChosenRuns = Annotated[
     Runs | None,
     typer.Option(
-        help="Which runs are taken along.  [default: all; with --as only the finished ones]",
+        help="Which runs are taken along. By default all, with --as those that have finished.",
         show_default=False,
     ),
 ]

@@ -48,7 +48,9 @@ async def test_a_tenant_comes_back_with_what_it_had_and_goes_on(
             GATES.open("comes back")
             await node.until_finished("globex", 2)
             await whole.delete("globex", keep=False)
-        made = await verbs.restore(GLOBEX, spool, of=None, runs=None, foreign=False, report=unheard)
+            made = await verbs.restore(
+                GLOBEX, spool, of=None, runs=None, foreign=False, report=unheard
+            )
 
         assert (made.of, made.unfinished) == ("globex", 1)
         assert node.root.resolve("glo") == GLOBEX
