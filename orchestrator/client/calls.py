@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
 
+from orchestrator.archive.manifest import Runs as Selection
 from orchestrator.model.api import (
     AuditPage,
     ChangedRun,
@@ -40,12 +42,15 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.archives import ARCHIVE, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 FOLLOW_PATIENCE = 60.0
@@ -53,6 +58,9 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+COPY_SECONDS = 6 * 3600.0
+"""How long the server may take to copy a whole tenant, between two signs of life."""
 
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
@@ -83,13 +91,31 @@ class Call(Generic[T]):
         """Return the answer; raises the error of ours that the server sent."""
         if not 200 <= status < 300:
             raise refusal(status, content)
+        return self.understand(content, self.answer)
+
+    def understand(self, content: bytes | msgspec.Raw, shape: type[S]) -> S:
+        """Return what a part of the answer says; InsulaError when it is not of `shape`."""
         try:
-            return msgspec.json.decode(content, type=self.answer)
+            return msgspec.json.decode(content, type=shape)
         except msgspec.DecodeError as error:
             raise InsulaError(
                 f"the answer of {self.method} {self.path} can not be understood: {error}",
                 hint="client and daemon should be of one version",
             ) from error
+
+    @property
+    def told(self) -> Call[T]:
+        """The same call, which asks how far it is as well."""
+        return replace(self, headers={**self.headers, "Accept": NDJSON})
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as the body of a request; `report` hears how much of it has been sent."""
+
+    path: Path
+    report: Report | None = None
+    media: str = ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -191,6 +217,28 @@ def disable_tenant(tenant: str, reason: str) -> Call[TenantView]:
 def enable_tenant(tenant: str) -> Call[TenantView]:
     """Let a tenant work again."""
     return Call("POST", _path(tenant, "enable"), TenantView, repeatable=True)
+
+
+def backup_tenant(tenant: str, runs: Selection) -> Call[bytes]:
+    """Ask for the archive of a tenant."""
+    query = {"runs": runs}
+    return Call("POST", _path(tenant, "backup"), bytes, query=query, wait=COPY_SECONDS)
+
+
+def restore_tenant(
+    tenant: str, upload: Upload, *, of: str | None, runs: Selection | None, foreign: bool
+) -> Call[RestoredTenant]:
+    """Make a tenant of an archive."""
+    asked = {"of": of, "runs": runs, "foreign": "true" if foreign else None}
+    query = {key: value for key, value in asked.items() if value is not None}
+    path = _path(tenant, "restore")
+    return Call("POST", path, RestoredTenant, body=upload, query=query, wait=COPY_SECONDS)
+
+
+def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant]:
+    """Make another tenant like this one."""
+    query = {"into": into, "runs": runs}
+    return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
@@ -394,7 +442,7 @@ def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     )
 
 
-def refusal(status: int, content: bytes) -> InsulaError:
+def refusal(status: int, content: bytes | msgspec.Raw) -> InsulaError:
     """Return the error that an answer without success stands for."""
     try:
         problem = msgspec.json.decode(content, type=Problem)

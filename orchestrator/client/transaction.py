@@ -35,6 +35,8 @@ _CODES = {
     "IN421": "tenant_elsewhere",
     "IN422": "input_invalid",
     "IN423": "tenant_suspended",
+    "IN424": "tenant_archived",
+    "IN425": "tenant_held",
     "IN503": "tenant_starting",
 }
 """The errors of `insula.submit`, and ours."""

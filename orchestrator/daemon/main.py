@@ -16,11 +16,13 @@ import anyio
 import structlog
 
 from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
@@ -169,6 +171,7 @@ class Daemon:
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
+            group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -276,6 +279,14 @@ class Daemon:
         supervision = self._snapshot.settings.supervision
         control = parts.shards.control
         audit = TenantAudit(control, self._snapshot.settings.node.name, parts.keeper.standing)
+        self._holds = Holds(
+            parts.root,
+            control,
+            parts.tenants,
+            audit,
+            parts.node,
+            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        )
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=control,
@@ -283,7 +294,7 @@ class Daemon:
             audit=audit,
             errands=Errands(parts.shards),
             state_dir=self._snapshot.state_dir,
-            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+            holds=self._holds,
         )
         return Services(
             root=platform,
@@ -291,6 +302,9 @@ class Daemon:
             schedules=TenantSchedules(parts.root, parts.shards),
             audit=audit,
             lifecycle=self._lifecycle,
+            archives=TenantArchives(
+                control, parts.tenants, Errands(parts.shards), self._snapshot.state_dir
+            ),
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             status=self._status,

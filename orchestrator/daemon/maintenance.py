@@ -10,6 +10,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.lifecycle.maintenance import maintain
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import Report, unheard
 
 SLICE_SECONDS = 2.0
 """No further table is begun after so long: whoever asked hears how far it is."""
@@ -24,7 +25,12 @@ class TenantMaintenance:
     errands: Errands
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some tables of a tenant; one that was never used has none."""
         row = await self.errands.shards.row(tenant)
@@ -33,8 +39,10 @@ class TenantMaintenance:
         async with self.errands.connection(
             "maintenance", row, lock_timeout="2s", statement_seconds=statement_seconds
         ) as connection:
-            report = await maintain(connection, tenant, after=after, seconds=SLICE_SECONDS)
-        for table in report.tables:
+            done = await maintain(
+                connection, tenant, after=after, seconds=SLICE_SECONDS, report=report
+            )
+        for table in done.tables:
             if table.corrupt:
                 log.error("index.corrupt", tenant=tenant, table=table.name, indexes=table.corrupt)
-        return report
+        return done

@@ -26,6 +26,7 @@ from orchestrator.model.errors import (
     DeclaredInFile,
     InvalidRequest,
     TenantExists,
+    TenantHeld,
     TenantRemoved,
     Unavailable,
 )
@@ -157,6 +158,22 @@ class Tenants:
         async with self.lock:
             await self._look()
 
+    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
+        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
+        _config(self.snapshot, tenant, load_declaration(declaration))
+
+    async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
+        """Refuse the id and the aliases that another tenant has, until the transaction is over.
+
+        Raises TenantExists. A tenant that is declared already has its names.
+        """
+        async with self.lock:
+            await rows.lock(connection)
+            await self._take_over(connection)
+            if tenant not in self.snapshot.tenants and tenant not in self.registered:
+                config = _config(self.snapshot, tenant, load_declaration(declaration))
+                self._refuse_taken(config)
+
     def _refuse_taken(self, config: TenantConfig, *, but: TenantId | None = None) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
         names = self._names()
@@ -183,6 +200,8 @@ class Tenants:
             row = await rows.fetch(connection, tenant)
         if not row.usable:
             raise TenantRemoved(f"tenant {tenant!r} was deleted")
+        if row.held_for is not None:
+            raise TenantHeld(tenant, row.held_for)
         if again or needs_provisioning(row, self.spec):
             async with self._provisioner(row) as (control, server):
                 row = await ensure_provisioned(control, server, tenant, self.spec, again=again)
@@ -331,10 +350,12 @@ def _served(
 
 
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
-    """Return `config` with what the registry has the last word on."""
+    """Return a tenant as operators, and the verbs under way, have it."""
     if row.shard != config.shard:
         config = structs.replace(config, shard=row.shard)
-    return config.disabled(row.disabled_because) if row.disabled_at else config
+    if row.disabled_at is not None:
+        config = config.disabled(row.disabled_because)
+    return config if row.held_for is None else config.held(row.held_for)
 
 
 def _differs(row: TenantRow, known: TenantRow | None) -> bool:
@@ -343,8 +364,15 @@ def _differs(row: TenantRow, known: TenantRow | None) -> bool:
 
 
 def _decided(row: TenantRow) -> tuple[object, ...]:
-    disabled = (row.disabled_at, row.disabled_because)
-    return (row.source, row.declaration, row.usable, row.shard, disabled)
+    return (
+        row.source,
+        row.declaration,
+        row.usable,
+        row.disabled_at,
+        row.disabled_because,
+        row.held_for,
+        row.shard,
+    )
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    archives,
     audit,
     control,
     dead,
@@ -37,6 +38,7 @@ _RESOURCES = (
     node,
     tenants,
     lifecycle,
+    archives,
     statistics,
     maintenance,
     audit,
@@ -62,7 +64,7 @@ def build_app(services: Services) -> Litestar:
         guards=[
             guard.refuse_strangers,
             guard.refuse_ambiguous_paths,
-            guard.require_json,
+            guard.require_media,
             guard.refuse_unknown_parameters,
         ],
         exception_handlers={

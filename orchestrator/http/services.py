@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
     AuditPage,
@@ -27,9 +28,11 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.archives import RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import Report, unheard
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -169,9 +172,50 @@ class Lifecycle(Protocol):
         ...
 
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         """Drop a tenant, by id or alias, with all its data."""
+        ...
+
+
+class Archives(Protocol):
+    """The verbs that copy a whole tenant, out of the database and into it."""
+
+    async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
+        """Return a file with the archive of a tenant; whoever gets it closes it."""
+        ...
+
+    async def restore(
+        self,
+        tenant: TenantId,
+        spool: BinaryIO,
+        *,
+        of: str | None,
+        runs: Runs | None,
+        foreign: bool,
+        report: Report,
+    ) -> RestoredTenant:
+        """Make a tenant that is not there of an archive."""
+        ...
+
+    async def clone(
+        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+    ) -> RestoredTenant:
+        """Make another tenant like this one."""
+        ...
+
+    async def spool(self) -> BinaryIO:
+        """Return a new file without a name; StorageFailed."""
+        ...
+
+    async def keep(self, spool: BinaryIO, content: bytes) -> None:
+        """Add what has come to such a file; StorageFailed."""
         ...
 
 
@@ -187,7 +231,12 @@ class Maintenance(Protocol):
     """The care for tenants' tables."""
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some of the tenant's tables, those `after` one, by name."""
         ...
@@ -202,6 +251,7 @@ class Services:
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    archives: Archives
     statistics: Statistics
     maintenance: Maintenance
     status: Callable[[], Awaitable[Status]]

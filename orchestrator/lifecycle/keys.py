@@ -71,6 +71,10 @@ class InstallationKey:
         """Return what tells two keys apart without saying anything about them."""
         return self._derive("fingerprint", "\0".join(parts), rotation).hex()[:32]
 
+    def seal(self, content: bytes) -> str:
+        """Return what only this installation can have said of `content`."""
+        return self._derive("archive", hashlib.sha256(content).hexdigest(), 0).hex()
+
     def _derive(self, purpose: str, subject: str, rotation: int) -> bytes:
         message = f"insula {purpose}\0{subject}\0{rotation}".encode()
         return hmac.digest(self._secret, message, "sha256")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +15,7 @@ from orchestrator.model.errors import (
     DatabaseUnavailable,
     RoleConflict,
     SchemaConflict,
+    TenantExists,
     TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
@@ -52,6 +54,10 @@ FORGET_SETTINGS = _QUERIES["forget_settings"]
 _RIGHTS = "2"
 _LOCK_NOT_HAD = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
+
+
+Fill: TypeAlias = Callable[[str], Awaitable[object]]
+"""Makes a tenant's schema; it is given the application's login, which is there."""
 
 
 class ProvisionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +221,19 @@ async def provision(
     )
 
 
+async def provision_filled(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, fill: Fill, *, rotation: int
+) -> None:
+    """Make the roles of `tenant`, have `fill` make its schema with all that is in it, and grant.
+
+    In the caller's transaction, which ends it all or nothing; what the engine has changed since is
+    made up for, and what the application has is left for the tenant's next use. Raises
+    TenantExists when there is a schema, and what `provision` does.
+    """
+    with _errors(tenant):
+        await _Work(connection, tenant, spec, rotation, control=None).make(fill)
+
+
 class _Work:
     """One call of `provision`: the names it fills in and the statements in their order."""
 
@@ -234,13 +253,24 @@ class _Work:
         self._schema = schema_of(tenant)
         self._logins = spec.logins(tenant, rotation)
 
-    async def make(self) -> bool:
-        """Make everything but the application's tables; tell whether the schema is new."""
+    async def make(self, fill: Fill | None = None) -> bool:
+        """Make everything but the application's tables; tell whether the schema is new.
+
+        With `fill`, which makes the schema, there must be none.
+        """
         async with self._connection.transaction():
-            await self.begin()
+            await self.begin(anew=fill is not None)
             exists, ours = await self._look_at_schema()
+            if exists and fill is not None:
+                raise TenantExists(
+                    self._tenant,
+                    f"tenant {self._tenant!r} is there already, in the schema {self._schema!r}",
+                )
             await self._make_roles()
-            if not exists:
+            if fill is not None:
+                await fill(self._logins.app)
+                ours = True
+            elif not exists:
                 await self._run(CREATE_SCHEMA)
             await self._run(GRANT_SCHEMA)
             ledger = await self._ledger("engine") if ours else []
@@ -263,10 +293,13 @@ class _Work:
         await self._run(FORGET_SETTINGS)
         return len(missing) > 1
 
-    async def begin(self) -> None:
-        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
+    async def begin(self, *, anew: bool = False) -> None:
+        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted.
+
+        Who makes it `anew` looks at its row later.
+        """
         await self._run(BEGIN)
-        if await tenants.is_removed(self._control, self._tenant):
+        if not anew and await tenants.is_removed(self._control, self._tenant):
             raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
     async def _look_at_schema(self) -> tuple[bool, bool]:

@@ -6,19 +6,23 @@
     ├── StartError             the daemon can not start here
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
-    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
+    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
     │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
-    │   ├── MigrationChecksumMismatch, SchemaVersionAhead
+    │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── ArchiveInvalid         an archive of a tenant, as it was given to us
+    │   └── ArchiveTooNew, ArchiveForeign
+    ├── ToolMissing            a program that we need is not installed
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
     │   └── InvalidRequest, NotAllowed
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
+        ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
         └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
 
@@ -154,6 +158,19 @@ class TenantSuspended(TenantError):
         )
 
 
+class TenantArchived(TenantError):
+    """The tenant is in an archive, and nothing of it in the database."""
+
+    code = "tenant_archived"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} is archived",
+            hint=f"insula tenant unarchive {tenant} brings it back",
+        )
+
+
 class DeclaredInFile(TenantError):
     """A file declares the tenant, so it is changed there."""
 
@@ -245,6 +262,12 @@ class SchemaVersionAhead(TenantError):
     code = "schema_version_ahead"
 
 
+class RestoreFailed(TenantError):
+    """The database could not make the tenant of an archive; it has nothing of it."""
+
+    code = "restore_failed"
+
+
 class LeaseLost(TenantError):
     """Another owner has taken the tenant; nothing we write will land."""
 
@@ -266,6 +289,30 @@ class StorageFailed(InsulaError):
     """A file can not be written or read."""
 
     code = "storage_failed"
+
+
+class ArchiveInvalid(InsulaError):
+    """An archive is damaged, cut off or was changed; nothing was made from it."""
+
+    code = "archive_invalid"
+
+
+class ArchiveTooNew(ArchiveInvalid):
+    """A later version wrote the archive."""
+
+    code = "archive_too_new"
+
+
+class ArchiveForeign(ArchiveInvalid):
+    """Another installation wrote the archive, so that nothing proves what is in it."""
+
+    code = "archive_foreign"
+
+
+class ToolMissing(InsulaError):
+    """A program that is needed is not installed, or is too old."""
+
+    code = "tool_missing"
 
 
 class RunError(InsulaError):
@@ -367,6 +414,20 @@ class TenantRemoved(Unavailable):
     """The tenant was taken out of the configuration."""
 
     code = "tenant_removed"
+
+
+class TenantHeld(Unavailable):
+    """A verb keeps the tenant quiet; it goes on by itself."""
+
+    code = "tenant_held"
+
+    def __init__(self, tenant: str, verb: str, sentence: str = "") -> None:
+        super().__init__(
+            sentence or f"tenant {tenant!r} is held for {verb}",
+            hint="it goes on by itself; nothing was stored, so try again in a moment",
+            retry_after=5.0,
+            data={"tenant": tenant, "verb": verb},
+        )
 
 
 class DeadlineExceeded(Unavailable):

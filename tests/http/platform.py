@@ -32,6 +32,7 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.archives import HandMadeArchives
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
@@ -57,6 +58,7 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
+        self.archives = HandMadeArchives(self)
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -91,6 +93,7 @@ class HandMadePlatform(HandMadeRuns):
             schedules=self.schedules,
             audit=self.audit,
             lifecycle=self.lifecycle,
+            archives=self.archives,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
             status=self.status,

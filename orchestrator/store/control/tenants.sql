@@ -41,12 +41,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, shard
+    removed_at, forced, held_for, held_at, shard
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, shard
+    removed_at, forced, held_for, held_at, shard
 FROM insula.tenant
 WHERE id = $1
 
@@ -54,7 +54,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, shard
+    removed_at, forced, held_for, held_at, shard
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -65,7 +65,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, shard
+    removed_at, forced, held_for, held_at, shard
 FROM insula.tenant
 ORDER BY id
 
@@ -84,7 +84,7 @@ RETURNING id
 
 -- name: rotate
 UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_id()
-WHERE id = $1 AND state IN ('registered', 'provisioned')
+WHERE id = $1 AND state IN ('registered', 'provisioned') AND held_for IS NULL
 RETURNING rotation
 
 -- name: touch
@@ -117,10 +117,10 @@ UPDATE insula.tenant
 SET state = 'deleting', results = $2, forced = forced OR $3,
     removed_at = coalesce(removed_at, clock_timestamp()),
     changed_in = pg_current_xact_id()
-WHERE id = $1 AND state <> 'removed'
+WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, shard
+    removed_at, forced, held_for, held_at, shard
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -132,7 +132,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, shard
+    removed_at, forced, held_for, held_at, shard
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -157,3 +157,23 @@ WITH buried AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
+
+-- name: bring_back
+-- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
+-- has changed since the archive is made up for then. One that is declared keeps its declaration.
+WITH back AS (
+    INSERT INTO insula.tenant AS known
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now())
+    ON CONFLICT (id) DO UPDATE SET
+        source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
+        declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(), shard = 'control',
+        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, changed_in = pg_current_xact_id()
+    WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+    RETURNING id
+), woken AS (
+    INSERT INTO insula.wake AS wake (tenant, due_at, reason) SELECT id, clock_timestamp(), 'restored' FROM back WHERE $6
+    ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at)
+)
+SELECT id FROM back

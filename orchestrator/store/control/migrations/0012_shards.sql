@@ -7,7 +7,7 @@ ALTER TABLE insula.installation
     ADD COLUMN shard text NOT NULL DEFAULT 'control',
     ADD COLUMN isolation text NOT NULL DEFAULT 'role' CHECK (isolation IN ('role', 'database'));
 
--- As in 0006, and now where the tenant lives.
+-- As in 0011, and now where the tenant lives.
 CREATE OR REPLACE FUNCTION insula.schema_to_submit_to(tenant text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -34,11 +34,19 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'IN410',
             MESSAGE = format('tenant %L was deleted', known.id),
             HINT = 'declare it again';
+    ELSIF known.state = 'archived' THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN424',
+            MESSAGE = format('tenant %L is archived', known.id),
+            HINT = format('insula tenant unarchive %s', known.id);
     ELSIF known.declaration ->> 'enabled' = 'false' OR known.disabled_at IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'IN423',
             MESSAGE = format('tenant %L is disabled', known.id),
             HINT = CASE WHEN known.disabled_at IS NULL THEN 'set enabled = true in its file and reload'
                         ELSE format('insula tenant enable %s', known.id) END;
+    ELSIF known.held_for IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN425',
+            MESSAGE = format('tenant %L is held for %s', known.id, known.held_for),
+            HINT = 'it goes on by itself; nothing was stored, so try again in a moment';
     ELSIF known.shard <> (SELECT shard FROM insula.installation) THEN
         RAISE EXCEPTION USING ERRCODE = 'IN421',
             MESSAGE = format('tenant %L lives on shard %L, not in this database', known.id, known.shard),
