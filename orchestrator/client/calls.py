@@ -24,6 +24,7 @@ from orchestrator.model.api import (
     PauseView,
     Problem,
     ReloadReport,
+    RenameTenant,
     RepeatRun,
     RotatedCredentials,
     RunPage,
@@ -55,6 +56,9 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+RENAME_SECONDS = 120.0
+"""How long a tenant may take to come to rest before it is renamed."""
 
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
@@ -222,6 +226,12 @@ def maintain_tenant(
         # A table is vacuumed, and then each of its indexes may take as long.
         wait=STATS_SECONDS + 4 * statement_seconds,
     )
+
+
+def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
+    """Give a tenant another id."""
+    wait = wanted.wait + RENAME_SECONDS
+    return Call("POST", _path(tenant, "rename"), TenantView, body=wanted, wait=wait)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:
