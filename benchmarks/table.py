@@ -9,12 +9,12 @@ from rich.table import Table
 
 from benchmarks.compare import WORSE
 from benchmarks.document import Document
-from benchmarks.plan import CASES
+from benchmarks.plan import CASES, PEER_CASES
 
 TOTALS = {"client_cpu_seconds", "process_cpu_seconds", "server_cpu_seconds", "commits"}
 """Only in the JSON document: the table has them by run or step."""
 
-TITLES = {case.name: case.title for case in CASES}
+TITLES = {case.name: case.title for case in (*PEER_CASES, *CASES)}
 
 
 def show(document: Document, console: Console) -> None:
