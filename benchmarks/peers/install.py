@@ -161,5 +161,5 @@ def _run(*command: str) -> None:
         raise NotInstallable(f"not installed after {INSTALL_SECONDS} s") from None
     if done.returncode:
         lines = [_UNTOLD.sub("", line).strip() for line in done.stderr.splitlines()]
-        errors = [line for line in lines if line.startswith("error: ")]
+        errors = [line.removeprefix("error: ") for line in lines if re.match("error: .* ", line)]
         raise NotInstallable("; ".join(errors[:3])[:TOLD] or f"exit code {done.returncode}")
