@@ -55,7 +55,7 @@ CASES = (
     ),
     Case(
         name="D500", title="A over 500 tenants", count=20_000, size=500, quick=(200, 20),
-        rounds=1, seconds=180,
+        rounds=2, seconds=180,
     ),
     Case(
         name="F100", title="100 declared tenants, idle", count=10, size=100, quick=(1, 20),

@@ -1,14 +1,16 @@
-"""Procrastinate: psycopg, deferred in batches of 1,000, one worker with 30 jobs at a time.
+"""Procrastinate: psycopg, deferred in batches of 1,000, four workers with 8 jobs at a time each.
 
-A tenant is a schema (search_path), an app with a pool of its own, and a worker. A stalled job is
-taken again by the periodic task that the documentation advises, here every ten seconds.
+A worker fetches one job after the other, so several in one process are faster than one that may
+do more at a time. A tenant is a schema (search_path), an app with a pool of its own, and a worker.
+A stalled job is taken again by the periodic task that the documentation advises, here every ten
+seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from procrastinate import App, JobContext, PsycopgConnector
 
@@ -17,9 +19,10 @@ from benchmarks.peers.work import Tally
 from benchmarks.protocol import Order
 
 LOT = 1000
-CONCURRENCY = 30
+WORKERS = 4
+CONCURRENCY = 8
 CONNECTIONS = 30
-IN_FLIGHT = 60
+HOLDING = 15
 """Jobs at a time where 50 are held, and the task that looks for stalled ones has to run."""
 
 IN_TENANT = 5
@@ -37,9 +40,10 @@ UNFINISHED = """
 class Procrastinate:
     """It has no steps."""
 
-    def __init__(self, app: App, concurrency: int) -> None:
+    def __init__(self, app: App, workers: int, concurrency: int) -> None:
         self.tally = Tally()
         self._app = app
+        self._workers = workers
         self._concurrency = concurrency
 
         @app.task(name="one_step")
@@ -66,18 +70,19 @@ class Procrastinate:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Run one worker."""
-        task = asyncio.create_task(
-            self._app.run_worker_async(
-                concurrency=self._concurrency, install_signal_handlers=False, listen_notify=True
-            )
-        )
+        """Run the workers."""
+        tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        await self._app.run_worker_async(
+            concurrency=self._concurrency, install_signal_handlers=False, listen_notify=True
+        )
 
     async def unfinished(self) -> int:
         """Count what is not done."""
@@ -89,9 +94,10 @@ class Procrastinate:
 async def opened(order: Order) -> AsyncIterator[Procrastinate]:
     """Open a pool."""
     app = _app(order)
-    concurrency = {"tenant": IN_TENANT, "live": IN_FLIGHT}.get(order.work, CONCURRENCY)
+    workers = 1 if order.work == "tenant" else WORKERS
+    concurrency = {"tenant": IN_TENANT, "live": HOLDING}.get(order.work, CONCURRENCY)
     async with app.open_async():
-        yield Procrastinate(app, concurrency)
+        yield Procrastinate(app, workers, concurrency)
 
 
 async def set_up(order: Order) -> None:
