@@ -47,8 +47,10 @@ FIRST = """
 SECOND = """
     ALTER TABLE customer ADD COLUMN since date NOT NULL DEFAULT current_date;
     CREATE INDEX ON customer (since);
+    INSERT INTO customer (id, name) SELECT n, 'customer ' || n FROM generate_series(1, 200) AS n;
+    INSERT INTO invoice SELECT n, 1 + n % 200, n FROM generate_series(1, 1000) AS n;
 """
-"""The application's own tables, and what a later release makes of them."""
+"""The application's own tables; what a later release makes of them, and puts into them."""
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
