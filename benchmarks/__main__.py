@@ -29,9 +29,6 @@ from benchmarks.server import running
 from benchmarks.targets import verdicts
 from orchestrator.model.version import version
 
-WIDE = 120
-"""Columns of the tables where nobody says how many there are."""
-
 Only = Annotated[str, typer.Option(help="Cases by letter or name, such as A,D100.")]
 Of = Annotated[str, typer.Option(help="Subjects by name, such as insula,dbos; all without it.")]
 Quick = Annotated[bool, typer.Option(help="Very little of each: does it work?")]
@@ -50,11 +47,13 @@ def main(  # noqa: PLR0913 - the options of a command
     """Measure, print, compare, remember."""
     console = Console(stderr=True, soft_wrap=True)
     if not console.is_terminal:
-        console.width = WIDE
+        console.width = table.WIDE
     try:
         cases = chosen(only, PEER_CASES if peers else CASES)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if save and quick:
+        raise typer.BadParameter("--quick measures too little to compare anything with it")
     wanted = {name.strip() for name in of.split(",") if name.strip()}
     found, missing = install.subjects(cases, console, wanted) if peers else ([], {})
     subjects = [*([insula(cases)] if not wanted or INSULA in wanted else []), *found]
@@ -65,7 +64,7 @@ def main(  # noqa: PLR0913 - the options of a command
     table.show(document, console)
     compare.remember(document)
     compare.UNDER_WAY.unlink(missing_ok=True)
-    if save:
+    if save and document.whole:
         compare.write_baseline(document)
     print(msgspec.json.format(msgspec.json.encode(document), indent=1).decode())
     if not document.whole or any(each.errors for each in document.results if _ours(each)):

@@ -17,7 +17,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     size: int = 1
     quick: tuple[int, int]
-    seconds: float = 60.0
+    seconds: float = 90.0
     """Of the clock, at most, for the set-up and again for each round."""
 
     rounds: int = 3
@@ -41,7 +41,7 @@ CASES = (
     Case(name="D20", title="A over 20 tenants", count=20_000, size=20, quick=(200, 5), rounds=2),
     Case(
         name="D100", title="A over 100 tenants", count=20_000, size=100, quick=(200, 10),
-        rounds=2, seconds=90,
+        rounds=2,
     ),
     Case(name="E", title="kill -9 with 1,000 runs in flight", count=1000, quick=(50, 1), rounds=2),
     Case(name="H", title="fan-out of 10,000 items", count=10_000, quick=(500, 1)),
@@ -88,7 +88,6 @@ PEER_CASES = (
     Case(name="D20", title="A over 20 tenants", count=20_000, size=20, quick=(60, 3), rounds=1),
     Case(
         name="D100", title="A over 100 tenants", count=20_000, size=100, quick=(60, 6), rounds=1,
-        seconds=90,
     ),
     Case(
         name="E50", title="kill -9 with 50 runs in flight", count=50, quick=(5, 1), rounds=1,

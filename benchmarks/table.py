@@ -11,6 +11,9 @@ from benchmarks.compare import WORSE
 from benchmarks.document import Document
 from benchmarks.plan import CASES, PEER_CASES
 
+WIDE = 120
+"""Columns of the tables where nobody says how many there are."""
+
 TOTALS = {"client_cpu_seconds", "process_cpu_seconds", "server_cpu_seconds", "commits"}
 """Only in the JSON document: the table has them by run or step."""
 

@@ -27,7 +27,7 @@ from benchmarks import processes
 from benchmarks.document import machine
 from benchmarks.protocol import percentiles
 from benchmarks.served import Served, served
-from benchmarks.table import number
+from benchmarks.table import WIDE, number
 from orchestrator import Client
 from orchestrator.observability.logging import set_up
 
@@ -216,7 +216,10 @@ def main() -> None:
     options = parser.parse_args()
     set_up("error", "console")
     document = anyio.run(measure, options, backend_options={"use_uvloop": True})
-    show(document, Console(stderr=True))
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.width = WIDE
+    show(document, console)
     print(json.dumps(document, indent=1))
 
 
