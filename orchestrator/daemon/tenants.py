@@ -252,6 +252,8 @@ class Tenants:
 
     async def _take_over(self, connection: Connection) -> None:
         """Take over all of what was changed, or nothing: the next look finds it then."""
+        if not await rows.fetch_changed(connection, self._seen):
+            return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
         changed = [row.id for row in found.values() if _differs(row, self._rows.get(row.id))]
