@@ -188,7 +188,9 @@ class _Call:
         patient = AsyncRetrying(
             retry=retry_if_exception_type(LockNotHad),
             stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(multiplier=self._service.pause / 8, max=self._service.pause),
+            wait=wait_random_exponential(
+                multiplier=self._service.pause / 8, max=self._service.pause
+            ),
             reraise=True,
         )
         if self._wanted.dry_run:

@@ -83,9 +83,7 @@ class Outside:
         try:
             await self._connection.execute(statement.text)
         except asyncpg.PostgresError as error:
-            raise migration_failure(
-                self._tenant, self._migration, error, at=statement
-            ) from error
+            raise migration_failure(self._tenant, self._migration, error, at=statement) from error
 
     def _bound(self, query: str) -> str:
         return sql.bind(query, self._schema)

@@ -143,9 +143,7 @@ async def ensure_provisioned(
             return row
         while True:
             made = row.rotation
-            done = await provision(
-                server, tenant, spec, rotation=made, lock_timeout=lock_timeout
-            )
+            done = await provision(server, tenant, spec, rotation=made, lock_timeout=lock_timeout)
             await _note(control, tenant, done)
             row = await tenants.fetch(control, tenant)
             if row.rotation == made:

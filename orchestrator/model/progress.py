@@ -1,4 +1,4 @@
-"""How far a long procedure is."""
+"""How far a long operation is: what it reports, and what crosses the API of that."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+NDJSON = "application/x-ndjson"
+"""Lines of JSON: any number of `{"progress": …}`, then one `{"result": …}` or `{"problem": …}`."""
+
 
 class Progress(msgspec.Struct, frozen=True):
-    """The `phase` a procedure is in, and how much of it is `done`; None is not known."""
+    """Where an operation is: `done` of `total` units, such as tables; a total may be unknown."""
 
     phase: str
     done: int = 0
@@ -17,8 +20,8 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 Report = Callable[[Progress], None]
-"""What a long procedure tells of its progress."""
+"""Takes each step of an operation. It returns at once, and what it is told last is what counts."""
 
 
-def silent(_: Progress) -> None:
-    """Tell nobody."""
+def unheard(progress: Progress) -> None:
+    """Report to nobody."""

@@ -13,7 +13,7 @@ from orchestrator.http.audit import Record
 from orchestrator.model.errors import MigrationChecksumMismatch, TenantNotFound, TenantQuarantined
 from orchestrator.model.ids import TenantId
 from orchestrator.model.migration import MigrateTenants, MigrationReport
-from orchestrator.model.progress import Progress, silent
+from orchestrator.model.progress import Progress, unheard
 from orchestrator.settings.load import Snapshot
 from orchestrator.store.migrate import engine_migrations
 from supervisors.slot import SlotState
@@ -47,7 +47,7 @@ async def migrate(node: Node, **wanted: object) -> MigrationReport:
     )
     audit = TenantAudit(node.control, node.name, node.ground.standing)
     request = msgspec.convert(wanted, MigrateTenants)
-    return await service.run(request, Record(audit, "a test"), silent)
+    return await service.run(request, Record(audit, "a test"), unheard)
 
 
 async def provisioned(node: Node, tmp_path: Path, **flights: str) -> None:
@@ -182,9 +182,12 @@ async def test_a_dry_run_tries_the_sql_and_leaves_nothing(
         assert [each.tenant for each in report.failed] == ["globex"]
         assert [await applied(node, tenant) for tenant in THREE] == [1, 1, 1]
         assert node.slot("globex").state is SlotState.DORMANT
-        assert await node.sql(
-            "SELECT count(*) FROM pg_attribute WHERE attname = 'delay' AND attnotnull"
-        ) == 0
+        assert (
+            await node.sql(
+                "SELECT count(*) FROM pg_attribute WHERE attname = 'delay' AND attnotnull"
+            )
+            == 0
+        )
 
 
 async def test_a_dry_run_finds_what_would_be_refused_at_the_commit(
