@@ -15,7 +15,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
 from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
-from orchestrator.lifecycle.provision import ProvisionSpec, rehearse
+from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
     InsulaError,
     LockNotHad,
@@ -207,8 +207,9 @@ class _Call:
     async def _rehearse(self, work: Lacking) -> list[str]:
         timeout = self._service.lock_timeout
         async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            left = await rehearse(connection, work.tenant, self._spec, lock_timeout=timeout)
-        return Lacking(tenant=work.tenant, engine=(), app=left).files
+            trial = rehearsal(connection, work.tenant, self._spec, lock_timeout=timeout)
+            async with trial as left:
+                return Lacking(tenant=work.tenant, engine=(), app=left).files
 
     def _fail(self, tenant: TenantId, error: InsulaError) -> None:
         self._failed.append(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
 import asyncpg
@@ -210,18 +210,19 @@ async def provision(
     )
 
 
-async def rehearse(
+@asynccontextmanager
+async def rehearsal(
     connection: Connection,
     tenant: TenantId,
     spec: ProvisionSpec,
     *,
     lock_timeout: str = LOCK_TIMEOUT,
-) -> tuple[Migration, ...]:
-    """Do what `provision` would do, roll all of it back, and return what could not be tried.
+) -> AsyncIterator[tuple[Migration, ...]]:
+    """Do what `provision` would do, and roll all of it back after the block.
 
-    That is the first migration of the application that runs outside a transaction, and all that
-    come after it. Raises what `provision` would. What the tenant's sessions want to lock meanwhile
-    waits until the end; what a sequence has counted stays counted.
+    Yields what can not be tried: the first migration of the application that runs outside a
+    transaction, and all that come after it. Raises what `provision` would. What the tenant's
+    sessions want to lock waits until the end; what a sequence has counted stays counted.
     """
     work = _Work(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
     with _errors(tenant):
@@ -231,7 +232,7 @@ async def rehearse(
             await work.make()
             while (missing := await work.missing()) and missing[0].transactional:
                 await work.apply(missing[0])
-            return missing
+            yield missing
         finally:
             if not connection.is_closed():
                 await transaction.rollback()

@@ -12,6 +12,8 @@ _NOT_CODE = re.compile(
     r"""|(?<!\w)(\$\w*\$).*?\1""",
     re.DOTALL,
 )
+_CARE = frozenset({"analyze", "checkpoint", "reindex", "vacuum"})
+_CONCURRENTLY = re.compile(r"\sconcurrently\b", re.IGNORECASE)
 _VISIBLE = re.compile(r"[^\n]")
 
 
@@ -58,3 +60,12 @@ def _hidden(match: re.Match[str]) -> str:
     """Return what stands for a comment or a quotation: as long as it, with its line ends."""
     comment = match[0].startswith(("--", "/*"))
     return _VISIBLE.sub(" " if comment else "'", match[0])
+
+
+def in_a_transaction(script: str) -> str:
+    """Return what a script for outside a transaction makes, as one that is for inside.
+
+    Indexes are built at once, and what only cares for tables is left out.
+    """
+    kept = [each for each in statements(script) if each.words[0] not in _CARE]
+    return ";\n".join(_CONCURRENTLY.sub(" ", each.text) for each in kept)

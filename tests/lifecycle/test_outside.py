@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from orchestrator.lifecycle.ledgers import Ledgers, lacking, read_ledgers
-from orchestrator.lifecycle.provision import provision, rehearse
+from orchestrator.lifecycle.provision import provision, rehearsal
 from orchestrator.model.errors import ConfigError, DatabaseUnavailable, LockNotHad, MigrationFailed
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
@@ -146,7 +146,8 @@ async def test_what_a_rehearsal_can_not_try_is_returned(database: Database, tmp_
     files = migrations(tmp_path, flight=FLIGHT, index=INDEX, last=LAST)
     admin = await database.connect()
 
-    left = await rehearse(admin, ACME, database.spec(files))
+    async with rehearsal(admin, ACME, database.spec(files)) as left:
+        assert await admin.fetchval("SELECT count(*) FROM tenant_acme.flight") == 2
 
     assert left == files[1:]
     assert await admin.fetchval("SELECT to_regnamespace('tenant_acme')") is None
