@@ -188,7 +188,7 @@ class Runner:
         """Come to rest as it was asked for. What was asked may have been taken back meanwhile."""
         if slot.removed:
             self._hooks.bury(slot)
-        elif not slot.config.enabled:
+        elif not slot.config.works:
             slot.state = SlotState.SUSPENDED
             slot.refuse_mail(suspended(slot.config))
         elif slot.sealed:

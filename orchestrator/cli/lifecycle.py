@@ -127,9 +127,9 @@ def delete(
     seconds = values.read_seconds(wait, "--wait")
     if not force:
         _confirm(tenant, keep=keep_results)
-    with door.open() as client:
+    with door.open() as client, door.progress() as report:
         gone = client.tenant(tenant).lifecycle.delete(
-            keep_results=keep_results, force=force, wait=seconds
+            keep_results=keep_results, force=force, wait=seconds, report=report
         )
     if door.json:
         output.document(gone)

@@ -26,6 +26,7 @@ from orchestrator.model.errors import (
     InvalidRequest,
     SchemaVersionAhead,
     TenantExists,
+    TenantHeld,
     TenantRemoved,
     Unavailable,
 )
@@ -171,6 +172,8 @@ class Tenants:
             row = await rows.fetch(connection, tenant)
         if not row.usable:
             raise TenantRemoved(f"tenant {tenant!r} was deleted")
+        if row.held_for is not None:
+            raise TenantHeld(tenant, row.held_for)
         if again or needs_provisioning(row, self.spec_of(tenant)):
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
@@ -324,9 +327,15 @@ def _served(
     for config in configs:
         row = stored.get(config.id)
         if row is None or row.usable:
-            because = row.disabled_because if row is not None and row.disabled_at else None
-            served.append(config if because is None else config.disabled(because))
+            served.append(config if row is None else _as_decided(config, row))
     return served
+
+
+def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
+    """Return a tenant as operators, and the verbs under way, have it."""
+    if row.disabled_at is not None:
+        config = config.disabled(row.disabled_because)
+    return config if row.held_for is None else config.held(row.held_for)
 
 
 def _differs(row: TenantRow, known: TenantRow | None) -> bool:
@@ -335,7 +344,14 @@ def _differs(row: TenantRow, known: TenantRow | None) -> bool:
 
 
 def _decided(row: TenantRow) -> tuple[object, ...]:
-    return (row.source, row.declaration, row.usable, row.disabled_at, row.disabled_because)
+    return (
+        row.source,
+        row.declaration,
+        row.usable,
+        row.disabled_at,
+        row.disabled_because,
+        row.held_for,
+    )
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -109,13 +109,15 @@ async def serve(
         for each in sockets:
             files.enter_context(_removed_at_end(each))
         await server.startup(sockets=list(sockets))
-        task_status.started()
-        try:
-            await server.main_loop()
-        finally:
-            app.state.closing.set()
-            with anyio.CancelScope(shield=True):
-                await server.shutdown(sockets=list(sockets))
+        # What goes on when whoever asked for it has gone.
+        async with anyio.create_task_group() as app.state.background:
+            task_status.started()
+            try:
+                await server.main_loop()
+            finally:
+                app.state.closing.set()
+                with anyio.CancelScope(shield=True):
+                    await server.shutdown(sockets=list(sockets))
 
 
 def _address(listen: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:

@@ -30,6 +30,7 @@ from orchestrator.model.api import (
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import Report, unheard
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -169,7 +170,13 @@ class Lifecycle(Protocol):
         ...
 
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         """Drop a tenant, by id or alias, with all its data."""
         ...
@@ -187,7 +194,12 @@ class Maintenance(Protocol):
     """The care for tenants' tables."""
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some of the tenant's tables, those `after` one, by name."""
         ...

@@ -24,6 +24,7 @@ from orchestrator.model.errors import (
     TenantNotFound,
 )
 from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control import leases, tenants
@@ -80,6 +81,7 @@ async def remove(
     spec: ProvisionSpec,
     *,
     archive: Path | None = None,
+    report: Report = unheard,
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
@@ -87,7 +89,7 @@ async def remove(
     Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
     TenantNotFound when another node has ended this deletion, and what the database says.
     """
-    work = _Removal(connection, row, spec)
+    work = _Removal(connection, row, spec, report)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
         hint="the admin login needs CREATEROLE and INHERIT",
@@ -107,11 +109,14 @@ async def remove(
 class _Removal:
     """One call of `remove`."""
 
-    def __init__(self, connection: Connection, row: TenantRow, spec: ProvisionSpec) -> None:
+    def __init__(
+        self, connection: Connection, row: TenantRow, spec: ProvisionSpec, report: Report
+    ) -> None:
         self._connection = connection
         self._tenant = row.id
         self._row = row
         self._spec = spec
+        self._report = report
         logins = spec.logins(row.id)
         self._roles = [logins.engine, logins.app]
 
@@ -154,6 +159,7 @@ class _Removal:
                 await self._check_unfinished()
             if archive is not None:
                 kept = await ResultsFile(archive).write(self._header(), self._finished())
+            self._report(Progress("dropping its schema and logins"))
             drop = sql.fill(DROP_SCHEMA, schema=self._row.schema_name)
             await self._connection.execute(drop)
         for role in roles:
@@ -198,8 +204,10 @@ class _Removal:
 
     async def _finished(self) -> AsyncIterator[list[dict[str, Any]]]:
         query = sql.bind(FINISHED_RUNS, self._row.schema_name)
-        last = UUID(int=0)
+        last, written = UUID(int=0), 0
         while rows := await self._connection.fetch(query, last, _LOT):
+            self._report(Progress("writing its finished runs", written, unit="runs"))
+            written += len(rows)
             yield [_line(row) for row in rows]
             last = rows[-1]["id"]
 

@@ -303,6 +303,9 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     disabled_because: str | None = None
     """What an operator gave as the reason; null when only its declaration may disable it."""
 
+    held_for: str | None = None
+    """The verb that keeps it quiet for now, such as rename; null when it is not held."""
+
     pauses: list[TenantPause] | None = None
     """What is paused; null when that is not known here, as in the list for one that sleeps."""
 

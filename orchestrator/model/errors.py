@@ -19,6 +19,7 @@
     │   └── InvalidRequest, NotAllowed
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
+        ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
         └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
 
@@ -361,6 +362,20 @@ class TenantRemoved(Unavailable):
     """The tenant was taken out of the configuration."""
 
     code = "tenant_removed"
+
+
+class TenantHeld(Unavailable):
+    """A verb keeps the tenant quiet; it goes on by itself."""
+
+    code = "tenant_held"
+
+    def __init__(self, tenant: str, verb: str, sentence: str = "") -> None:
+        super().__init__(
+            sentence or f"tenant {tenant!r} is held for {verb}",
+            hint="it goes on by itself; nothing was stored, so try again in a moment",
+            retry_after=5.0,
+            data={"tenant": tenant, "verb": verb},
+        )
 
 
 class DeadlineExceeded(Unavailable):

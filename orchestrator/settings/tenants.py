@@ -44,6 +44,14 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     disabled_because: str | None = None
     """The reason of an operator who disabled it; None when only its declaration may have."""
 
+    held_for: str | None = None
+    """The verb that keeps it quiet for now; None when it is not held."""
+
+    @property
+    def works(self) -> bool:
+        """Whether it takes work now."""
+        return self.enabled and self.held_for is None
+
     @property
     def disabled_by_its_file(self) -> bool:
         """Whether it is only in its file that it can be enabled."""
@@ -52,6 +60,10 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def disabled(self, because: str) -> TenantConfig:
         """Return it as an operator's decision makes it."""
         return msgspec.structs.replace(self, enabled=False, disabled_because=because)
+
+    def held(self, verb: str) -> TenantConfig:
+        """Return it as a verb makes it that keeps it quiet."""
+        return msgspec.structs.replace(self, held_for=verb)
 
 
 def tenant_config(

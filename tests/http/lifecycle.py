@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import anyio.lowlevel
 import msgspec
 
 from orchestrator.model import errors
 from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
 from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import Progress, Report, unheard
 
 
 class HasViews(Protocol):
@@ -49,10 +51,19 @@ class HandMadeLifecycle:
         )
 
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         tenant = self._platform.resolve(name)
         self.asked.append(("delete", tenant, keep, force, wait))
+        if wait:
+            report(Progress("waiting for its runs", 0, 1, "runs"))
+            await anyio.lowlevel.checkpoint()
         if tenant == "busy" and not force:
             raise errors.TenantInUse(tenant, 1)
         view = self._platform.views.pop(tenant)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from litestar import delete, patch, post
+from litestar import Request, Response, delete, patch, post
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from orchestrator.http import body as bodies
+from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import DisableOperation, UpdateOperation, problems
@@ -22,6 +23,7 @@ from orchestrator.model.api import (
 from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.progress import Report
 
 LONGEST_WAIT = 3600.0
 
@@ -105,21 +107,31 @@ async def rotate_credentials(
     "/v1/tenants/{tenant:str}",
     status_code=200,
     tags=["tenants"],
-    responses=problems(403, 404, 409, 422, 503),
+    responses={
+        200: progress.described(DeletedTenant, "What was dropped"),
+        **problems(403, 404, 409, 422, 503),
+    },
 )
-async def delete_tenant(
+async def delete_tenant(  # noqa: PLR0913 - one parameter for each of the request's
+    request: Request[Any, Any, Any],
     services: Injected,
     record: Recorded,
     tenant: FromPath[str],
     results: Results,
     force: Force = False,
     wait: Wait = 0.0,
-) -> DeletedTenant:
+) -> Response[Any]:
     """Drop a tenant with all its data. Unfinished runs keep it, unless it is forced."""
-    keep = results == "keep"
+    meant, keep = _meant(services, tenant), results == "keep"
     how = f"results {results}" + (", forced" if force else "")
-    async with record.of(_meant(services, tenant), "tenant.delete", how):
-        return await services.lifecycle.delete(tenant, keep=keep, force=force, wait=wait)
+
+    async def delete(report: Report) -> DeletedTenant:
+        async with record.of(meant, "tenant.delete", how):
+            return await services.lifecycle.delete(
+                tenant, keep=keep, force=force, wait=wait, report=report
+            )
+
+    return await progress.answer(request, delete)
 
 
 def _changed(wanted: UpdateTenant) -> list[str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.errors import TenantExists, TenantNotFound
+from orchestrator.model.errors import TenantExists, TenantHeld, TenantNotFound
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -30,7 +30,6 @@ MARK_DELETING = _QUERIES["mark_deleting"]
 UNMARK_DELETING = _QUERIES["unmark_deleting"]
 ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
-STILL_DELETING = _QUERIES["still_deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
@@ -56,6 +55,8 @@ class TenantRow(msgspec.Struct, frozen=True):
     results: str | None
     removed_at: datetime | None
     forced: bool
+    held_for: str | None
+    held_at: datetime | None
 
     @property
     def usable(self) -> bool:
@@ -125,6 +126,14 @@ async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
     return TenantRow(*row)
 
 
+def unfit(row: TenantRow) -> TenantNotFound | TenantHeld:
+    """Return why nothing can be done to a tenant that is held, or is not `usable`."""
+    if row.usable and row.held_for is not None:
+        return TenantHeld(row.id, row.held_for)
+    since = row.removed_at if row.state == "deleting" else None
+    return TenantNotFound(row.id, deleting_since=since)
+
+
 async def fetch_all(connection: Connection) -> list[TenantRow]:
     """Return every tenant by id, the removed ones too."""
     return [TenantRow(*row) for row in await connection.fetch(FETCH_ALL)]
@@ -158,11 +167,11 @@ async def mark_provisioned(
 async def rotate(connection: Connection, tenant: TenantId) -> int:
     """Raise the rotation from which the passwords of a tenant's logins are derived; return it.
 
-    Whoever asks at once waits for the end of the transaction. Raises TenantNotFound.
+    Whoever asks at once waits for the end of the transaction. Raises TenantNotFound or TenantHeld.
     """
     rotation: int | None = await connection.fetchval(ROTATE, tenant)
     if rotation is None:
-        raise TenantNotFound(tenant)
+        raise unfit(await fetch(connection, tenant))
     return rotation
 
 
@@ -192,14 +201,14 @@ async def enable(connection: Connection, tenant: TenantId) -> None:
 async def mark_deleting(
     connection: Connection, tenant: TenantId, results: str, *, forced: bool = False
 ) -> TenantRow:
-    """Note that the tenant's data are being dropped; TenantNotFound when it has none.
+    """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
     `results`, keep or purge, says what becomes of its finished runs. Unless it is `forced`, it
     must have no others.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:
-        raise TenantNotFound(tenant)
+        raise unfit(await fetch(connection, tenant))
     return TenantRow(*row)
 
 

@@ -37,12 +37,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, held_for, held_at
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, held_for, held_at
 FROM insula.tenant
 WHERE id = $1
 
@@ -50,7 +50,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, held_for, held_at
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -61,7 +61,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, held_for, held_at
 FROM insula.tenant
 ORDER BY id
 
@@ -79,7 +79,7 @@ RETURNING id
 
 -- name: rotate
 UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_id()
-WHERE id = $1 AND state IN ('registered', 'provisioned')
+WHERE id = $1 AND state IN ('registered', 'provisioned') AND held_for IS NULL
 RETURNING rotation
 
 -- name: touch
@@ -111,10 +111,10 @@ UPDATE insula.tenant
 SET state = 'deleting', results = $2, forced = forced OR $3,
     removed_at = coalesce(removed_at, clock_timestamp()),
     changed_in = pg_current_xact_id()
-WHERE id = $1 AND state <> 'removed'
+WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, held_for, held_at
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -126,7 +126,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced
+    removed_at, forced, held_for, held_at
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
