@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
-from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import output
-from orchestrator.cli.connect import AsJson, Config, describe
+from orchestrator.cli.connect import AsJson, Config, describe, progress_bar
 from orchestrator.cli.exit import DONE, FAILED
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.findings import Diagnosis
+from orchestrator.model.progress import unheard
 from orchestrator.settings.load import find_config, load
 
 Tenants = Annotated[
@@ -41,8 +39,8 @@ def doctor(tenant: Tenants = None, config: Config = None, as_json: AsJson = Fals
         snapshot = load(find_config(config), os.environ)
         # Only here: the other commands talk to a daemon and need no database.
         daemon = importlib.import_module("orchestrator.daemon.doctor")
-        with progress(as_json=as_json) as report:
-            found: Diagnosis = daemon.diagnose(snapshot, tenant or [], report)
+        with progress_bar(as_json=as_json) as report:
+            found: Diagnosis = daemon.diagnose(snapshot, tenant or [], report or unheard)
     except InsulaError as error:
         if as_json:
             output.document({"error": describe(error)})

@@ -43,6 +43,7 @@ from orchestrator.model.api import (
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
@@ -55,6 +56,9 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+MIGRATE_SECONDS = 6 * 3600.0
+"""How long the server may take for all tenants."""
 
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
@@ -222,6 +226,11 @@ def maintain_tenant(
         # A table is vacuumed, and then each of its indexes may take as long.
         wait=STATS_SECONDS + 4 * statement_seconds,
     )
+
+
+def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
+    """Migrate tenants. Done again it goes on where it stopped."""
+    return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -1,4 +1,4 @@
-"""`insula doctor`: examines the installation of a configuration, whether or not a daemon serves it."""
+"""`insula doctor`: examines an installation, whether or not a daemon serves it."""
 
 from __future__ import annotations
 

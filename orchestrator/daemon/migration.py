@@ -13,7 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
-from orchestrator.http.audit import Record
+from orchestrator.http.services import Notes
 from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
@@ -22,6 +22,7 @@ from orchestrator.model.errors import (
     MigrationChecksumMismatch,
     MigrationFailed,
     TenantError,
+    TenantHeld,
     TenantRemoved,
 )
 from orchestrator.model.ids import TenantId
@@ -58,7 +59,7 @@ class TenantMigrations:
     lock_timeout: str = LOCK_TIMEOUT
     pause: float = PAUSE_SECONDS
 
-    async def run(self, wanted: MigrateTenants, record: Record, report: Report) -> MigrationReport:
+    async def run(self, wanted: MigrateTenants, record: Notes, report: Report) -> MigrationReport:
         """Bring tenants up to date with the files as they are now; those that fail keep nobody.
 
         An end in the middle leaves each tenant as it was or done: the next call goes on. Raises
@@ -76,7 +77,7 @@ class _Call:
         self,
         service: TenantMigrations,
         wanted: MigrateTenants,
-        record: Record,
+        record: Notes,
         report: Report,
         spec: ProvisionSpec,
     ) -> None:
@@ -165,7 +166,7 @@ class _Call:
         began = anyio.current_time()
         try:
             untried = await self._with_retries(work)
-        except (TenantError, TenantRemoved, LockNotHad) as error:
+        except (TenantError, TenantHeld, TenantRemoved, LockNotHad) as error:
             self._fail(work.tenant, error)
         except DRIVER_ERRORS as error:
             self._fail(work.tenant, InsulaError(str(error) or type(error).__name__))

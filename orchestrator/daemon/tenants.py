@@ -216,7 +216,13 @@ class Tenants:
     async def migrate(
         self, connection: Connection, tenant: TenantId, *, lock_timeout: str
     ) -> TenantRow:
-        """Bring the tenant up to date over a connection that may take its time."""
+        """Bring the tenant up to date over a connection that may take its time.
+
+        Raises TenantHeld for one that a verb keeps quiet.
+        """
+        row = await rows.fetch(connection, tenant)
+        if row.held_for is not None:
+            raise TenantHeld(tenant, row.held_for)
         row = await ensure_provisioned(
             connection, connection, tenant, self.spec_of(tenant), lock_timeout=lock_timeout
         )

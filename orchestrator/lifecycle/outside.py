@@ -48,7 +48,7 @@ class Outside:
             )
 
     async def run(self) -> None:
-        """Run the statements; MigrationFailed at the first that fails, what went before it stays."""
+        """Run the statements; MigrationFailed at the first that fails, those before it stay."""
         try:
             await self._connection.execute(sql.fill(SETTINGS, schema=self._schema))
             for statement in script.statements(self._migration.sql):

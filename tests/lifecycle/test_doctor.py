@@ -20,15 +20,18 @@ FLIGHT = """
 CREATE TYPE tail AS ENUM ('red', 'blue');
 CREATE TABLE carrier (code text PRIMARY KEY);
 CREATE TABLE flight (
-    id bigserial PRIMARY KEY, carrier text NOT NULL REFERENCES carrier, delay int CHECK (delay >= 0), tail tail
+    id bigserial PRIMARY KEY,
+    carrier text NOT NULL REFERENCES carrier,
+    delay int CHECK (delay >= 0),
+    tail tail
 );
 CREATE INDEX flight_by_delay ON flight (delay);
 CREATE VIEW late AS SELECT id FROM flight WHERE delay > 60;
 CREATE FUNCTION worst() RETURNS int LANGUAGE sql AS 'SELECT max(delay) FROM flight';
 """
-CONCURRENT = (
-    "-- insula: no-transaction\nCREATE INDEX CONCURRENTLY flight_by_carrier ON flight (carrier);"
-)
+CONCURRENT = """-- insula: no-transaction
+CREATE INDEX CONCURRENTLY flight_by_carrier ON flight (carrier);
+"""
 
 
 @pytest.fixture
@@ -236,7 +239,8 @@ async def test_a_login_without_a_right_is_named(database: Database, admin: Conne
     role = f"{database.role_prefix}_weak"
     await admin.execute(
         f"CREATE ROLE {role} LOGIN PASSWORD 'weak';"
-        f"GRANT USAGE ON SCHEMA insula TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA insula TO {role}"
+        f"GRANT USAGE ON SCHEMA insula TO {role};"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA insula TO {role}"
     )
     weak = await database.connect(database.target.as_role(role, "weak"))
     examination = Examination(

@@ -12,7 +12,6 @@ from orchestrator.lifecycle.provision import provision, rehearsal
 from orchestrator.model.errors import ConfigError, DatabaseUnavailable, LockNotHad, MigrationFailed
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
-from orchestrator.store.migrate import Migration
 from tests.support.database import Database, migrations
 from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
@@ -26,7 +25,10 @@ INDEX = (
     "DROP INDEX CONCURRENTLY IF EXISTS flight_by_day;\n"
     "CREATE INDEX CONCURRENTLY flight_by_day ON flight (day);\n"
 )
-UNIQUE = "-- insula: no-transaction\n\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS one ON flight (day);"
+UNIQUE = """-- insula: no-transaction
+
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS one ON flight (day);
+"""
 LAST = "ALTER TABLE flight ADD note text;"
 
 
@@ -110,14 +112,13 @@ async def test_two_sessions_do_not_run_the_same_file(database: Database, tmp_pat
     await provision(first, ACME, spec)
     spec = database.spec(migrations(tmp_path, index=INDEX))
 
-    async with anyio.create_task_group() as group:
-        async with holder.transaction():
-            await holder.execute("LOCK TABLE tenant_acme.flight")
-            group.start_soon(provision, first, ACME, spec)
-            await until(lambda: holder.fetchval(lock(first)))
-            with pytest.raises(LockNotHad, match="by another session"):
-                await provision(second, ACME, spec)
-            assert [each.alive for each in (await ledgers(second)).begun] == [True]
+    async with anyio.create_task_group() as group, holder.transaction():
+        await holder.execute("LOCK TABLE tenant_acme.flight")
+        group.start_soon(provision, first, ACME, spec)
+        await until(lambda: holder.fetchval(lock(first)))
+        with pytest.raises(LockNotHad, match="by another session"):
+            await provision(second, ACME, spec)
+        assert [each.alive for each in (await ledgers(second)).begun] == [True]
 
     assert (await provision(second, ACME, spec)).app_version == 2
 

@@ -110,7 +110,7 @@ async def test_a_failing_tenant_is_quarantined_and_the_others_go_on(
         assert failed.data["file"] == str(file)
         assert (failed.data["sqlstate"], failed.data["tenant"]) == ("23502", "globex")
         await node.reach("globex", SlotState.QUARANTINED)
-        with pytest.raises(TenantQuarantined, match="0002_require_delay.sql"):
+        with pytest.raises(TenantQuarantined, match=r"0002_require_delay.sql"):
             await node.submit("globex")
         await node.submit("acme")
 
@@ -230,7 +230,7 @@ async def test_a_file_that_was_edited_stops_all_of_it(database: Database, tmp_pa
         (tmp_path / "migrations" / "0001_create_flight.sql").write_text("SELECT 1;")
         add(tmp_path, add_day="ALTER TABLE flight ADD day date;")
 
-        with pytest.raises(MigrationChecksumMismatch, match="0001_create_flight.sql has been"):
+        with pytest.raises(MigrationChecksumMismatch, match=r"0001_create_flight.sql has been"):
             await migrate(node)
 
         assert [await applied(node, tenant) for tenant in THREE] == [1, 1, 1]

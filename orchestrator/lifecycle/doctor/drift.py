@@ -19,8 +19,11 @@ from orchestrator.store import script, sql
 from orchestrator.store.connect import Connection
 
 _QUERIES = sql.load(__name__)
-ALL_OBJECTS = "\n".join((_QUERIES["objects"], _QUERIES["all_objects"]))
-DIGESTS = "\n".join((_QUERIES["objects"], _QUERIES["digests"]))
+_OBJECTS = [
+    _QUERIES[name] for name in ("places", "things_of_relations", "other_things", "objects")
+]
+ALL_OBJECTS = "\n".join((*_OBJECTS, _QUERIES["all_objects"]))
+DIGESTS = "\n".join((*_OBJECTS, _QUERIES["digests"]))
 
 MOST = 20
 """So many differences of a tenant are told; who has more has another problem than each of them."""

@@ -1,6 +1,6 @@
 -- What is in tenants' schemas, in words that are the same for every tenant: no name of a schema or a role.
 
--- name: objects
+-- name: places
 -- $1 are schemas, $2 and $3 their logins. `said` takes the schema's name out of what the server says of an object.
 WITH place AS (
     SELECT
@@ -11,7 +11,10 @@ WITH place AS (
 ), relation AS (
     SELECT c.*, place.schema, place.engine, place.app, place.plain, place.quoted
     FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
-), thing AS (
+)
+
+-- name: things_of_relations
+, of_relations AS (
     SELECT schema, engine, app, plain, quoted, 'schema' AS kind, '' AS name,
         concat_ws(' ', 'owner', nspowner::regrole, nspacl::text) AS said
     FROM place
@@ -62,13 +65,16 @@ WITH place AS (
     SELECT schema, engine, app, plain, quoted, 'policy', relname || '.' || polname,
         concat_ws(' ', polcmd::text, polpermissive, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
     FROM relation JOIN pg_policy ON polrelid = relation.oid
-    UNION ALL
-    SELECT schema, engine, app, plain, quoted, 'function',
-        proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+)
+
+-- name: other_things
+, others AS (
+    SELECT schema, engine, app, plain, quoted, 'function' AS kind,
+        proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name,
         concat_ws(' ',
             CASE WHEN prokind = 'a' THEN 'aggregate' ELSE pg_get_functiondef(p.oid) END,
             'owner', proowner::regrole, 'rights',
-            (SELECT string_agg(item, ', ' ORDER BY item) FROM unnest(proacl::text[]) AS item))
+            (SELECT string_agg(item, ', ' ORDER BY item) FROM unnest(proacl::text[]) AS item)) AS said
     FROM place JOIN pg_proc AS p ON p.pronamespace = place.oid
     UNION ALL
     SELECT schema, engine, app, plain, quoted, 'type', typname::text,
@@ -101,11 +107,15 @@ WITH place AS (
     FROM place
     CROSS JOIN LATERAL (VALUES ('engine', place.engine), ('app', place.app)) AS login (what, name)
     JOIN pg_roles AS r ON r.rolname = login.name
-), object AS (
+)
+
+-- name: objects
+-- In words that are the same for all.
+, object AS (
     SELECT schema, kind, name,
         replace(replace(replace(replace(replace(said, quoted, ''), plain, ''),
             engine || '=', 'engine='), app || '=', 'app='), '"', '') AS said
-    FROM thing
+    FROM (SELECT * FROM of_relations UNION ALL SELECT * FROM others) AS thing
 )
 
 -- name: all_objects

@@ -115,10 +115,15 @@ _RULES = (
 async def examine_server(connection: Connection, *, max_awake: int) -> list[Finding]:
     """Return what is wrong with the server, the database and the admin login's rights."""
     values = {row["name"]: row["setting"] for row in await connection.fetch(SETTINGS)}
-    findings = [*_settings(values), *_version(values), *_connections(values, max_awake)]
     row = await connection.fetchrow(DATABASE)
     assert row is not None  # noqa: S101 - one row always
-    return findings + [*_rights(row), *_database(row)]
+    return [
+        *_settings(values),
+        *_version(values),
+        *_connections(values, max_awake),
+        *_rights(row),
+        *_database(row),
+    ]
 
 
 async def examine_sessions(connection: Connection) -> list[Finding]:
@@ -246,6 +251,6 @@ def _session(row: Record) -> Finding:
         check="session.idle" if state.startswith("idle") else "session.long",
         subject=f"session {row['pid']}",
         what=f"{row['usename']} ({row['application_name'] or 'no name'}) is in a transaction since "
-        f"{row['xact_start']:%Y-%m-%d %H:%M:%S} UTC, {state}: it holds its locks, and keeps dead rows",
+        f"{row['xact_start']:%Y-%m-%d %H:%M:%S} UTC, {state}: it holds locks and keeps dead rows",
         mend=f"find out what it does, or SELECT pg_terminate_backend({row['pid']})",
     )

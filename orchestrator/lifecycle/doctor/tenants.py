@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import anyio.to_thread
 import msgspec
 
 from orchestrator.lifecycle.doctor.drift import (
@@ -65,7 +66,7 @@ async def examine_leftovers(
             if row.state == "provisioned" and row.schema_name not in schemas
         ),
         *(_half_deleted(row) for row in usable if row.state == "deleting"),
-        *(_partial(file) for file in sorted(state_dir.glob("*/*.part"))),
+        *(_partial(file) for file in await anyio.to_thread.run_sync(_parts, state_dir)),
     ]
 
 
@@ -77,8 +78,8 @@ async def examine_tables(connection: Connection, tenants: Iterable[TenantId]) ->
             severity=Severity.ERROR,
             check="index.invalid",
             subject=_tenant_of(row["schema"]),
-            what=f"index {row['index']} of table {row['table']} is not valid: no query uses it, and "
-            "every write keeps it",
+            what=f"index {row['index']} of table {row['table']} is not valid: no query uses it, "
+            "and every write keeps it",
             mend=f'DROP INDEX CONCURRENTLY "{row["schema"]}"."{row["index"]}", and build it again',
         )
         for row in await connection.fetch(INVALID_INDEXES, schemas)
@@ -238,6 +239,11 @@ def _partial(file: Path) -> Finding:
         what="it was not written to its end, unless a daemon is at it now",
         mend="remove it",
     )
+
+
+def _parts(state_dir: Path) -> list[Path]:
+    """Return the files that somebody began to write, in the directories that we write into."""
+    return sorted(state_dir.glob("*/*.part"))
 
 
 def _tenant_of(schema: str) -> str:
