@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
-from orchestrator.store.connect import CLOSE_SECONDS, Connection, connect, translated
+from orchestrator.model.ids import CONTROL_SHARD
+from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Shards
 
@@ -43,20 +44,39 @@ class Errands:
         statement may take `statement_seconds`, 0 stands for no limit.
         """
         target = self.shards.control.target if row is None else self.shards.target_of(row)
-        async with self._places:
-            connection = await connect(
-                target,
-                application_name=f"insula {what}",
-                settings={
-                    **SETTINGS,
-                    "lock_timeout": lock_timeout,
-                    "statement_timeout": f"{statement_seconds * 1000:.0f}",
-                },
-            )
-            try:
-                with translated(f"{what} can not be had"):
-                    yield connection
-            finally:
-                with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                    await connection.close()
-                connection.terminate()
+        settings = {
+            "lock_timeout": lock_timeout,
+            "statement_timeout": f"{statement_seconds * 1000:.0f}",
+        }
+        async with self._places, _connected(what, target, settings) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def pair(
+        self, what: str, row: TenantRow, *, lock_timeout: str
+    ) -> AsyncIterator[tuple[Connection, Connection]]:
+        """Connect to the registry and to the tenant's database, which may be one connection."""
+        settings = {"lock_timeout": lock_timeout, "statement_timeout": "0"}
+        target, control = self.shards.target_of(row), self.shards.control.target
+        async with self._places, _connected(what, target, settings) as server:
+            if row.shard == CONTROL_SHARD:
+                yield server, server
+                return
+            async with _connected(what, control, settings) as registry:
+                yield registry, server
+
+
+@asynccontextmanager
+async def _connected(
+    what: str, target: Target, settings: Mapping[str, str]
+) -> AsyncIterator[Connection]:
+    connection = await connect(
+        target, application_name=f"insula {what}", settings={**SETTINGS, **settings}
+    )
+    try:
+        with translated(f"{what} can not be had"):
+            yield connection
+    finally:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await connection.close()
+        connection.terminate()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import anyio
 import structlog
 
+from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
-from orchestrator.http.services import Audit
 from orchestrator.lifecycle.removal import Removed, remove, unfinished
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
+from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
+from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
@@ -23,6 +25,7 @@ from orchestrator.model.errors import (
     InsulaError,
     SchemaConflict,
     StorageFailed,
+    TenantElsewhere,
     TenantInUse,
     TenantNotFound,
 )
@@ -30,6 +33,7 @@ from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
 
@@ -48,7 +52,7 @@ class TenantLifecycle:
     root: RootSupervisor
     control: ControlPool
     tenants: Tenants
-    audit: Audit
+    audit: TenantAudit
     errands: Errands
     state_dir: Path
     holds: Holds
@@ -97,6 +101,38 @@ class TenantLifecycle:
             roles=[before.app, before.engine],
             old_password=old_password,
         )
+
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        """Give a tenant another id, and return it; `by` is for the audit.
+
+        Unfinished runs keep it, unless it is forced: they go on afterwards. Done again it is done.
+        Raises InvalidTenantId, DeclaredInFile, TenantExists, TenantInUse, SchemaConflict,
+        RoleConflict or TenantHeld with everything as it was before.
+        """
+        new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
+        if new == tenant:
+            return new
+        self._refuse_elsewhere(tenant)
+        self.tenants.refuse_to_rename(tenant, new)
+        if not wanted.force:
+            await self._idle(tenant, wanted.wait, report, forced=GO_ON)
+        deed = Deed(new, by, "tenant.rename", f"from {tenant}")
+        report(Progress("waiting for its nodes to let go"))
+        async with self.holds.of(tenant, "rename") as hold:
+            report(Progress("renaming its schema and logins"))
+            renaming = Renaming(
+                hold=hold,
+                new=new,
+                forced=wanted.force,
+                naming=partial(self.tenants.renaming, tenant=tenant, new=new, alias=wanted.alias),
+                note=partial(self.audit.note, deed=deed),
+            )
+            async with self.errands.connection("renaming", lock_timeout="10s") as connection:
+                await rename(connection, renaming, self.tenants.spec)
+        log.info("tenant.renamed", tenant=tenant, to=new)
+        return new
 
     async def delete(
         self,
@@ -167,22 +203,21 @@ class TenantLifecycle:
 
     async def _remove(self, row: TenantRow, report: Report) -> Removed:
         """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
-        spec, archive, shards = self.tenants.spec, self._archive(row), self.tenants.shards
-        if row.shard == CONTROL_SHARD:
-            async with self.errands.connection("deletion", lock_timeout="10s") as connection:
-                return await remove(connection, row, spec, archive=archive, report=report)
-        removed = Removed()
+        shards, removed = self.tenants.shards, Removed()
         if await shards.is_there(row):
-            async with (
-                self.errands.connection("deletion", row, lock_timeout="10s") as connection,
-                self.control.acquire() as control,
-            ):
+            async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
-                    connection, row, spec, archive=archive, report=report, control=control
+                    server,
+                    row,
+                    self.tenants.spec,
+                    archive=self._archive(row),
+                    report=report,
+                    control=control,
                 )
-        await shards.drop_database(row)
-        async with self.control.acquire() as control:
-            await rows.bury(control, row.id)
+        if row.shard != CONTROL_SHARD:
+            await shards.drop_database(row)
+            async with self.control.acquire() as control:
+                await rows.bury(control, row.id)
         return removed
 
     async def _find(self, name: str) -> TenantId:
@@ -205,7 +240,19 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
 
-    async def _idle(self, tenant: TenantId, wait: float, report: Report) -> None:
+    def _refuse_elsewhere(self, tenant: TenantId) -> None:
+        shard = self.root.slot(tenant).config.shard
+        if shard != CONTROL_SHARD:
+            raise TenantElsewhere(
+                tenant,
+                f"tenant {tenant!r} lives on shard {shard!r}, and its row does not: "
+                "one transaction has to rename both",
+                hint=f"insula tenant move {tenant} --to {CONTROL_SHARD}, and rename it then",
+            )
+
+    async def _idle(
+        self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"
+    ) -> None:
         first = left = await self._unfinished(tenant)
         with anyio.move_on_after(wait):
             while left:
@@ -213,7 +260,7 @@ class TenantLifecycle:
                 await anyio.sleep(LOOK_SECONDS)
                 left = await self._unfinished(tenant)
         if left:
-            raise TenantInUse(tenant, left)
+            raise TenantInUse(tenant, left, forced=forced)
 
     async def _unfinished(self, tenant: TenantId) -> int:
         async with self.tenants.shards.tenant(tenant) as (_, connection):

@@ -26,6 +26,7 @@ from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
+from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -307,6 +308,7 @@ class Daemon:
             ),
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
             maintenance=TenantMaintenance(Errands(parts.shards)),
+            migrations=TenantMigrations(parts.root, parts.tenants),
             status=self._status,
             reload=self._reloader.reload,
         )

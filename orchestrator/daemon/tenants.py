@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
+import msgspec
 import structlog
-from msgspec import structs
 
 from orchestrator.daemon import timetable
 from orchestrator.daemon.errands import Errands
@@ -25,6 +26,7 @@ from orchestrator.model.errors import (
     ConfigError,
     DeclaredInFile,
     InvalidRequest,
+    SchemaVersionAhead,
     TenantExists,
     TenantHeld,
     TenantRemoved,
@@ -38,6 +40,7 @@ from orchestrator.settings.tenants import (
     declare,
     dump_declaration,
     load_declaration,
+    renamed,
     tenant_config,
     updated,
 )
@@ -45,6 +48,7 @@ from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
 from orchestrator.store.control import shards as copies
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.migrate import read_migrations
 from orchestrator.store.shards import Shards
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
@@ -68,6 +72,7 @@ class Tenants:
     root: RootSupervisor | None = None
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
     since: SinceWhen = field(default_factory=dict)
+    trials: dict[TenantId, ProvisionSpec] = field(default_factory=dict)
     _rows: dict[TenantId, TenantRow] = field(default_factory=dict)
     _seen: str = "0"
     lock: anyio.Lock = field(default_factory=anyio.Lock)
@@ -116,7 +121,7 @@ class Tenants:
             )
             config = _config(self.snapshot, tenant, declaration)
             async with self._alone() as connection:
-                self._refuse_taken(config)
+                self._refuse_taken(tenant, config.aliases)
                 await rows.register(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
@@ -134,11 +139,39 @@ class Tenants:
                 row = await rows.fetch(connection, tenant)
                 declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
                 config = _config(self.snapshot, tenant, declaration)
-                self._refuse_taken(config, but=tenant)
+                self._refuse_taken(tenant, config.aliases, but=tenant)
                 await rows.redeclare(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
             await self._look()
+
+    def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
+        """Raise DeclaredInFile, or TenantExists when the new id is taken, as far as is known."""
+        if tenant in self.snapshot.tenants:
+            raise DeclaredInFile(
+                tenant,
+                f"tenant {tenant!r} is declared in a file, so a reload would make it anew",
+                hint=f"take [tenants.{tenant}] out of its file, reload, rename it, and then "
+                f"declare it as [tenants.{new}]",
+            )
+        self._refuse_taken(new, [], but=tenant)
+
+    @asynccontextmanager
+    async def renaming(
+        self, connection: Connection, tenant: TenantId, new: TenantId, *, alias: bool
+    ) -> AsyncIterator[str]:
+        """Yield a tenant's declaration under its `new` id, in a transaction of the caller's.
+
+        Nobody takes a name before that ends. Raises DeclaredInFile or TenantExists.
+        """
+        async with self.lock:
+            await rows.lock(connection)
+            await self._take_over(connection)
+            row = await rows.fetch(connection, tenant)
+            declaration = renamed(row.declaration, tenant, new, alias=alias)
+            self.refuse_to_rename(tenant, new)
+            self._refuse_taken(new, declaration.aliases, but=tenant)
+            yield dump_declaration(declaration)
 
     async def watch(self, standing: Standing) -> None:
         """Take over, for ever, what other nodes and other programs change in the registry."""
@@ -172,16 +205,18 @@ class Tenants:
             await self._take_over(connection)
             if tenant not in self.snapshot.tenants and tenant not in self.registered:
                 config = _config(self.snapshot, tenant, load_declaration(declaration))
-                self._refuse_taken(config)
+                self._refuse_taken(tenant, config.aliases)
 
-    def _refuse_taken(self, config: TenantConfig, *, but: TenantId | None = None) -> None:
+    def _refuse_taken(
+        self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
+    ) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
         names = self._names()
-        for name in (config.id, *config.aliases):
+        for name in (tenant, *aliases):
             holder = names.get(name.casefold())
             if holder is not None and holder != but:
                 raise TenantExists(
-                    config.id,
+                    tenant,
                     f"{name!r} is taken by tenant {holder!r}",
                     hint=f"see `insula tenant show {holder}`",
                 )
@@ -202,9 +237,9 @@ class Tenants:
             raise TenantRemoved(f"tenant {tenant!r} was deleted")
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
-        if again or needs_provisioning(row, self.spec):
+        if again or needs_provisioning(row, self.spec_of(tenant)):
             async with self._provisioner(row) as (control, server):
-                row = await ensure_provisioned(control, server, tenant, self.spec, again=again)
+                row = await self._provision(control, server, tenant, again=again)
                 if control is not server:
                     # insula.submit takes runs there as soon as this returns.
                     await copies.copy(server, await copies.of_tenants(control, [tenant]))
@@ -212,11 +247,58 @@ class Tenants:
         logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
         return Access(engine=logins.as_engine(target), app=logins.as_app(target))
 
+    async def _provision(
+        self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
+    ) -> TenantRow:
+        spec = self.spec_of(tenant)
+        try:
+            return await ensure_provisioned(control, server, tenant, spec, again=again)
+        except SchemaVersionAhead:
+            newer = await self.read_spec()
+            if newer == spec:
+                raise
+            # Another node has migrated it since we read the files, which came to us as well.
+            self.trials[tenant] = newer
+            return await ensure_provisioned(control, server, tenant, newer, again=again)
+
+    def spec_of(self, tenant: TenantId) -> ProvisionSpec:
+        """Return what the tenant is made from: newer files than the others', for a canary."""
+        return self.trials.get(tenant, self.spec)
+
+    async def read_spec(self) -> ProvisionSpec:
+        """Return what tenants would be made from with the files as they are now; ConfigError."""
+        path = self.snapshot.migrations_path
+        if path is None:
+            return self.spec
+        files = await anyio.to_thread.run_sync(read_migrations, path)
+        return msgspec.structs.replace(self.spec, app_migrations=files)
+
+    def adopt_spec(self, spec: ProvisionSpec) -> None:
+        """Make all tenants from `spec` from now on."""
+        self.spec = spec
+        self.trials.clear()
+
+    async def migrate(
+        self, control: Connection, server: Connection, tenant: TenantId, *, lock_timeout: str
+    ) -> TenantRow:
+        """Bring the tenant up to date over connections that may take their time.
+
+        Raises TenantHeld for one that a verb keeps quiet.
+        """
+        row = await rows.fetch(control, tenant)
+        if row.held_for is not None:
+            raise TenantHeld(tenant, row.held_for)
+        row = await ensure_provisioned(
+            control, server, tenant, self.spec_of(tenant), lock_timeout=lock_timeout
+        )
+        self._remember(row)
+        return row
+
     async def rotate(self, tenant: TenantId) -> TenantRow:
         """Give the tenant's two logins new passwords, and return its row."""
         row = await self.shards.row(tenant)
         async with self._provisioner(row) as (control, server):
-            row = await rotate(server, tenant, self.spec, control=control)
+            row = await rotate(server, tenant, self.spec_of(tenant), control=control)
         self._remember(row)
         return row
 
@@ -236,9 +318,9 @@ class Tenants:
         async with places:
             await self.shards.make_ready(row, self.spec.installation)
             # A slow shard must not keep what the control connections are for from anybody.
-            registry = Errands(self.shards).connection("provisioning", lock_timeout="10s")
-            async with self.shards.lend(row) as server, registry as control:
-                yield control, server
+            pair = Errands(self.shards).pair("provisioning", row, lock_timeout="10s")
+            async with pair as connections:
+                yield connections
 
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""
@@ -275,6 +357,8 @@ class Tenants:
 
     async def _take_over(self, connection: Connection) -> None:
         """Take over all of what was changed, or nothing: the next look finds it then."""
+        if not await rows.fetch_changed(connection, self._seen):
+            return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
         changed = [row.id for row in found.values() if _differs(row, self._rows.get(row.id))]
@@ -352,7 +436,9 @@ def _served(
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
     if row.shard != config.shard:
-        config = structs.replace(config, shard=row.shard)
+        config = msgspec.structs.replace(config, shard=row.shard)
+    if row.origin is not None:
+        config = config.made_as(row.origin)
     if row.disabled_at is not None:
         config = config.disabled(row.disabled_because)
     return config if row.held_for is None else config.held(row.held_for)
@@ -372,6 +458,7 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.disabled_because,
         row.held_for,
         row.shard,
+        row.origin,
     )
 
 

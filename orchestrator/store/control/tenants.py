@@ -33,6 +33,9 @@ ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
 IS_REMOVED = _QUERIES["is_removed"]
+UNEARTH = _QUERIES["unearth"]
+RENAME = _QUERIES["rename"]
+LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 BRING_BACK = _QUERIES["bring_back"]
@@ -61,6 +64,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     held_for: str | None
     held_at: datetime | None
     shard: str
+    origin: str | None
 
     @property
     def usable(self) -> bool:
@@ -110,25 +114,29 @@ async def register(
         await lock(connection)
         row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant), shard)
     if row is None:
-        known = await fetch(connection, tenant)
-        if known.state == "deleting":
-            raise TenantExists(
-                tenant,
-                f"tenant {tenant!r} is being deleted",
-                hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
-            )
-        if known.source == "file":
-            raise TenantExists(
-                tenant,
-                f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
-                hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
-            )
-        raise TenantExists(
-            tenant,
-            f"tenant {tenant!r} exists already",
-            hint=f"see `insula tenant show {tenant}`",
-        )
+        raise _exists(await fetch(connection, tenant))
     return TenantRow(*row)
+
+
+def _exists(known: TenantRow) -> TenantExists:
+    tenant = known.id
+    if known.state == "deleting":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} is being deleted",
+            hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
+        )
+    if known.source == "file":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
+            hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
+        )
+    return TenantExists(
+        tenant,
+        f"tenant {tenant!r} exists already",
+        hint=f"see `insula tenant show {tenant}`",
+    )
 
 
 async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
@@ -247,6 +255,24 @@ async def is_removed(connection: Connection, tenant: TenantId) -> bool:
     """Return whether the tenant is being deleted, or was."""
     found: bool = await connection.fetchval(IS_REMOVED, tenant)
     return found
+
+
+async def rename(
+    connection: Connection, row: TenantRow, new: TenantId, declaration: str
+) -> TenantRow:
+    """Give the tenant of `row` another id, which may be a tombstone's, and return its row.
+
+    A tombstone stays under the old one. Raises TenantExists.
+    """
+    buried: int | None = await connection.fetchval(UNEARTH, new)
+    known = await connection.fetchrow(FETCH, new)
+    if known is not None:
+        raise _exists(TenantRow(*known))
+    found = await connection.fetchrow(RENAME, row.id, new, schema_of(new), declaration, buried or 0)
+    if found is None:
+        raise TenantNotFound(row.id)
+    await connection.execute(LEAVE_TOMBSTONE, row.id, row.schema_name, row.rotation + 1, new)
+    return TenantRow(*found)
 
 
 async def bury(connection: Connection, tenant: TenantId) -> None:

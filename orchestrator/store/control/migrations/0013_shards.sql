@@ -7,7 +7,7 @@ ALTER TABLE insula.installation
     ADD COLUMN shard text NOT NULL DEFAULT 'control',
     ADD COLUMN isolation text NOT NULL DEFAULT 'role' CHECK (isolation IN ('role', 'database'));
 
--- As in 0011, and now where the tenant lives.
+-- As in 0012, and now where the tenant lives.
 CREATE OR REPLACE FUNCTION insula.schema_to_submit_to(tenant text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -30,6 +30,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'IN404',
             MESSAGE = format('no tenant %L is declared or registered', left(schema_to_submit_to.tenant, 100)),
             HINT = 'insula.submit takes the id of a tenant, not an alias; see `insula tenant list`';
+    ELSIF known.state = 'removed' AND known.renamed_to IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN410',
+            MESSAGE = format('tenant %L was renamed', known.id),
+            HINT = format('it is called %s now; insula.submit takes the id of a tenant, not an alias', known.renamed_to);
     ELSIF known.state IN ('deleting', 'removed') THEN
         RAISE EXCEPTION USING ERRCODE = 'IN410',
             MESSAGE = format('tenant %L was deleted', known.id),
