@@ -20,6 +20,7 @@ from orchestrator.cli import (
     lifecycle,
     maintenance,
     migration,
+    moves,
     node,
     output,
     replay,
@@ -51,7 +52,7 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, archives, statistics, maintenance],
+            [tenants, lifecycle, moves, archives, statistics, maintenance],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -43,12 +43,12 @@ class Errands:
         It leads to the database of the tenant of `row`, without one to the control database. One
         statement may take `statement_seconds`, 0 stands for no limit.
         """
-        target = self.shards.control.target if row is None else self.shards.target_of(row)
+        target = self._target(row)
         settings = {
             "lock_timeout": lock_timeout,
             "statement_timeout": f"{statement_seconds * 1000:.0f}",
         }
-        async with self._places, _connected(what, target, settings) as connection:
+        async with self._place(), _connected(what, target, settings) as connection:
             yield connection
 
     @asynccontextmanager
@@ -57,13 +57,29 @@ class Errands:
     ) -> AsyncIterator[tuple[Connection, Connection]]:
         """Connect to the registry and to the tenant's database, which may be one connection."""
         settings = {"lock_timeout": lock_timeout, "statement_timeout": "0"}
-        target, control = self.shards.target_of(row), self.shards.control.target
-        async with self._places, _connected(what, target, settings) as server:
+        target, control = self._target(row), self.shards.control.target
+        async with self._place(), _connected(what, target, settings) as server:
             if row.shard == CONTROL_SHARD:
                 yield server, server
                 return
             async with _connected(what, control, settings) as registry:
                 yield registry, server
+
+    def _target(self, row: TenantRow | None) -> Target:
+        if row is None:
+            return self.shards.control.target
+        self.shards.check(row.shard)
+        return self.shards.target_of(row)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold a place; one task may have several errands under way."""
+        borrower = object()
+        await self._places.acquire_on_behalf_of(borrower)
+        try:
+            yield
+        finally:
+            self._places.release_on_behalf_of(borrower)
 
 
 @asynccontextmanager

@@ -9,16 +9,19 @@ from typing import Literal
 
 import anyio
 import structlog
+from msgspec import structs
 
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
+from orchestrator.lifecycle.move import drop_kept
 from orchestrator.lifecycle.removal import Removed, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
+    CopyKept,
     DatabaseRefused,
     DatabaseUnavailable,
     DeclaredInFile,
@@ -117,7 +120,7 @@ class TenantLifecycle:
         self._refuse_elsewhere(tenant)
         self.tenants.refuse_to_rename(tenant, new)
         if not wanted.force:
-            await self._idle(tenant, wanted.wait, report, forced=GO_ON)
+            await self.idle(tenant, wanted.wait, report, forced=GO_ON)
         deed = Deed(new, by, "tenant.rename", f"from {tenant}")
         report(Progress("waiting for its nodes to let go"))
         async with self.holds.of(tenant, "rename") as hold:
@@ -152,7 +155,7 @@ class TenantLifecycle:
         tenant = await self._find(name)
         self._refuse_declared(tenant)
         if not force:
-            await self._idle(tenant, wait, report)
+            await self.idle(tenant, wait, report)
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
                 row = await rows.mark_deleting(
@@ -204,6 +207,7 @@ class TenantLifecycle:
     async def _remove(self, row: TenantRow, report: Report) -> Removed:
         """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
         shards, removed = self.tenants.shards, Removed()
+        await self.drop_kept(row)
         if await shards.is_there(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
@@ -240,7 +244,20 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
 
+    async def drop_kept(self, row: TenantRow) -> None:
+        """Drop what is kept of a tenant where it has moved from; done twice it is done once."""
+        if row.moved_from is None:
+            return
+        kept = at(row, row.moved_from)
+        if await self.tenants.shards.is_there(kept):
+            async with self.errands.connection("move", kept, lock_timeout="10s") as connection:
+                await drop_kept(connection, row.id, self.tenants.spec)
+        await self.tenants.shards.drop_database(kept)
+
     def _refuse_elsewhere(self, tenant: TenantId) -> None:
+        row = self.tenants.remembered(tenant)
+        if row is not None and row.moved_from is not None:
+            raise CopyKept(tenant, row.moved_from)
         shard = self.root.slot(tenant).config.shard
         if shard != CONTROL_SHARD:
             raise TenantElsewhere(
@@ -250,9 +267,10 @@ class TenantLifecycle:
                 hint=f"insula tenant move {tenant} --to {CONTROL_SHARD}, and rename it then",
             )
 
-    async def _idle(
+    async def idle(
         self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"
     ) -> None:
+        """Wait for its unfinished runs, so many seconds; TenantInUse when there are any then."""
         first = left = await self._unfinished(tenant)
         with anyio.move_on_after(wait):
             while left:
@@ -273,6 +291,11 @@ class TenantLifecycle:
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
         name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
         return self.state_dir / "results" / name
+
+
+def at(row: TenantRow, shard: str) -> TenantRow:
+    """Return the row as if the tenant lived on `shard`: what says where to connect."""
+    return structs.replace(row, shard=shard)
 
 
 async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:

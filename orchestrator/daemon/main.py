@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -27,10 +26,12 @@ from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.migration import TenantMigrations
+from orchestrator.daemon.moves import TenantMoves
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.shards import outage_of, statuses
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.wiring import Parts, build
@@ -38,7 +39,7 @@ from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
 from orchestrator.http.serve import serve as serve_http
 from orchestrator.http.services import Services
-from orchestrator.model.api import DatabaseOutage, ShardStatus, Status
+from orchestrator.model.api import Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
@@ -47,7 +48,6 @@ from orchestrator.observability.logging import set_level, set_up
 from orchestrator.settings.directories import control_socket
 from orchestrator.settings.load import Snapshot, load
 from orchestrator.store.embedded import StateLock
-from orchestrator.store.outage import Reach
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
@@ -172,6 +172,7 @@ class Daemon:
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
+            group.start_soon(self._moves.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             self._say_ready()
@@ -277,35 +278,18 @@ class Daemon:
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
-        supervision = self._snapshot.settings.supervision
-        control = parts.shards.control
-        audit = TenantAudit(control, self._snapshot.settings.node.name, parts.keeper.standing)
-        self._holds = Holds(
-            parts.root,
-            control,
-            parts.tenants,
-            audit,
-            parts.node,
-            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        audit = TenantAudit(
+            parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
         )
-        self._lifecycle = TenantLifecycle(
-            root=parts.root,
-            control=control,
-            tenants=parts.tenants,
-            audit=audit,
-            errands=Errands(parts.shards),
-            state_dir=self._snapshot.state_dir,
-            holds=self._holds,
-        )
+        self._wire_verbs(audit)
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.shards),
             schedules=TenantSchedules(parts.root, parts.shards),
             audit=audit,
             lifecycle=self._lifecycle,
-            archives=TenantArchives(
-                control, parts.tenants, Errands(parts.shards), self._snapshot.state_dir
-            ),
+            archives=self._archives,
+            moves=self._moves,
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             migrations=TenantMigrations(parts.root, parts.tenants),
@@ -313,19 +297,33 @@ class Daemon:
             reload=self._reloader.reload,
         )
 
-    def _shards(self) -> list[ShardStatus]:
-        """Return the shards by name, each with the number of its tenants."""
-        tenants = Counter(slot.config.shard for slot in self._parts.root.slots.values())
-        return [
-            ShardStatus(
-                name=name,
-                database=shard.target.redacted,
-                isolation=shard.isolation,
-                tenants=tenants[name],
-                outage=_outage(shard.reach),
-            )
-            for name, shard in sorted(self._parts.shards.others.items())
-        ]
+    def _wire_verbs(self, audit: TenantAudit) -> None:
+        """Build what changes whole tenants, each part on those before it."""
+        parts, state_dir = self._parts, self._snapshot.state_dir
+        drain_seconds = self._snapshot.settings.supervision.drain_timeout.total_seconds()
+        self._holds = Holds(
+            parts.root,
+            parts.shards.control,
+            parts.tenants,
+            audit,
+            parts.node,
+            patience=drain_seconds + LET_GO_SECONDS,
+        )
+        self._lifecycle = TenantLifecycle(
+            root=parts.root,
+            control=parts.shards.control,
+            tenants=parts.tenants,
+            audit=audit,
+            errands=Errands(parts.shards),
+            state_dir=state_dir,
+            holds=self._holds,
+        )
+        self._archives = TenantArchives(
+            parts.shards.control, parts.tenants, Errands(parts.shards), state_dir
+        )
+        self._moves = TenantMoves(
+            self._lifecycle, self._archives, self._holds, Errands(parts.shards)
+        )
 
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
@@ -345,17 +343,12 @@ class Daemon:
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,
-            database_outage=_outage(parts.keeper.standing),
-            shards=self._shards(),
+            database_outage=outage_of(parts.keeper.standing),
+            shards=statuses(parts.shards, parts.root.slots.values()),
             loop_lag_ms=self._watch.lag_ms,
             loop_blocked=self._watch.last,
             last_reload=self._reloader.last,
         )
-
-
-def _outage(reach: Reach) -> DatabaseOutage | None:
-    away = reach.outage
-    return DatabaseOutage(since=away.since, error=away.error) if away else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import anyio.abc
 import structlog
 
 from orchestrator.engine.pulse import Pulse
+from orchestrator.model.api import DatabaseOutage, ShardStatus
 from orchestrator.model.errors import ConfigError, DatabaseRefused, Unavailable
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
@@ -17,7 +19,9 @@ from orchestrator.store.control import databases
 from orchestrator.store.control import shards as rows
 from orchestrator.store.control.shards import Owner, Submission
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.outage import Reach
 from orchestrator.store.shards import Shard, Shards
+from supervisors.slot import Slot
 
 LOOK_SECONDS = 0.25
 """How often a shard is asked what SQL has submitted there."""
@@ -188,3 +192,24 @@ def check_homes(tenants: Iterable[TenantRow], known: Collection[str]) -> None:
 def _named(tenants: list[TenantId]) -> str:
     more = len(tenants) - 10
     return ", ".join(tenants[:10]) + (f" and {more} more" if more > 0 else "")
+
+
+def statuses(shards: Shards, slots: Iterable[Slot]) -> list[ShardStatus]:
+    """Return the shards by name, each with the number of its tenants."""
+    tenants = Counter(slot.config.shard for slot in slots)
+    return [
+        ShardStatus(
+            name=name,
+            database=shard.target.redacted,
+            isolation=shard.isolation,
+            tenants=tenants[name],
+            outage=outage_of(shard.reach),
+        )
+        for name, shard in sorted(shards.others.items())
+    ]
+
+
+def outage_of(reach: Reach) -> DatabaseOutage | None:
+    """Return since when a server has not answered, as people are told; None when it does."""
+    away = reach.outage
+    return DatabaseOutage(since=away.since, error=away.error) if away else None

@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.migration import MigrateTenants
+from orchestrator.model.moves import MoveTenant
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -103,6 +104,14 @@ class RenameOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(RenameTenant))
+
+
+@dataclass
+class MoveOperation(Operation):
+    """`POST /v1/tenants/{id}/move`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(MoveTenant))
 
 
 @dataclass

@@ -8,6 +8,7 @@
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
+    │   ├── MoveFailed, CopyKept, NoCopyKept
     │   ├── QuotaExceeded, ScheduleNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
@@ -181,6 +182,39 @@ class TenantElsewhere(TenantError):
     """The tenant lives in another database than the one that was asked."""
 
     code = "tenant_elsewhere"
+
+
+class MoveFailed(TenantError):
+    """What was copied is not what was there; the tenant stays where it was."""
+
+    code = "move_failed"
+
+
+class CopyKept(TenantError):
+    """A copy of before the tenant's last move is kept still."""
+
+    code = "tenant_copy_kept"
+
+    def __init__(self, tenant: str, shard: str) -> None:
+        super().__init__(
+            tenant,
+            f"shard {shard!r} keeps a copy of tenant {tenant!r} from before its last move",
+            hint=f"insula tenant move {tenant} --confirm drops it, --back returns to it",
+            data={"shard": shard},
+        )
+
+
+class NoCopyKept(TenantError):
+    """There is no copy of the tenant to go back to."""
+
+    code = "tenant_no_copy_kept"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"no shard keeps a copy of tenant {tenant!r} from before a move",
+            hint="it was confirmed, or the tenant was never moved",
+        )
 
 
 class TenantInUse(TenantError):

@@ -176,6 +176,12 @@ class Shards:
         shard = self.of(row.shard)
         return self.control.target if shard is None else shard.target_of(row.id)
 
+    def check(self, name: str) -> None:
+        """Raise DatabaseUnavailable while the shard of that name does not answer."""
+        shard = self.of(name)
+        if shard is not None and shard.reach.outage is not None:
+            raise DatabaseUnavailable(shard.reach.outage.sentence)
+
     def reaches(self, name: str) -> tuple[Reach, ...]:
         """Return what tells whether that database answers, beyond what tells it of the control."""
         shard = self.others.get(name)

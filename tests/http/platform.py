@@ -37,6 +37,7 @@ from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
 from tests.http.migration import HandMadeMigrations
+from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
@@ -60,6 +61,7 @@ class HandMadePlatform(HandMadeRuns):
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
         self.archives = HandMadeArchives(self)
+        self.moves = HandMadeMoves()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -96,6 +98,7 @@ class HandMadePlatform(HandMadeRuns):
             audit=self.audit,
             lifecycle=self.lifecycle,
             archives=self.archives,
+            moves=self.moves,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
             migrations=self.migrations,

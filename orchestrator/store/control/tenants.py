@@ -33,6 +33,8 @@ ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
 IS_REMOVED = _QUERIES["is_removed"]
+MOVE = _QUERIES["move"]
+FORGET_KEPT = _QUERIES["forget_kept"]
 UNEARTH = _QUERIES["unearth"]
 RENAME = _QUERIES["rename"]
 LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
@@ -65,6 +67,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     held_at: datetime | None
     shard: str
     origin: str | None
+    moved_from: str | None
 
     @property
     def usable(self) -> bool:
@@ -249,6 +252,17 @@ async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
     """Return whether the deletion of `row` has not ended."""
     found: bool = await connection.fetchval(STILL_DELETING, row.id, row.removed_at)
     return found
+
+
+async def move(connection: Connection, tenant: TenantId, shard: str, *, kept: str | None) -> None:
+    """Have the tenant live on `shard` from now on; a copy is `kept` on another. TenantNotFound."""
+    if await connection.fetchval(MOVE, tenant, shard, kept) is None:
+        raise TenantNotFound(tenant)
+
+
+async def forget_kept(connection: Connection, tenant: TenantId) -> None:
+    """Note that nothing is kept any more where the tenant has moved from."""
+    await connection.execute(FORGET_KEPT, tenant)
 
 
 async def is_removed(connection: Connection, tenant: TenantId) -> bool:

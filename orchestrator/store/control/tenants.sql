@@ -43,12 +43,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 FROM insula.tenant
 WHERE id = $1
 
@@ -56,7 +56,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -67,7 +67,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 FROM insula.tenant
 ORDER BY id
 
@@ -122,7 +122,7 @@ SET state = 'deleting', results = $2, forced = forced OR $3,
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -134,7 +134,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -145,6 +145,17 @@ SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AN
 -- name: is_removed
 -- Who waited for its deletion must not make it anew.
 SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state IN ('deleting', 'removed'))
+
+-- name: move
+-- Its tables are on shard $2 from now on, and a copy of before is kept on $3. Without its fingerprint it is provisioned
+-- before its next use.
+UPDATE insula.tenant
+SET shard = $2, moved_from = $3, fingerprint = NULL, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned')
+RETURNING id
+
+-- name: forget_kept
+UPDATE insula.tenant SET moved_from = NULL, changed_in = pg_current_xact_id() WHERE id = $1
 
 -- name: unearth
 -- The tombstone goes, and its rotation is kept: nobody gets the passwords of before.
@@ -158,7 +169,7 @@ SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from
 
 -- name: leave_tombstone
 INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
@@ -169,6 +180,7 @@ VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 WITH buried AS (
     UPDATE insula.tenant
     SET state = 'removed', engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL,
+        moved_from = NULL,
         rotation = rotation + 1, origin = NULL, disabled_at = NULL, disabled_because = '', forced = false,
         changed_in = pg_current_xact_id()
     WHERE id = $1 AND state = 'deleting'

@@ -63,3 +63,6 @@ BEGIN
     RETURN known.schema_name;
 END
 $$;
+
+-- Where a copy of a tenant's tables is kept that has moved from there, until that is confirmed.
+ALTER TABLE insula.tenant ADD COLUMN moved_from text;
