@@ -25,7 +25,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.TenantInUse: 409,
     errors.RemovalIncomplete: 500,
     errors.TenantElsewhere: 409,
-    errors.MoveFailed: 500,
+    errors.MoveFailed: 409,
     errors.CopyKept: 409,
     errors.NoCopyKept: 409,
     errors.QuotaExceeded: 429,

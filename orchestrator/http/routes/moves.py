@@ -24,7 +24,7 @@ from orchestrator.model.progress import Report
     operation_class=MoveOperation,
     responses={
         200: progress.described(MovedTenant, "Where the tenant is now"),
-        **problems(403, 404, 409, 422, 500, 503),
+        **problems(403, 404, 409, 422, 503),
     },
 )
 async def move_tenant(
