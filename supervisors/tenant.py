@@ -29,6 +29,7 @@ from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.login import Login, Renew
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
+from orchestrator.store.tenant.secrets import OpenSecrets
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -335,7 +336,13 @@ class TenantSupervisor:
         slot = self._slot
         limit = slot.config.limits.max_concurrent_tasks or self._ground.slots.total
         threads = min(limit, self._ground.slots.total)
-        attempts = Attempts(lambda: slot.config, database, self._ground.processes, threads=threads)
+        attempts = Attempts(
+            lambda: slot.config,
+            database,
+            self._ground.processes,
+            threads=threads,
+            secrets=OpenSecrets(self._tenant, owned.secrets, self._ground.keys),
+        )
         return Engine(
             lambda: slot.config,
             self._ground.registry,

@@ -28,6 +28,7 @@ from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import TenantLifecycle
+from orchestrator.client.secrets import TenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
@@ -209,6 +210,7 @@ class TenantClient:
         self._client = client
         self.id = id
         self.lifecycle = TenantLifecycle(client.send, id)
+        self.secret = TenantSecrets(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -17,6 +17,7 @@ from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import SyncTenantLifecycle
+from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     AuditPage,
@@ -193,6 +194,7 @@ class SyncTenantClient:
         self._client = client
         self.id = id
         self.lifecycle = SyncTenantLifecycle(client.send, id)
+        self.secret = SyncTenantSecrets(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

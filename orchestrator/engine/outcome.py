@@ -19,10 +19,11 @@ from orchestrator.engine.entries import (
     TaskParked,
     TaskRetrying,
 )
-from orchestrator.engine.failures import TaskExited
+from orchestrator.engine.failures import SecretLeaked, TaskExited
 from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
 from orchestrator.workflow.retry import Fail, Retry
+from orchestrator.workflow.secret import Revealed
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
@@ -83,9 +84,27 @@ def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     )
 
 
-def failed(error: BaseException, task: str, retry: Retry) -> Failed:
-    """Describe the exception of an attempt, bounded."""
-    return Failed(error=describe(error, task), retryable=retry.covers(error))
+def failed(
+    error: BaseException, task: str, retry: Retry, revealed: Revealed | None = None
+) -> Failed:
+    """Describe the exception of an attempt, bounded and without what it has `revealed`."""
+    return Failed(error=describe(error, task, revealed), retryable=retry.covers(error))
+
+
+def keep_secrets(result: Succeeded, revealed: Revealed) -> Succeeded:
+    """Return the result of an attempt; SecretLeaked when it holds a secret that the task read."""
+    refuse_secrets("the output", result.output, revealed)
+    refuse_secrets("the context", result.values, revealed)
+    return result
+
+
+def refuse_secrets(what: str, content: msgspec.Raw, revealed: Revealed | None) -> None:
+    """Raise SecretLeaked when JSON that is to be stored holds a secret."""
+    if revealed and (name := revealed.found_in(bytes(content))) is not None:
+        raise SecretLeaked(
+            f"{what} holds the secret {name!r}, and secrets are not stored; pass on its name, and "
+            "read it where it is used"
+        )
 
 
 def broken(error: BaseException, task: str) -> Failed:
@@ -100,14 +119,19 @@ def broken(error: BaseException, task: str) -> Failed:
     return Failed(error=failure, retryable=True)
 
 
-def describe(error: BaseException, task: str | None = None) -> Failure:
+def describe(
+    error: BaseException, task: str | None = None, revealed: Revealed | None = None
+) -> Failure:
     """Return the error as stored: type, message and traceback, each bounded and free of NULs.
 
-    A Fail says all there is to say, so it has no traceback.
+    A Fail says all there is to say, so it has no traceback. Secrets are hidden before anything is
+    cut: half of one would be found no more.
     """
     kind = type(error).__name__
     message = _read(lambda: str(error) or kind, f"{kind}, whose message can not be read")
     trace = _read(lambda: "".join(traceback.format_exception(error)), "")
+    if revealed:
+        message, trace = revealed.hide(message), revealed.hide(trace)
     return Failure(
         type=_bounded(kind, MESSAGE_CHARACTERS),
         message=_bounded(message, MESSAGE_CHARACTERS),

@@ -23,6 +23,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -39,6 +40,7 @@ _RESOURCES = (
     lifecycle,
     statistics,
     maintenance,
+    secrets,
     audit,
     runs,
     control,

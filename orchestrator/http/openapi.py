@@ -23,6 +23,7 @@ from orchestrator.model.api import (
     StartRuns,
     UpdateTenant,
 )
+from orchestrator.model.secrets import PutSecret
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -93,6 +94,14 @@ class DisableOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DisableTenant), required=False)
+
+
+@dataclass
+class SecretOperation(Operation):
+    """`PUT /v1/tenants/{id}/secrets/{name}`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(PutSecret))
 
 
 @dataclass

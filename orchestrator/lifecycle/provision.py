@@ -50,7 +50,7 @@ END_APPLICATION = _QUERIES["end_application"]
 FORGET_SETTINGS = _QUERIES["forget_settings"]
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "2"
+_RIGHTS = "3"
 _LOCK_NOT_HAD = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
 

@@ -139,10 +139,12 @@ class KitAttempts(Attempts):
         stubs: Mapping[TaskName, Callable[..., Any]],
         clock: MovedClock,
         new_id: Callable[[], UUID],
+        secrets: Mapping[str, str],
     ) -> None:
         """Take no pool of processes, which is why the base is not initialised."""
         self._tenant = config
         self._fake = database
+        self._given = secrets
         self._stubs = stubs
         self._clock = clock
         self._new_id = new_id
@@ -181,7 +183,9 @@ class KitAttempts(Attempts):
             database=access,
             current=current,
             durable=cast("Durability", _Apart()) if apart else durable,
+            secrets=self._given,
         )
+        durable.revealed = ctx.revealed
         self._under_way.add(durable)
         try:
             result = await execute(task, ctx, parameters, durable, self._limiter)

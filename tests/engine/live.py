@@ -33,6 +33,7 @@ from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims, Stored
+from orchestrator.store.tenant.secrets import OpenSecrets
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 from tests.support.database import Database
@@ -202,7 +203,8 @@ async def serving(
     config = options.config or house.config(**limits)
     try:
         anchored = AnchoredClock(await owned.open(), clock)
-        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=THREADS)
+        secrets = OpenSecrets("acme", owned.secrets, house.database.key)
+        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=THREADS, secrets=secrets)
         engine = Engine(lambda: config, registry, owned, attempts, slots, epoch=house.epoch)
         recovered = await engine.recover(anchored, crashed=options.crashed)
         async with engine.running():

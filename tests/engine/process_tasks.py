@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
@@ -179,3 +181,12 @@ def rest(ctx: Context) -> None:
 @job("nightly", executor="process")
 def nightly(ctx: Context) -> str:
     return "done"
+
+
+@tasks.task(executor="process")
+def use_secret(ctx: Context, how: str) -> Any:
+    secret = anyio.run(ctx.secret, "api_key")
+    ctx.log.info("read", secret=secret, value=secret.reveal())
+    if how == "raise":
+        raise ValueError(f"{secret} {secret.reveal()}")
+    return secret.reveal() if how == "return" else len(secret.reveal())

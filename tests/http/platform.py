@@ -36,6 +36,7 @@ from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
 from tests.http.schedules import HandMadeSchedules
+from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -57,6 +58,7 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
+        self.secrets = HandMadeSecrets()
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -93,6 +95,7 @@ class HandMadePlatform(HandMadeRuns):
             lifecycle=self.lifecycle,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            secrets=self.secrets,
             status=self.status,
             reload=self.reload,
         )
