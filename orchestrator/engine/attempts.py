@@ -21,6 +21,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.session import Session
 from orchestrator.store.tenant.whole import Whole
+from orchestrator.workflow.cache import Cache
 from orchestrator.workflow.context import Context, Current, TenantInfo
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.retry import Retry
@@ -38,7 +39,9 @@ class Attempts:
         *,
         threads: int,
         secrets: Secrets | None = None,
+        cache: Cache | None = None,
     ) -> None:
+        self._cache = cache
         self._config = config
         self._secrets = secrets or GivenSecrets(config().id, {})
         self._processes = processes
@@ -79,6 +82,7 @@ class Attempts:
             current=Current(run_id=execution.id, task=name, attempt=attempt),
             durable=durable,
             secrets=self._secrets,
+            cache=self._cache,
         )
         durable.revealed = ctx.revealed
         structlog.contextvars.bind_contextvars(revealed=ctx.revealed)

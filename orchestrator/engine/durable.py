@@ -20,7 +20,7 @@ from orchestrator.engine import entries
 from orchestrator.engine.entries import AnyEntry
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.failures import CallInTransaction, TaskExited
-from orchestrator.engine.outcome import Succeeded, encode, exited, refuse_secrets
+from orchestrator.engine.outcome import Succeeded, encode, exited
 from orchestrator.engine.progress import Place, Step
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.threads import in_thread
@@ -35,7 +35,7 @@ from orchestrator.workflow.durable import (
     ChildRequest,
     OtherLoop,
 )
-from orchestrator.workflow.secret import Revealed
+from orchestrator.workflow.secret import Revealed, refuse_secrets
 
 INLINE_SECONDS = 1.0
 """A sleep no longer than this keeps its slot; waking up again would cost more."""
@@ -150,7 +150,7 @@ class Durable:
         if known is not None and known.child is not None:
             return Child(known.child, request.workflow)
         row = self._port.child_row(request, self._execution)
-        refuse_secrets("the input", msgspec.Raw(row.input.encode()), self.revealed)
+        refuse_secrets("the input", row.input.encode(), self.revealed)
         self._execution.add_child(row)
         await self._commit(
             entries.ChildStarted(

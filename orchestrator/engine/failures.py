@@ -25,7 +25,3 @@ class CallInTransaction(Exception):
 
 class TransactionLeftOpen(Exception):
     """The task ended while SQL of its was under way, or a transaction open; that was undone."""
-
-
-class SecretLeaked(Exception):
-    """What the task left to be stored holds the value of a secret that it has read."""

@@ -19,11 +19,11 @@ from orchestrator.engine.entries import (
     TaskParked,
     TaskRetrying,
 )
-from orchestrator.engine.failures import SecretLeaked, TaskExited
-from orchestrator.engine.values import to_json
+from orchestrator.engine.failures import TaskExited
 from orchestrator.model.api import Failure
+from orchestrator.model.values import to_json
 from orchestrator.workflow.retry import Fail, Retry
-from orchestrator.workflow.secret import Revealed
+from orchestrator.workflow.secret import Revealed, refuse_secrets
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
@@ -96,15 +96,6 @@ def keep_secrets(result: Succeeded, revealed: Revealed) -> Succeeded:
     refuse_secrets("the output", result.output, revealed)
     refuse_secrets("the context", result.values, revealed)
     return result
-
-
-def refuse_secrets(what: str, content: msgspec.Raw, revealed: Revealed | None) -> None:
-    """Raise SecretLeaked when JSON that is to be stored holds a secret."""
-    if revealed and (name := revealed.found_in(bytes(content))) is not None:
-        raise SecretLeaked(
-            f"{what} holds the secret {name!r}, and secrets are not stored; pass on its name, and "
-            "read it where it is used"
-        )
 
 
 def broken(error: BaseException, task: str) -> Failed:

@@ -20,12 +20,12 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.intake import accept
 from orchestrator.engine.reply import Reply
 from orchestrator.engine.slots import NodeSlots
-from orchestrator.engine.values import to_json
 from orchestrator.engine.views import events_of, view_of
 from orchestrator.model.api import EventView, Failure, RunView, StartRun, TaskView
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.ids import parse_tenant_id
 from orchestrator.model.states import RunState
+from orchestrator.model.values import to_json
 from orchestrator.quota.limits import Usage
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import Limits

@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.model.errors import InsulaError, QuotaExceeded
 from orchestrator.settings.duration import Duration
+from orchestrator.workflow.cache import Cache, NoCache
 from orchestrator.workflow.durable import (
     AttemptOver,
     Child,
@@ -110,6 +111,7 @@ class Context:
         current: Current | None = None,
         durable: Durability | None = None,
         secrets: Secrets | Mapping[str, str] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.input: dict[str, Any] = dict(input or {})
         self.tenant = tenant or TenantInfo()
@@ -127,6 +129,7 @@ class Context:
             secrets = GivenSecrets(self.tenant.id, secrets or {})
         self._secrets: Secrets | None = secrets
         self.revealed = Revealed()
+        self._cache = cache
 
     @property
     def idempotency_key(self) -> str:
@@ -149,6 +152,20 @@ class Context:
             )
         return self._database
 
+    @property
+    def cache(self) -> Cache:
+        """JSON values of the tenant by key, for a while: `await ctx.cache.set("k", 1, ttl="5m")`.
+
+        Not durable, and no part of the run: what is in it may be gone at any time. From a sync
+        task: `anyio.from_thread.run(ctx.cache.get, "k")`.
+        """
+        if self._cache is None:
+            raise NoCache(
+                "this context has no cache: its attempt is over, or it was made without one",
+                hint="pass cache= in a unit test, or run the workflow in the kit's Harness",
+            )
+        return self._cache.hiding(self.revealed)
+
     async def secret(self, name: str) -> Secret:
         """Return a secret of the tenant, as it is now; SecretNotFound when there is none.
 
@@ -164,11 +181,11 @@ class Context:
         return Secret(name, value)
 
     def close(self) -> None:
-        """Take the database and the secrets away.
+        """Take the database, the secrets and the cache away.
 
         Called when the attempt is over, so that a left thread can not write.
         """
-        self._database = self._secrets = None
+        self._database = self._secrets = self._cache = None
         self._durable.close()
 
     # -- durable calls: a task that waits, or is run again, gets the same answers --------

@@ -38,6 +38,10 @@ class Secret:
         raise TypeError(f"the secret {self.name!r} can not be pickled; pass on its name")
 
 
+class SecretLeaked(Exception):
+    """What the task left to be stored holds the value of a secret that it has read."""
+
+
 class Secrets(Protocol):
     """Where a context reads secrets."""
 
@@ -92,3 +96,14 @@ class Revealed:
 
     def __repr__(self) -> str:
         return "Revealed(…)"
+
+
+def refuse_secrets(
+    what: str, content: bytes | bytearray | memoryview, revealed: Revealed | None
+) -> None:
+    """Raise SecretLeaked when JSON that is to be stored holds a secret."""
+    if revealed and (name := revealed.found_in(bytes(content))) is not None:
+        raise SecretLeaked(
+            f"{what} holds the secret {name!r}, and secrets are not stored; pass on its name, and "
+            "read it where it is used"
+        )

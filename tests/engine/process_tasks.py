@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
@@ -21,6 +22,7 @@ from orchestrator.workflow.retry import Fail, Retry
 
 tasks = Workflow("process_tasks")
 MIB = 1024**2
+NO_INPUT = msgspec.Raw(b"{}")
 
 
 class Unlucky(ArithmeticError):
@@ -190,3 +192,8 @@ def use_secret(ctx: Context, how: str) -> Any:
     if how == "raise":
         raise ValueError(f"{secret} {secret.reveal()}")
     return secret.reveal() if how == "return" else len(secret.reveal())
+
+
+@tasks.task(executor="process")
+def use_cache(ctx: Context) -> Any:
+    return anyio.run(ctx.cache.get, "key")

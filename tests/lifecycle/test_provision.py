@@ -46,7 +46,7 @@ async def test_a_tenant_gets_a_schema_and_two_logins(database: Database) -> None
     app = await database.connect(database.as_app("acme"))
 
     assert done.created
-    assert (done.engine_version, done.app_version) == (3, 0)
+    assert (done.engine_version, done.app_version) == (4, 0)
     assert await engine.fetchval("SELECT epoch FROM tenant_acme.wf_fence") == 0
     assert await app.fetchval("SHOW search_path") == "tenant_acme, pg_temp"
 
@@ -62,6 +62,8 @@ async def test_rights_are_these_and_no_more(database: Database, tmp_path: Path) 
     assert rights == [
         (logins.app, "flight", everything),
         (logins.app, "flight_id_seq", "SELECT USAGE"),
+        (logins.app, "wf_cache", everything),
+        (logins.engine, "wf_cache", "DELETE SELECT UPDATE"),
         (logins.engine, "wf_event", everything),
         (logins.engine, "wf_fence", "SELECT UPDATE"),
         (logins.engine, "wf_fire", everything),
@@ -161,7 +163,7 @@ async def test_many_who_provision_side_by_side_make_one_tenant(
 
     assert sorted(created) == [False, False, False, True]
     admin = await database.connect()
-    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_migration") == 5
+    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_migration") == 6
 
 
 async def test_many_tenants_are_made_side_by_side(database: Database) -> None:
@@ -257,7 +259,7 @@ async def test_an_empty_schema_made_for_us_is_taken(database: Database) -> None:
     await admin.execute("CREATE SCHEMA tenant_acme")
 
     assert not (await provision(admin, ACME, database.spec())).created
-    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_migration") == 3
+    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_migration") == 4
 
 
 async def test_a_schema_from_the_future_is_refused(database: Database) -> None:
@@ -358,7 +360,7 @@ async def test_an_up_to_date_tenant_costs_one_query(database: Database) -> None:
 
     assert proxy.statements == 1
     assert row == made
-    assert (row.state, row.engine_version) == ("provisioned", 3)
+    assert (row.state, row.engine_version) == ("provisioned", 4)
 
 
 async def test_an_undeclared_tenant_is_not_provisioned(database: Database) -> None:
@@ -449,7 +451,8 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
     assert caught.value.data["sqlstate"] == "42703"
     admin = await database.connect()
     assert set(await _everything(admin)) == {
-        "flight", "flight_id_seq", "flight_pkey", "ledger", "wf_event", "wf_event_pkey",
+        "flight", "flight_id_seq", "flight_pkey", "ledger",
+        "wf_cache", "wf_cache_pkey", "wf_event", "wf_event_pkey",
         "wf_fence", "wf_fence_pkey", "wf_fire", "wf_fire_held", "wf_fire_pkey",
         "wf_key", "wf_key_current", "wf_key_pkey", "wf_migration", "wf_migration_pkey",
         "wf_pause", "wf_pause_pkey",

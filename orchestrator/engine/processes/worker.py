@@ -41,6 +41,7 @@ from orchestrator.engine.processes.wire import (
 from orchestrator.model.api import Failure
 from orchestrator.model.errors import revive
 from orchestrator.observability import logging
+from orchestrator.workflow.cache import Cache, NoCache
 from orchestrator.workflow.context import Context, Database, NoDatabase
 from orchestrator.workflow.define import function_at
 from orchestrator.workflow.durable import Durability, NoEngine
@@ -90,6 +91,14 @@ class ProcessContext(Context):
             f"task {self.task!r} runs in a worker process, which has no database connection",
             hint="leave out executor='process' for the tasks that use ctx.db, and hand the data "
             "over as a task's output",
+        )
+
+    @property
+    def cache(self) -> Cache:
+        """Not there: the connection is the daemon's."""
+        raise NoCache(
+            f"task {self.task!r} runs in a worker process, which has no cache",
+            hint="leave out executor='process' for the tasks that use ctx.cache",
         )
 
 

@@ -51,6 +51,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "runs.history": Moment,
     "retention.delete": ["deleted"],
     "retention.delete_fires": ["epoch"],
+    "retention.sweep": ["swept"],
     "secrets.read": Secret,
 }
 QUERIES = {
