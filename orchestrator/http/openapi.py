@@ -17,12 +17,14 @@ from orchestrator.model.api import (
     DeadSelection,
     DisableTenant,
     Problem,
+    RenameTenant,
     RepeatRun,
     SetPause,
     StartRun,
     StartRuns,
     UpdateTenant,
 )
+from orchestrator.model.migration import MigrateTenants
 from orchestrator.model.secrets import PutSecret
 
 _MEANING = {
@@ -105,6 +107,14 @@ class SecretOperation(Operation):
 
 
 @dataclass
+class RenameOperation(Operation):
+    """`POST /v1/tenants/{id}/rename`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(RenameTenant))
+
+
+@dataclass
 class PauseOperation(Operation):
     """`POST /v1/tenants/{id}/pause` and `…/resume`."""
 
@@ -142,3 +152,11 @@ class DeadOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DeadSelection), required=False)
+
+
+@dataclass
+class MigrateOperation(Operation):
+    """`POST /v1/migrate`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(MigrateTenants), required=False)

@@ -35,6 +35,7 @@ from orchestrator.store.tenant.runs import RunFilter
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
+from tests.http.migration import HandMadeMigrations
 from tests.http.schedules import HandMadeSchedules
 from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
@@ -59,6 +60,7 @@ class HandMadePlatform(HandMadeRuns):
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
         self.secrets = HandMadeSecrets()
+        self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -96,6 +98,7 @@ class HandMadePlatform(HandMadeRuns):
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
+            migrations=self.migrations,
             status=self.status,
             reload=self.reload,
         )
