@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from orchestrator.cli import (
+    adoption,
     control,
     dead,
     doctor,
@@ -50,7 +51,7 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, statistics, maintenance],
+            [tenants, lifecycle, statistics, maintenance, adoption],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -15,6 +15,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
@@ -299,6 +300,7 @@ class Daemon:
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
+            adoption=TenantAdoption(parts.tenants, Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )

@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    adoption,
     audit,
     control,
     dead,
@@ -41,6 +42,7 @@ _RESOURCES = (
     statistics,
     maintenance,
     migration,
+    adoption,
     audit,
     runs,
     control,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.engine.control import Verb
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -225,6 +226,14 @@ class Migrations(Protocol):
         ...
 
 
+class Adoption(Protocol):
+    """What makes tenants of schemas that exist."""
+
+    async def run(self, tenant: TenantId, wanted: AdoptSchema) -> AdoptionReport:
+        """Make the schema the tenant's; AdoptionRefused with what stands in the way."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -237,5 +246,6 @@ class Services:
     statistics: Statistics
     maintenance: Maintenance
     migrations: Migrations
+    adoption: Adoption
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

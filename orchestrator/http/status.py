@@ -26,6 +26,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.QuotaExceeded: 429,
     errors.ScheduleNotFound: 404,
     errors.RoleConflict: 409,
+    errors.AdoptionRefused: 409,
     errors.MigrationFailed: 409,
     errors.MigrationChecksumMismatch: 409,
     errors.SchemaConflict: 409,

@@ -19,9 +19,7 @@ from orchestrator.store import script, sql
 from orchestrator.store.connect import Connection
 
 _QUERIES = sql.load(__name__)
-_OBJECTS = [
-    _QUERIES[name] for name in ("places", "things_of_relations", "other_things", "objects")
-]
+_OBJECTS = [_QUERIES[name] for name in ("places", "things_of_relations", "other_things", "objects")]
 ALL_OBJECTS = "\n".join((*_OBJECTS, _QUERIES["all_objects"]))
 DIGESTS = "\n".join((*_OBJECTS, _QUERIES["digests"]))
 
