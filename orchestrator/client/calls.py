@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     PauseView,
     Problem,
     ReloadReport,
+    RenameTenant,
     RepeatRun,
     RotatedCredentials,
     RunPage,
@@ -57,6 +58,10 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+RENAME_SECONDS = 120.0
+"""How long a tenant may take to come to rest before it is renamed."""
+
 
 MIGRATE_SECONDS = 6 * 3600.0
 """How long the server may take for all tenants."""
@@ -227,6 +232,12 @@ def maintain_tenant(
         # A table is vacuumed, and then each of its indexes may take as long.
         wait=STATS_SECONDS + 4 * statement_seconds,
     )
+
+
+def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
+    """Give a tenant another id."""
+    wait = wanted.wait + RENAME_SECONDS
+    return Call("POST", _path(tenant, "rename"), TenantView, body=wanted, wait=wait)
 
 
 def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:

@@ -38,6 +38,7 @@ from orchestrator.settings.tenants import (
     declare,
     dump_declaration,
     load_declaration,
+    renamed,
     tenant_config,
     updated,
 )
@@ -108,7 +109,7 @@ class Tenants:
             )
             config = _config(self.snapshot, tenant, declaration)
             async with self._alone() as connection:
-                self._refuse_taken(config)
+                self._refuse_taken(tenant, config.aliases)
                 await rows.register(connection, tenant, dump_declaration(declaration))
             await self._look()
         return tenant
@@ -124,9 +125,37 @@ class Tenants:
                 row = await rows.fetch(connection, tenant)
                 declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
                 config = _config(self.snapshot, tenant, declaration)
-                self._refuse_taken(config, but=tenant)
+                self._refuse_taken(tenant, config.aliases, but=tenant)
                 await rows.redeclare(connection, tenant, dump_declaration(declaration))
             await self._look()
+
+    def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
+        """Raise DeclaredInFile, or TenantExists when the new id is taken, as far as is known."""
+        if tenant in self.snapshot.tenants:
+            raise DeclaredInFile(
+                tenant,
+                f"tenant {tenant!r} is declared in a file, so a reload would make it anew",
+                hint=f"take [tenants.{tenant}] out of its file, reload, rename it, and then "
+                f"declare it as [tenants.{new}]",
+            )
+        self._refuse_taken(new, [], but=tenant)
+
+    @asynccontextmanager
+    async def renaming(
+        self, connection: Connection, tenant: TenantId, new: TenantId, *, alias: bool
+    ) -> AsyncIterator[str]:
+        """Yield a tenant's declaration under its `new` id, in a transaction of the caller's.
+
+        Nobody takes a name before that ends. Raises DeclaredInFile or TenantExists.
+        """
+        async with self.lock:
+            await rows.lock(connection)
+            await self._take_over(connection)
+            row = await rows.fetch(connection, tenant)
+            declaration = renamed(row.declaration, tenant, new, alias=alias)
+            self.refuse_to_rename(tenant, new)
+            self._refuse_taken(new, declaration.aliases, but=tenant)
+            yield dump_declaration(declaration)
 
     async def watch(self, standing: Standing) -> None:
         """Take over, for ever, what other nodes and other programs change in the registry."""
@@ -146,14 +175,16 @@ class Tenants:
         async with self.lock:
             await self._look()
 
-    def _refuse_taken(self, config: TenantConfig, *, but: TenantId | None = None) -> None:
+    def _refuse_taken(
+        self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
+    ) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
         names = self._names()
-        for name in (config.id, *config.aliases):
+        for name in (tenant, *aliases):
             holder = names.get(name.casefold())
             if holder is not None and holder != but:
                 raise TenantExists(
-                    config.id,
+                    tenant,
                     f"{name!r} is taken by tenant {holder!r}",
                     hint=f"see `insula tenant show {holder}`",
                 )
@@ -271,6 +302,8 @@ class Tenants:
 
     async def _take_over(self, connection: Connection) -> None:
         """Take over all of what was changed, or nothing: the next look finds it then."""
+        if not await rows.fetch_changed(connection, self._seen):
+            return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
         changed = [row.id for row in found.values() if _differs(row, self._rows.get(row.id))]
@@ -339,6 +372,8 @@ def _served(
 
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
+    if row.origin is not None:
+        config = config.made_as(row.origin)
     if row.disabled_at is not None:
         config = config.disabled(row.disabled_because)
     return config if row.held_for is None else config.held(row.held_for)
@@ -357,6 +392,7 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.disabled_at,
         row.disabled_because,
         row.held_for,
+        row.origin,
     )
 
 

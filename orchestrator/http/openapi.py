@@ -18,6 +18,7 @@ from orchestrator.model.api import (
     DeadSelection,
     DisableTenant,
     Problem,
+    RenameTenant,
     RepeatRun,
     SetPause,
     StartRun,
@@ -95,6 +96,14 @@ class DisableOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DisableTenant), required=False)
+
+
+@dataclass
+class RenameOperation(Operation):
+    """`POST /v1/tenants/{id}/rename`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(RenameTenant))
 
 
 @dataclass

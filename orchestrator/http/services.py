@@ -17,6 +17,7 @@ from orchestrator.model.api import (
     DeletedTenant,
     EventView,
     ReloadReport,
+    RenameTenant,
     RotatedCredentials,
     RunPage,
     RunView,
@@ -170,6 +171,12 @@ class Lifecycle(Protocol):
 
     async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
         """Give the tenant's two logins new passwords; sessions go on."""
+        ...
+
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        """Give a tenant another id, and return it; `by` is for the audit."""
         ...
 
     async def delete(

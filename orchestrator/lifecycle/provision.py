@@ -210,6 +210,22 @@ async def provision(
     )
 
 
+async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
+    """Within a transaction, wait for whoever provisions, renames or deletes the tenant.
+
+    TenantRemoved when it was deleted.
+    """
+    await _Work(connection, tenant, spec, rotation=0).begin()
+
+
+async def make(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
+) -> None:
+    """Make or complete all of `tenant` but the application's tables, in one transaction."""
+    with _errors(tenant):
+        await _Work(connection, tenant, spec, rotation).make()
+
+
 @asynccontextmanager
 async def rehearsal(
     connection: Connection,

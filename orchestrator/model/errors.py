@@ -166,11 +166,12 @@ class TenantInUse(TenantError):
 
     code = "tenant_in_use"
 
-    def __init__(self, tenant: str, unfinished: int) -> None:
+    def __init__(self, tenant: str, unfinished: int, *, forced: str = "drop them") -> None:
+        """Tell how many there are, and what becomes of them with --force."""
         super().__init__(
             tenant,
             f"tenant {tenant!r} has {unfinished} unfinished run{'s' if unfinished != 1 else ''}",
-            hint="wait for them with --wait, cancel them, or drop them with --force",
+            hint=f"wait for them with --wait, cancel them, or {forced} with --force",
             data={"unfinished": unfinished},
         )
 
