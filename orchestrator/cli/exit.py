@@ -53,6 +53,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.QuotaExceeded: QUOTA,
     errors.ScheduleNotFound: NOT_FOUND,
     errors.RoleConflict: FAILED,
+    errors.AdoptionRefused: FAILED,
     errors.MigrationFailed: FAILED,
     errors.MigrationChecksumMismatch: FAILED,
     errors.SchemaConflict: FAILED,
@@ -79,6 +80,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.DeadlineExceeded: FAILED,
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,
+    errors.LockNotHad: FAILED,
     errors.DatabaseRefused: UNREACHABLE,
     errors.DaemonUnreachable: UNREACHABLE,
 }

@@ -215,15 +215,15 @@ async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionS
 
     TenantRemoved when it was deleted.
     """
-    await _Work(connection, tenant, spec, rotation=0).begin()
+    await Provisioner(connection, tenant, spec, rotation=0).begin()
 
 
 async def make(
     connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
 ) -> None:
     """Make or complete all of `tenant` but the application's tables, in one transaction."""
-    with _errors(tenant):
-        await _Work(connection, tenant, spec, rotation).make()
+    with provisioning_errors(tenant):
+        await Provisioner(connection, tenant, spec, rotation).make()
 
 
 @asynccontextmanager
