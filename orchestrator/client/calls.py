@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     ChangedRun,
@@ -270,6 +271,11 @@ def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
 def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
     """Migrate tenants. Done again it goes on where it stopped."""
     return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
+
+
+def adopt_schema(tenant: str, wanted: AdoptSchema) -> Call[AdoptionReport]:
+    """Make an existing schema the tenant's."""
+    return Call("POST", _path(tenant, "adopt"), AdoptionReport, body=wanted, wait=DELETE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -9,7 +9,7 @@
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
     │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
-    │   ├── RoleConflict, SchemaConflict, MigrationFailed
+    │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
@@ -236,6 +236,21 @@ class SchemaConflict(TenantError):
     """A schema of the name we need belongs to something else."""
 
     code = "schema_conflict"
+
+
+class AdoptionRefused(TenantError):
+    """A schema can not be taken over as it is; `obstacles` holds every reason."""
+
+    code = "adoption_refused"
+
+    def __init__(self, tenant: str, schema: str, obstacles: list[str]) -> None:
+        super().__init__(
+            tenant,
+            f"the schema {schema!r} can not become tenant {tenant!r}: {'; '.join(obstacles)}",
+            hint="nothing was changed; --dry-run tells the same, and what would be done",
+            data={"obstacles": obstacles},
+        )
+        self.obstacles = obstacles
 
 
 class MigrationFailed(TenantError):
