@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import ControlPool, Target
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
+from supervisors.breaker import Breaker
 from supervisors.standing import Standing
 
 
@@ -49,3 +50,4 @@ class Ground:
     connect_timeout: float
     app_places: Places
     processes: ProcessPool
+    breaker: Breaker = field(default_factory=Breaker)

@@ -78,6 +78,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.DeadlineExceeded: FAILED,
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,
+    errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.DaemonUnreachable: UNREACHABLE,
 }

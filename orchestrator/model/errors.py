@@ -20,7 +20,8 @@
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
+        ├── DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable: DatabaseFull
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -379,6 +380,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room for another connection."""
+
+    code = "database_full"
 
 
 class DatabaseRefused(Unavailable):
