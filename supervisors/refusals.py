@@ -6,6 +6,7 @@ from orchestrator.model.errors import (
     DatabaseFull,
     DatabaseUnavailable,
     ShuttingDown,
+    TenantHeld,
     TenantQuarantined,
     TenantRemoved,
     TenantSuspended,
@@ -45,8 +46,10 @@ def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> T
     )
 
 
-def suspended(config: TenantConfig) -> TenantSuspended:
-    """Say that the tenant is disabled, and why if an operator did it."""
+def suspended(config: TenantConfig) -> TenantSuspended | TenantHeld:
+    """Say that the tenant is disabled, and why if an operator did it; or which verb holds it."""
+    if config.enabled and config.held_for is not None:
+        return TenantHeld(config.id, config.held_for)
     return TenantSuspended(
         config.id, because=config.disabled_because, by_its_file=config.disabled_by_its_file
     )

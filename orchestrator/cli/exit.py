@@ -75,10 +75,12 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.TenantRestarted: FAILED,
     errors.TenantQuarantined: FAILED,
     errors.TenantRemoved: FAILED,
+    errors.TenantHeld: FAILED,
     errors.DeadlineExceeded: FAILED,
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,
     errors.DatabaseFull: UNREACHABLE,
+    errors.LockNotHad: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.DaemonUnreachable: UNREACHABLE,
 }

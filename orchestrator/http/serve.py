@@ -109,13 +109,15 @@ async def serve(
         for each in sockets:
             files.enter_context(_removed_at_end(each))
         await server.startup(sockets=list(sockets))
-        task_status.started()
-        try:
-            await _keep_date(server)
-        finally:
-            app.state.closing.set()
-            with anyio.CancelScope(shield=True):
-                await server.shutdown(sockets=list(sockets))
+        # What goes on when whoever asked for it has gone.
+        async with anyio.create_task_group() as app.state.background:
+            task_status.started()
+            try:
+                await _keep_date(server)
+            finally:
+                app.state.closing.set()
+                with anyio.CancelScope(shield=True):
+                    await server.shutdown(sockets=list(sockets))
 
 
 async def _keep_date(server: uvicorn.Server) -> None:

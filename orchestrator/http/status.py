@@ -48,10 +48,12 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.TenantRestarted: 503,
     errors.TenantQuarantined: 503,
     errors.TenantRemoved: 503,
+    errors.TenantHeld: 503,
     errors.DeadlineExceeded: 503,
     errors.ShuttingDown: 503,
     errors.DatabaseUnavailable: 503,
     errors.DatabaseFull: 503,
+    errors.LockNotHad: 503,
     errors.DatabaseRefused: 503,
     errors.DaemonUnreachable: 503,
 }
