@@ -83,6 +83,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,
     errors.LockNotHad: FAILED,
+    errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.DaemonUnreachable: UNREACHABLE,
 }

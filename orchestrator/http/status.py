@@ -55,6 +55,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.DeadlineExceeded: 503,
     errors.ShuttingDown: 503,
     errors.DatabaseUnavailable: 503,
+    errors.DatabaseFull: 503,
     errors.LockNotHad: 503,
     errors.DatabaseRefused: 503,
     errors.DaemonUnreachable: 503,

@@ -22,7 +22,8 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
+        ├── DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -431,6 +432,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room for another connection."""
+
+    code = "database_full"
 
 
 class LockNotHad(DatabaseUnavailable):
