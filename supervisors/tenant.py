@@ -349,11 +349,10 @@ class TenantSupervisor:
     async def _cache(self, target: Target) -> AsyncIterator[TenantCache]:
         connection = CacheConnection(
             Login(
-                target,
+                Way(target, self._renewing(lambda access: access.app), self._attempt),
                 application_name=f"insula {self._ground.name} cache {self._tenant}"[:63],
                 timeout=self._ground.connect_timeout,
                 settings=CACHE_SESSION,
-                renew=self._renewing(lambda access: access.app),
             )
         )
         store = PostgresStore(connection.run, schema_of(self._tenant))

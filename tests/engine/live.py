@@ -204,7 +204,7 @@ async def serving(
         patience=options.patience,
     )
     kept = CacheConnection(
-        Login(house.database.as_app("acme"), application_name="test", settings=CACHE_SESSION)
+        Login(Way(house.database.as_app("acme")), application_name="test", settings=CACHE_SESSION)
     )
     clock, slots = options.clock or HandClock(), options.slots or NodeSlots(64)
     config = options.config or house.config(**limits)
