@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Literal
+from uuid import UUID
 
 import structlog
 
 from orchestrator.model.text import block
+
+_ATTEMPT: ContextVar[tuple[UUID, str, int] | None] = ContextVar("attempt", default=None)
 
 
 def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -20,6 +24,7 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     shared: list[structlog.typing.Processor] = [
         _AtLeast(level),
         structlog.contextvars.merge_contextvars,
+        _add_attempt,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -46,6 +51,14 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 
+def name_attempt(run: UUID, task: str, attempt: int) -> None:
+    """Have every line that the present task of the event loop writes tell its attempt.
+
+    Kept as it is: most attempts write no line, and the texts would cost as much as a small one.
+    """
+    _ATTEMPT.set((run, task, attempt))
+
+
 def set_level(level: str) -> None:
     """Change the least important event that is written, after `set_up`."""
     for processor in structlog.get_config()["processors"]:
@@ -69,6 +82,16 @@ class _AtLeast:
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _add_attempt(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    attempt = _ATTEMPT.get()
+    if attempt is None:
+        return event
+    run, task, number = attempt
+    return {"run": str(run), "task": task, "attempt": number, **event}
 
 
 def _spell_control_characters(
