@@ -18,6 +18,7 @@ from orchestrator.model.errors import (
     RoleConflict,
     SchemaConflict,
     SchemaVersionAhead,
+    TenantHeld,
     TenantNotFound,
 )
 from orchestrator.store.connect import classify as classify_driver
@@ -124,7 +125,7 @@ def classify(error: BaseException) -> Failure:
     if isinstance(error, BaseExceptionGroup):
         kinds = {classify(inner) for inner in error.exceptions}
         return next(kind for kind in _WORST_FIRST if kind in kinds)
-    if isinstance(error, LeaseLost | LeaseHeldElsewhere):
+    if isinstance(error, LeaseLost | LeaseHeldElsewhere | TenantHeld):
         return Failure.LEASE
     if isinstance(error, _PERMANENT):
         return Failure.PERMANENT

@@ -89,6 +89,8 @@ def reason_of(slot: Slot) -> str:
     if slot.state is SlotState.DRAINING:
         return str(slot.stop_wanted) if slot.stop_wanted else "idle"
     if slot.state is SlotState.SUSPENDED:
+        if slot.config.enabled:
+            return f"held for {slot.config.held_for}"
         return slot.config.disabled_because or "enabled = false"
     return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.model.errors import (
     DatabaseUnavailable,
     ShuttingDown,
+    TenantHeld,
     TenantQuarantined,
     TenantRemoved,
     TenantSuspended,
@@ -39,8 +40,10 @@ def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> T
     )
 
 
-def suspended(config: TenantConfig) -> TenantSuspended:
-    """Say that the tenant is disabled, and why if an operator did it."""
+def suspended(config: TenantConfig) -> TenantSuspended | TenantHeld:
+    """Say that the tenant is disabled, and why if an operator did it; or which verb holds it."""
+    if config.enabled and config.held_for is not None:
+        return TenantHeld(config.id, config.held_for)
     return TenantSuspended(
         config.id, because=config.disabled_because, by_its_file=config.disabled_by_its_file
     )

@@ -136,7 +136,7 @@ class RootSupervisor:
         if slot.removed:
             # It drains because it was removed; the slot lives on when that is done.
             slot.removed = False
-        if not config.enabled:
+        if not config.works:
             self._suspend(slot)
         elif slot.state is SlotState.SUSPENDED:
             slot.state = SlotState.DORMANT

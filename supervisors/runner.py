@@ -188,7 +188,7 @@ class Runner:
         """Come to rest as it was asked for. What was asked may have been taken back meanwhile."""
         if slot.removed:
             self._hooks.bury(slot)
-        elif not slot.config.enabled:
+        elif not slot.config.works:
             slot.state = SlotState.SUSPENDED
             slot.refuse_mail(suspended(slot.config))
         elif slot.sealed:
@@ -196,7 +196,8 @@ class Runner:
             slot.refuse_mail(shutting_down())
         else:
             slot.state = SlotState.DORMANT
-            log.info("tenant.stop_taken_back", was=str(wish))
+            if wish is not Stop.RENEW:
+                log.info("tenant.stop_taken_back", was=str(wish))
             slot.poke()
             self._hooks.wake(slot)
 

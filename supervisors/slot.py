@@ -80,7 +80,7 @@ class Slot:
         self.attendant: Attendant | None = None
         self.life: anyio.CancelScope | None = None
         self.doubted: int | None = None
-        self._state = SlotState.DORMANT if config.enabled else SlotState.SUSPENDED
+        self._state = SlotState.DORMANT if config.works else SlotState.SUSPENDED
         self._send = send
         self._attention = Pulse()
 
@@ -130,7 +130,7 @@ class Slot:
                     retry_after=max(1.0, self.record.last_delay),
                 )
             case _:
-                if not self.config.enabled:
+                if not self.config.works:
                     raise suspended(self.config)
 
     def _until_probe(self, now: datetime) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,8 +14,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.bar import Bar
 from orchestrator.client.client import SyncClient
 from orchestrator.model.errors import ConfigError, InsulaError
+from orchestrator.model.progress import Report
 from orchestrator.settings import lenient
 from orchestrator.settings.directories import absolute, control_socket
 from orchestrator.settings.load import find_config, load
@@ -56,6 +60,12 @@ class Door:
         # No retries: who types a command rather hears at once that nobody answers.
         return SyncClient(self._address(), retries=0)
 
+    @contextmanager
+    def progress(self) -> Iterator[Report | None]:
+        """Yield where a long command reports to, if anybody looks (see `progress_bar`)."""
+        with progress_bar(as_json=self.json) as report:
+            yield report
+
     def _address(self) -> str:
         if self.url is not None:
             return self.url
@@ -75,6 +85,16 @@ class Door:
             more = f" (and {len(others)} more)" if others else ""
             output.say(f"warning: {output.line(first)}{more}; the daemon is looked for in {found}")
             return found
+
+
+@contextmanager
+def progress_bar(*, as_json: bool) -> Iterator[Report | None]:
+    """Yield where a long command reports to: a bar for who looks at a terminal, else None."""
+    if as_json or not sys.stderr.isatty():
+        yield None
+        return
+    with Bar() as bar:
+        yield bar.report
 
 
 def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:

@@ -75,6 +75,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.TenantRestarted: FAILED,
     errors.TenantQuarantined: FAILED,
     errors.TenantRemoved: FAILED,
+    errors.TenantHeld: FAILED,
     errors.DeadlineExceeded: FAILED,
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,

@@ -31,16 +31,15 @@ def maintain(door: Door, tenant: TenantArgument, timeout: Timeout = "10m") -> in
     """
     seconds = values.read_seconds(timeout, "--timeout")
     tables: list[TableCare] = []
-    with door.open() as client:
+    with door.open() as client, door.progress() as report:
         care = client.tenant(tenant).lifecycle
-        report = care.maintain(statement_seconds=seconds)
-        tables += report.tables
-        while report.left:
-            output.say(f"{len(tables)} of {len(tables) + report.left} tables")
-            report = care.maintain(after=tables[-1].name, statement_seconds=seconds)
-            tables += report.tables
+        done = care.maintain(statement_seconds=seconds, report=report)
+        tables += done.tables
+        while done.left:
+            done = care.maintain(after=tables[-1].name, statement_seconds=seconds, report=report)
+            tables += done.tables
     if door.json:
-        output.document(MaintenanceReport(tenant=report.tenant, tables=tables))
+        output.document(MaintenanceReport(tenant=done.tenant, tables=tables))
     else:
         _print(tables)
     return FAILED if any(table.corrupt or table.problem for table in tables) else DONE

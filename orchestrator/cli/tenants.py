@@ -211,6 +211,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("enabled", view.enabled),
         ("disabled because", view.disabled_because),
         ("state", view.state),
+        ("held for", view.held_for),
         *(("paused", _sentence(pause)) for pause in view.pauses or ()),
         ("epoch", view.epoch),
         ("retry at", view.retry_at),

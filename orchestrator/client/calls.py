@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from orchestrator.model.api import (
     PauseView,
     Problem,
     ReloadReport,
+    RenameTenant,
     RepeatRun,
     RotatedCredentials,
     RunPage,
@@ -43,9 +44,12 @@ from orchestrator.model.api import (
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.progress import NDJSON
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 FOLLOW_PATIENCE = 60.0
@@ -53,6 +57,13 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+RENAME_SECONDS = 120.0
+"""How long a tenant may take to come to rest before it is renamed."""
+
+
+MIGRATE_SECONDS = 6 * 3600.0
+"""How long the server may take for all tenants."""
 
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
@@ -83,13 +94,22 @@ class Call(Generic[T]):
         """Return the answer; raises the error of ours that the server sent."""
         if not 200 <= status < 300:
             raise refusal(status, content)
+        return self.understand(content, self.answer)
+
+    def understand(self, content: bytes | msgspec.Raw, shape: type[S]) -> S:
+        """Return what a part of the answer says; InsulaError when it is not of `shape`."""
         try:
-            return msgspec.json.decode(content, type=self.answer)
+            return msgspec.json.decode(content, type=shape)
         except msgspec.DecodeError as error:
             raise InsulaError(
                 f"the answer of {self.method} {self.path} can not be understood: {error}",
                 hint="client and daemon should be of one version",
             ) from error
+
+    @property
+    def told(self) -> Call[T]:
+        """The same call, which asks how far it is as well."""
+        return replace(self, headers={**self.headers, "Accept": NDJSON})
 
 
 @dataclass(frozen=True)
@@ -211,6 +231,17 @@ def maintain_tenant(
         # A table is vacuumed, and then each of its indexes may take as long.
         wait=STATS_SECONDS + 4 * statement_seconds,
     )
+
+
+def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
+    """Give a tenant another id."""
+    wait = wanted.wait + RENAME_SECONDS
+    return Call("POST", _path(tenant, "rename"), TenantView, body=wanted, wait=wait)
+
+
+def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
+    """Migrate tenants. Done again it goes on where it stopped."""
+    return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:
@@ -394,7 +425,7 @@ def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     )
 
 
-def refusal(status: int, content: bytes) -> InsulaError:
+def refusal(status: int, content: bytes | msgspec.Raw) -> InsulaError:
     """Return the error that an answer without success stands for."""
     try:
         problem = msgspec.json.decode(content, type=Problem)

@@ -28,6 +28,7 @@ from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import TenantLifecycle
+from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
@@ -47,6 +48,8 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
 
 __all__ = ["Client", "RunHandle", "ScheduleHandle", "SyncClient", "TenantClient"]
@@ -152,8 +155,25 @@ class Client:
         created = CreateTenant(id=id, name=name, tier=tier, aliases=[*aliases], set={**(set or {})})
         return await self.send(calls.create_tenant(created))
 
-    async def send(self, call: Call[T]) -> T:
-        """Send one of `orchestrator.client.calls` and return its answer."""
+    async def migrate(
+        self, wanted: MigrateTenants | None = None, report: Report | None = None
+    ) -> MigrationReport:
+        """Bring the schemas of tenants up to date, by default of all; see who `failed`.
+
+        `report` hears how many are done.
+
+        >>> (await client.migrate(MigrateTenants(canary="acme_corp"))).failed  # doctest: +SKIP
+        []
+        """
+        return await self.send(calls.migrate(wanted or MigrateTenants()), report)
+
+    async def send(self, call: Call[T], report: Report | None = None) -> T:
+        """Send one of `orchestrator.client.calls` and return its answer.
+
+        Where the daemon tells how far it is, `report` hears of it.
+        """
+        if report is not None:
+            return await self._send_told(call.told, report)
         options = self._options
         try:
             answer: httpx.Response = await AsyncRetrying(**policy(call, retries=options.retries))(
@@ -162,6 +182,15 @@ class Client:
         except httpx.HTTPError as error:
             raise options.address.explain(call, error) from error
         return call.decode(answer.status_code, answer.content)
+
+    async def _send_told(self, call: Call[T], report: Report) -> T:
+        async with self._open(call) as answer:
+            if answer.headers.get("Content-Type") != NDJSON:
+                return call.decode(answer.status_code, await answer.aread())
+            told = ToldAnswer(call, report)
+            async for line in answer.aiter_lines():
+                told.feed(line)
+            return told.result()
 
     async def follow(self, tenant: str, run: UUID, after: int = -1) -> AsyncIterator[EventView]:
         """Yield the events of a run as they happen, until it has finished.

@@ -7,9 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView
+from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import Report
 
 T = TypeVar("T")
 
@@ -17,13 +18,13 @@ T = TypeVar("T")
 class Send(Protocol):
     """`Client.send`."""
 
-    async def __call__(self, call: Call[T], /) -> T: ...
+    async def __call__(self, call: Call[T], report: Report | None = None, /) -> T: ...
 
 
 class SendNow(Protocol):
     """`SyncClient.send`."""
 
-    def __call__(self, call: Call[T], /) -> T: ...
+    def __call__(self, call: Call[T], report: Report | None = None, /) -> T: ...
 
 
 class TenantLifecycle:
@@ -78,18 +79,22 @@ class TenantLifecycle:
         return await self._send(calls.tenant_stats(self._tenant, exact=exact))
 
     async def maintain(
-        self, *, after: str = "", statement_seconds: float = 600.0
+        self,
+        *,
+        after: str = "",
+        statement_seconds: float = 600.0,
+        report: Report | None = None,
     ) -> MaintenanceReport:
         """Vacuum, analyze and check some of the tenant's tables, those `after` one, by name.
 
-        Ask again, after the last one that was told, while there are any `left`.
+        Ask again, after the last one that was told, while there are any `left`. `report` hears of
+        each table.
 
         >>> (await tenant.lifecycle.maintain()).left  # doctest: +SKIP
         0
         """
-        return await self._send(
-            calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
-        )
+        call = calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
+        return await self._send(call, report)
 
     async def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
@@ -99,18 +104,44 @@ class TenantLifecycle:
         """
         return await self._send(calls.rotate_credentials(self._tenant))
 
+    async def rename(
+        self,
+        new: str,
+        *,
+        alias: bool = True,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> TenantView:
+        """Give the tenant another id; the old one stays as an `alias`, unless that is not wanted.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on under the new id. `report` hears how far it is.
+
+        >>> (await tenant.lifecycle.rename("acme_inc")).id  # doctest: +SKIP
+        'acme_inc'
+        """
+        wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
+        return await self._send(calls.rename_tenant(self._tenant, wanted), report)
+
     async def delete(
-        self, *, keep_results: bool, force: bool = False, wait: float = 0.0
+        self,
+        *,
+        keep_results: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
     ) -> DeletedTenant:
         """Drop the tenant with all its data; its finished runs may be kept in a file on the server.
 
-        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`.
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`. `report`
+        hears how far it is.
 
         >>> (await tenant.lifecycle.delete(keep_results=True)).results  # doctest: +SKIP
         '/var/lib/insula/results/acme_corp-20261121T120000Z.jsonl.gz'
         """
         call = calls.delete_tenant(self._tenant, keep=keep_results, force=force, wait=wait)
-        return await self._send(call)
+        return await self._send(call, report)
 
 
 class SyncTenantLifecycle:
@@ -164,17 +195,23 @@ class SyncTenantLifecycle:
         """
         return self._send(calls.tenant_stats(self._tenant, exact=exact))
 
-    def maintain(self, *, after: str = "", statement_seconds: float = 600.0) -> MaintenanceReport:
+    def maintain(
+        self,
+        *,
+        after: str = "",
+        statement_seconds: float = 600.0,
+        report: Report | None = None,
+    ) -> MaintenanceReport:
         """Vacuum, analyze and check some of the tenant's tables, those `after` one, by name.
 
-        Ask again, after the last one that was told, while there are any `left`.
+        Ask again, after the last one that was told, while there are any `left`. `report` hears of
+        each table.
 
         >>> (tenant.lifecycle.maintain()).left  # doctest: +SKIP
         0
         """
-        return self._send(
-            calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
-        )
+        call = calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
+        return self._send(call, report)
 
     def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
@@ -184,15 +221,41 @@ class SyncTenantLifecycle:
         """
         return self._send(calls.rotate_credentials(self._tenant))
 
+    def rename(
+        self,
+        new: str,
+        *,
+        alias: bool = True,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> TenantView:
+        """Give the tenant another id; the old one stays as an `alias`, unless that is not wanted.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on under the new id. `report` hears how far it is.
+
+        >>> tenant.lifecycle.rename("acme_inc").id  # doctest: +SKIP
+        'acme_inc'
+        """
+        wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
+        return self._send(calls.rename_tenant(self._tenant, wanted), report)
+
     def delete(
-        self, *, keep_results: bool, force: bool = False, wait: float = 0.0
+        self,
+        *,
+        keep_results: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
     ) -> DeletedTenant:
         """Drop the tenant with all its data; its finished runs may be kept in a file on the server.
 
-        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`.
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`. `report`
+        hears how far it is.
 
         >>> (tenant.lifecycle.delete(keep_results=True)).results  # doctest: +SKIP
         '/var/lib/insula/results/acme_corp-20261121T120000Z.jsonl.gz'
         """
         call = calls.delete_tenant(self._tenant, keep=keep_results, force=force, wait=wait)
-        return self._send(call)
+        return self._send(call, report)

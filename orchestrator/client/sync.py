@@ -17,6 +17,7 @@ from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import SyncTenantLifecycle
+from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     AuditPage,
@@ -35,6 +36,8 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
 
 T = TypeVar("T")
@@ -136,8 +139,25 @@ class SyncClient:
         created = CreateTenant(id=id, name=name, tier=tier, aliases=[*aliases], set={**(set or {})})
         return self.send(calls.create_tenant(created))
 
-    def send(self, call: Call[T]) -> T:
-        """Send one of `orchestrator.client.calls` and return its answer."""
+    def migrate(
+        self, wanted: MigrateTenants | None = None, report: Report | None = None
+    ) -> MigrationReport:
+        """Bring the schemas of tenants up to date, by default of all; see who `failed`.
+
+        `report` hears how many are done.
+
+        >>> (client.migrate(MigrateTenants(canary="acme_corp"))).failed  # doctest: +SKIP
+        []
+        """
+        return self.send(calls.migrate(wanted or MigrateTenants()), report)
+
+    def send(self, call: Call[T], report: Report | None = None) -> T:
+        """Send one of `orchestrator.client.calls` and return its answer.
+
+        Where the daemon tells how far it is, `report` hears of it.
+        """
+        if report is not None:
+            return self._send_told(call.told, report)
         options = self._options
         try:
             answer: httpx.Response = Retrying(**policy(call, retries=options.retries))(
@@ -146,6 +166,15 @@ class SyncClient:
         except httpx.HTTPError as error:
             raise options.address.explain(call, error) from error
         return call.decode(answer.status_code, answer.content)
+
+    def _send_told(self, call: Call[T], report: Report) -> T:
+        with self._open(call) as answer:
+            if answer.headers.get("Content-Type") != NDJSON:
+                return call.decode(answer.status_code, answer.read())
+            told = ToldAnswer(call, report)
+            for line in answer.iter_lines():
+                told.feed(line)
+            return told.result()
 
     def follow(self, tenant: str, run: UUID, after: int = -1) -> Iterator[EventView]:
         """Yield the events of a run as they happen, until it has finished.

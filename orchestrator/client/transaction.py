@@ -34,6 +34,7 @@ _CODES = {
     "IN410": "tenant_removed",
     "IN422": "input_invalid",
     "IN423": "tenant_suspended",
+    "IN425": "tenant_held",
     "IN503": "tenant_starting",
 }
 """The errors of `insula.submit`, and ours."""

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import anyio
 import structlog
 
+from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
-from orchestrator.http.services import Audit
 from orchestrator.lifecycle.removal import Removed, remove, unfinished
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
+from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
+from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
-    LeaseHeldElsewhere,
     SchemaConflict,
     StorageFailed,
     TenantInUse,
     TenantNotFound,
 )
 from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
-from orchestrator.store.control import leases
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
 
 LOOK_SECONDS = 0.2
-"""How often it is looked whether runs have finished, or another node has let go."""
+"""How often it is looked whether runs have finished."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +46,15 @@ _NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed)
 
 @dataclass(frozen=True)
 class TenantLifecycle:
-    """Implements what the HTTP layer needs. `patience`: seconds for a tenant to come to rest."""
+    """Implements what the HTTP layer needs."""
 
     root: RootSupervisor
     control: ControlPool
     tenants: Tenants
-    audit: Audit
+    audit: TenantAudit
     errands: Errands
     state_dir: Path
-    patience: float
+    holds: Holds
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
         """Change the declaration of a tenant that was registered at run time."""
@@ -98,8 +101,45 @@ class TenantLifecycle:
             old_password=old_password,
         )
 
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        """Give a tenant another id, and return it; `by` is for the audit.
+
+        Unfinished runs keep it, unless it is forced: they go on afterwards. Done again it is done.
+        Raises InvalidTenantId, DeclaredInFile, TenantExists, TenantInUse, SchemaConflict,
+        RoleConflict or TenantHeld with everything as it was before.
+        """
+        new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
+        if new == tenant:
+            return new
+        self.tenants.refuse_to_rename(tenant, new)
+        if not wanted.force:
+            await self._idle(tenant, wanted.wait, report, forced=GO_ON)
+        deed = Deed(new, by, "tenant.rename", f"from {tenant}")
+        report(Progress("waiting for its nodes to let go"))
+        async with self.holds.of(tenant, "rename") as hold:
+            report(Progress("renaming its schema and logins"))
+            renaming = Renaming(
+                hold=hold,
+                new=new,
+                forced=wanted.force,
+                naming=partial(self.tenants.renaming, tenant=tenant, new=new, alias=wanted.alias),
+                note=partial(self.audit.note, deed=deed),
+            )
+            async with self.errands.connection("renaming", lock_timeout="10s") as connection:
+                await rename(connection, renaming, self.tenants.spec)
+        log.info("tenant.renamed", tenant=tenant, to=new)
+        return new
+
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         """Drop a tenant with all its data; what its finished runs were is kept in a file if wanted.
 
@@ -110,13 +150,13 @@ class TenantLifecycle:
         tenant = await self._find(name)
         self._refuse_declared(tenant)
         if not force:
-            await self._idle(tenant, wait)
+            await self._idle(tenant, wait, report)
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
                 row = await rows.mark_deleting(
                     connection, tenant, "keep" if keep else "purge", forced=force
                 )
-            removed = await self._finish(row)
+            removed = await self._finish(row, report)
         return _view(tenant, removed)
 
     async def resume(self) -> None:
@@ -140,13 +180,15 @@ class TenantLifecycle:
             # It stays marked: the next start, or the operator who deletes it again, goes on.
             log.error("tenant.deletion_not_finished", tenant=row.id, error=str(error))  # noqa: TRY400 - no bug
 
-    async def _finish(self, row: TenantRow) -> Removed:
+    async def _finish(self, row: TenantRow, report: Report = unheard) -> Removed:
+        report(Progress("waiting for its nodes to let go"))
         await self.tenants.refresh()
-        await self._let_go(row.id)
+        again = f"insula tenant delete {row.id}"
+        await self.holds.until_let_go(row.id, f"being deleted ({again} goes on where this stops)")
         try:
             async with self.errands.connection("deletion", lock_timeout="10s") as connection:
                 removed = await remove(
-                    connection, row, self.tenants.spec, archive=self._archive(row)
+                    connection, row, self.tenants.spec, archive=self._archive(row), report=report
                 )
         except _NOTHING_DROPPED:
             async with self.control.acquire() as connection:
@@ -180,34 +222,21 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
 
-    async def _idle(self, tenant: TenantId, wait: float) -> None:
-        left = await self._unfinished(tenant)
+    async def _idle(
+        self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"
+    ) -> None:
+        first = left = await self._unfinished(tenant)
         with anyio.move_on_after(wait):
             while left:
+                report(Progress("waiting for its runs", max(0, first - left), first, "runs"))
                 await anyio.sleep(LOOK_SECONDS)
                 left = await self._unfinished(tenant)
         if left:
-            raise TenantInUse(tenant, left)
+            raise TenantInUse(tenant, left, forced=forced)
 
     async def _unfinished(self, tenant: TenantId) -> int:
         async with self.control.acquire() as connection:
             return await unfinished(connection, tenant)
-
-    async def _let_go(self, tenant: TenantId) -> None:
-        """Wait until no node has the tenant: each sees soon what becomes of it."""
-        name: str | None = None
-        with anyio.move_on_after(self.patience):
-            while True:
-                async with self.control.acquire() as connection:
-                    name = await leases.holder(connection, tenant)
-                if name is None and tenant not in self.root.slots:
-                    return
-                await anyio.sleep(LOOK_SECONDS)
-        raise LeaseHeldElsewhere(
-            tenant,
-            f"tenant {tenant!r} is being deleted, and node {name or 'this one'} still has it: "
-            f"insula tenant delete {tenant} goes on where this stopped",
-        )
 
     def _archive(self, row: TenantRow) -> Path | None:
         if row.results != "keep":

@@ -20,9 +20,11 @@ from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
+from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
+from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -164,6 +166,7 @@ class Daemon:
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
+            group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -270,6 +273,14 @@ class Daemon:
         )
         supervision = self._snapshot.settings.supervision
         audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
+        self._holds = Holds(
+            parts.root,
+            parts.control,
+            parts.tenants,
+            audit,
+            parts.node,
+            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        )
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=parts.control,
@@ -277,7 +288,7 @@ class Daemon:
             audit=audit,
             errands=Errands(parts.tenants.target),
             state_dir=self._snapshot.state_dir,
-            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+            holds=self._holds,
         )
         return Services(
             root=platform,
@@ -287,6 +298,7 @@ class Daemon:
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
             status=self._status,
             reload=self._reloader.reload,
         )

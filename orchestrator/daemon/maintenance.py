@@ -10,6 +10,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.lifecycle.maintenance import maintain
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.progress import Report, unheard
 from orchestrator.store.control import tenants as rows
 
 SLICE_SECONDS = 2.0
@@ -25,7 +26,12 @@ class TenantMaintenance:
     errands: Errands
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some tables of a tenant; one that was never used has none."""
         async with self.errands.connection(
@@ -34,8 +40,10 @@ class TenantMaintenance:
             row = await rows.fetch(connection, tenant)
             if row.provisioned_at is None:
                 return MaintenanceReport(tenant=tenant, tables=[])
-            report = await maintain(connection, tenant, after=after, seconds=SLICE_SECONDS)
-        for table in report.tables:
+            done = await maintain(
+                connection, tenant, after=after, seconds=SLICE_SECONDS, report=report
+            )
+        for table in done.tables:
             if table.corrupt:
                 log.error("index.corrupt", tenant=tenant, table=table.name, indexes=table.corrupt)
-        return report
+        return done

@@ -51,7 +51,7 @@ from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
-from supervisors.slot import Slot
+from supervisors.slot import Slot, SlotState
 from supervisors.standing import Standing
 
 log = structlog.get_logger(__name__)
@@ -219,7 +219,7 @@ class TenantPlatform:
         because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
             tenant=tenant,
-            state="removing" if slot.removed else str(slot.state),
+            state=state_of(slot),
             because=because,
             next_at=next_at,
             served_by=outlook.served_by,
@@ -293,11 +293,20 @@ def summary_of(slot: Slot) -> TenantSummary:
         tier=config.tier,
         source=config.source,
         enabled=config.enabled,
-        state="removing" if slot.removed else str(slot.state),
+        state=state_of(slot),
+        held_for=config.held_for,
         aliases=list(config.aliases),
         disabled_because=config.disabled_because,
         pauses=pauses_of(slot),
     )
+
+
+def state_of(slot: Slot) -> str:
+    """Return where a tenant stands, in a word."""
+    if slot.removed:
+        return "removing"
+    held = slot.state is SlotState.SUSPENDED and slot.config.enabled
+    return "held" if held else str(slot.state)
 
 
 def pauses_of(slot: Slot) -> list[TenantPause] | None:

@@ -37,7 +37,7 @@ def explain(
     if slot.state in (SlotState.BACKOFF, SlotState.QUARANTINED):
         return _failed(slot, outage)
     if slot.state is SlotState.SUSPENDED:
-        return _disabled(slot.config, row), None
+        return _suspended(slot.config, row), None
     if slot.waits_for_place:
         return "max_awake_tenants are awake and none of them can make room yet", None
     if slot.state in _PLAIN:
@@ -47,7 +47,10 @@ def explain(
     return because, outlook.wake_at
 
 
-def _disabled(config: TenantConfig, row: TenantRow | None) -> str:
+def _suspended(config: TenantConfig, row: TenantRow | None) -> str:
+    if config.enabled:
+        since = f" since {row.held_at:%Y-%m-%d %H:%M:%S} UTC" if row and row.held_at else ""
+        return f"it is held for {config.held_for}{since}, and goes on by itself after that"
     if config.disabled_by_its_file:
         return "it is disabled by its file: set enabled = true there and reload"
     since = f" since {row.disabled_at:%Y-%m-%d %H:%M:%S} UTC" if row and row.disabled_at else ""

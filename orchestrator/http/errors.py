@@ -26,12 +26,14 @@ QUOTA_PAUSE = 60.0
 """Seconds to wait at a quota that does not know when it frees (a queue length, a payload size)."""
 
 
-def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Response[bytes]:
-    """Answer an error of ours."""
-    status = status_of(error)
+def problem_of(request: Request[Any, Any, Any], error: Exception) -> Problem:
+    """Return what the caller is told of an error; what nobody expected is for the log."""
+    status = status_of(error) if isinstance(error, InsulaError) else _UNEXPECTED.status
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("http.failed", method=request.method, path=request.url.path, exc_info=error)
-    problem = Problem(
+    if not isinstance(error, InsulaError):
+        return _UNEXPECTED
+    return Problem(
         title=_title(status),
         status=status,
         code=error.code,
@@ -39,7 +41,12 @@ def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Resp
         hint=error.hint,
         data=error.data,
     )
-    return _answer(problem, headers=_retry_after(error, status))
+
+
+def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Response[bytes]:
+    """Answer an error of ours."""
+    problem = problem_of(request, error)
+    return _answer(problem, headers=_retry_after(error, problem.status))
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -64,15 +71,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer an error nobody expected: the log has it all, the caller only that it is there."""
-    log.error("http.failed", method=request.method, path=request.url.path, exc_info=error)
-    problem = Problem(
-        title=_title(HTTPStatus.INTERNAL_SERVER_ERROR),
-        status=HTTPStatus.INTERNAL_SERVER_ERROR,
-        code=InsulaError.code,
-        detail="the daemon met an error that it did not expect",
-        hint="the daemon's log has the details",
-    )
-    return _answer(problem)
+    return _answer(problem_of(request, error))
 
 
 def _parameter_error(request: Request[Any, Any, Any], error: ParameterError) -> InvalidRequest:
@@ -101,6 +100,15 @@ def _retry_after(error: InsulaError, status: int) -> dict[str, str]:
 
 def _title(status: int) -> str:
     return HTTPStatus(status).phrase
+
+
+_UNEXPECTED = Problem(
+    title=_title(HTTPStatus.INTERNAL_SERVER_ERROR),
+    status=HTTPStatus.INTERNAL_SERVER_ERROR,
+    code=InsulaError.code,
+    detail="the daemon met an error that it did not expect",
+    hint="the daemon's log has the details",
+)
 
 
 def _answer(problem: Problem, *, headers: dict[str, str] | None = None) -> Response[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -15,6 +16,7 @@ from orchestrator.model.api import (
     DeletedTenant,
     EventView,
     ReloadReport,
+    RenameTenant,
     RotatedCredentials,
     RunPage,
     RunView,
@@ -30,6 +32,8 @@ from orchestrator.model.api import (
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.progress import Report, unheard
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -168,8 +172,20 @@ class Lifecycle(Protocol):
         """Give the tenant's two logins new passwords; sessions go on."""
         ...
 
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        """Give a tenant another id, and return it; `by` is for the audit."""
+        ...
+
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         """Drop a tenant, by id or alias, with all its data."""
         ...
@@ -187,9 +203,32 @@ class Maintenance(Protocol):
     """The care for tenants' tables."""
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some of the tenant's tables, those `after` one, by name."""
+        ...
+
+
+class Notes(Protocol):
+    """Where what is done to a tenant is noted, for the one who asked."""
+
+    def of(
+        self, tenant: str, operation: str, subject: object = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Note the operation that the block does, and its outcome."""
+        ...
+
+
+class Migrations(Protocol):
+    """What brings the schemas of tenants up to date."""
+
+    async def run(self, wanted: MigrateTenants, record: Notes, report: Report) -> MigrationReport:
+        """Migrate tenants; `record` notes each of them."""
         ...
 
 
@@ -204,5 +243,6 @@ class Services:
     lifecycle: Lifecycle
     statistics: Statistics
     maintenance: Maintenance
+    migrations: Migrations
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

@@ -48,6 +48,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.TenantRestarted: 503,
     errors.TenantQuarantined: 503,
     errors.TenantRemoved: 503,
+    errors.TenantHeld: 503,
     errors.DeadlineExceeded: 503,
     errors.ShuttingDown: 503,
     errors.DatabaseUnavailable: 503,

@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.model.maintenance import MaintenanceReport, TableCare
+from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, classify
 
@@ -36,19 +37,27 @@ _NOT_NOW = {
 
 
 async def maintain(
-    connection: Connection, tenant: TenantId, *, after: str = "", seconds: float
+    connection: Connection,
+    tenant: TenantId,
+    *,
+    after: str = "",
+    seconds: float,
+    report: Report = unheard,
 ) -> MaintenanceReport:
     """Care for the tables that come `after`, by name, and begin none once `seconds` are over.
 
     `connection` is one of its own, whose lock_timeout and statement_timeout bound each statement.
-    At least one table is cared for, so whoever asks again comes to an end.
+    At least one table is cared for, so whoever asks again comes to an end. Each is reported.
     """
     ends = anyio.current_time() + seconds
     schema = schema_of(tenant)
-    tables = await connection.fetch(TABLES, schema, after)
+    every = await connection.fetch(TABLES, schema)
+    tables = [(oid, name) for oid, name in every if name.encode() > after.encode()]
+    before = len(every) - len(tables)
     amcheck: str | None = await connection.fetchval(AMCHECK)
     done: list[TableCare] = []
     for oid, name in tables:
+        report(Progress(f"table {name}", before + len(done), len(every), "tables"))
         done.append(await _Table(connection, schema, oid, name).care(amcheck))
         if anyio.current_time() >= ends:
             break

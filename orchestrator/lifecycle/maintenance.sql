@@ -4,7 +4,6 @@
 SELECT c.oid, c.relname::text AS name
 FROM pg_class AS c
 WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind IN ('r', 'm')
-  AND c.relname::text COLLATE "C" > $2
 ORDER BY c.relname::text COLLATE "C"
 
 -- name: vacuum

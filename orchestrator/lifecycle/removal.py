@@ -24,6 +24,7 @@ from orchestrator.model.errors import (
     TenantNotFound,
 )
 from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control import leases, tenants
@@ -65,12 +66,17 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     results: Path | None = None
 
 
+async def has_schema(connection: Connection, tenant: TenantId) -> bool:
+    """Return whether the tenant has tables."""
+    found: bool = await connection.fetchval(HAS_SCHEMA, schema_of(tenant))
+    return found
+
+
 async def unfinished(connection: Connection, tenant: TenantId) -> int:
     """Return how many runs of the tenant have not finished; 0 when it has no tables."""
-    schema = schema_of(tenant)
-    if not await connection.fetchval(HAS_SCHEMA, schema):
+    if not await has_schema(connection, tenant):
         return 0
-    count: int = await connection.fetchval(sql.bind(UNFINISHED, schema))
+    count: int = await connection.fetchval(sql.bind(UNFINISHED, schema_of(tenant)))
     return count
 
 
@@ -80,6 +86,7 @@ async def remove(
     spec: ProvisionSpec,
     *,
     archive: Path | None = None,
+    report: Report = unheard,
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
@@ -87,7 +94,7 @@ async def remove(
     Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
     TenantNotFound when another node has ended this deletion, and what the database says.
     """
-    work = _Removal(connection, row, spec)
+    work = _Removal(connection, row, spec, report)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
         hint="the admin login needs CREATEROLE and INHERIT",
@@ -107,11 +114,14 @@ async def remove(
 class _Removal:
     """One call of `remove`."""
 
-    def __init__(self, connection: Connection, row: TenantRow, spec: ProvisionSpec) -> None:
+    def __init__(
+        self, connection: Connection, row: TenantRow, spec: ProvisionSpec, report: Report
+    ) -> None:
         self._connection = connection
         self._tenant = row.id
         self._row = row
         self._spec = spec
+        self._report = report
         logins = spec.logins(row.id)
         self._roles = [logins.engine, logins.app]
 
@@ -154,6 +164,7 @@ class _Removal:
                 await self._check_unfinished()
             if archive is not None:
                 kept = await ResultsFile(archive).write(self._header(), self._finished())
+            self._report(Progress("dropping its schema and logins"))
             drop = sql.fill(DROP_SCHEMA, schema=self._row.schema_name)
             await self._connection.execute(drop)
         for role in roles:
@@ -198,8 +209,10 @@ class _Removal:
 
     async def _finished(self) -> AsyncIterator[list[dict[str, Any]]]:
         query = sql.bind(FINISHED_RUNS, self._row.schema_name)
-        last = UUID(int=0)
+        last, written = UUID(int=0), 0
         while rows := await self._connection.fetch(query, last, _LOT):
+            self._report(Progress("writing its finished runs", written, unit="runs"))
+            written += len(rows)
             yield [_line(row) for row in rows]
             last = rows[-1]["id"]
 

@@ -23,6 +23,9 @@ MANY = 10_000
 BATCH = 1000
 """Dead letters in one request. Each is work for one supervisor, and its other requests wait."""
 
+LONGEST_WAIT = 3600.0
+"""Seconds that runs may be waited for by one request."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=LINE)]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, pattern=LINE)]
 
@@ -234,6 +237,19 @@ class DisableTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reason: Reason = ""
 
 
+class RenameTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/rename`.
+
+    With `alias` the old id leads to the tenant still. Unless it is to `force`, unfinished runs keep
+    it from being renamed, after `wait` seconds in which they may end; they go on afterwards.
+    """
+
+    to: str
+    alias: bool = True
+    force: bool = False
+    wait: Annotated[float, Meta(ge=0, le=LONGEST_WAIT)] = 0.0
+
+
 class DeletedTenant(Wire, frozen=True, kw_only=True):
     """What the deletion of a tenant took away; `results` is the file with its finished runs.
 
@@ -302,6 +318,9 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     aliases: list[str] = []
     disabled_because: str | None = None
     """What an operator gave as the reason; null when only its declaration may disable it."""
+
+    held_for: str | None = None
+    """The verb that keeps it quiet for now, such as rename; null when it is not held."""
 
     pauses: list[TenantPause] | None = None
     """What is paused; null when that is not known here, as in the list for one that sleeps."""

@@ -19,8 +19,9 @@
     │   └── InvalidRequest, NotAllowed
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
+        ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -165,11 +166,12 @@ class TenantInUse(TenantError):
 
     code = "tenant_in_use"
 
-    def __init__(self, tenant: str, unfinished: int) -> None:
+    def __init__(self, tenant: str, unfinished: int, *, forced: str = "drop them") -> None:
+        """Tell how many there are, and what becomes of them with --force."""
         super().__init__(
             tenant,
             f"tenant {tenant!r} has {unfinished} unfinished run{'s' if unfinished != 1 else ''}",
-            hint="wait for them with --wait, cancel them, or drop them with --force",
+            hint=f"wait for them with --wait, cancel them, or {forced} with --force",
             data={"unfinished": unfinished},
         )
 
@@ -363,6 +365,20 @@ class TenantRemoved(Unavailable):
     code = "tenant_removed"
 
 
+class TenantHeld(Unavailable):
+    """A verb keeps the tenant quiet; it goes on by itself."""
+
+    code = "tenant_held"
+
+    def __init__(self, tenant: str, verb: str, sentence: str = "") -> None:
+        super().__init__(
+            sentence or f"tenant {tenant!r} is held for {verb}",
+            hint="it goes on by itself; nothing was stored, so try again in a moment",
+            retry_after=5.0,
+            data={"tenant": tenant, "verb": verb},
+        )
+
+
 class DeadlineExceeded(Unavailable):
     """No answer in time; the outcome is unknown."""
 
@@ -379,6 +395,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class LockNotHad(DatabaseUnavailable):
+    """Somebody else holds, for longer than is waited, what has to be changed."""
+
+    code = "lock_not_had"
 
 
 class DatabaseRefused(Unavailable):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import anyio.lowlevel
 import msgspec
 
 from orchestrator.model import errors
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
-from orchestrator.model.ids import TenantId
+from orchestrator.model.api import (
+    DeletedTenant,
+    RenameTenant,
+    RotatedCredentials,
+    TenantView,
+    UpdateTenant,
+)
+from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.progress import Progress, Report, unheard
 
 
 class HasViews(Protocol):
@@ -48,11 +56,33 @@ class HandMadeLifecycle:
             old_password="accepted" if tenant == "trusted" else "refused",
         )
 
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        self.asked.append(("rename", tenant, wanted, by))
+        new = parse_tenant_id(wanted.to)
+        if new in self._platform.views:
+            raise errors.TenantExists(new, f"{new!r} is taken")
+        report(Progress("renaming its schema and logins"))
+        self._platform.views[new] = msgspec.structs.replace(
+            self._platform.views.pop(tenant), id=new, aliases=[tenant] if wanted.alias else []
+        )
+        return new
+
     async def delete(
-        self, name: str, *, keep: bool, force: bool = False, wait: float = 0.0
+        self,
+        name: str,
+        *,
+        keep: bool,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
     ) -> DeletedTenant:
         tenant = self._platform.resolve(name)
         self.asked.append(("delete", tenant, keep, force, wait))
+        if wait:
+            report(Progress("waiting for its runs", 0, 1, "runs"))
+            await anyio.lowlevel.checkpoint()
         if tenant == "busy" and not force:
             raise errors.TenantInUse(tenant, 1)
         view = self._platform.views.pop(tenant)

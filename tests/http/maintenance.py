@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport, TableCare
+from orchestrator.model.progress import Progress, Report, unheard
 
 TABLES = ("boarding", "flight", "seat")
 
@@ -12,9 +13,15 @@ class HandMadeMaintenance:
     """Cares for one table a request. The last one of tenant `worn` has a corrupt index."""
 
     async def run(
-        self, tenant: TenantId, *, after: str, statement_seconds: float
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        statement_seconds: float,
+        report: Report = unheard,
     ) -> MaintenanceReport:
         name, *left = [table for table in TABLES if table > after]
+        report(Progress(f"table {name}", TABLES.index(name), len(TABLES), "tables"))
         worn = tenant == "worn" and not left
         care = TableCare(
             name=name,

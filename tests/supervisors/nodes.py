@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,8 @@ from uuid import UUID, uuid4
 import anyio
 import anyio.abc
 
+from orchestrator.daemon.audit import TenantAudit
+from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
@@ -51,6 +54,16 @@ class Node:
     slots: NodeSlots
     group: anyio.abc.TaskGroup
     ground: Ground
+
+    @cached_property
+    def audit(self) -> TenantAudit:
+        """The audit, as the daemon wires it."""
+        return TenantAudit(self.control, self.name, self.ground.standing)
+
+    @cached_property
+    def holds(self) -> Holds:
+        """The holds of this node, as the daemon wires them."""
+        return Holds(self.root, self.control, self.tenants, self.audit, self.id, patience=10.0)
 
     def slot(self, tenant: str) -> Slot:
         """Return the tenant's slot."""

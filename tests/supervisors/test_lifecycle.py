@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.model.api import CreateTenant, UpdateTenant
@@ -38,10 +37,10 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
         node.root,
         node.control,
         node.tenants,
-        TenantAudit(node.control, node.name, node.ground.standing),
+        node.audit,
         Errands(node.tenants.target),
         state_dir,
-        patience=10.0,
+        node.holds,
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere
+from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere, TenantHeld
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -17,6 +17,7 @@ _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
 HOLDER = _QUERIES["holder"]
 OBSTACLE = _QUERIES["obstacle"]
+HELD_FOR = _QUERIES["held_for"]
 OVERTAKE = _QUERIES["overtake"]
 RELEASE = _QUERIES["release"]
 ABANDON = _QUERIES["abandon"]
@@ -36,13 +37,17 @@ async def claim(
     """Take the tenant under the next epoch.
 
     An owner whose row has merely expired counts as dead when we are `steady`. Raises
-    LeaseHeldElsewhere, or DatabaseUnavailable when it is too early to tell, also for our own row.
+    LeaseHeldElsewhere, TenantHeld, or DatabaseUnavailable when it is too early to tell, also for
+    our own row.
     """
     row = await connection.fetchrow(CLAIM, tenant, node, steady)
     if row is not None:
         return Lease(*row)
     obstacle = await connection.fetchrow(OBSTACLE, tenant, node)
     if obstacle is None:
+        verb = await connection.fetchval(HELD_FOR, tenant)
+        if verb is not None:
+            raise TenantHeld(tenant, verb)
         # Let go of meanwhile, or we are late ourselves: it passes with the next renewal.
         raise DatabaseUnavailable(
             f"this node's row has expired, so it may not take tenant {tenant!r} yet"

@@ -6,14 +6,17 @@
 -- process that held it is proven to have died (`bury`): then what was under way there is suspect. A node that
 -- stopped, however fast, has no row any more, and one whose row ran out may only have been cut off: neither proves
 -- a crash.
-WITH before AS (
+-- A tenant that is held (holds.sql) is nobody's. Its row is kept, so that whoever holds it waits for this to end.
+WITH quiet AS (
+    SELECT held_for IS NOT NULL AS held FROM insula.tenant WHERE id = $1 FOR SHARE
+), before AS (
     SELECT owner.expires_at = '-infinity' AS died
     FROM insula.lease AS lease JOIN insula.node AS owner ON owner.id = lease.node
     WHERE lease.tenant = $1 AND lease.node <> $2
 ), claimed AS (
     INSERT INTO insula.lease AS lease (tenant, node, epoch)
     SELECT $1, node.id, 1 FROM insula.node AS node
-    WHERE node.id = $2 AND node.expires_at > clock_timestamp()
+    WHERE node.id = $2 AND node.expires_at > clock_timestamp() AND NOT coalesce((SELECT held FROM quiet), false)
     ON CONFLICT (tenant) DO UPDATE SET node = excluded.node, epoch = lease.epoch + 1,
                                        changed_at = clock_timestamp()
     WHERE lease.node IS NULL OR lease.node = excluded.node OR NOT EXISTS (
@@ -36,6 +39,9 @@ WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp();
 SELECT node.name, node.expires_at > clock_timestamp()
 FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
 WHERE lease.tenant = $1 AND lease.node <> $2 AND node.expires_at > '-infinity';
+
+-- name: held_for
+SELECT held_for FROM insula.tenant WHERE id = $1;
 
 -- name: overtake
 -- The fence of the tenant is ahead of a lease that is ours: the control schema was restored from an older copy.

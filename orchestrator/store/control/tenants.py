@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.errors import TenantExists, TenantNotFound
+from orchestrator.model.errors import TenantExists, TenantHeld, TenantNotFound
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -31,7 +31,9 @@ UNMARK_DELETING = _QUERIES["unmark_deleting"]
 ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
-STILL_DELETING = _QUERIES["still_deleting"]
+UNEARTH = _QUERIES["unearth"]
+RENAME = _QUERIES["rename"]
+LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 
@@ -56,6 +58,9 @@ class TenantRow(msgspec.Struct, frozen=True):
     results: str | None
     removed_at: datetime | None
     forced: bool
+    held_for: str | None
+    held_at: datetime | None
+    origin: str | None
 
     @property
     def usable(self) -> bool:
@@ -96,25 +101,29 @@ async def register(connection: Connection, tenant: TenantId, declaration: str) -
         await lock(connection)
         row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
-        known = await fetch(connection, tenant)
-        if known.state == "deleting":
-            raise TenantExists(
-                tenant,
-                f"tenant {tenant!r} is being deleted",
-                hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
-            )
-        if known.source == "file":
-            raise TenantExists(
-                tenant,
-                f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
-                hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
-            )
-        raise TenantExists(
-            tenant,
-            f"tenant {tenant!r} exists already",
-            hint=f"see `insula tenant show {tenant}`",
-        )
+        raise _exists(await fetch(connection, tenant))
     return TenantRow(*row)
+
+
+def _exists(known: TenantRow) -> TenantExists:
+    tenant = known.id
+    if known.state == "deleting":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} is being deleted",
+            hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
+        )
+    if known.source == "file":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
+            hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
+        )
+    return TenantExists(
+        tenant,
+        f"tenant {tenant!r} exists already",
+        hint=f"see `insula tenant show {tenant}`",
+    )
 
 
 async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
@@ -123,6 +132,14 @@ async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
     if row is None:
         raise TenantNotFound(tenant)
     return TenantRow(*row)
+
+
+def unfit(row: TenantRow) -> TenantNotFound | TenantHeld:
+    """Return why nothing can be done to a tenant that is held, or is not `usable`."""
+    if row.usable and row.held_for is not None:
+        return TenantHeld(row.id, row.held_for)
+    since = row.removed_at if row.state == "deleting" else None
+    return TenantNotFound(row.id, deleting_since=since)
 
 
 async def fetch_all(connection: Connection) -> list[TenantRow]:
@@ -158,11 +175,11 @@ async def mark_provisioned(
 async def rotate(connection: Connection, tenant: TenantId) -> int:
     """Raise the rotation from which the passwords of a tenant's logins are derived; return it.
 
-    Whoever asks at once waits for the end of the transaction. Raises TenantNotFound.
+    Whoever asks at once waits for the end of the transaction. Raises TenantNotFound or TenantHeld.
     """
     rotation: int | None = await connection.fetchval(ROTATE, tenant)
     if rotation is None:
-        raise TenantNotFound(tenant)
+        raise unfit(await fetch(connection, tenant))
     return rotation
 
 
@@ -192,14 +209,14 @@ async def enable(connection: Connection, tenant: TenantId) -> None:
 async def mark_deleting(
     connection: Connection, tenant: TenantId, results: str, *, forced: bool = False
 ) -> TenantRow:
-    """Note that the tenant's data are being dropped; TenantNotFound when it has none.
+    """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
     `results`, keep or purge, says what becomes of its finished runs. Unless it is `forced`, it
     must have no others.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:
-        raise TenantNotFound(tenant)
+        raise unfit(await fetch(connection, tenant))
     return TenantRow(*row)
 
 
@@ -217,6 +234,24 @@ async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
     """Return whether the deletion of `row` has not ended."""
     found: bool = await connection.fetchval(STILL_DELETING, row.id, row.removed_at)
     return found
+
+
+async def rename(
+    connection: Connection, row: TenantRow, new: TenantId, declaration: str
+) -> TenantRow:
+    """Give the tenant of `row` another id, which may be a tombstone's, and return its row.
+
+    A tombstone stays under the old one. Raises TenantExists.
+    """
+    buried: int | None = await connection.fetchval(UNEARTH, new)
+    known = await connection.fetchrow(FETCH, new)
+    if known is not None:
+        raise _exists(TenantRow(*known))
+    found = await connection.fetchrow(RENAME, row.id, new, schema_of(new), declaration, buried or 0)
+    if found is None:
+        raise TenantNotFound(row.id)
+    await connection.execute(LEAVE_TOMBSTONE, row.id, row.schema_name, row.rotation + 1, new)
+    return TenantRow(*found)
 
 
 async def bury(connection: Connection, tenant: TenantId) -> None:

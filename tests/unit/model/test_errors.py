@@ -38,6 +38,7 @@ MADE = {
     TenantSuspended: TenantSuspended("acme"),
     errors.LeaseHeldElsewhere: errors.LeaseHeldElsewhere("acme", "it is served by node 'a'"),
     errors.TenantInUse: errors.TenantInUse("acme", 3),
+    errors.TenantHeld: errors.TenantHeld("acme", "rename"),
     QuotaExceeded: QuotaExceeded("acme", limit="max_queue_length", allowed=3, retry_after=2.5),
 }
 
