@@ -16,6 +16,7 @@ from typing import assert_never
 import anyio
 import structlog
 
+from orchestrator.cache.tenant_cache import BYTES, ENTRIES, Bounds, TenantCache
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
@@ -23,12 +24,15 @@ from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, Lea
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import leases, tenants
+from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
+from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.login import Login, Renew
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
+from orchestrator.store.tenant.secrets import OpenSecrets
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -90,7 +94,8 @@ class TenantSupervisor:
         lease = await stack.enter_async_context(self._lease())
         owned, journal, moment = await self._take_over(stack, access.engine)
         database = await stack.enter_async_context(self._database(access.app, journal.fence))
-        engine = self._engine(owned, database, self._epoch)
+        cache = await stack.enter_async_context(self._cache(access.app))
+        engine = self._engine(owned, database, cache)
         clock = AnchoredClock(moment, self._ground.clock)
         # Whoever poked until now told of work that recovery is about to read.
         self._slot.poked = False
@@ -331,16 +336,46 @@ class TenantSupervisor:
 
         return renew
 
-    def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
+    @asynccontextmanager
+    async def _cache(self, target: Target) -> AsyncIterator[TenantCache]:
+        connection = CacheConnection(
+            Login(
+                target,
+                application_name=f"insula {self._ground.name} cache {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=CACHE_SESSION,
+                renew=self._renewing(lambda access: access.app),
+            )
+        )
+        store = PostgresStore(connection.run, schema_of(self._tenant))
+        try:
+            yield TenantCache(store, self._cache_bounds)
+        finally:
+            await connection.close()
+
+    def _cache_bounds(self) -> Bounds:
+        limits = self._slot.config.limits
+        return Bounds(limits.max_cache_entries or ENTRIES, limits.max_cache_bytes or BYTES)
+
+    def _engine(
+        self, owned: OwnedConnection, database: TenantDatabase, cache: TenantCache
+    ) -> Engine:
         slot = self._slot
         limit = slot.config.limits.max_concurrent_tasks or self._ground.slots.total
         threads = min(limit, self._ground.slots.total)
-        attempts = Attempts(lambda: slot.config, database, self._ground.processes, threads=threads)
+        attempts = Attempts(
+            lambda: slot.config,
+            database,
+            self._ground.processes,
+            threads=threads,
+            secrets=OpenSecrets(self._tenant, owned.secrets, self._ground.keys),
+            cache=cache,
+        )
         return Engine(
             lambda: slot.config,
             self._ground.registry,
             owned,
             attempts,
             self._ground.slots,
-            epoch=epoch,
+            epoch=self._epoch,
         )

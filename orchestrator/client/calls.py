@@ -46,6 +46,13 @@ from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON
+from orchestrator.model.secrets import (
+    DeletedSecret,
+    PutSecret,
+    RotatedKey,
+    SecretList,
+    SecretView,
+)
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
@@ -216,6 +223,27 @@ def enable_tenant(tenant: str) -> Call[TenantView]:
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
     """Give a tenant's logins new passwords."""
     return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
+
+
+def list_secrets(tenant: str) -> Call[SecretList]:
+    """Ask for the names of a tenant's secrets."""
+    return Call("GET", _path(tenant, "secrets"), SecretList, repeatable=True)
+
+
+def put_secret(tenant: str, name: str, value: str) -> Call[SecretView]:
+    """Store a secret."""
+    body = PutSecret(value=value)
+    return Call("PUT", _path(tenant, "secrets", name), SecretView, body, repeatable=True)
+
+
+def delete_secret(tenant: str, name: str) -> Call[DeletedSecret]:
+    """Delete a secret."""
+    return Call("DELETE", _path(tenant, "secrets", name), DeletedSecret)
+
+
+def rotate_key(tenant: str) -> Call[RotatedKey]:
+    """Seal the secrets with a new key."""
+    return Call("POST", _path(tenant, "rotate-key"), RotatedKey, repeatable=True)
 
 
 def maintain_tenant(

@@ -24,6 +24,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -40,6 +41,7 @@ _RESOURCES = (
     lifecycle,
     statistics,
     maintenance,
+    secrets,
     migration,
     audit,
     runs,

@@ -8,11 +8,12 @@
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
-    │   ├── QuotaExceeded, ScheduleNotFound
+    │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
     │   ├── RoleConflict, SchemaConflict, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── SecretUnreadable       what was sealed can not be opened
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -211,6 +212,20 @@ class ScheduleNotFound(TenantError):
     code = "schedule_not_found"
 
 
+class SecretNotFound(TenantError):
+    """The tenant has no secret of that name."""
+
+    code = "secret_not_found"
+
+    def __init__(self, tenant: str, name: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} has no secret {name!r}",
+            hint=f"insula tenant secret set {tenant} {name}",
+            data={"secret": name},
+        )
+
+
 class RoleConflict(TenantError):
     """A database role of the name we need belongs to something else."""
 
@@ -262,6 +277,12 @@ class StorageFailed(InsulaError):
     """A file can not be written or read."""
 
     code = "storage_failed"
+
+
+class SecretUnreadable(InsulaError):
+    """What was sealed can not be opened: its key is not here, or it was changed."""
+
+    code = "secret_unreadable"
 
 
 class RunError(InsulaError):

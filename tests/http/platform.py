@@ -37,6 +37,7 @@ from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
 from tests.http.migration import HandMadeMigrations
 from tests.http.schedules import HandMadeSchedules
+from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -58,6 +59,7 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
+        self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -95,6 +97,7 @@ class HandMadePlatform(HandMadeRuns):
             lifecycle=self.lifecycle,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            secrets=self.secrets,
             migrations=self.migrations,
             status=self.status,
             reload=self.reload,
