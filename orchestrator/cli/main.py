@@ -14,9 +14,11 @@ from typer.main import get_command
 from orchestrator.cli import (
     control,
     dead,
+    doctor,
     events,
     lifecycle,
     maintenance,
+    migration,
     node,
     output,
     replay,
@@ -42,6 +44,8 @@ def build() -> typer.Typer:
     )
     serve.register(app)
     replay.register(app)
+    doctor.register(app)
+    migration.register(app)
     node.register(app)
     for name, modules, purpose in (
         (

@@ -44,6 +44,7 @@ from orchestrator.model.api import (
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
@@ -59,6 +60,10 @@ DELETE_SECONDS = 600.0
 
 RENAME_SECONDS = 120.0
 """How long a tenant may take to come to rest before it is renamed."""
+
+
+MIGRATE_SECONDS = 6 * 3600.0
+"""How long the server may take for all tenants."""
 
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
@@ -232,6 +237,11 @@ def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
     """Give a tenant another id."""
     wait = wanted.wait + RENAME_SECONDS
     return Call("POST", _path(tenant, "rename"), TenantView, body=wanted, wait=wait)
+
+
+def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
+    """Migrate tenants. Done again it goes on where it stopped."""
+    return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -24,6 +24,7 @@ from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
+from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -297,6 +298,7 @@ class Daemon:
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
             status=self._status,
             reload=self._reloader.reload,
         )

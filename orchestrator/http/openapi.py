@@ -24,6 +24,7 @@ from orchestrator.model.api import (
     StartRuns,
     UpdateTenant,
 )
+from orchestrator.model.migration import MigrateTenants
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -142,3 +143,11 @@ class DeadOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DeadSelection), required=False)
+
+
+@dataclass
+class MigrateOperation(Operation):
+    """`POST /v1/migrate`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(MigrateTenants), required=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -31,6 +32,7 @@ from orchestrator.model.api import (
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
@@ -212,6 +214,24 @@ class Maintenance(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Where what is done to a tenant is noted, for the one who asked."""
+
+    def of(
+        self, tenant: str, operation: str, subject: object = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Note the operation that the block does, and its outcome."""
+        ...
+
+
+class Migrations(Protocol):
+    """What brings the schemas of tenants up to date."""
+
+    async def run(self, wanted: MigrateTenants, record: Notes, report: Report) -> MigrationReport:
+        """Migrate tenants; `record` notes each of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -223,5 +243,6 @@ class Services:
     lifecycle: Lifecycle
     statistics: Statistics
     maintenance: Maintenance
+    migrations: Migrations
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

@@ -21,7 +21,7 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -395,6 +395,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class LockNotHad(DatabaseUnavailable):
+    """Somebody else holds, for longer than is waited, what has to be changed."""
+
+    code = "lock_not_had"
 
 
 class DatabaseRefused(Unavailable):

@@ -35,6 +35,7 @@ from orchestrator.store.tenant.runs import RunFilter
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
+from tests.http.migration import HandMadeMigrations
 from tests.http.schedules import HandMadeSchedules
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
@@ -57,6 +58,7 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
+        self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -93,6 +95,7 @@ class HandMadePlatform(HandMadeRuns):
             lifecycle=self.lifecycle,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            migrations=self.migrations,
             status=self.status,
             reload=self.reload,
         )
