@@ -26,7 +26,7 @@ from orchestrator.model.errors import (
     TenantNotFound,
     Unavailable,
 )
-from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.states import RunState
 from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
@@ -336,6 +336,9 @@ class RootSupervisor:
                 async with anyio.create_task_group() as group:
                     self._group = group
                     group.start_soon(self._places.run)
+                    for shard in (CONTROL_SHARD, *self._ground.shards.others):
+                        breaker = self._ground.breaker_of(shard)
+                        group.start_soon(breaker.run, self._runner.look_again)
                     group.start_soon(self.history.run)
                     await group.start(Waker(self, self._ground, self.neighbours).run)
                     task_status.started()

@@ -27,7 +27,7 @@ from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Stop
 from supervisors.places import Places
-from supervisors.refusals import database_away, quarantined, shutting_down, suspended
+from supervisors.refusals import database_away, database_full, quarantined, shutting_down, suspended
 from supervisors.slot import Slot, SlotState
 from supervisors.starts import Starts
 from supervisors.tenant import TenantSupervisor
@@ -87,16 +87,15 @@ class Runner:
     async def _until_it_can_serve(self, slot: Slot) -> None:
         """Wait out an outage, or the time in which the node may not serve.
 
-        The keeper probes the database for all tenants: none of them tries before it has answered.
+        The keeper probes the database for all tenants: none of them tries before it has answered,
+        and while the server is full, one at a time.
         """
         self._unserved.add(slot)
         try:
             while slot.stop_wanted is None and not self._can_serve(slot):
-                slot.doubted = self._silent(slot) if slot.doubted is None else slot.doubted
-                for reach in self._ground.reaches(slot.config):
-                    if reach.outage is not None:
-                        slot.last_error = reach.outage.told
-                        slot.refuse_mail(database_away(reach.outage))
+                if slot.doubted is None and self._is_away(slot):
+                    slot.doubted = self._silent(slot)
+                self._refuse(slot)
                 slot.state = SlotState.BACKOFF
                 await slot.attention()
         finally:
@@ -106,11 +105,28 @@ class Runner:
 
     def _can_serve(self, slot: Slot) -> bool:
         """Return whether all servers that the tenant needs answer, and have since it doubted."""
+        if self._is_away(slot):
+            return False
+        if slot.doubted is not None and any(map(eq, self._words(slot), slot.doubted)):
+            return False
+        return self._ground.breaker_of(slot.config.shard).admits(slot)
+
+    def _is_away(self, slot: Slot) -> bool:
         if not self._ground.standing.serves:
-            return False
-        if any(reach.outage is not None for reach in self._ground.reaches(slot.config)):
-            return False
-        return slot.doubted is None or not any(map(eq, self._words(slot), slot.doubted))
+            return True
+        return any(reach.outage is not None for reach in self._ground.reaches(slot.config))
+
+    def _refuse(self, slot: Slot) -> None:
+        """Tell whoever wrote to the tenant which server can not be had, and why."""
+        full = self._ground.breaker_of(slot.config.shard).full
+        for reach in self._ground.reaches(slot.config):
+            if reach.outage is not None:
+                slot.last_error = reach.outage.told
+                slot.refuse_mail(database_away(reach.outage))
+                return
+        if full is not None:
+            slot.last_error, slot.retry_at = full, None
+            slot.refuse_mail(database_full(full))
 
     def _words(self, slot: Slot) -> tuple[int, ...]:
         return tuple(reach.words for reach in self._ground.reaches(slot.config))
@@ -200,6 +216,9 @@ class Runner:
                     return 0.0
                 slot.state = SlotState.DORMANT
             case Restart(delay=delay):
+                full = self._ground.breaker_of(slot.config.shard).full is not None
+                if ended.failure is Failure.INFRASTRUCTURE and full:
+                    return 0.0  # the breaker tells when it may try again
                 slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
                 slot.state = SlotState.BACKOFF
                 if ended.failure is Failure.INFRASTRUCTURE:

@@ -15,6 +15,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
@@ -31,6 +32,7 @@ from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.shards import outage_of, statuses
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
@@ -292,7 +294,9 @@ class Daemon:
             moves=self._moves,
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
             maintenance=TenantMaintenance(Errands(parts.shards)),
+            secrets=TenantSecrets(parts.shards, parts.tenants),
             migrations=TenantMigrations(parts.root, parts.tenants),
+            adoption=TenantAdoption(parts.tenants, Errands(parts.shards)),
             status=self._status,
             reload=self._reloader.reload,
         )

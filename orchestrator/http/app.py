@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    adoption,
     archives,
     audit,
     control,
@@ -26,6 +27,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -43,8 +45,10 @@ _RESOURCES = (
     archives,
     statistics,
     maintenance,
+    secrets,
     migration,
     moves,
+    adoption,
     audit,
     runs,
     control,

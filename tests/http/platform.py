@@ -32,6 +32,7 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.adoption import HandMadeAdoption
 from tests.http.archives import HandMadeArchives
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
@@ -39,6 +40,7 @@ from tests.http.maintenance import HandMadeMaintenance
 from tests.http.migration import HandMadeMigrations
 from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
+from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -62,6 +64,7 @@ class HandMadePlatform(HandMadeRuns):
         self.lifecycle = HandMadeLifecycle(self)
         self.archives = HandMadeArchives(self)
         self.moves = HandMadeMoves()
+        self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -101,7 +104,9 @@ class HandMadePlatform(HandMadeRuns):
             moves=self.moves,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            secrets=self.secrets,
             migrations=self.migrations,
+            adoption=HandMadeAdoption(),
             status=self.status,
             reload=self.reload,
         )
