@@ -66,9 +66,6 @@ class TenantMoves:
         Raises TenantInUse, TenantHeld, CopyKept, NoCopyKept, MoveFailed, SchemaConflict and
         InvalidRequest with the tenant where it was and as it was.
         """
-        chosen = [wanted.to is not None, wanted.confirm, wanted.back]
-        if sum(chosen) != 1:
-            raise InvalidRequest("$: has exactly one of to, confirm and back")
         row = await self._tenants.shards.row(tenant)
         await self._settle(row)
         if wanted.confirm:

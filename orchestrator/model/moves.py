@@ -23,6 +23,11 @@ class MoveTenant(Wire, frozen=True, kw_only=True):
     force: bool = False
     wait: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError unless exactly one thing is wanted."""
+        if [self.to is not None, self.confirm, self.back].count(True) != 1:
+            raise ValueError("has exactly one of to, confirm and back")
+
 
 class MovedTenant(Wire, frozen=True, kw_only=True):
     """Where a tenant is now; `kept_on` is the shard that keeps a copy of before, if one does.

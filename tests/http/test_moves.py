@@ -22,11 +22,11 @@ def test_a_tenant_is_moved_and_that_is_confirmed(
     assert platform.moves.asked[0] == ("acme_corp", MoveTenant(to="eu", wait=2.5))
 
 
-@pytest.mark.parametrize("wrong", [{}, [], {"to": ""}, {"to": 3}, {"wait": -1}, {"shard": "eu"}])
+@pytest.mark.parametrize(
+    "wrong", [{}, [], {"to": ""}, {"to": 3}, {"to": "eu", "wait": -1}, {"to": "eu", "back": True}]
+)
 def test_a_wrong_move_is_refused(api: httpx.Client, wrong: object) -> None:
-    answer = api.post("/v1/tenants/acme-corp/move", json=wrong)
-
-    assert answer.status_code == 422 or wrong == {}
+    assert api.post("/v1/tenants/acme-corp/move", json=wrong).status_code == 422
 
 
 def test_a_shard_that_is_away_is_named(api: httpx.Client) -> None:

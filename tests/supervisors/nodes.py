@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -173,6 +173,18 @@ def in_good_standing(clock: Callable[[], float] = time.monotonic) -> Standing:
     return standing
 
 
+def _opened(
+    database: Database, control: ControlPool, shards: Iterable[ShardConfig]
+) -> AbstractAsyncContextManager[Shards]:
+    return Shards.open(
+        control,
+        shards,
+        role_prefix=database.role_prefix,
+        application_name="insula shards",
+        timeout=5.0,
+    )
+
+
 @asynccontextmanager
 async def running_node(
     database: Database,
@@ -195,13 +207,7 @@ async def running_node(
     async with (
         ControlPool.open(database.target, application_name=f"insula {name}") as control,
         ProcessPool(size=1, memory_bytes=None) as processes,
-        Shards.open(
-            control,
-            shards,
-            role_prefix=database.role_prefix,
-            application_name=f"insula {name}",
-            timeout=5.0,
-        ) as places,
+        _opened(database, control, shards) as places,
     ):
         slots = NodeSlots(64)
         tenants = Tenants(places, database.spec(), declared)
