@@ -22,6 +22,7 @@ from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
@@ -167,6 +168,7 @@ class Daemon:
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
+            group.start_soon(self._inactivity.run, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -267,12 +269,30 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            deleting=parts.tenants.deleting,
+            absent=parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
-        supervision = self._snapshot.settings.supervision
         audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
+        archives = self._whole_tenants(audit)
+        return Services(
+            root=platform,
+            dead=TenantDeadLetters(parts.root, parts.control),
+            schedules=TenantSchedules(parts.root, parts.control),
+            audit=audit,
+            lifecycle=self._lifecycle,
+            archives=archives,
+            use=self._inactivity.use,
+            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
+            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            status=self._status,
+            reload=self._reloader.reload,
+        )
+
+    def _whole_tenants(self, audit: TenantAudit) -> TenantArchives:
+        """Build what is done to whole tenants; return what copies them."""
+        parts = self._parts
+        supervision = self._snapshot.settings.supervision
         self._holds = Holds(
             parts.root,
             parts.control,
@@ -280,6 +300,12 @@ class Daemon:
             audit,
             parts.node,
             patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        )
+        archives = TenantArchives(
+            parts.control,
+            parts.tenants,
+            Errands(parts.tenants.target),
+            self._snapshot.state_dir,
         )
         self._lifecycle = TenantLifecycle(
             root=parts.root,
@@ -289,24 +315,16 @@ class Daemon:
             errands=Errands(parts.tenants.target),
             state_dir=self._snapshot.state_dir,
             holds=self._holds,
+            archives=archives,
         )
-        return Services(
-            root=platform,
-            dead=TenantDeadLetters(parts.root, parts.control),
-            schedules=TenantSchedules(parts.root, parts.control),
-            audit=audit,
-            lifecycle=self._lifecycle,
-            archives=TenantArchives(
-                parts.control,
-                parts.tenants,
-                Errands(parts.tenants.target),
-                self._snapshot.state_dir,
-            ),
-            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
-            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
-            status=self._status,
-            reload=self._reloader.reload,
+        self._inactivity = Inactivity(
+            parts.control,
+            self._lifecycle,
+            archives,
+            audit,
+            lambda: parts.tenants.snapshot.settings.archive,
         )
+        return archives
 
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings

@@ -15,8 +15,9 @@ import msgspec
 
 from orchestrator.model.text import line_problem
 from orchestrator.settings.duration import Duration, dec_hook, parse_size
+from orchestrator.settings.keys import Section
 from orchestrator.settings.lines import Path
-from orchestrator.settings.model import NOT_SERVED_YET, Section
+from orchestrator.settings.model import NOT_SERVED_YET
 
 S = TypeVar("S", bound=Section)
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
+from orchestrator.settings.keys import Count, Module, Name, Section, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A table of the file; an unknown key in it is an error.
-
-    What comes out of a file has no cycles: the garbage collector is spared ten thousand tenants.
-    """
 
 
 class NodeSection(Section, frozen=True, kw_only=True):
@@ -429,6 +423,7 @@ class Settings(Section, frozen=True, kw_only=True):
     supervision: SupervisionSection = field(default_factory=SupervisionSection)
     workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
     migrations: MigrationsSection = field(default_factory=MigrationsSection)
+    archive: ArchiveSection = field(default_factory=ArchiveSection)
     log: LogSection = field(default_factory=LogSection)
     tiers: dict[str, Tier] = {}
     tenants: dict[str, Tenant] = {}

@@ -59,6 +59,7 @@ class HandMadePlatform(HandMadeRuns):
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
         self.archives = HandMadeArchives(self)
+        self.used: list[TenantId] = []
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -94,6 +95,7 @@ class HandMadePlatform(HandMadeRuns):
             audit=self.audit,
             lifecycle=self.lifecycle,
             archives=self.archives,
+            use=self.used.append,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
             status=self.status,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.errors import TenantExists, TenantHeld, TenantNotFound
+from orchestrator.model.errors import TenantArchived, TenantExists, TenantHeld, TenantNotFound
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -34,6 +34,7 @@ STILL_DELETING = _QUERIES["still_deleting"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 BRING_BACK = _QUERIES["bring_back"]
+INACTIVE = _QUERIES["inactive"]
 
 
 class TenantRow(msgspec.Struct, frozen=True):
@@ -58,11 +59,12 @@ class TenantRow(msgspec.Struct, frozen=True):
     forced: bool
     held_for: str | None
     held_at: datetime | None
+    archive: str | None
 
     @property
     def usable(self) -> bool:
-        """False once it is being deleted or was removed."""
-        return self.state not in ("deleting", "removed")
+        """False once it is being deleted, or was removed or archived."""
+        return self.state not in ("deleting", "removed", "archived")
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -99,6 +101,8 @@ async def register(connection: Connection, tenant: TenantId, declaration: str) -
         row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
         known = await fetch(connection, tenant)
+        if known.state == "archived":
+            raise TenantArchived(tenant)
         if known.state == "deleting":
             raise TenantExists(
                 tenant,
@@ -204,7 +208,7 @@ async def mark_deleting(
 ) -> TenantRow:
     """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
-    `results`, keep or purge, says what becomes of its finished runs. Unless it is `forced`, it
+    `results`, keep, purge or archive, says what becomes of its runs. Unless it is `forced`, it
     must have no others.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
@@ -229,9 +233,9 @@ async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
     return found
 
 
-async def bury(connection: Connection, tenant: TenantId) -> None:
-    """Make the row of a tenant that was dropped a tombstone."""
-    await connection.execute(BURY, tenant)
+async def bury(connection: Connection, tenant: TenantId, archive: str | None) -> None:
+    """Make the row of a tenant that was dropped a tombstone, or tell in which file it is."""
+    await connection.execute(BURY, tenant, archive)
 
 
 async def bring_back(
@@ -249,3 +253,8 @@ async def bring_back(
     """
     arguments = (tenant, declaration, schema_of(tenant), engine_version, app_version, wake)
     return await connection.fetchval(BRING_BACK, *arguments) is not None
+
+
+async def inactive(connection: Connection, after: timedelta) -> list[TenantId]:
+    """Return the tenants that were not used for so long, and have nothing to do."""
+    return [each[0] for each in await connection.fetch(INACTIVE, after)]

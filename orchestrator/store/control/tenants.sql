@@ -18,7 +18,7 @@ ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
-    removed_at = CASE known.state WHEN 'deleting' THEN known.removed_at END,
+    removed_at = CASE WHEN known.state IN ('deleting', 'archived') THEN known.removed_at END,
     changed_in = pg_current_xact_id()
 WHERE known.source <> 'file'
    OR known.declaration::text <> excluded.declaration::text
@@ -37,12 +37,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at
+    removed_at, forced, held_for, held_at, archive
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at
+    removed_at, forced, held_for, held_at, archive
 FROM insula.tenant
 WHERE id = $1
 
@@ -50,7 +50,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at
+    removed_at, forced, held_for, held_at, archive
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -61,7 +61,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at
+    removed_at, forced, held_for, held_at, archive
 FROM insula.tenant
 ORDER BY id
 
@@ -114,7 +114,7 @@ SET state = 'deleting', results = $2, forced = forced OR $3,
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at
+    removed_at, forced, held_for, held_at, archive
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -126,7 +126,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at
+    removed_at, forced, held_for, held_at, archive
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -135,11 +135,13 @@ WHERE state = 'deleting' ORDER BY id
 SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AND removed_at = $2)
 
 -- name: bury
--- The tombstone. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+-- The tombstone, or what stays of an archived tenant. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
-    SET state = 'removed', engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL,
-        rotation = rotation + 1, disabled_at = NULL, disabled_because = '', forced = false,
+    SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
+        engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL, rotation = rotation + 1,
+        disabled_at = CASE WHEN $2 IS NOT NULL THEN disabled_at END,
+        disabled_because = CASE WHEN $2 IS NULL THEN '' ELSE disabled_because END, forced = false,
         changed_in = pg_current_xact_id()
     WHERE id = $1 AND state = 'deleting'
     RETURNING id
@@ -159,7 +161,8 @@ WITH back AS (
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
-        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, changed_in = pg_current_xact_id()
+        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
+        changed_in = pg_current_xact_id()
     WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
     RETURNING id
 ), woken AS (
@@ -167,3 +170,11 @@ WITH back AS (
     ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at)
 )
 SELECT id FROM back
+
+-- name: inactive
+-- Tenants that nobody has used for $1, and that have nothing to do by themselves; the longest unused first.
+SELECT id FROM insula.tenant AS t
+WHERE state = 'provisioned' AND coalesce(last_active_at, provisioned_at) < now() - $1::interval AND held_for IS NULL
+  AND NOT EXISTS (SELECT FROM insula.wake AS w WHERE w.tenant = t.id)
+  AND NOT EXISTS (SELECT FROM insula.lease AS l WHERE l.tenant = t.id AND l.node IS NOT NULL)
+ORDER BY coalesce(last_active_at, provisioned_at)
