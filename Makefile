@@ -86,16 +86,16 @@ docs: $(INSTALLED) ## write the reference pages that are made from the code
 	$(BIN)/python -m orchestrator.cli.reference cli > docs/reference/cli.md
 	$(BIN)/python -m orchestrator.cli.reference errors > docs/reference/errors.md
 
-# What more to pass: make bench BENCH="--only A,B --rounds 1"
+# What more to pass: make bench BENCH="--only A,B --rounds 1 --budget 5"
 BENCH ?=
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure everything, some 15 minutes; BENCH=--quick looks whether it works
-	$(BIN)/python -m benchmarks $(BENCH)
+bench: $(INSTALLED) ## measure everything, 15 minutes at most; BENCH=--quick looks whether it works
+	$(BIN)/python -m benchmarks --budget 15 $(BENCH)
 
 .PHONY: bench-peers
-bench-peers: $(INSTALLED) ## the same work through other libraries, in turns with Insula
-	$(BIN)/python -m benchmarks --peers $(BENCH)
+bench-peers: $(INSTALLED) ## the same work through other libraries, in turns; 20 minutes at most
+	$(BIN)/python -m benchmarks --peers --budget 20 $(BENCH)
 
 .PHONY: bench-report
 bench-report: $(INSTALLED) ## write the newest figures into docs/explanation/performance.md

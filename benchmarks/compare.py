@@ -7,6 +7,7 @@ A figure is compared with the baseline's as a ratio, after the machine's own spe
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from benchmarks.document import INSULA, Document, Summary
 
 BASELINE = Path(__file__).with_name("baseline.json")
 HISTORY = Path(__file__).parents[1] / ".bench" / "history.jsonl"
+UNDER_WAY = HISTORY.with_name("under_way.json")
 
 WORSE = 0.8
 """Below this ratio a figure is shown as worse: less is what two rounds differ by anyway."""
@@ -89,6 +91,32 @@ def remember(document: Document, path: Path = HISTORY) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(msgspec.json.encode(document) + b"\n")
+
+
+def keep(document: Document, path: Path = UNDER_WAY) -> None:
+    """Keep what a run has measured so far, should it be killed: `recover` finds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(document))
+    new.replace(path)
+
+
+def recover(path: Path = UNDER_WAY, to: Path = HISTORY) -> None:
+    """Add what a killed run has left behind to the history."""
+    if path.exists():
+        remember(msgspec.json.decode(path.read_bytes(), type=Document), to)
+        path.unlink()
+
+
+def seconds(documents: Sequence[Document]) -> dict[tuple[str, str], float]:
+    """Return what each subject's each case took when it was measured last, by its round."""
+    return {
+        (each.subject, each.case): each.seconds
+        for document in documents
+        if not document.quick
+        for each in document.results
+        if each.seconds
+    }
 
 
 def history(path: Path = HISTORY) -> list[Document]:

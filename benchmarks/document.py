@@ -25,6 +25,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     figures: Figures = {}
     error: str = ""
+    seconds: float = 0.0
+    """Of the clock, its set-up included."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,14 +39,20 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     most: Figures = {}
     rounds: int
     errors: list[str] = []
+    seconds: float = 0.0
+    """Of the clock, that a round took on average, the set-up included."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A target and what came of it; `met` is None when what it needs was not measured."""
+    """A target and what came of it; `met` is None when what it needs was not measured.
+
+    `ratio` is how good it is beside what was wanted: 2.0 is twice as good, and 1.0 just meets it.
+    """
 
     target: str
     wanted: float
     found: float | None
+    ratio: float | None = None
     met: bool | None
 
 
@@ -65,6 +73,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     changes: dict[str, float] = {}
     """Ratios to the baseline, 2.0 is twice as good; the machine's own speed taken out."""
+
+    seconds: float = 0.0
+    """Of the clock, for all of it but what is installed before."""
+
+    whole: bool = True
+    """False: it was broken off, and these are the results until then."""
 
     def median(self, case: str, figure: str, subject: str = INSULA) -> float | None:
         """Return one median, None when it was not measured."""
@@ -95,6 +109,7 @@ def _summary(subject: str, case: str, several: list[Measured]) -> Summary:
         most={name: max(found) for name, found in values.items()},
         rounds=sum(not each.error for each in several),
         errors=[each.error for each in several if each.error],
+        seconds=round(statistics.fmean(each.seconds for each in several), 1),
     )
 
 

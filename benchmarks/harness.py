@@ -1,4 +1,4 @@
-"""Runs the cases: one process each, round after round, every subject in each round."""
+"""Runs the cases: one process each, in the order of the schedule."""
 
 from __future__ import annotations
 
@@ -9,29 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import msgspec
 
 from benchmarks.document import INSULA, Measured
 from benchmarks.plan import Case
+from benchmarks.schedule import Key, Step, Subject, Timetable
 from benchmarks.server import Server
 
 ROOT = Path(__file__).parents[1]
 LAST_SECONDS = 10.0
 TOLD = 600
 """Characters of a failed process's last words that are kept."""
-
-
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured: the module that does the work, and the Python that runs it."""
-
-    name: str
-    module: str
-    python: str
-    cases: tuple[Case, ...]
 
 
 class Failed(Exception):
@@ -56,48 +49,59 @@ class Harness:
         self._quick = quick
         self._said = said
 
-    def measure(self, subjects: Iterable[Subject], rounds: int) -> list[Measured]:
-        """Return what every subject's every case measured, in each round.
+    def measure(self, steps: Sequence[Step], timetable: Timetable) -> Iterator[Measured]:
+        """Yield what each step measured, or why it did not.
 
-        Rounds are outermost and the subjects take turns within a case, so what slows the machine
-        down for a while slows all of them. A case whose set-up fails is not tried again.
+        A case that fails is not tried again, and what the time does not allow is left out: the
+        others go on.
         """
-        pairs = _interleaved(subjects)
-        measured, given_up = [], set()
-        for number in range(1, rounds + 1):
-            for subject, case in pairs:
-                if (subject.name, case.name) in given_up:
-                    continue
-                self._said(f"round {number} of {rounds}: {subject.name} {case.name}, {case.title}")
-                try:
-                    if number == 1:
-                        self._set_up(subject, case)
-                    figures = self._run(subject, case)
-                except Failed as error:
-                    given_up.add((subject.name, case.name))
-                    measured.append(_failed(subject, case, number, error))
-                else:
-                    measured.append(
-                        Measured(
-                            subject=subject.name, case=case.name, round=number, figures=figures
-                        )
-                    )
-                if number == rounds or (subject.name, case.name) in given_up:
-                    self._server.drop(_database(subject, case))
-        return measured
+        last = {step.key: step for step in steps}
+        given_up: set[Key] = set()
+        for step in steps:
+            if step.key in given_up:
+                continue
+            if not timetable.fits(step):
+                given_up.add(step.key)
+                if step.round == 1:
+                    yield _not_measured(step, "left out: the time of the run was over")
+                continue
+            self._said(timetable.line(step))
+            measured = self._one(step, timetable)
+            timetable.took(step, measured.seconds)
+            if measured.error:
+                given_up.add(step.key)
+            if measured.error or last[step.key] is step:
+                self._server.drop(_database(step))
+            yield measured
 
-    def _set_up(self, subject: Subject, case: Case) -> None:
-        self._server.create(_database(subject, case))
-        self._home(subject, case).mkdir()
-        self._call(subject, case, "--set-up")
+    def _one(self, step: Step, timetable: Timetable) -> Measured:
+        began = time.monotonic()
+        try:
+            if step.round == 1:
+                self._set_up(step, timetable.limit(step))
+            figures = self._run(step, timetable.limit(step))
+        except (Failed, OSError, asyncpg.PostgresError, msgspec.MsgspecError) as error:
+            return _not_measured(step, str(error), time.monotonic() - began)
+        return Measured(
+            subject=step.subject.name,
+            case=step.case.name,
+            round=step.round,
+            figures=figures,
+            seconds=time.monotonic() - began,
+        )
 
-    def _run(self, subject: Subject, case: Case) -> dict[str, float]:
+    def _set_up(self, step: Step, seconds: float) -> None:
+        self._server.create(_database(step))
+        self._home(step).mkdir()
+        self._call(step, seconds, "--set-up")
+
+    def _run(self, step: Step, seconds: float) -> dict[str, float]:
         """Return the figures of one process, and what it and the server have used for it."""
-        database = _database(subject, case)
+        database = _database(step)
         self._server.checkpoint()
         commits, server = self._server.commits(database), self._server.cpu_seconds()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        output = self._call(subject, case)
+        output = self._call(step, seconds)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         figures: dict[str, float] = msgspec.json.decode(output, type=dict[str, float])
         figures["process_cpu_seconds"] = (
@@ -107,13 +111,13 @@ class Harness:
         figures["commits"] = float(self._server.commits(database) - commits)
         return _per_unit(figures)
 
-    def _call(self, subject: Subject, case: Case, *more: str) -> bytes:
+    def _call(self, step: Step, seconds: float, *more: str) -> bytes:
         """Return the last line that the process prints; Failed when it fails or takes too long."""
-        count, size = case.scale(quick=self._quick)
+        count, size = step.case.scale(quick=self._quick)
         command = [
-            subject.python, "-m", subject.module, case.work,
-            f"--url={self._server.url(_database(subject, case))}",
-            f"--home={self._home(subject, case)}", f"--count={count}", f"--size={size}", *more,
+            step.subject.python, "-m", step.subject.module, step.case.work,
+            f"--url={self._server.url(_database(step))}", f"--home={self._home(step)}",
+            f"--count={count}", f"--size={size}", *more,
         ]  # fmt: skip
         began = time.monotonic()
         process = subprocess.Popen(
@@ -121,9 +125,9 @@ class Harness:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         try:
-            output, errors = process.communicate(timeout=case.seconds)
+            output, errors = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise Failed(f"took longer than {case.seconds:g} s") from None
+            raise Failed(f"took longer than {seconds:.0f} s") from None
         finally:
             _end(process)
         if process.returncode:
@@ -133,29 +137,22 @@ class Harness:
             )
         return output.splitlines()[-1] if output.strip() else b"{}"
 
-    def _home(self, subject: Subject, case: Case) -> Path:
-        return self._directory / f"{subject.name}-{case.name}"
+    def _home(self, step: Step) -> Path:
+        return self._directory / f"{step.subject.name}-{step.case.name}"
 
 
-def _interleaved(subjects: Iterable[Subject]) -> list[tuple[Subject, Case]]:
-    """Return every subject's cases, those of the same name next to each other."""
-    subjects = list(subjects)
-    order = list(dict.fromkeys(case.name for subject in subjects for case in subject.cases))
-    return [
-        (subject, case)
-        for name in order
-        for subject in subjects
-        for case in subject.cases
-        if case.name == name
-    ]
+def _database(step: Step) -> str:
+    return f"{step.subject.name}_{step.case.name}".lower().replace("-", "_")
 
 
-def _database(subject: Subject, case: Case) -> str:
-    return f"{subject.name}_{case.name}".lower().replace("-", "_")
-
-
-def _failed(subject: Subject, case: Case, number: int, error: Failed) -> Measured:
-    return Measured(subject=subject.name, case=case.name, round=number, error=str(error))
+def _not_measured(step: Step, why: str, seconds: float = 0.0) -> Measured:
+    return Measured(
+        subject=step.subject.name,
+        case=step.case.name,
+        round=step.round,
+        error=why,
+        seconds=seconds,
+    )
 
 
 def _per_unit(figures: dict[str, float]) -> dict[str, float]:

@@ -29,6 +29,20 @@ def memory_bytes(pid: int | str = "self") -> int:
     return int(pages) * _PAGE
 
 
+def tree_memory_bytes(pid: int) -> int:
+    """Return the memory of a process and its children; what they share counts once."""
+    return _proportional_bytes(pid) + sum(_proportional_bytes(each) for each in _children(pid))
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # ended meanwhile
+    sizes = [int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")]
+    return sum(sizes) * 1024
+
+
 def _stat(pid: int) -> list[str]:
     """Return the fields after the command, which may hold blanks and brackets itself."""
     try:

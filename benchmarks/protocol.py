@@ -24,7 +24,8 @@ class Order:
     """What one measured process is asked to do.
 
     `count` is how much of it (runs, items, seconds); `size` is what the case varies: tenants,
-    finished runs in the tables, bytes of payload. `home` is a directory of its own.
+    finished runs in the tables, bytes of payload. `home` is a directory of its own. `schema` is
+    one tenant's, for the peers.
     """
 
     work: str
@@ -32,6 +33,14 @@ class Order:
     home: Path
     count: int
     size: int
+    schema: str = "public"
+
+    def arguments(self) -> list[str]:
+        """Return the command line that `serve` reads this from."""
+        return [
+            self.work, f"--url={self.url}", f"--home={self.home}", f"--count={self.count}",
+            f"--size={self.size}", f"--schema={self.schema}",
+        ]  # fmt: skip
 
 
 Work = Callable[[Order], Awaitable[Figures]]
@@ -50,9 +59,12 @@ def serve(works: Mapping[str, Work], set_up: SetUp) -> None:
     parser.add_argument("--home", type=Path, required=True, help="a directory to write to")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--size", type=int, default=1)
+    parser.add_argument("--schema", default="public", help="of the tenant")
     parser.add_argument("--set-up", action="store_true", help="make tables and tenants, only")
     options = parser.parse_args()
-    order = Order(options.work, options.url, options.home, options.count, options.size)
+    order = Order(
+        options.work, options.url, options.home, options.count, options.size, options.schema
+    )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         if options.set_up:
             runner.run(_all(set_up, order))

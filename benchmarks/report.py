@@ -34,6 +34,9 @@ BESIDE = {
     "C submit to start, p50 ms": ("C", "p50_ms"),
     "C submit to start, p95 ms": ("C", "p95_ms"),
     "C submit to start, p99 ms": ("C", "p99_ms"),
+    "D 20 tenants, runs/s": ("D20", "runs_per_s"),
+    "D 100 tenants, runs/s": ("D100", "runs_per_s"),
+    "E kill -9 with 50 in flight until all are started again, s": ("E50", "kill_to_last_resumed_s"),
 }
 """The rows of the table beside the peers."""
 
@@ -43,10 +46,13 @@ class NothingMeasured(Exception):
 
 
 def newest(documents: Sequence[Document], *, peers: bool) -> Document | None:
-    """Return the newest whole run, with the peers or of Insula alone; never a quick one."""
+    """Return the newest run with the peers, or of Insula alone; never a quick one.
+
+    One that was broken off will do when it has A, B and L.
+    """
     fitting = [each for each in documents if not each.quick and _has_peers(each) == peers]
-    whole = [each for each in fitting if {"A", "B", "L"} <= {r.case for r in each.results}]
-    return whole[-1] if whole else None
+    enough = [each for each in fitting if {"A", "B", "L"} <= {r.case for r in each.results}]
+    return enough[-1] if enough else None
 
 
 def rewritten(page: str, alone: Document | None, beside: Document | None) -> str:
@@ -89,7 +95,25 @@ def _origin(document: Document, command: str) -> Iterator[str]:
         f"{server['file_system']}, fdatasync {server['fdatasync_us']:.0f} us; {settings}. "
         f"{versions}.\n"
     )
-    yield f"Medians of {document.rounds} rounds. To repeat it: `{command}`.\n"
+    rounds = ", ".join(
+        f"{number} of {' '.join(cases)}" for number, cases in _rounds(document).items()
+    )
+    broken = "" if document.whole else " It was broken off, and this is what it has of all cases."
+    yield (
+        f"Medians of the rounds: {rounds}. It took {document.seconds / 60:.0f} minutes; to repeat "
+        f"it: `{command}`.{broken}\n"
+    )
+
+
+def _rounds(document: Document) -> dict[int, list[str]]:
+    """Return the cases by how many rounds of them there were, most first."""
+    rounds: dict[str, int] = {}
+    for each in document.results:
+        rounds[each.case] = max(rounds.get(each.case, 0), each.rounds)
+    return {
+        number: [case for case, count in rounds.items() if count == number]
+        for number in sorted(set(rounds.values()), reverse=True)
+    }
 
 
 def _peers(document: Document) -> Iterator[str]:
@@ -97,9 +121,13 @@ def _peers(document: Document) -> Iterator[str]:
     yield from _table(
         ["", *subjects],
         (
-            [title, *(_cell(document.median(case, name, each)) for each in subjects)]
+            [title, *(_beside(document, case, name, each) for each in subjects)]
             for title, (case, name) in BESIDE.items()
         ),
+    )
+    yield (
+        "`-` is what a library does not have or was not asked for; `failed` is told of below, and "
+        "`>` is a time after which it had not come to its end.\n"
     )
     for case, name, title in (("A", "runs_per_s", "A, runs"), ("B", "steps_per_s", "B, steps")):
         ratios = [
@@ -116,6 +144,18 @@ def _peers(document: Document) -> Iterator[str]:
         yield f"{each.subject} {each.case} failed: {each.errors[0]}\n"
     for name, why in document.missing.items():
         yield f"{name} could not be installed on that machine: {why}\n"
+
+
+def _beside(document: Document, case: str, name: str, subject: str) -> str:
+    value = document.median(case, name, subject)
+    if value is None:
+        failed = any(
+            (each.subject, each.case) == (subject, case) and each.errors
+            for each in document.results
+        )
+        return "failed" if failed else "-"
+    more = "> " if document.median(case, "still_waiting", subject) else ""
+    return more + number(value)
 
 
 def _alone(document: Document) -> Iterator[str]:
@@ -144,9 +184,15 @@ def _targets(documents: Sequence[Document]) -> Iterator[str]:
                 verdicts[each.target] = each
     words = {True: "yes", False: "**no**", None: "not measured"}
     yield from _table(
-        ["", "wanted", "found", "met"],
+        ["", "wanted", "found", "of what was wanted", "met"],
         (
-            [each.target, number(each.wanted), _cell(each.found), words[each.met]]
+            [
+                each.target,
+                number(each.wanted),
+                _cell(each.found),
+                "-" if each.ratio is None else f"{each.ratio:.2f}",
+                words[each.met],
+            ]
             for each in verdicts.values()
         ),
     )

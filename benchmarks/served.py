@@ -27,9 +27,10 @@ FILE_TENANTS = 1000
 class Served:
     """One configuration, the server under it, and the daemon that runs at the moment."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, server_pid: int = 0) -> None:
         self.home = home
         self.url = url
+        self.server_pid = server_pid
         self.config = home / "insula.toml"
         self._process: anyio.abc.Process | None = None
 
@@ -109,7 +110,7 @@ async def served(home: Path, *, connections: int) -> AsyncIterator[Served]:
     """Yield a daemon that is not started yet; what it runs at the end of the block is killed."""
     await anyio.Path(home).chmod(0o711)
     async with EmbeddedPostgres(home, tuning=Tuning(max_connections=connections)) as server:
-        made = Served(home, server.url)
+        made = Served(home, server.url, server.pid or 0)
         try:
             yield made
         finally:

@@ -54,7 +54,7 @@ class Server:
 
     def drop(self, name: str) -> None:
         """Drop a database, so that nothing is vacuumed in it while others are measured."""
-        self._ask(f"DROP DATABASE {name} WITH (FORCE)")
+        self._ask(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def checkpoint(self) -> None:
         """Write what is dirty now, not while the next is measured."""

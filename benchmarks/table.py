@@ -9,12 +9,15 @@ from rich.table import Table
 
 from benchmarks.compare import WORSE
 from benchmarks.document import Document
-from benchmarks.plan import CASES
+from benchmarks.plan import CASES, PEER_CASES
+
+WIDE = 120
+"""Columns of the tables where nobody says how many there are."""
 
 TOTALS = {"client_cpu_seconds", "process_cpu_seconds", "server_cpu_seconds", "commits"}
 """Only in the JSON document: the table has them by run or step."""
 
-TITLES = {case.name: case.title for case in CASES}
+TITLES = {case.name: case.title for case in (*PEER_CASES, *CASES)}
 
 
 def show(document: Document, console: Console) -> None:
@@ -40,18 +43,19 @@ def show(document: Document, console: Console) -> None:
 
 
 def _results(document: Document) -> Table:
-    table = Table(title=f"medians of {document.rounds} rounds", title_justify="left")
-    for name in ("case", "of", "figure", "median", "least", "most"):
-        table.add_column(name, justify="right" if name in {"median", "least", "most"} else "left")
+    table = Table(title="medians of the rounds", title_justify="left")
+    for name in ("case", "of", "figure", "median", "least", "most", "rounds"):
+        words = {"case", "of", "figure"}
+        table.add_column(name, justify="left" if name in words else "right")
     for each in document.results:
         case = f"{each.case} {TITLES.get(each.case, '')}"
         for error in each.errors:
-            table.add_row(case, each.subject, "[red]failed", error[:200], "", "")
+            table.add_row(case, each.subject, "[red]failed", error[:200], "", "", "")
         for name, value in each.median.items():
             if name in TOTALS:
                 continue
             spread = (number(each.least[name]), number(each.most[name]))
-            table.add_row(case, each.subject, name, number(value), *spread)
+            table.add_row(case, each.subject, name, number(value), *spread, str(each.rounds))
             case = ""
         table.add_section()
     return table
@@ -68,12 +72,13 @@ def _changes(changes: Mapping[str, float]) -> Table:
 
 def _targets(document: Document) -> Table:
     table = Table(title="targets", title_justify="left")
-    for name in ("target", "wanted", "found", "met"):
+    for name in ("target", "wanted", "found", "ratio", "met"):
         table.add_column(name, justify="left" if name == "target" else "right")
     for each in document.targets:
         met = {True: "[green]yes", False: "[red]no", None: "not measured"}[each.met]
         found = "" if each.found is None else number(each.found)
-        table.add_row(each.target, number(each.wanted), found, met)
+        ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
+        table.add_row(each.target, number(each.wanted), found, ratio, met)
     return table
 
 

@@ -79,10 +79,11 @@ def _verdicts(document: Document) -> Iterator[Verdict]:
         if target.over is not None and found is not None:
             under = _value(document, target.over)
             found = found / under if under else None
-        met = None
-        if found is not None:
-            met = found <= target.bound if target.at_most else found >= target.bound
-        yield Verdict(target=target.text, wanted=target.bound, found=found, met=met)
+        ratio = None
+        if found:
+            ratio = target.bound / found if target.at_most else found / target.bound
+        met = None if ratio is None else ratio >= 1
+        yield Verdict(target=target.text, wanted=target.bound, found=found, ratio=ratio, met=met)
 
 
 def _value(document: Document, figure: Figure) -> float | None:

@@ -7,11 +7,13 @@ of the event loop, which runs before the tasks that the freeze made ready.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
 
+from orchestrator.model.clock import until_next
 from supervisors.standing import Standing
 
 LOOK_SECONDS = 0.25
@@ -48,7 +50,7 @@ class Fence:
         def look() -> None:
             nonlocal timer
             self.check()
-            timer = loop.call_later(LOOK_SECONDS, look)
+            timer = loop.call_later(until_next(LOOK_SECONDS, time.monotonic()), look)
 
         def hear() -> None:
             with suppress(RuntimeError):  # the loop has ended already

@@ -89,6 +89,7 @@ class Stop(StrEnum):
 
     EVICT = "evict"
     HAND_OVER = "hand over"
+    RENEW = "renew"
     DRAIN = "drain"
     SUSPEND = "suspend"
     REMOVE = "remove"

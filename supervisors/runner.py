@@ -196,7 +196,8 @@ class Runner:
             slot.refuse_mail(shutting_down())
         else:
             slot.state = SlotState.DORMANT
-            log.info("tenant.stop_taken_back", was=str(wish))
+            if wish is not Stop.RENEW:
+                log.info("tenant.stop_taken_back", was=str(wish))
             slot.poke()
             self._hooks.wake(slot)
 

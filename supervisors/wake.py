@@ -13,6 +13,7 @@ import anyio
 import anyio.abc
 import structlog
 
+from orchestrator.model.clock import until_next
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
@@ -24,7 +25,11 @@ from supervisors.slot import Slot
 
 POLL_SECONDS = 0.25
 ORPHAN_TURNS = 8
-"""Every so many polls, leases of dead nodes are looked for, and tenants to be handed over."""
+"""Every so many polls, leases of dead nodes are looked for, and tenants to be handed over.
+
+A node that is alone looks for others no more often; who has company looks at each poll, because
+what a node that retires leaves is to be taken at once.
+"""
 
 FAILED_SECONDS = 2.0
 
@@ -70,7 +75,7 @@ class Waker:
         pause = await self._turn(orphans=True)
         task_status.started()
         for turn in count(1):
-            await anyio.sleep(pause)
+            await anyio.sleep(until_next(pause, self._ground.clock.monotonic()))
             pause = await self._turn(orphans=turn % ORPHAN_TURNS == 0)
 
     async def _turn(self, *, orphans: bool) -> float:
@@ -90,7 +95,8 @@ class Waker:
     async def _look(self, *, orphans: bool) -> None:
         self._root.probe()
         async with self._ground.control.acquire() as control:
-            self._neighbours.seen(await nodes.live(control))
+            if orphans or not self._neighbours.alone:
+                self._neighbours.seen(await nodes.live(control))
             left = await self._orphans(control) if orphans else []
             asleep = [*self._root.unwakeable, *self._strangers]
             found = await wake.due(
@@ -98,7 +104,7 @@ class Waker:
             )
             # Tenants that no file declares any more keep their rows, which must not fill the batch.
             strangers = {*self._strangers, *(each.tenant for each in found)}
-            self._strangers = strangers - self._root.slots.keys()
+            self._strangers = {each for each in strangers if each not in self._root.slots}
             due = [each.tenant for each in found if each.overdue or self._ours(each.tenant)]
             for tenant in left:
                 self._root.wake(tenant)

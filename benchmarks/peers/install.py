@@ -7,15 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
 from benchmarks.document import INSULA
-from benchmarks.harness import ROOT, Subject
+from benchmarks.harness import ROOT
 from benchmarks.plan import Case
+from benchmarks.schedule import Subject
 
 HOME = ROOT / ".bench" / "peers"
 INSTALL_SECONDS = 600
@@ -44,44 +45,41 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 PEERS = (
     Peer(
         name="dbos", requirements=("dbos==3.4.0", "psycopg[binary]==3.3.9"),
-        counts={"A": 500, "B": 200, "C": 100},
+        counts={"A": 500, "B": 200, "C": 100, "D": 400, "E": 50},
     ),
     Peer(
         name="pgqueuer", requirements=("pgqueuer==1.6.0", "asyncpg==0.32.0", "uvloop==0.23.0"),
-        counts={"A": 20_000, "C": 200},
+        counts={"A": 20_000, "C": 200, "D": 10_000, "E": 50},
     ),
     Peer(
         name="procrastinate",
         requirements=("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9", "uvloop==0.23.0"),
-        counts={"A": 2_000, "C": 200},
+        counts={"A": 1_000, "C": 200, "D": 1_000, "E": 50},
     ),
     Peer(
         name="oban", requirements=("oban==0.7.0", "psycopg[binary,pool]==3.3.9"), python=(3, 12),
-        counts={"A": 10_000, "C": 200},
+        counts={"A": 10_000, "C": 200, "D": 5_000, "E": 50},
     ),
     Peer(
         name="absurd",
         requirements=(
             "absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop==0.23.0",
         ),
-        counts={"A": 2_000, "B": 500, "C": 50},
+        counts={"A": 2_000, "B": 500, "C": 50, "D": 2_000, "E": 50},
     ),
     Peer(name="cloaca", requirements=("cloaca==0.12.0",), counts={"A": 300, "B": 100, "C": 50}),
 )  # fmt: skip
 
-CASES = (
-    Case(name="A", title="one-step runs, one tenant", count=20_000, quick=(100, 1)),
-    Case(name="B", title="chains of 5 durable steps, one tenant", count=8_000, quick=(40, 1)),
-    Case(name="C", title="submit to start, idle", count=500, quick=(10, 1)),
-    Case(name="L", title="limits of the machine", count=20, quick=(1, 1)),
-)
-"""What is done with the peers beside it; the counts are Insula's."""
 
+def subjects(
+    cases: Sequence[Case], console: Console, wanted: Set[str] = frozenset()
+) -> tuple[list[Subject], dict[str, str]]:
+    """Install the peers that are wanted, all without a name; return those that are there.
 
-def subjects(cases: Sequence[Case], console: Console) -> tuple[list[Subject], dict[str, str]]:
-    """Install the peers; return those that are there, and why the others are not."""
+    The second part says why the others are not.
+    """
     found, missing = [], {}
-    for peer in PEERS:
+    for peer in [each for each in PEERS if not wanted or each.name in wanted]:
         console.print(f"installing {' '.join(peer.requirements)}", markup=False)
         try:
             python = install(peer)
@@ -163,5 +161,5 @@ def _run(*command: str) -> None:
         raise NotInstallable(f"not installed after {INSTALL_SECONDS} s") from None
     if done.returncode:
         lines = [_UNTOLD.sub("", line).strip() for line in done.stderr.splitlines()]
-        errors = [line for line in lines if line.startswith("error: ")]
+        errors = [line.removeprefix("error: ") for line in lines if re.match("error: .* ", line)]
         raise NotInstallable("; ".join(errors[:3])[:TOLD] or f"exit code {done.returncode}")

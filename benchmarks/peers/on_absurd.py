@@ -1,4 +1,8 @@
-"""Absurd: eight workers, each with a connection and 25 tasks at a time; eight clients spawn."""
+"""Absurd: eight workers, each with a connection and 25 tasks at a time; eight clients spawn.
+
+It has one schema; a tenant is a queue, which has tables of its own, with a worker and a client. A
+task whose worker is gone is claimed again after 120 s unless it is told otherwise.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from absurd_sdk import AsyncAbsurd, AsyncTaskContext
 from absurdctl import BUNDLED_SCHEMA_SQL
 from psycopg import AsyncConnection
 
-from benchmarks.peers.work import STEPS, Tally, measure
+from benchmarks.peers.script import measure
+from benchmarks.peers.work import STEPS, Tally
 from benchmarks.protocol import Order
 
 CONNECTIONS = 8
@@ -18,15 +23,17 @@ CONCURRENCY = 25
 POLL = 0.02
 """Seconds between two looks of an idle worker; 0.25 unless it is told."""
 
-UNFINISHED = "SELECT count(*) FROM absurd.t_default WHERE state NOT IN ('completed', 'failed')"
+UNFINISHED = "SELECT count(*) FROM absurd.t_{} WHERE state NOT IN ('completed', 'failed')"
 
 
 class Absurd:
     """Tasks and steps, each a call of a function in the database."""
 
-    def __init__(self, url: str, connection: AsyncConnection, clients: list[AsyncAbsurd]) -> None:
+    def __init__(
+        self, order: Order, connection: AsyncConnection, clients: list[AsyncAbsurd]
+    ) -> None:
         self.tally = Tally()
-        self._url = url
+        self._order = order
         self._connection = connection
         self._clients = clients
 
@@ -36,7 +43,7 @@ class Absurd:
 
         async def spawn(client: AsyncAbsurd) -> None:
             for _ in left:
-                await client.spawn(work, {}, queue="default")
+                await client.spawn(work, {}, queue=self._order.schema)
 
         await asyncio.gather(*(spawn(client) for client in self._clients))
 
@@ -45,11 +52,13 @@ class Absurd:
         """Run the workers."""
         async with AsyncExitStack() as stack:
             workers = [
-                await stack.enter_async_context(_connected(self._url)) for _ in range(CONNECTIONS)
+                await stack.enter_async_context(_connected(self._order))
+                for _ in range(_connections(self._order))
             ]
             for worker in workers:
                 worker.register_task("one_step")(self._one_step)
                 worker.register_task("five_steps")(self._five_steps)
+                worker.register_task("hold")(self._hold)
             tasks = [
                 asyncio.create_task(
                     worker.start_worker(
@@ -67,7 +76,7 @@ class Absurd:
 
     async def unfinished(self) -> int:
         """Count what is not done."""
-        cursor = await self._connection.execute(UNFINISHED)
+        cursor = await self._connection.execute(UNFINISHED.format(self._order.schema))
         ((count,),) = await cursor.fetchall()
         return int(count)
 
@@ -84,14 +93,17 @@ class Absurd:
         self.tally.end()
         return STEPS
 
+    async def _hold(self, _: object, context: AsyncTaskContext) -> None:
+        await self.tally.hold(context.task_id)
+
 
 async def _nothing() -> int:
     return 1
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[AsyncAbsurd]:
-    client = AsyncAbsurd(url, queue_name="default")
+async def _connected(order: Order) -> AsyncIterator[AsyncAbsurd]:
+    client = AsyncAbsurd(order.url, queue_name=order.schema)
     try:
         yield client
     finally:
@@ -105,17 +117,23 @@ async def opened(order: Order) -> AsyncIterator[Absurd]:
         connection = await AsyncConnection.connect(order.url, autocommit=True)
         await stack.enter_async_context(connection)
         clients = [
-            await stack.enter_async_context(_connected(order.url)) for _ in range(CONNECTIONS)
+            await stack.enter_async_context(_connected(order)) for _ in range(_connections(order))
         ]
-        yield Absurd(order.url, connection, clients)
+        yield Absurd(order, connection, clients)
+
+
+def _connections(order: Order) -> int:
+    return 1 if order.work == "tenant" else CONNECTIONS
 
 
 async def set_up(order: Order) -> None:
     """Make its tables and the queue."""
     async with await AsyncConnection.connect(order.url, autocommit=True) as connection:
-        await connection.execute(BUNDLED_SCHEMA_SQL)
-    async with _connected(order.url) as client:
-        await client.create_queue("default")
+        cursor = await connection.execute("SELECT to_regnamespace('absurd')")
+        if await cursor.fetchone() == (None,):
+            await connection.execute(BUNDLED_SCHEMA_SQL)
+    async with _connected(order) as client:
+        await client.create_queue(order.schema)
 
 
 if __name__ == "__main__":

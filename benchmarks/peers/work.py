@@ -1,4 +1,7 @@
-"""The work itself, alike for every peer: what a script adds is how its library does each part."""
+"""The work itself, alike for every peer: what a script adds is how its library does each part.
+
+Here are A, B and C; `spread` has D, `recovery` E.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,41 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from benchmarks.protocol import (
-    Figures,
-    Order,
-    SetUp,
-    Work,
-    WrongResult,
-    percentiles,
-    rate,
-    serve,
-    until,
-)
+from benchmarks.protocol import Figures, Order, WrongResult, percentiles, rate, until
 
 STEPS = 5
 WARM_UP = 20
 PAUSE = 0.002
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a process that will be killed leaves behind: which run was started when, in which life.
+
+    Each is a line of a file: the number of the life, the run, the moment (of the clock that all
+    processes of the machine share).
+    """
+
+    path: Path
+    number: int
+
+    def note(self, run: object) -> None:
+        """Add a line; one write is not torn by the kill."""
+        with self.path.open("ab", buffering=0) as file:
+            file.write(f"{self.number} {run} {time.monotonic()}\n".encode())
+
+    @property
+    def started(self) -> dict[str, float]:
+        """When each run was started first in this life."""
+        found: dict[str, float] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            number, run, moment = line.split()
+            if int(number) == self.number:
+                found.setdefault(run, float(moment))
+        return found
 
 
 @dataclass
@@ -32,6 +53,8 @@ class Tally:
 
     started: list[float] = field(default_factory=list)
     ended: int = 0
+    life: Life | None = None
+    """Of a process that is to be killed, or was."""
 
     def start(self) -> None:
         """Note that a handler was entered."""
@@ -41,6 +64,14 @@ class Tally:
         """Note that a handler is about to return."""
         self.ended += 1
 
+    async def hold(self, run: object) -> None:
+        """Be the work of E: hold on until the process is killed, return in its next life."""
+        if self.life is None:
+            raise WrongResult("this run is to be held by a process that will be killed")
+        self.life.note(run)
+        if self.life.number == 1:
+            await asyncio.Event().wait()
+
 
 class Library(Protocol):
     """A peer, connected."""
@@ -48,7 +79,7 @@ class Library(Protocol):
     tally: Tally
 
     async def submit(self, work: str, count: int) -> None:
-        """Return when `count` runs of "one_step" or "five_steps" are durable."""
+        """Return when `count` runs of "one_step", "five_steps" or "hold" are durable."""
         ...
 
     def working(self) -> AbstractAsyncContextManager[None]:
@@ -63,76 +94,75 @@ class Library(Protocol):
 Open = Callable[[Order], AbstractAsyncContextManager[Library]]
 
 
-def measure(opened: Open, set_up: SetUp, *, steps: bool) -> None:
-    """Be the script: do what the command line asks for with the library that `opened` yields."""
-    works: dict[str, Work] = {
-        "A": lambda order: _one_step(opened, order),
-        "C": lambda order: _latency(opened, order),
-    }
-    if steps:
-        works["B"] = lambda order: _chains(opened, order)
-    serve(works, set_up)
-
-
-async def _one_step(opened: Open, order: Order) -> Figures:
+async def one_step(opened: Open, order: Order) -> Figures:
+    """Submit, then run, then do both together (A)."""
     async with opened(order) as library:
         async with library.working():
-            await _both(library, "one_step", WARM_UP)
+            await both(library, "one_step", WARM_UP)
         began = time.perf_counter()
         await library.submit("one_step", order.count)
         submit = rate(order.count, began)
         before = library.tally.ended
         async with library.working():
             began = time.perf_counter()
-            await _ended(library, before + order.count)
+            await ended(library, before + order.count)
             run = rate(order.count, began)
         async with library.working():
-            await _both(library, "one_step", WARM_UP)  # it listens by now
+            await both(library, "one_step", WARM_UP)  # it listens by now
             began = time.perf_counter()
-            await _both(library, "one_step", order.count)
-            both = rate(order.count, began)
+            await both(library, "one_step", order.count)
+            together = rate(order.count, began)
     return {
         "submit_runs_per_s": submit,
         "run_runs_per_s": run,
-        "runs_per_s": both,
+        "runs_per_s": together,
         "measured_runs": 2.0 * order.count,
     }
 
 
-async def _chains(opened: Open, order: Order) -> Figures:
+async def chains(opened: Open, order: Order) -> Figures:
+    """Run workflows of five steps (B)."""
     async with opened(order) as library, library.working():
-        await _both(library, "five_steps", WARM_UP)
+        await both(library, "five_steps", WARM_UP)
         began = time.perf_counter()
-        await _both(library, "five_steps", order.count)
+        await both(library, "five_steps", order.count)
         steps = rate(order.count * STEPS, began)
     return {"steps_per_s": steps, "measured_steps": float(order.count * STEPS)}
 
 
-async def _latency(opened: Open, order: Order) -> Figures:
+async def latency(opened: Open, order: Order) -> Figures:
+    """Do one run after the other; its handler says when it was entered (C)."""
     taken = []
     async with opened(order) as library, library.working():
-        await _both(library, "one_step", WARM_UP)
+        await both(library, "one_step", WARM_UP)
         for _ in range(order.count):
             began = time.monotonic()
-            await _both(library, "one_step", 1)
+            await both(library, "one_step", 1)
             taken.append(library.tally.started[-1] - began)
             await asyncio.sleep(PAUSE)
     return {**percentiles(taken), "measured_runs": float(order.count)}
 
 
-async def _both(library: Library, work: str, count: int) -> None:
+async def both(library: Library, work: str, count: int) -> None:
+    """Submit runs and return when they have ended."""
     before = library.tally.ended
     await library.submit(work, count)
-    await _ended(library, before + count)
+    await ended(library, before + count)
 
 
-async def _ended(library: Library, total: int) -> None:
+async def ended(library: Library, total: int) -> None:
     """Return when `total` handlers have returned and the library has stored that they have."""
     await until(lambda: library.tally.ended >= total)
     if library.tally.ended > total:
         raise WrongResult(f"{library.tally.ended - total} runs were done twice")
 
-    async def stored() -> bool:
+    await stored(library)
+
+
+async def stored(library: Library) -> None:
+    """Return when the library has stored the end of all its runs."""
+
+    async def done() -> bool:
         return await library.unfinished() == 0
 
-    await until(stored)
+    await until(done)

@@ -62,12 +62,9 @@ class Door:
 
     @contextmanager
     def progress(self) -> Iterator[Report | None]:
-        """Yield where a long command reports to: a bar for who looks at a terminal, else None."""
-        if self.json or not sys.stderr.isatty():
-            yield None
-            return
-        with Bar() as bar:
-            yield bar.report
+        """Yield where a long command reports to, if anybody looks (see `progress_bar`)."""
+        with progress_bar(as_json=self.json) as report:
+            yield report
 
     def _address(self) -> str:
         if self.url is not None:
@@ -88,6 +85,16 @@ class Door:
             more = f" (and {len(others)} more)" if others else ""
             output.say(f"warning: {output.line(first)}{more}; the daemon is looked for in {found}")
             return found
+
+
+@contextmanager
+def progress_bar(*, as_json: bool) -> Iterator[Report | None]:
+    """Yield where a long command reports to: a bar for who looks at a terminal, else None."""
+    if as_json or not sys.stderr.isatty():
+        yield None
+        return
+    with Bar() as bar:
+        yield bar.report
 
 
 def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:

@@ -1,4 +1,4 @@
-"""`tenant update|enable|disable|rotate-credentials|delete`: what changes a whole tenant."""
+"""`tenant update|enable|disable|rotate-credentials|rename|delete`: what changes a whole tenant."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ Keep = Annotated[
     bool, typer.Option("--keep-results", help="Keep its finished runs in a file on the server.")
 ]
 Purge = Annotated[bool, typer.Option("--purge", help="Keep nothing.")]
+NewId = Annotated[str, typer.Argument(metavar="NEW", help="Its id from now on.")]
+NoAlias = Annotated[
+    bool, typer.Option("--no-alias", help="Do not let the old id lead to it any more.")
+]
+GoOn = Annotated[bool, typer.Option("--force", help="Let unfinished runs go on under the new id.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Do not ask, and drop unfinished runs as well.")
 ]
@@ -39,6 +44,7 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "enable")(enable)
     daemon_command(app, "disable")(disable)
     daemon_command(app, "rotate-credentials")(rotate_credentials)
+    daemon_command(app, "rename")(rename)
     daemon_command(app, "delete")(delete)
 
 
@@ -105,6 +111,26 @@ def rotate_credentials(door: Door, tenant: TenantArgument) -> None:
         )
         if rotated.old_password == "accepted":  # noqa: S105 - no password
             output.say("the server asks these logins for no password: see its pg_hba.conf")
+
+
+def rename(
+    door: Door,
+    tenant: TenantArgument,
+    new: NewId,
+    no_alias: NoAlias = False,
+    force: GoOn = False,
+    wait: Wait = None,
+) -> None:
+    """Give a tenant another id: its schema, its logins, its runs. Unfinished runs keep it.
+
+    Example: insula tenant rename acme_corp acme_inc --wait 5m
+    """
+    seconds = values.read_seconds(wait, "--wait")
+    with door.open() as client, door.progress() as report:
+        view = client.tenant(tenant).lifecycle.rename(
+            new, alias=not no_alias, force=force, wait=seconds, report=report
+        )
+    _print_view(door, view, "renamed: it is")
 
 
 def delete(

@@ -15,9 +15,11 @@ from orchestrator.cli import (
     archives,
     control,
     dead,
+    doctor,
     events,
     lifecycle,
     maintenance,
+    migration,
     node,
     output,
     replay,
@@ -43,6 +45,8 @@ def build() -> typer.Typer:
     )
     serve.register(app)
     replay.register(app)
+    doctor.register(app)
+    migration.register(app)
     node.register(app)
     for name, modules, purpose in (
         (

@@ -26,6 +26,7 @@ from orchestrator.model.api import (
     PauseView,
     Problem,
     ReloadReport,
+    RenameTenant,
     RepeatRun,
     RotatedCredentials,
     RunPage,
@@ -46,6 +47,7 @@ from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
@@ -61,6 +63,13 @@ DELETE_SECONDS = 600.0
 
 COPY_SECONDS = 6 * 3600.0
 """How long the server may take to copy a whole tenant, between two signs of life."""
+
+RENAME_SECONDS = 120.0
+"""How long a tenant may take to come to rest before it is renamed."""
+
+
+MIGRATE_SECONDS = 6 * 3600.0
+"""How long the server may take for all tenants."""
 
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
@@ -271,6 +280,17 @@ def maintain_tenant(
         # A table is vacuumed, and then each of its indexes may take as long.
         wait=STATS_SECONDS + 4 * statement_seconds,
     )
+
+
+def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
+    """Give a tenant another id."""
+    wait = wanted.wait + RENAME_SECONDS
+    return Call("POST", _path(tenant, "rename"), TenantView, body=wanted, wait=wait)
+
+
+def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
+    """Migrate tenants. Done again it goes on where it stopped."""
+    return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -50,6 +50,7 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
 
@@ -155,6 +156,18 @@ class Client:
         """
         created = CreateTenant(id=id, name=name, tier=tier, aliases=[*aliases], set={**(set or {})})
         return await self.send(calls.create_tenant(created))
+
+    async def migrate(
+        self, wanted: MigrateTenants | None = None, report: Report | None = None
+    ) -> MigrationReport:
+        """Bring the schemas of tenants up to date, by default of all; see who `failed`.
+
+        `report` hears how many are done.
+
+        >>> (await client.migrate(MigrateTenants(canary="acme_corp"))).failed  # doctest: +SKIP
+        []
+        """
+        return await self.send(calls.migrate(wanted or MigrateTenants()), report)
 
     async def send(self, call: Call[T], report: Report | None = None) -> T:
         """Send one of `orchestrator.client.calls` and return its answer.

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView
+from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.progress import Report
@@ -103,6 +103,26 @@ class TenantLifecycle:
         1
         """
         return await self._send(calls.rotate_credentials(self._tenant))
+
+    async def rename(
+        self,
+        new: str,
+        *,
+        alias: bool = True,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> TenantView:
+        """Give the tenant another id; the old one stays as an `alias`, unless that is not wanted.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on under the new id. `report` hears how far it is.
+
+        >>> (await tenant.lifecycle.rename("acme_inc")).id  # doctest: +SKIP
+        'acme_inc'
+        """
+        wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
+        return await self._send(calls.rename_tenant(self._tenant, wanted), report)
 
     async def delete(
         self,
@@ -200,6 +220,26 @@ class SyncTenantLifecycle:
         1
         """
         return self._send(calls.rotate_credentials(self._tenant))
+
+    def rename(
+        self,
+        new: str,
+        *,
+        alias: bool = True,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> TenantView:
+        """Give the tenant another id; the old one stays as an `alias`, unless that is not wanted.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on under the new id. `report` hears how far it is.
+
+        >>> tenant.lifecycle.rename("acme_inc").id  # doctest: +SKIP
+        'acme_inc'
+        """
+        wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
+        return self._send(calls.rename_tenant(self._tenant, wanted), report)
 
     def delete(
         self,

@@ -37,6 +37,7 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
 
@@ -138,6 +139,18 @@ class SyncClient:
         """
         created = CreateTenant(id=id, name=name, tier=tier, aliases=[*aliases], set={**(set or {})})
         return self.send(calls.create_tenant(created))
+
+    def migrate(
+        self, wanted: MigrateTenants | None = None, report: Report | None = None
+    ) -> MigrationReport:
+        """Bring the schemas of tenants up to date, by default of all; see who `failed`.
+
+        `report` hears how many are done.
+
+        >>> (client.migrate(MigrateTenants(canary="acme_corp"))).failed  # doctest: +SKIP
+        []
+        """
+        return self.send(calls.migrate(wanted or MigrateTenants()), report)
 
     def send(self, call: Call[T], report: Report | None = None) -> T:
         """Send one of `orchestrator.client.calls` and return its answer.

@@ -8,10 +8,11 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.http.audit import DONE
 from orchestrator.model.api import AuditEntry, AuditPage
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.ids import TenantId
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
 from orchestrator.store.control import audit
 from orchestrator.store.control.audit import Deed
 from supervisors.refusals import database_away
@@ -37,6 +38,11 @@ class TenantAudit:
             raise database_away(self.standing.outage)
         async with self.control.acquire() as connection:
             return await audit.ask(connection, self.node, deed)
+
+    async def note(self, connection: Connection, deed: Deed) -> None:
+        """Note what is done in the transaction that `connection` is in, and only with that."""
+        number = await audit.ask(connection, self.node, deed)
+        await audit.answer(connection, number, DONE)
 
     async def answered(self, number: int, outcome: str, detail: str) -> None:
         """Note what came of it. Without the database it stays open: what was done is done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +11,14 @@ import anyio
 import structlog
 
 from orchestrator.daemon.archives import TenantArchives
+from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
-from orchestrator.http.services import Audit
 from orchestrator.lifecycle.removal import Removed, Whole, remove, unfinished
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, UpdateTenant
+from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
+from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.errors import (
     ArchiveInvalid,
@@ -35,6 +37,7 @@ from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.root import RootSupervisor
 
@@ -53,7 +56,7 @@ class TenantLifecycle:
     root: RootSupervisor
     control: ControlPool
     tenants: Tenants
-    audit: Audit
+    audit: TenantAudit
     errands: Errands
     state_dir: Path
     holds: Holds
@@ -103,6 +106,37 @@ class TenantLifecycle:
             roles=[before.app, before.engine],
             old_password=old_password,
         )
+
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        """Give a tenant another id, and return it; `by` is for the audit.
+
+        Unfinished runs keep it, unless it is forced: they go on afterwards. Done again it is done.
+        Raises InvalidTenantId, DeclaredInFile, TenantExists, TenantInUse, SchemaConflict,
+        RoleConflict or TenantHeld with everything as it was before.
+        """
+        new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
+        if new == tenant:
+            return new
+        self.tenants.refuse_to_rename(tenant, new)
+        if not wanted.force:
+            await self._idle(tenant, wanted.wait, report, forced=GO_ON)
+        deed = Deed(new, by, "tenant.rename", f"from {tenant}")
+        report(Progress("waiting for its nodes to let go"))
+        async with self.holds.of(tenant, "rename") as hold:
+            report(Progress("renaming its schema and logins"))
+            renaming = Renaming(
+                hold=hold,
+                new=new,
+                forced=wanted.force,
+                naming=partial(self.tenants.renaming, tenant=tenant, new=new, alias=wanted.alias),
+                note=partial(self.audit.note, deed=deed),
+            )
+            async with self.errands.connection("renaming", lock_timeout="10s") as connection:
+                await rename(connection, renaming, self.tenants.spec)
+        log.info("tenant.renamed", tenant=tenant, to=new)
+        return new
 
     async def delete(
         self,
@@ -224,7 +258,9 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
 
-    async def _idle(self, tenant: TenantId, wait: float, report: Report) -> None:
+    async def _idle(
+        self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"
+    ) -> None:
         first = left = await self._unfinished(tenant)
         with anyio.move_on_after(wait):
             while left:
@@ -232,7 +268,7 @@ class TenantLifecycle:
                 await anyio.sleep(LOOK_SECONDS)
                 left = await self._unfinished(tenant)
         if left:
-            raise TenantInUse(tenant, left)
+            raise TenantInUse(tenant, left, forced=forced)
 
     async def _unfinished(self, tenant: TenantId) -> int:
         async with self.control.acquire() as connection:

@@ -14,12 +14,12 @@ import structlog
 from orchestrator.daemon.attempts import Attempt, attempt_of
 from orchestrator.daemon.sd_notify import Notifier, watchdog_interval
 from orchestrator.model.api import LoopBlocked
-from orchestrator.model.clock import Clock
+from orchestrator.model.clock import Clock, until_next
 from orchestrator.model.ids import TenantId
 from orchestrator.observability import stacks
 from supervisors.slot import Slot
 
-BEAT_SECONDS = 0.1
+BEAT_SECONDS = 0.125
 BLOCKED_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
@@ -68,9 +68,10 @@ class LoopWatch:
         told = -math.inf
         while True:
             self._turned = self._clock.monotonic()
-            await anyio.sleep(min(BEAT_SECONDS, interval))
+            pause = until_next(min(BEAT_SECONDS, interval), self._turned)
+            await anyio.sleep(pause)
             now = self._clock.monotonic()
-            late = max(0.0, now - self._turned - BEAT_SECONDS)
+            late = max(0.0, now - self._turned - pause)
             self.lag_ms = round(late * 1000, 3)
             seen, self._seen = self._seen, None
             if seen is not None or late >= BLOCKED_SECONDS:
@@ -99,24 +100,23 @@ class LoopWatch:
     # -- in the thread -----------------------------------------------------------------
 
     def _look(self, loop: asyncio.AbstractEventLoop, thread: int, ended: threading.Event) -> None:
-        looked, reported = self._clock.monotonic(), -math.inf
-        while not ended.wait(BEAT_SECONDS):
-            before, looked = looked, self._clock.monotonic()
+        looked, pause, reported = self._clock.monotonic(), BLOCKED_SECONDS, -math.inf
+        while not ended.wait(pause):
+            awaited, looked = looked + pause, self._clock.monotonic()
             turned = self._turned
-            if looked - before >= BLOCKED_SECONDS or turned == reported:
-                continue  # this thread stood still itself, or it has said so already
-            if looked - turned >= BLOCKED_SECONDS:
-                task = asyncio.current_task(loop)
-                seen = Seen(attempt_of(self._slots, task), stacks.of_thread(thread))
-                if self._turned == turned:  # what was seen is what still blocks
-                    reported, self._seen = turned, seen
-                    name = task.get_name() if task else None
-                    log.warning(
-                        "loop.blocked",
-                        **_fields(seen.attempt),
-                        asyncio_task=name,
-                        stack=seen.stack,
-                    )
+            left = turned + BLOCKED_SECONDS - looked
+            pause = max(BEAT_SECONDS, min(left, BLOCKED_SECONDS))
+            late = looked - awaited >= BLOCKED_SECONDS - BEAT_SECONDS
+            if left > 0 or late or turned == reported:
+                continue  # it turns, this thread stood still itself, or it has said so already
+            task = asyncio.current_task(loop)
+            seen = Seen(attempt_of(self._slots, task), stacks.of_thread(thread))
+            if self._turned == turned:  # what was seen is what still blocks
+                reported, self._seen = turned, seen
+                name = task.get_name() if task else None
+                log.warning(
+                    "loop.blocked", **_fields(seen.attempt), asyncio_task=name, stack=seen.stack
+                )
 
 
 def _fields(attempt: Attempt | None) -> dict[str, str]:

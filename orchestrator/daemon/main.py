@@ -26,6 +26,7 @@ from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
+from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
@@ -285,6 +286,7 @@ class Daemon:
             use=self._inactivity.use,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
             status=self._status,
             reload=self._reloader.reload,
         )

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
+import msgspec
 import structlog
 
 from orchestrator.daemon import timetable
@@ -22,6 +24,7 @@ from orchestrator.model.errors import (
     ConfigError,
     DeclaredInFile,
     InvalidRequest,
+    SchemaVersionAhead,
     TenantExists,
     TenantHeld,
     TenantRemoved,
@@ -35,12 +38,14 @@ from orchestrator.settings.tenants import (
     declare,
     dump_declaration,
     load_declaration,
+    renamed,
     tenant_config,
     updated,
 )
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool, Target
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.migrate import read_migrations
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
 from supervisors.standing import Standing
@@ -64,6 +69,7 @@ class Tenants:
     root: RootSupervisor | None = None
     registered: dict[TenantId, TenantConfig] = field(default_factory=dict)
     since: SinceWhen = field(default_factory=dict)
+    trials: dict[TenantId, ProvisionSpec] = field(default_factory=dict)
     _rows: dict[TenantId, TenantRow] = field(default_factory=dict)
     _seen: str = "0"
     lock: anyio.Lock = field(default_factory=anyio.Lock)
@@ -103,7 +109,7 @@ class Tenants:
             )
             config = _config(self.snapshot, tenant, declaration)
             async with self._alone() as connection:
-                self._refuse_taken(config)
+                self._refuse_taken(tenant, config.aliases)
                 await rows.register(connection, tenant, dump_declaration(declaration))
             await self._look()
         return tenant
@@ -119,9 +125,37 @@ class Tenants:
                 row = await rows.fetch(connection, tenant)
                 declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
                 config = _config(self.snapshot, tenant, declaration)
-                self._refuse_taken(config, but=tenant)
+                self._refuse_taken(tenant, config.aliases, but=tenant)
                 await rows.redeclare(connection, tenant, dump_declaration(declaration))
             await self._look()
+
+    def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
+        """Raise DeclaredInFile, or TenantExists when the new id is taken, as far as is known."""
+        if tenant in self.snapshot.tenants:
+            raise DeclaredInFile(
+                tenant,
+                f"tenant {tenant!r} is declared in a file, so a reload would make it anew",
+                hint=f"take [tenants.{tenant}] out of its file, reload, rename it, and then "
+                f"declare it as [tenants.{new}]",
+            )
+        self._refuse_taken(new, [], but=tenant)
+
+    @asynccontextmanager
+    async def renaming(
+        self, connection: Connection, tenant: TenantId, new: TenantId, *, alias: bool
+    ) -> AsyncIterator[str]:
+        """Yield a tenant's declaration under its `new` id, in a transaction of the caller's.
+
+        Nobody takes a name before that ends. Raises DeclaredInFile or TenantExists.
+        """
+        async with self.lock:
+            await rows.lock(connection)
+            await self._take_over(connection)
+            row = await rows.fetch(connection, tenant)
+            declaration = renamed(row.declaration, tenant, new, alias=alias)
+            self.refuse_to_rename(tenant, new)
+            self._refuse_taken(new, declaration.aliases, but=tenant)
+            yield dump_declaration(declaration)
 
     async def watch(self, standing: Standing) -> None:
         """Take over, for ever, what other nodes and other programs change in the registry."""
@@ -155,16 +189,18 @@ class Tenants:
             await self._take_over(connection)
             if tenant not in self.snapshot.tenants and tenant not in self.registered:
                 config = _config(self.snapshot, tenant, load_declaration(declaration))
-                self._refuse_taken(config)
+                self._refuse_taken(config.id, config.aliases)
 
-    def _refuse_taken(self, config: TenantConfig, *, but: TenantId | None = None) -> None:
+    def _refuse_taken(
+        self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
+    ) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
         names = self._names()
-        for name in (config.id, *config.aliases):
+        for name in (tenant, *aliases):
             holder = names.get(name.casefold())
             if holder is not None and holder != but:
                 raise TenantExists(
-                    config.id,
+                    tenant,
                     f"{name!r} is taken by tenant {holder!r}",
                     hint=f"see `insula tenant show {holder}`",
                 )
@@ -185,20 +221,65 @@ class Tenants:
             raise TenantRemoved(f"tenant {tenant!r} was deleted")
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
-        if again or needs_provisioning(row, self.spec):
+        if again or needs_provisioning(row, self.spec_of(tenant)):
             # Migrations may take their time; those who only want a lease must find a connection.
             async with self._provisioning, self.control.acquire() as connection:
-                row = await ensure_provisioned(
-                    connection, connection, tenant, self.spec, again=again
-                )
+                row = await self._provision(connection, tenant, again=again)
         self._remember(row)
         logins = self.spec.logins(tenant, row.rotation)
         return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
 
+    async def _provision(
+        self, connection: Connection, tenant: TenantId, *, again: bool
+    ) -> TenantRow:
+        spec = self.spec_of(tenant)
+        try:
+            return await ensure_provisioned(connection, connection, tenant, spec, again=again)
+        except SchemaVersionAhead:
+            newer = await self.read_spec()
+            if newer == spec:
+                raise
+            # Another node has migrated it since we read the files, which came to us as well.
+            self.trials[tenant] = newer
+            return await ensure_provisioned(connection, connection, tenant, newer, again=again)
+
+    def spec_of(self, tenant: TenantId) -> ProvisionSpec:
+        """Return what the tenant is made from: newer files than the others', for a canary."""
+        return self.trials.get(tenant, self.spec)
+
+    async def read_spec(self) -> ProvisionSpec:
+        """Return what tenants would be made from with the files as they are now; ConfigError."""
+        path = self.snapshot.migrations_path
+        if path is None:
+            return self.spec
+        files = await anyio.to_thread.run_sync(read_migrations, path)
+        return msgspec.structs.replace(self.spec, app_migrations=files)
+
+    def adopt_spec(self, spec: ProvisionSpec) -> None:
+        """Make all tenants from `spec` from now on."""
+        self.spec = spec
+        self.trials.clear()
+
+    async def migrate(
+        self, connection: Connection, tenant: TenantId, *, lock_timeout: str
+    ) -> TenantRow:
+        """Bring the tenant up to date over a connection that may take its time.
+
+        Raises TenantHeld for one that a verb keeps quiet.
+        """
+        row = await rows.fetch(connection, tenant)
+        if row.held_for is not None:
+            raise TenantHeld(tenant, row.held_for)
+        row = await ensure_provisioned(
+            connection, connection, tenant, self.spec_of(tenant), lock_timeout=lock_timeout
+        )
+        self._remember(row)
+        return row
+
     async def rotate(self, tenant: TenantId) -> TenantRow:
         """Give the tenant's two logins new passwords, and return its row."""
         async with self._provisioning, self.control.acquire() as connection:
-            row = await rotate(connection, tenant, self.spec)
+            row = await rotate(connection, tenant, self.spec_of(tenant))
         self._remember(row)
         return row
 
@@ -237,6 +318,8 @@ class Tenants:
 
     async def _take_over(self, connection: Connection) -> None:
         """Take over all of what was changed, or nothing: the next look finds it then."""
+        if not await rows.fetch_changed(connection, self._seen):
+            return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
         changed = [row.id for row in found.values() if _differs(row, self._rows.get(row.id))]
@@ -305,6 +388,8 @@ def _served(
 
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
+    if row.origin is not None:
+        config = config.made_as(row.origin)
     if row.disabled_at is not None:
         config = config.disabled(row.disabled_because)
     return config if row.held_for is None else config.held(row.held_for)
@@ -323,6 +408,7 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.disabled_at,
         row.disabled_because,
         row.held_for,
+        row.origin,
     )
 
 

@@ -152,6 +152,7 @@ def tenant_info(config: TenantConfig) -> TenantInfo:
     return TenantInfo(
         id=config.id,
         name=config.name,
+        origin=config.origin,
         settings=msgspec.to_builtins(config.settings),
         features=dict(config.features),
         limits={name: value for name, value in limits.items() if value is not None},

@@ -424,7 +424,7 @@ class Board:
         self._let_in(execution)
         self.group.cut_off(execution)
         execution.record(entry)
-        execution.on_durable(lambda: self._finished(execution))
+        execution.on_durable(lambda: self.forget(execution))
         self._touch(execution)
 
     def _expires(self, execution: Execution, *, watch: bool = True) -> bool:
@@ -440,10 +440,6 @@ class Board:
         if watch:
             self._watch(execution, deadline)
         return False
-
-    def _finished(self, execution: Execution) -> None:
-        log.debug("run.finished", run=str(execution.id), state=str(execution.state))
-        self.forget(execution)
 
     def _leave_if_resting(self, execution: Execution) -> None:
         """Let a run leave memory that has nothing to do for a while; the next flush carries it."""
@@ -491,6 +487,8 @@ class Board:
         return due is None or due - self.clock.now() > RESIDENT_WAIT
 
     def _is_paused(self, execution: Execution) -> bool:
+        if not self.paused:
+            return execution.paused
         return execution.paused or not self.paused.isdisjoint(("", execution.workflow.name))
 
     def _is_held_up(self, execution: Execution) -> bool:

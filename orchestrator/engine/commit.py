@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import anyio
@@ -51,8 +50,7 @@ class Note:
         return Drained(None, None, None, [], [], None, [], self._fired)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A run or a fire, and what one flush writes of it."""
 
     execution: Execution | Note

@@ -78,6 +78,7 @@ class Execution:
         "_reopened",
         "_row_state",
         "_seq",
+        "_settled",
         "_taken",
         "begins_at",
         "children",
@@ -122,6 +123,7 @@ class Execution:
         self.ended: dict[UUID, RunEnd] = {}
         self.children: dict[UUID, OnClose] = {}
         self._seq = 0
+        self._settled: list[str] | None = None  # since the last plan; None before the first
         self._pending: list[AnyEntry] = []
         self._effects: list[Callable[[], None]] = []
         self._children: list[NewRun] = []
@@ -224,6 +226,7 @@ class Execution:
             case entries.RunRetried(tasks=names):
                 # Whoever has it tried again knows that its time is over.
                 self.state, self.error, self.deadline_at = RunState.RUNNING, None, None
+                self._settled = None
                 for name in names:
                     self.tasks[name].reset()
             case _:
@@ -275,6 +278,8 @@ class Execution:
                 task.crashes = 0  # as in `fail`
             case _:
                 assert_never(entry)
+        if task.state.settled and self._settled is not None:
+            self._settled.append(entry.task)
         self.state = self._standing()
 
     def _standing(self) -> RunState:
@@ -304,9 +309,13 @@ class Execution:
     # -- what it is --------------------------------------------------------------------
 
     def next(self) -> Plan:
-        """Return what may start, what never will, and whether the run is through."""
-        states = {name: task.state for name, task in self.tasks.items()}
-        return plan(self.workflow.graph, self.workflow.rules, states, self._holds)
+        """Return what may start, what never will, and whether the run is through: each once."""
+        flow, since = self.workflow, self._settled
+        self._settled = []
+        return plan(flow.graph, flow.rules, self._state_of, self._holds, since=since)
+
+    def _state_of(self, name: str) -> TaskState:
+        return self.tasks[name].state
 
     def _holds(self, name: str) -> bool | Failure:
         """Tell what the condition of a task says of the context, or why it can not be told."""

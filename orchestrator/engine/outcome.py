@@ -28,38 +28,33 @@ MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     """The attempt returned; both values are JSON, ready to be stored."""
 
     output: msgspec.Raw
     values: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The attempt raised; `retryable` as its policy says of this exception."""
 
     error: Failure
     retryable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """The attempt gave its slot back until what it waits for has come."""
 
     wait: TaskParked
 
 
-@dataclass(frozen=True, slots=True)
-class Diverged:
+class Diverged(msgspec.Struct, frozen=True):
     """The attempt made other durable calls than the journal holds."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """The attempt succeeded, and the journal says so already: its own transaction committed it."""
 
 

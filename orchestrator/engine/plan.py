@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import heapq
+import operator
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
 
 from orchestrator.model.api import Failure
-from orchestrator.model.states import SETTLED, TaskState
+from orchestrator.model.states import TaskState
 from orchestrator.workflow.graph import Graph
 from orchestrator.workflow.rules import When, may_start
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """The tasks that may start and those that never will; `settled` when nothing is left to do.
 
     `failed` are those whose condition could not be told, with the reason.
@@ -27,33 +29,55 @@ class Plan:
 def plan(
     graph: Graph,
     rules: Mapping[str, When],
-    states: Mapping[str, TaskState],
+    state_of: Callable[[str], TaskState],
     holds: Callable[[str], bool | Failure] = bool,  # every name is true
+    *,
+    since: Iterable[str] | None = None,
 ) -> Plan:
     """Return the next moves of a run.
 
     A waiting task is decided once everything directly upstream has settled: by its rule, and then
     by its condition, which `holds` tells. What is decided here counts for the tasks after it, so
-    one call goes as far as it can.
+    one call goes as far as it can. `since` are the tasks that have settled since the last call:
+    only what comes after them can be decided anew. Without it every task is looked at.
     """
-    after = dict(states)
+    decided: dict[str, TaskState] = {}
     ready: list[str] = []
     skipped: list[str] = []
     failed: list[tuple[str, Failure]] = []
-    for name in graph.order:
-        if after[name] is not TaskState.WAITING:
+    line = list(range(len(graph.order))) if since is None else _after(graph, since)
+    last = -1
+    while line:
+        place = heapq.heappop(line)
+        name = graph.order[place]
+        if place == last or state_of(name) is not TaskState.WAITING:
             continue
-        upstream = [after[up] for up in graph.upstream[name]]
-        if not SETTLED.issuperset(upstream):
+        last = place
+        upstream = [decided.get(up) or state_of(up) for up in graph.upstream[name]]
+        if not all(map(_SETTLED, upstream)):
             continue
         held = may_start(rules[name], upstream) and holds(name)
+        if held is True:
+            ready.append(name)
+            continue
         if isinstance(held, Failure):
             failed.append((name, held))
-            after[name] = TaskState.FAILED
-        elif held:
-            ready.append(name)
+            decided[name] = TaskState.FAILED
         else:
             skipped.append(name)
-            after[name] = TaskState.SKIPPED
-    settled = not ready and SETTLED.issuperset(after.values())
+            decided[name] = TaskState.SKIPPED
+        for following in graph.downstream[name]:
+            heapq.heappush(line, graph.place[following])
+    # A task settles after all upstream of it, so the sinks tell of all.
+    settled = not ready and all(
+        _SETTLED(decided.get(name) or state_of(name)) for name in graph.sinks
+    )
     return Plan(tuple(ready), tuple(skipped), settled, tuple(failed))
+
+
+_SETTLED = operator.attrgetter("settled")
+
+
+def _after(graph: Graph, names: Iterable[str]) -> list[int]:
+    """Return the places in the order of what comes directly after `names`, each once, sorted."""
+    return sorted({graph.place[after] for name in names for after in graph.downstream[name]})

@@ -17,12 +17,14 @@ from orchestrator.model.api import (
     DeadSelection,
     DisableTenant,
     Problem,
+    RenameTenant,
     RepeatRun,
     SetPause,
     StartRun,
     StartRuns,
     UpdateTenant,
 )
+from orchestrator.model.migration import MigrateTenants
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -96,6 +98,14 @@ class DisableOperation(Operation):
 
 
 @dataclass
+class RenameOperation(Operation):
+    """`POST /v1/tenants/{id}/rename`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(RenameTenant))
+
+
+@dataclass
 class PauseOperation(Operation):
     """`POST /v1/tenants/{id}/pause` and `…/resume`."""
 
@@ -133,3 +143,11 @@ class DeadOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DeadSelection), required=False)
+
+
+@dataclass
+class MigrateOperation(Operation):
+    """`POST /v1/migrate`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(MigrateTenants), required=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
@@ -16,6 +17,7 @@ from orchestrator.model.api import (
     DeletedTenant,
     EventView,
     ReloadReport,
+    RenameTenant,
     RotatedCredentials,
     RunPage,
     RunView,
@@ -32,6 +34,7 @@ from orchestrator.model.archives import ArchivedTenant, RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
@@ -171,6 +174,12 @@ class Lifecycle(Protocol):
         """Give the tenant's two logins new passwords; sessions go on."""
         ...
 
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        """Give a tenant another id, and return it; `by` is for the audit."""
+        ...
+
     async def delete(
         self,
         name: str,
@@ -252,6 +261,24 @@ class Maintenance(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Where what is done to a tenant is noted, for the one who asked."""
+
+    def of(
+        self, tenant: str, operation: str, subject: object = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Note the operation that the block does, and its outcome."""
+        ...
+
+
+class Migrations(Protocol):
+    """What brings the schemas of tenants up to date."""
+
+    async def run(self, wanted: MigrateTenants, record: Notes, report: Report) -> MigrationReport:
+        """Migrate tenants; `record` notes each of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
@@ -265,5 +292,6 @@ class Services:
     use: Callable[[TenantId], None]
     statistics: Statistics
     maintenance: Maintenance
+    migrations: Migrations
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

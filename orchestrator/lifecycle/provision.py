@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 from uuid import UUID
 
@@ -11,8 +11,9 @@ import asyncpg
 import msgspec
 
 from orchestrator.lifecycle.keys import InstallationKey
+from orchestrator.lifecycle.outside import FORGET_SETTINGS, Outside
 from orchestrator.model.errors import (
-    DatabaseUnavailable,
+    LockNotHad,
     RoleConflict,
     SchemaConflict,
     TenantExists,
@@ -49,11 +50,14 @@ LEDGER = _QUERIES["ledger"]
 RECORD = _QUERIES["record"]
 BEGIN_APPLICATION = _QUERIES["begin_application"]
 END_APPLICATION = _QUERIES["end_application"]
-FORGET_SETTINGS = _QUERIES["forget_settings"]
+CHECK_CONSTRAINTS = _QUERIES["check_constraints"]
+
+LOCK_TIMEOUT = "10s"
+"""How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
 _RIGHTS = "2"
-_LOCK_NOT_HAD = ("55P03", "57014")
+_NOT_IN_TIME = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
 
 
@@ -129,10 +133,12 @@ async def ensure_provisioned(
     spec: ProvisionSpec,
     *,
     again: bool = False,
+    lock_timeout: str = LOCK_TIMEOUT,
 ) -> TenantRow:
     """Provision a registered tenant if its row says so, and return the row as it is then.
 
     `again` does so whatever the row says: it does not know what became of roles and rights since.
+    Raises LockNotHad for what others hold longer than `lock_timeout`.
 
     `control` leads to the control schema and `server` to the database that holds the tenant;
     they may be one connection. Costs one query when everything is there.
@@ -143,7 +149,8 @@ async def ensure_provisioned(
             return row
         while True:
             made = row.rotation
-            await _provision_and_note(control, server, tenant, spec, rotation=made)
+            done = await provision(server, tenant, spec, rotation=made, lock_timeout=lock_timeout)
+            await _note(control, tenant, done)
             row = await tenants.fetch(control, tenant)
             if row.rotation == made:
                 return row
@@ -164,14 +171,12 @@ async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) 
             # The wait comes before the row: whoever reloads waits for who holds that.
             await _Work(connection, tenant, spec, rotation=0).begin()
             rotation = await tenants.rotate(connection, tenant)
-            await _provision_and_note(connection, connection, tenant, spec, rotation=rotation)
+            done = await provision(connection, tenant, spec, rotation=rotation)
+            await _note(connection, tenant, done)
         return await tenants.fetch(connection, tenant)
 
 
-async def _provision_and_note(
-    control: Connection, server: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
-) -> None:
-    done = await provision(server, tenant, spec, rotation=rotation)
+async def _note(control: Connection, tenant: TenantId, done: Provisioned) -> None:
     await tenants.mark_provisioned(
         control,
         tenant,
@@ -182,22 +187,27 @@ async def _provision_and_note(
 
 
 async def provision(
-    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int = 0
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    rotation: int = 0,
+    lock_timeout: str = LOCK_TIMEOUT,
 ) -> Provisioned:
     """Make or complete `tenant` under the admin login; safe to repeat and to run side by side.
 
     Roles, schema, the engine's tables and all rights come in one transaction, each migration of
     the application in one of its own, so an end at any moment leaves nothing half-done and the
-    next call goes on from there.
+    next call goes on from there. Those that are marked so run outside one: see `outside`.
 
     >>> await provision(connection, TenantId("acme"), spec)
     Provisioned(engine_version=1, app_version=0, created=True, fingerprint='…')
     """
-    work = _Work(connection, tenant, spec, rotation)
+    work = _Work(connection, tenant, spec, rotation, lock_timeout)
     with _errors(tenant):
         created = await work.make()
-        while await work.apply_next():
-            pass
+        while missing := await work.missing():
+            await work.apply(missing[0])
     return Provisioned(
         engine_version=len(spec.engine_migrations),
         app_version=len(spec.app_migrations),
@@ -219,17 +229,67 @@ async def provision_filled(
         await _Work(connection, tenant, spec, rotation).make(fill)
 
 
+async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
+    """Within a transaction, wait for whoever provisions, renames or deletes the tenant.
+
+    TenantRemoved when it was deleted.
+    """
+    await _Work(connection, tenant, spec, rotation=0).begin()
+
+
+async def make(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
+) -> None:
+    """Make or complete all of `tenant` but the application's tables, in one transaction."""
+    with _errors(tenant):
+        await _Work(connection, tenant, spec, rotation).make()
+
+
+@asynccontextmanager
+async def rehearsal(
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    lock_timeout: str = LOCK_TIMEOUT,
+) -> AsyncIterator[tuple[Migration, ...]]:
+    """Do what `provision` would do, and roll all of it back after the block.
+
+    Yields what can not be tried: the first migration of the application that runs outside a
+    transaction, and all that come after it. Raises what `provision` would. What the tenant's
+    sessions want to lock waits until the end; what a sequence has counted stays counted.
+    """
+    work = _Work(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
+    with _errors(tenant):
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await work.make()
+            while (missing := await work.missing()) and missing[0].transactional:
+                await work.apply(missing[0])
+            yield missing
+        finally:
+            if not connection.is_closed():
+                await transaction.rollback()
+
+
 class _Work:
     """One call of `provision`: the names it fills in and the statements in their order."""
 
     def __init__(
-        self, connection: Connection, tenant: TenantId, spec: ProvisionSpec, rotation: int
+        self,
+        connection: Connection,
+        tenant: TenantId,
+        spec: ProvisionSpec,
+        rotation: int,
+        lock_timeout: str = LOCK_TIMEOUT,
     ) -> None:
         self._connection = connection
         self._tenant = tenant
         self._spec = spec
         self._schema = schema_of(tenant)
         self._logins = spec.logins(tenant, rotation)
+        self._lock_timeout = lock_timeout
 
     async def make(self, fill: Fill | None = None) -> bool:
         """Make everything but the application's tables; tell whether the schema is new.
@@ -257,26 +317,37 @@ class _Work:
             await self._run(GRANT_ENGINE)
         return not exists
 
-    async def apply_next(self) -> bool:
-        """Apply one migration of the application; False when there is none left."""
-        known = self._spec.app_migrations
+    async def missing(self) -> tuple[Migration, ...]:
+        """Return the migrations of the application that the tenant lacks."""
+        ledger = await self._ledger("app")
+        return pending(ledger, self._spec.app_migrations, owner=self._tenant)
+
+    async def apply(self, migration: Migration) -> None:
+        """Apply a migration of the application, unless another session has done so meanwhile."""
+        outside = Outside(self._connection, self._tenant, migration)
         async with self._connection.transaction():
             await self.begin()
-            missing = pending(await self._ledger("app"), known, owner=self._tenant)
-            if not missing:
-                return False
-            await self._run(BEGIN_APPLICATION)
-            await self._apply("app", missing[0], missing[0].sql)
-            await self._run(END_APPLICATION)
-        await self._run(FORGET_SETTINGS)
-        return len(missing) > 1
+            if migration not in await self.missing():
+                return
+            if migration.transactional:
+                await self._run(BEGIN_APPLICATION)
+                await self._apply("app", migration, migration.sql)
+                await self._run(END_APPLICATION)
+            else:
+                await outside.claim()
+        if not migration.transactional:
+            await outside.run()
+            async with self._connection.transaction():
+                await self.begin()
+                await outside.end()
+        await self._connection.execute(FORGET_SETTINGS)
 
     async def begin(self, *, anew: bool = False) -> None:
         """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted.
 
         Who makes it `anew` looks at its row later.
         """
-        await self._run(BEGIN)
+        await self._run(BEGIN, lock_timeout=self._lock_timeout)
         if not anew and await self._connection.fetchval(IS_REMOVED, self._tenant):
             raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
@@ -347,6 +418,8 @@ class _Work:
     async def _apply(self, ledger: str, migration: Migration, text: str) -> None:
         try:
             await self._connection.execute(text)
+            # What would be refused at the commit is refused here, where it is known whose it is.
+            await self._connection.execute(CHECK_CONSTRAINTS)
         except asyncpg.PostgresError as error:
             raise migration_failure(self._tenant, migration, error) from error
         await self._connection.execute(
@@ -380,8 +453,8 @@ def _errors(tenant: TenantId) -> Iterator[None]:
         try:
             yield
         except asyncpg.PostgresError as error:
-            if error.sqlstate in _LOCK_NOT_HAD:
-                raise DatabaseUnavailable(
+            if error.sqlstate in _NOT_IN_TIME:
+                raise LockNotHad(
                     f"tenant {tenant!r} can not be provisioned now: {error}",
                     hint="somebody else holds its tables, or provisions it",
                 ) from error

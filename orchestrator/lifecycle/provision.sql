@@ -8,7 +8,7 @@ SET LOCAL statement_timeout = '60s';
 SET LOCAL search_path = pg_catalog, pg_temp;
 INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NOTHING;
 SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
-SET LOCAL lock_timeout = '10s';
+SET LOCAL lock_timeout = :'lock_timeout';
 
 -- name: is_removed
 -- Who waited for its deletion must not make it anew.
@@ -107,8 +107,5 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema"
     REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM :"app";
 ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema" REVOKE USAGE, SELECT ON SEQUENCES FROM :"app";
 
--- name: forget_settings
--- A migration may have SET what outlives its transaction, on a connection that others use next.
-RESET SESSION AUTHORIZATION;
-RESET ROLE;
-RESET ALL;
+-- name: check_constraints
+SET CONSTRAINTS ALL IMMEDIATE

@@ -73,12 +73,17 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     results: Path | None = None
 
 
+async def has_schema(connection: Connection, tenant: TenantId) -> bool:
+    """Return whether the tenant has tables."""
+    found: bool = await connection.fetchval(HAS_SCHEMA, schema_of(tenant))
+    return found
+
+
 async def unfinished(connection: Connection, tenant: TenantId) -> int:
     """Return how many runs of the tenant have not finished; 0 when it has no tables."""
-    schema = schema_of(tenant)
-    if not await connection.fetchval(HAS_SCHEMA, schema):
+    if not await has_schema(connection, tenant):
         return 0
-    count: int = await connection.fetchval(sql.bind(UNFINISHED, schema))
+    count: int = await connection.fetchval(sql.bind(UNFINISHED, schema_of(tenant)))
     return count
 
 

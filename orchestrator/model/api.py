@@ -23,6 +23,9 @@ MANY = 10_000
 BATCH = 1000
 """Dead letters in one request. Each is work for one supervisor, and its other requests wait."""
 
+LONGEST_WAIT = 3600.0
+"""Seconds that runs may be waited for by one request."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS, pattern=LINE)]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, pattern=LINE)]
 
@@ -232,6 +235,19 @@ class DisableTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Body of `POST /v1/tenants/{id}/disable`; it may be left out."""
 
     reason: Reason = ""
+
+
+class RenameTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/tenants/{id}/rename`.
+
+    With `alias` the old id leads to the tenant still. Unless it is to `force`, unfinished runs keep
+    it from being renamed, after `wait` seconds in which they may end; they go on afterwards.
+    """
+
+    to: str
+    alias: bool = True
+    force: bool = False
+    wait: Annotated[float, Meta(ge=0, le=LONGEST_WAIT)] = 0.0
 
 
 class DeletedTenant(Wire, frozen=True, kw_only=True):

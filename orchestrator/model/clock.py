@@ -32,6 +32,18 @@ class SystemClock:
         return time.monotonic()
 
 
+def until_next(period: float, now: float) -> float:
+    """Return the seconds from `now` (monotonic) to the whole multiple of `period` about one away.
+
+    Loops that rest until then wake the process together: an idle one spends most of its time on
+    waking up. Whoever comes a little early or late is on time again at the next one.
+
+    >>> until_next(0.25, 10.0), until_next(0.25, 9.9375), until_next(0.25, 10.0625)
+    (0.25, 0.3125, 0.1875)
+    """
+    return 1.5 * period - (now + period / 2) % period
+
+
 class AnchoredClock:
     """The database's time of day, carried forward by this machine's monotonic clock.
 

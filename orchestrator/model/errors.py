@@ -24,7 +24,7 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable, DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -182,11 +182,12 @@ class TenantInUse(TenantError):
 
     code = "tenant_in_use"
 
-    def __init__(self, tenant: str, unfinished: int) -> None:
+    def __init__(self, tenant: str, unfinished: int, *, forced: str = "drop them") -> None:
+        """Tell how many there are, and what becomes of them with --force."""
         super().__init__(
             tenant,
             f"tenant {tenant!r} has {unfinished} unfinished run{'s' if unfinished != 1 else ''}",
-            hint="wait for them with --wait, cancel them, or drop them with --force",
+            hint=f"wait for them with --wait, cancel them, or {forced} with --force",
             data={"unfinished": unfinished},
         )
 
@@ -440,6 +441,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class LockNotHad(DatabaseUnavailable):
+    """Somebody else holds, for longer than is waited, what has to be changed."""
+
+    code = "lock_not_had"
 
 
 class DatabaseRefused(Unavailable):

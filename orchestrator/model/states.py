@@ -18,10 +18,11 @@ class RunState(StrEnum):
     DEAD = "dead"
     BLOCKED = "blocked"
 
-    @property
-    def finished(self) -> bool:
-        """True when the run can never move again by itself."""
-        return self in _FINISHED_RUNS
+    finished: bool
+    """True when the run can never move again by itself."""
+
+    def __init__(self, text: str) -> None:
+        self.finished = text in {"succeeded", "failed", "cancelled", "dead"}
 
 
 class TaskState(StrEnum):
@@ -37,11 +38,8 @@ class TaskState(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
-    @property
-    def settled(self) -> bool:
-        """True when no attempt at the task will follow."""
-        return self in SETTLED
+    settled: bool
+    """True when no attempt at the task will follow."""
 
-
-_FINISHED_RUNS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.DEAD})
-SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED})
+    def __init__(self, text: str) -> None:
+        self.settled = text in {"succeeded", "failed", "skipped", "cancelled"}

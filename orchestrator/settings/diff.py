@@ -9,9 +9,9 @@ import msgspec
 
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.decode import Described, fields_of
-from orchestrator.settings.keys import Reload, Section
+from orchestrator.settings.keys import Reload
 from orchestrator.settings.load import Snapshot
-from orchestrator.settings.model import Settings
+from orchestrator.settings.model import Section, Settings
 from orchestrator.settings.tenants import TenantConfig
 
 _PER_TENANT = {"tenants", "tiers", "include"}

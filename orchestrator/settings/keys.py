@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from orchestrator.model.text import LINE
 
@@ -18,13 +18,6 @@ RELOADS: dict[Reload, str] = {
     "daemon": "needs a restart of the daemon",
     "immutable": "can not change once there are tenants",
 }
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A table of the file; an unknown key in it is an error.
-
-    What comes out of a file has no cycles: the garbage collector is spared ten thousand tenants.
-    """
 
 
 def about(description: str, reload: Reload, **more: Any) -> Meta:

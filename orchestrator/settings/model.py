@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 
-from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.keys import Count, Module, Name, Section, Size, Text, about, shaped
+from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A table of the file; an unknown key in it is an error.
+
+    What comes out of a file has no cycles: the garbage collector is spared ten thousand tenants.
+    """
 
 
 class NodeSection(Section, frozen=True, kw_only=True):
@@ -196,6 +202,26 @@ class MigrationsSection(Section, frozen=True, kw_only=True):
             example="migrations",
         ),
     ] = None
+
+
+class ArchiveSection(Section, frozen=True, kw_only=True):
+    """What becomes of tenants that nobody uses."""
+
+    after: Annotated[
+        Duration | None,
+        about(
+            "a tenant that was not used for so long is archived: written into a file of the state"
+            " directory, and dropped",
+            "live",
+            least="1h",
+            most="36500d",
+            absent="no tenant is archived by itself",
+            example="90d",
+        ),
+    ] = None
+    restore_on_use: Annotated[
+        bool, about("true: the next run of an archived tenant brings it back", "live")
+    ] = False
 
 
 class LogSection(Section, frozen=True, kw_only=True):
@@ -436,12 +462,3 @@ class Settings(Section, frozen=True, kw_only=True):
             example=["tenants.d/*.toml"],
         ),
     ] = []
-
-
-NOT_SERVED_YET: dict[str, frozenset[str]] = {
-    "Settings": frozenset({"shards"}),
-    "Tier": frozenset({"retention_days", "shard"}),
-    "Tenant": frozenset({"retention_days", "shard"}),
-}
-"""Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
-believes in a limit that is not there."""

@@ -10,8 +10,8 @@ import msgspec
 
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.keys import RELOADS, Section
-from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
+from orchestrator.settings.keys import RELOADS
+from orchestrator.settings.model import Limits, ScheduleSection, Section, Settings, Tenant, Tier
 
 _INTRODUCTION = """\
 # Configuration

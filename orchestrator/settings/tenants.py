@@ -44,6 +44,9 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     disabled_because: str | None = None
     """The reason of an operator who disabled it; None when only its declaration may have."""
 
+    origin: str | None = None
+    """The id that it was made under, when it has another one now."""
+
     held_for: str | None = None
     """The verb that keeps it quiet for now; None when it is not held."""
 
@@ -60,6 +63,10 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def disabled(self, because: str) -> TenantConfig:
         """Return it as an operator's decision makes it."""
         return msgspec.structs.replace(self, enabled=False, disabled_because=because)
+
+    def made_as(self, origin: str) -> TenantConfig:
+        """Return it as one that was made under another id."""
+        return msgspec.structs.replace(self, origin=origin)
 
     def held(self, verb: str) -> TenantConfig:
         """Return it as a verb makes it that keeps it quiet."""
@@ -142,6 +149,17 @@ def updated(stored: str, request: UpdateTenant, tiers: Mapping[str, Tier]) -> Te
         faults.append(Fault(("tier",), unknown_tier(declaration.tier, tiers)))
     _refuse(faults)
     return declaration
+
+
+def renamed(stored: str, old: TenantId, new: TenantId, *, alias: bool) -> Tenant:
+    """Return the declaration `stored` (JSON) of tenant `old` as that of `new`.
+
+    The old id becomes an `alias` if wanted; the new one is none any more. Raises ConfigError when
+    `stored` can not be read any more.
+    """
+    declaration = load_declaration(stored)
+    aliases = [each for each in declaration.aliases if each.casefold() not in {old, new}]
+    return msgspec.structs.replace(declaration, aliases=[*aliases, old] if alias else aliases)
 
 
 def _declare(request: CreateTenant, faults: list[Fault]) -> Tenant:

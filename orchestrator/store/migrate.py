@@ -15,12 +15,13 @@ import msgspec
 from orchestrator.model.errors import (
     ConfigError,
     DatabaseUnavailable,
+    LockNotHad,
     MigrationChecksumMismatch,
     MigrationFailed,
     SchemaVersionAhead,
 )
 from orchestrator.model.ids import CONTROL_SCHEMA
-from orchestrator.store import sql
+from orchestrator.store import script, sql
 from orchestrator.store.connect import Connection, classify, translated
 
 _QUERIES = sql.load(__name__)
@@ -31,21 +32,24 @@ LEDGER = _QUERIES["ledger"]
 RECORD = _QUERIES["record"]
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9][a-z0-9_]*)\.sql")
-_NOT_CODE = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1""", re.DOTALL
-)
-_NOT_ITS_FAULT = ("55P03", "40P01")
+_OUTSIDE = re.compile(r"-- *insula: *(.*?) *(?:\n|$)")
+_NEEDS_RIGHTS = frozenset({"table", "view", "sequence", "schema"})
+_LOCK_NOT_HAD = ("55P03", "40P01")
 _ENDS_TRANSACTION = frozenset({"abort", "begin", "commit", "end", "rollback", "start"})
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
-    """One file; `checksum` tells an edited one from the one that was applied."""
+    """One file; `checksum` tells an edited one from the one that was applied.
+
+    One that is not `transactional` is run a statement at a time, each on its own.
+    """
 
     number: int
     name: str
     sql: str
     checksum: str
     file: str
+    transactional: bool = True
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -116,25 +120,37 @@ def pending(
 
 
 def migration_failure(
-    owner: str, migration: Migration, error: asyncpg.PostgresError
+    owner: str,
+    migration: Migration,
+    error: asyncpg.PostgresError,
+    *,
+    at: script.Statement | None = None,
 ) -> MigrationFailed | DatabaseUnavailable:
-    """Return what to raise when `migration` failed: file, line and SQL error.
+    """Return what to raise when `migration` failed, or its statement `at`: file, line, SQL error.
 
     A lost connection, a lock not had and a deadlock are not the migration's fault: try again.
     """
-    if classify(error) is DatabaseUnavailable or error.sqlstate in _NOT_ITS_FAULT:
-        return DatabaseUnavailable(
+    left = "nothing of this file was applied" if at is None else "what stands before it stays"
+    if classify(error) is DatabaseUnavailable or error.sqlstate in _LOCK_NOT_HAD:
+        kind = LockNotHad if error.sqlstate in _LOCK_NOT_HAD else DatabaseUnavailable
+        return kind(
             f"{migration.file} can not be applied to {owner!r} now: {error}",
-            hint="somebody may hold its tables for long; nothing of this file was applied",
+            hint=f"somebody may hold its tables for long; {left}",
         )
-    line = _line_of(migration.sql, error)
+    line = _line_of(migration.sql, error) if at is None else _line_of(at.text, error, at.line)
     where = f"{migration.file}:{line}" if line else migration.file
     detail = f" ({error.detail})" if getattr(error, "detail", None) else ""
+    position: str | None = getattr(error, "position", None)
     return MigrationFailed(
         owner,
         f"{where}: {error}{detail}",
-        hint=getattr(error, "hint", None) or "nothing of this file was applied; mend it and retry",
-        data={"file": migration.file, "line": line, "sqlstate": error.sqlstate},
+        hint=getattr(error, "hint", None) or f"{left}; mend it and retry",
+        data={
+            "file": migration.file,
+            "line": line,
+            "position": int(position) if position else None,
+            "sqlstate": error.sqlstate,
+        },
     )
 
 
@@ -202,18 +218,40 @@ def _read(file: Traversable) -> Migration:
         raise ValueError(f"it can not be read: {error.strerror}") from None
     if "\0" in text:
         raise ValueError("it has a NUL character")
-    for word, line in _transaction_control(text):
-        raise ValueError(
-            f"line {line}: {word.upper()} is not for a migration, "
-            "which always runs in one transaction of its own"
-        )
+    transactional = _is_transactional(text)
+    for statement in script.statements(text):
+        _check(statement, transactional=transactional)
     return Migration(
         number=int(match[1]),
         name=match[2],
         sql=text,
         checksum=hashlib.sha256(text.encode()).hexdigest(),
         file=str(file),
+        transactional=transactional,
     )
+
+
+def _is_transactional(text: str) -> bool:
+    """Read the mark in the first line; one that nobody knows is not passed over."""
+    mark = _OUTSIDE.match(text)
+    if mark is not None and mark[1] != "no-transaction":
+        raise ValueError(f"line 1: there is no mark {mark[1]!r}, only `-- insula: no-transaction`")
+    return mark is None
+
+
+def _check(statement: script.Statement, *, transactional: bool) -> None:
+    first, *rest = statement.words
+    if first in _ENDS_TRANSACTION:
+        where = "in one transaction of its own" if transactional else "a statement at a time"
+        raise ValueError(
+            f"line {statement.line}: {first.upper()} is not for a migration, "
+            f"which always runs {where}"
+        )
+    if not transactional and first == "create" and _NEEDS_RIGHTS.intersection(rest[:3]):
+        raise ValueError(
+            f"line {statement.line}: what tasks need rights on is made in a file "
+            "without the mark no-transaction"
+        )
 
 
 def _gaps(found: Sequence[Migration]) -> Iterator[str]:
@@ -226,24 +264,12 @@ def _gaps(found: Sequence[Migration]) -> Iterator[str]:
             return
 
 
-def _transaction_control(text: str) -> Iterator[tuple[str, int]]:
-    """Yield each statement that begins or ends a transaction, with its line."""
-    code = _NOT_CODE.sub(lambda match: "\n" * match[0].count("\n") or " ", text)
-    atomic = False
-    line = 1
-    for statement in code.split(";"):
-        words = statement.lower().split()
-        start = line + statement[: len(statement) - len(statement.lstrip())].count("\n")
-        line += statement.count("\n")
-        # A function with a SQL body, BEGIN ATOMIC …; END, has statements of its own.
-        if atomic and words[:1] == ["end"]:
-            atomic = False
-        elif words and words[0] in _ENDS_TRANSACTION:
-            yield words[0], start
-        if "begin atomic" in " ".join(words):
-            atomic = True
+def _line_of(text: str, error: asyncpg.PostgresError, first: int | None = None) -> int | None:
+    """Return the line that the server points at in `text`, whose first line is `first`.
 
-
-def _line_of(text: str, error: asyncpg.PostgresError) -> int | None:
+    It points at none for a failure at run time: then a statement's is the line it begins at.
+    """
     position: str | None = getattr(error, "position", None)
-    return text[: int(position) - 1].count("\n") + 1 if position else None
+    if position is None:
+        return first
+    return text.count("\n", 0, int(position) - 1) + (first or 1)

@@ -29,6 +29,9 @@ class TenantInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str = "test"
     name: str = "test"
+    origin: str | None = None
+    """The id that it was made under, when it was renamed since."""
+
     settings: dict[str, Any] = {}
     features: dict[str, bool] = {}
     limits: dict[str, Any] = {}
@@ -119,9 +122,9 @@ class Context:
     def idempotency_key(self) -> str:
         """A key that is the same for every attempt of this task of this run.
 
-        Give it to other systems.
+        Give it to other systems. It stays when the tenant is renamed.
         """
-        return f"{self.tenant.id}:{self.run_id}:{self.task}"
+        return f"{self.tenant.origin or self.tenant.id}:{self.run_id}:{self.task}"
 
     @property
     def db(self) -> Database:

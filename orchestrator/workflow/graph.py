@@ -13,13 +13,15 @@ from orchestrator.model.errors import DefinitionError
 class Graph:
     """A checked DAG.
 
-    `order` is topological, with the order of declaration breaking ties; `upstream` and `downstream`
-    are the direct neighbours of each task, `ancestors` everything before it in topological order,
+    `order` is topological, with the order of declaration breaking ties, and `place` where in it
+    each task is; `upstream` and `downstream` are the direct neighbours of each task in that order,
+    `ancestors` everything before it,
     and `sinks` the tasks nothing comes after. `shape` is a digest of names and edges: two graphs
     with one shape can continue each other's runs.
     """
 
     order: tuple[str, ...]
+    place: Mapping[str, int]
     upstream: Mapping[str, tuple[str, ...]]
     downstream: Mapping[str, tuple[str, ...]]
     ancestors: Mapping[str, tuple[str, ...]]
@@ -42,6 +44,7 @@ def build(workflow: str, edges: Mapping[str, Sequence[str]]) -> Graph:
     downstream = {name: tuple(n for n in order if name in edges[n]) for name in order}
     return Graph(
         order=order,
+        place=place,
         upstream={name: tuple(edges[name]) for name in order},
         downstream=downstream,
         ancestors=ancestors,

@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from benchmarks.harness import Harness, Subject, insula
+from benchmarks.harness import Harness, insula
 from benchmarks.plan import Case
+from benchmarks.schedule import Subject, Timetable, planned
 from benchmarks.server import Server
 from orchestrator.store import connect
 from orchestrator.store.connect import Target
@@ -35,10 +36,22 @@ async def test_a_case_is_measured_and_a_subject_that_fails_is_told_of(harness: H
         name="absent", module="benchmarks.no_such", python=sys.executable, cases=(CASE,)
     )
 
-    measured = await anyio.to_thread.run_sync(harness.measure, [insula([CASE]), absent], 1)
+    steps = planned([absent, insula([CASE])], 1)
 
-    ours, theirs = measured
+    theirs, ours = await anyio.to_thread.run_sync(
+        lambda: list(harness.measure(steps, Timetable(steps)))
+    )
+
     assert not ours.error
     assert {"runs_per_s", "submit_runs_per_s", "commits_per_run"} <= set(ours.figures)
     assert all(value >= 0 for value in ours.figures.values())
+    assert ours.seconds > 0
     assert "no_such" in theirs.error
+
+
+async def test_what_the_time_does_not_allow_is_left_out_and_told_of(harness: Harness) -> None:
+    steps = planned([insula([CASE])], 3)
+
+    measured = list(harness.measure(steps, Timetable(steps, budget=0.0)))
+
+    assert [each.error for each in measured] == ["left out: the time of the run was over"]

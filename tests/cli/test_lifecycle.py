@@ -1,10 +1,10 @@
-"""`insula tenant update|enable|disable|delete`."""
+"""`insula tenant update|enable|disable|rename|delete`."""
 
 from __future__ import annotations
 
 import pytest
 
-from orchestrator.model.api import UpdateTenant
+from orchestrator.model.api import RenameTenant, UpdateTenant
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
 
@@ -57,6 +57,18 @@ def test_rotated_credentials_are_told(insula: Insula, platform: HandMadePlatform
         "old password  refused",
     ]
     assert "asks these logins for no password" in trusted.err
+
+
+def test_a_tenant_is_renamed(insula: Insula, platform: HandMadePlatform) -> None:
+    done = insula("tenant", "rename", "acme-corp", "acme_inc", "--no-alias", "--wait", "2s")
+    again = insula("tenant", "rename", "acme_inc", "acme_inc", "--force", "--json")
+
+    assert (done.code, done.err) == (0, "renamed: it is acme_inc\n")
+    assert [each[2] for each in platform.lifecycle.asked] == [
+        RenameTenant(to="acme_inc", alias=False, wait=2.0),
+        RenameTenant(to="acme_inc", force=True),
+    ]
+    assert (again.code, again.json["error"]["code"]) == (1, "tenant_exists")
 
 
 def test_a_forced_deletion_prints_what_went_and_what_was_kept(insula: Insula) -> None:

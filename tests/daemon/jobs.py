@@ -15,6 +15,9 @@ INSERT = "INSERT INTO tally (run, task, attempt) VALUES ($1, $2, $3)"
 
 count = Workflow("count")
 
+_gone: dict[str, asyncio.Event] = {}
+"""Set when a file that `stay` waits for is there."""
+
 
 async def tally(ctx: Context) -> None:
     """Note that this attempt ended well."""
@@ -46,9 +49,14 @@ async def hold(ctx: Context, arrived: str, leave: str) -> None:
 
 @job("stay")
 async def stay(ctx: Context, leave: str) -> None:
-    """Wait for the file `leave`, without haste: a thousand of these may run."""
-    while not await asyncio.to_thread(Path(leave).exists):  # noqa: ASYNC110 - another process makes it
-        await asyncio.sleep(1.0)
+    """Wait for the file `leave`; one of a thousand looks, and lets all of them go."""
+    gone = _gone.get(leave)
+    if gone is None:
+        gone = _gone[leave] = asyncio.Event()
+        while not await asyncio.to_thread(Path(leave).exists):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        gone.set()
+    await gone.wait()
 
 
 @job("block")

@@ -8,9 +8,15 @@ import anyio.lowlevel
 import msgspec
 
 from orchestrator.model import errors
-from orchestrator.model.api import DeletedTenant, RotatedCredentials, TenantView, UpdateTenant
+from orchestrator.model.api import (
+    DeletedTenant,
+    RenameTenant,
+    RotatedCredentials,
+    TenantView,
+    UpdateTenant,
+)
 from orchestrator.model.archives import ArchivedTenant
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
 
 
@@ -50,6 +56,19 @@ class HandMadeLifecycle:
             roles=[view.app_role, view.engine_role],
             old_password="accepted" if tenant == "trusted" else "refused",
         )
+
+    async def rename(
+        self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
+    ) -> TenantId:
+        self.asked.append(("rename", tenant, wanted, by))
+        new = parse_tenant_id(wanted.to)
+        if new in self._platform.views:
+            raise errors.TenantExists(new, f"{new!r} is taken")
+        report(Progress("renaming its schema and logins"))
+        self._platform.views[new] = msgspec.structs.replace(
+            self._platform.views.pop(tenant), id=new, aliases=[tenant] if wanted.alias else []
+        )
+        return new
 
     async def delete(
         self,

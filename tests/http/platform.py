@@ -36,6 +36,7 @@ from tests.http.archives import HandMadeArchives
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
+from tests.http.migration import HandMadeMigrations
 from tests.http.schedules import HandMadeSchedules
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
@@ -60,6 +61,7 @@ class HandMadePlatform(HandMadeRuns):
         self.lifecycle = HandMadeLifecycle(self)
         self.archives = HandMadeArchives(self)
         self.used: list[TenantId] = []
+        self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
@@ -98,6 +100,7 @@ class HandMadePlatform(HandMadeRuns):
             use=self.used.append,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            migrations=self.migrations,
             status=self.status,
             reload=self.reload,
         )

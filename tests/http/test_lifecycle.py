@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from orchestrator.model.api import UpdateTenant
+from orchestrator.model.api import RenameTenant, UpdateTenant
 from tests.http.platform import HandMadePlatform
 
 JSON = {"Content-Type": "application/json"}
@@ -53,6 +53,25 @@ def test_the_passwords_of_a_tenant_are_rotated(api: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["rotation"]) == (200, 3)
     assert answer.json()["old_password"] == "refused"
     assert api.post("/v1/tenants/nobody/rotate-credentials", headers=JSON).status_code == 404
+
+
+def test_a_tenant_is_renamed(api: httpx.Client, platform: HandMadePlatform) -> None:
+    wanted = {"to": "acme_inc", "force": True, "wait": 2.5}
+
+    answer = api.post("/v1/tenants/acme-corp/rename", json=wanted)
+
+    assert (answer.status_code, answer.json()["id"]) == (200, "acme_inc")
+    ((verb, tenant, asked, _),) = platform.lifecycle.asked
+    assert (verb, tenant) == ("rename", "acme_corp")
+    assert asked == RenameTenant(to="acme_inc", force=True, wait=2.5)
+    assert api.get("/v1/tenants/acme_corp").json()["id"] == "acme_inc"
+
+
+def test_a_misspelt_renaming_is_refused(api: httpx.Client, platform: HandMadePlatform) -> None:
+    for wrong in ({}, {"to": "x", "wait": -1}, {"to": "x", "froce": True}):
+        assert api.post("/v1/tenants/acme-corp/rename", json=wrong).status_code == 422
+    assert api.post("/v1/tenants/nobody/rename", json={"to": "x"}).status_code == 404
+    assert platform.lifecycle.asked == []
 
 
 def test_a_tenant_is_deleted(api: httpx.Client, platform: HandMadePlatform) -> None:

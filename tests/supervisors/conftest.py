@@ -11,8 +11,9 @@ from supervisors.slot import MOVES, Slot, SlotState
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nodes look for work, and for the dead, five times as often: tests wait for that."""
+    """Have nodes look for work five times as often, and for each other at every second look."""
     monkeypatch.setattr("supervisors.wake.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("supervisors.wake.ORPHAN_TURNS", 2)
 
 
 @pytest.fixture(autouse=True)

@@ -26,10 +26,12 @@ from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import Limits, SupervisionSection
 from orchestrator.store.control import nodes
 from supervisors.preference import preferred
+from supervisors.root import RootSupervisor
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
+from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 ACME = TenantId("acme")
@@ -209,6 +211,28 @@ async def test_a_node_that_drains_hands_over_at_once_and_gets_nothing_more(
         await b.submit("acme")
         assert b.slot("acme").epoch == 2
         await b.until_finished("acme", 2)
+
+
+async def test_a_node_that_is_alone_asks_one_thing_at_a_look(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisors.wake.ORPHAN_TURNS", 1000)
+    monkeypatch.setattr("supervisors.wake.POLL_SECONDS", 0.01)
+    looks, probe = 0, RootSupervisor.probe
+
+    def look(root: RootSupervisor) -> None:
+        nonlocal looks
+        looks += 1
+        probe(root)
+
+    monkeypatch.setattr(RootSupervisor, "probe", look)
+    async with CuttingProxy(database.target).running() as way:
+        database.target = way.target
+        async with running_node(database, snapshot(["acme"])):
+            await until(lambda: looks > 1)
+            before = way.statements - looks
+            await until(lambda: looks > 20)
+            assert way.statements - looks <= before + 1
 
 
 async def test_the_tenants_of_a_dead_node_are_shared_out_among_those_that_live(

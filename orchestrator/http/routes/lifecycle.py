@@ -11,11 +11,13 @@ from orchestrator.http import body as bodies
 from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import DisableOperation, UpdateOperation, problems
+from orchestrator.http.openapi import DisableOperation, RenameOperation, UpdateOperation, problems
 from orchestrator.http.services import Services
 from orchestrator.model.api import (
+    LONGEST_WAIT,
     DeletedTenant,
     DisableTenant,
+    RenameTenant,
     RotatedCredentials,
     TenantView,
     UpdateTenant,
@@ -24,8 +26,6 @@ from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Report
-
-LONGEST_WAIT = 3600.0
 
 Results = Annotated[
     Literal["keep", "purge"],
@@ -103,6 +103,36 @@ async def rotate_credentials(
         return await services.lifecycle.rotate_credentials(known_as)
 
 
+@post(
+    "/v1/tenants/{tenant:str}/rename",
+    status_code=200,
+    tags=["tenants"],
+    operation_class=RenameOperation,
+    responses={
+        200: progress.described(TenantView, "The tenant under its new id"),
+        **problems(403, 404, 409, 422, 503),
+    },
+)
+async def rename_tenant(
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    body: RawBody,
+) -> Response[Any]:
+    """Give a tenant another id. Unfinished runs keep it, unless it is forced: they go on then."""
+    known_as = services.root.resolve(tenant)
+    wanted = fit(bodies.read(body), RenameTenant)
+    how = f"to {wanted.to}" + (", forced" if wanted.force else "")
+
+    async def rename(report: Report) -> TenantView:
+        async with record.of(known_as, "tenant.rename", how):
+            new = await services.lifecycle.rename(known_as, wanted, by=record.actor, report=report)
+        return await services.root.read_tenant(new)
+
+    return await progress.answer(request, rename)
+
+
 @delete(
     "/v1/tenants/{tenant:str}",
     status_code=200,
@@ -148,4 +178,11 @@ def _meant(services: Services, name: str) -> TenantId:
         return parse_tenant_id(name)
 
 
-ROUTES = (update_tenant, disable_tenant, enable_tenant, rotate_credentials, delete_tenant)
+ROUTES = (
+    update_tenant,
+    disable_tenant,
+    enable_tenant,
+    rotate_credentials,
+    rename_tenant,
+    delete_tenant,
+)

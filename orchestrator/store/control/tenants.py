@@ -31,6 +31,9 @@ UNMARK_DELETING = _QUERIES["unmark_deleting"]
 ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
+UNEARTH = _QUERIES["unearth"]
+RENAME = _QUERIES["rename"]
+LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 BRING_BACK = _QUERIES["bring_back"]
@@ -59,6 +62,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     forced: bool
     held_for: str | None
     held_at: datetime | None
+    origin: str | None
     archive: str | None
 
     @property
@@ -100,27 +104,31 @@ async def register(connection: Connection, tenant: TenantId, declaration: str) -
         await lock(connection)
         row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
     if row is None:
-        known = await fetch(connection, tenant)
-        if known.state == "archived":
-            raise TenantArchived(tenant)
-        if known.state == "deleting":
-            raise TenantExists(
-                tenant,
-                f"tenant {tenant!r} is being deleted",
-                hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
-            )
-        if known.source == "file":
-            raise TenantExists(
-                tenant,
-                f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
-                hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
-            )
-        raise TenantExists(
-            tenant,
-            f"tenant {tenant!r} exists already",
-            hint=f"see `insula tenant show {tenant}`",
-        )
+        raise _exists(await fetch(connection, tenant))
     return TenantRow(*row)
+
+
+def _exists(known: TenantRow) -> TenantExists | TenantArchived:
+    tenant = known.id
+    if known.state == "archived":
+        return TenantArchived(tenant)
+    if known.state == "deleting":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} is being deleted",
+            hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
+        )
+    if known.source == "file":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} was declared in a file before, and keeps its schema and data",
+            hint=f"to have it back, declare [tenants.{tenant}] in a file and reload",
+        )
+    return TenantExists(
+        tenant,
+        f"tenant {tenant!r} exists already",
+        hint=f"see `insula tenant show {tenant}`",
+    )
 
 
 async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
@@ -131,10 +139,12 @@ async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
     return TenantRow(*row)
 
 
-def unfit(row: TenantRow) -> TenantNotFound | TenantHeld:
+def unfit(row: TenantRow) -> TenantNotFound | TenantHeld | TenantArchived:
     """Return why nothing can be done to a tenant that is held, or is not `usable`."""
     if row.usable and row.held_for is not None:
         return TenantHeld(row.id, row.held_for)
+    if row.state == "archived":
+        return TenantArchived(row.id)
     since = row.removed_at if row.state == "deleting" else None
     return TenantNotFound(row.id, deleting_since=since)
 
@@ -233,6 +243,24 @@ async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
     return found
 
 
+async def rename(
+    connection: Connection, row: TenantRow, new: TenantId, declaration: str
+) -> TenantRow:
+    """Give the tenant of `row` another id, which may be a tombstone's, and return its row.
+
+    A tombstone stays under the old one. Raises TenantExists.
+    """
+    buried: int | None = await connection.fetchval(UNEARTH, new)
+    known = await connection.fetchrow(FETCH, new)
+    if known is not None:
+        raise _exists(TenantRow(*known))
+    found = await connection.fetchrow(RENAME, row.id, new, schema_of(new), declaration, buried or 0)
+    if found is None:
+        raise TenantNotFound(row.id)
+    await connection.execute(LEAVE_TOMBSTONE, row.id, row.schema_name, row.rotation + 1, new)
+    return TenantRow(*found)
+
+
 async def bury(connection: Connection, tenant: TenantId, archive: str | None) -> None:
     """Make the row of a tenant that was dropped a tombstone, or tell in which file it is."""
     await connection.execute(BURY, tenant, archive)
@@ -243,15 +271,16 @@ async def bring_back(
     tenant: TenantId,
     declaration: str,
     *,
-    engine_version: int,
-    app_version: int,
+    versions: tuple[int, int],
+    origin: str | None,
     wake: bool,
 ) -> bool:
     """Note a tenant that was made of an archive; False when there was one already.
 
-    It is woken when it has something to do. A row that was only registered keeps what it says.
+    `versions` are the engine's and the application's. It is woken when it has something to do. A
+    row that was only registered keeps what it says.
     """
-    arguments = (tenant, declaration, schema_of(tenant), engine_version, app_version, wake)
+    arguments = (tenant, declaration, schema_of(tenant), *versions, wake, origin)
     return await connection.fetchval(BRING_BACK, *arguments) is not None
 
 

@@ -19,6 +19,7 @@ ON CONFLICT (id) DO UPDATE SET
     declaration = excluded.declaration,
     state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
     removed_at = CASE WHEN known.state IN ('deleting', 'archived') THEN known.removed_at END,
+    renamed_to = NULL,
     changed_in = pg_current_xact_id()
 WHERE known.source <> 'file'
    OR known.declaration::text <> excluded.declaration::text
@@ -33,16 +34,17 @@ ON CONFLICT (id) DO UPDATE SET
     declaration = excluded.declaration,
     state = 'registered',
     removed_at = NULL,
+    renamed_to = NULL,
     changed_in = pg_current_xact_id()
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, archive
+    removed_at, forced, held_for, held_at, origin, archive
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, archive
+    removed_at, forced, held_for, held_at, origin, archive
 FROM insula.tenant
 WHERE id = $1
 
@@ -50,7 +52,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, archive
+    removed_at, forced, held_for, held_at, origin, archive
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -61,7 +63,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, archive
+    removed_at, forced, held_for, held_at, origin, archive
 FROM insula.tenant
 ORDER BY id
 
@@ -114,7 +116,7 @@ SET state = 'deleting', results = $2, forced = forced OR $3,
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, archive
+    removed_at, forced, held_for, held_at, origin, archive
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -126,7 +128,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, archive
+    removed_at, forced, held_for, held_at, origin, archive
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -134,12 +136,31 @@ WHERE state = 'deleting' ORDER BY id
 -- Whether it is that deletion which began at $2: another node may have ended it, and the id been used again.
 SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AND removed_at = $2)
 
+-- name: unearth
+-- The tombstone goes, and its rotation is kept: nobody gets the passwords of before.
+DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
+
+-- name: rename
+-- Without its fingerprint it is provisioned before its next use, as far as that is missing anything.
+UPDATE insula.tenant
+SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
+    fingerprint = NULL, held_for = NULL, held_by = NULL, held_at = NULL, changed_in = pg_current_xact_id()
+WHERE id = $1
+RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
+    rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
+    removed_at, forced, held_for, held_at, origin
+
+-- name: leave_tombstone
+INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
+VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
+
 -- name: bury
 -- The tombstone, or what stays of an archived tenant. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
         engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL, rotation = rotation + 1,
+        origin = CASE WHEN $2 IS NOT NULL THEN origin END,
         disabled_at = CASE WHEN $2 IS NOT NULL THEN disabled_at END,
         disabled_because = CASE WHEN $2 IS NULL THEN '' ELSE disabled_because END, forced = false,
         changed_in = pg_current_xact_id()
@@ -155,11 +176,12 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 -- has changed since the archive is made up for then. One that is declared keeps its declaration.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now())
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()

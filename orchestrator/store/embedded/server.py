@@ -21,7 +21,7 @@ from urllib.parse import quote
 import anyio
 import structlog
 
-from orchestrator.model.errors import StartError
+from orchestrator.model.errors import DatabaseUnavailable, StartError
 from orchestrator.store import connect
 from orchestrator.store.embedded import binaries, processes, tuning
 from orchestrator.store.embedded.binaries import Binaries
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 DATABASE = "insula"
 _SUPERUSER = "postgres"
 _PORT = 5432
+_SOCKET_LINE = 4
+"""Of postmaster.pid, counted from 0: the directory of the socket."""
 _SOCKET_PATH_BYTES = 107
 _FIRST_BUILTIN_LOCALE = 17
 _LOG_LINES = 15
@@ -115,8 +117,24 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The URL of the database as superuser; the socket's directory is the only door."""
-        host = quote(str(self._socket_dir), safe="/")
-        return f"postgresql://{_SUPERUSER}@/{DATABASE}?host={host}&port={_PORT}"
+        return _url(str(self._socket_dir))
+
+    @property
+    def made(self) -> bool:
+        """True when there is a database, whether or not it runs."""
+        return (self._data / "PG_VERSION").exists()
+
+    @property
+    def found(self) -> str:
+        """The URL of the server that another process runs here; DatabaseUnavailable without one."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            return _url(lines[_SOCKET_LINE])
+        except (OSError, IndexError) as error:
+            raise DatabaseUnavailable(
+                f"the server of {self._state_dir} is just starting or stopping",
+                hint="try again in a moment",
+            ) from error
 
     @property
     def pid(self) -> int | None:
@@ -415,6 +433,11 @@ def _initdb_options(programs: Binaries, directory: Path) -> list[str]:
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     options += ["--data-checksums", "--auth-local=trust", "--auth-host=reject"]
     return [str(option) for option in options]
+
+
+def _url(socket_dir: str) -> str:
+    host = quote(socket_dir, safe="/")
+    return f"postgresql://{_SUPERUSER}@/{DATABASE}?host={host}&port={_PORT}"
 
 
 def _socket_fits(directory: Path) -> bool:

@@ -17,10 +17,12 @@ from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.fence import Fence
 
+_ENCODER = msgspec.json.Encoder()
 _QUERIES = sql.load(__name__)
 TAKE_OVER = _QUERIES["take_over"]
 CONFIRM = _QUERIES["confirm"]
 FLUSH = _QUERIES["flush"]
+LOG = _QUERIES["log"]
 KNOWN = _QUERIES["known"]
 SEND = _QUERIES["send"]
 TAKE = _QUERIES["take"]
@@ -180,6 +182,7 @@ class Journal:
 
     def __init__(self, schema: str, *, epoch: int, node: str) -> None:
         self._flush = sql.bind(FLUSH, schema)
+        self._log = sql.bind(LOG, schema)
         self._take_over = sql.bind(TAKE_OVER, schema)
         self._confirm = sql.bind(CONFIRM, schema)
         self._send = sql.bind(SEND, schema)
@@ -242,40 +245,13 @@ class Journal:
         return Delivered({run for run, _ in rows}, {signal for _, signal in rows if signal})
 
     async def _write(self, connection: Connection, batch: Batch) -> Committed | None:
-        added, changed, logged = batch.added, batch.changed, batch.logged
-        row = await connection.fetchrow(
-            self._flush,
-            self._epoch,
-            self._node,
-            [run.id for run in added],
-            [run.workflow for run in added],
-            [run.version for run in added],
-            [run.state for run in added],
-            [run.queue for run in added],
-            [run.priority for run in added],
-            [run.rank for run in added],
-            [run.epoch for run in added],
-            [run.key for run in added],
-            [run.tags for run in added],
-            [run.input for run in added],
-            [run.parent_id for run in added],
-            [run.due_at for run in added],
-            [run.deadline_at for run in added],
-            [run.id for run in changed],
-            [run.state for run in changed],
-            [run.output for run in changed],
-            [run.context for run in changed],
-            [run.error for run in changed],
-            [run.due_at for run in changed],
-            [run.epoch for run in changed],
-            [run.finished for run in changed],
-            [run.reopened for run in changed],
-            [run.heard for run in changed],
-            [event.run_id for event in logged],
-            [event.seq for event in logged],
-            [event.entries for event in logged],
-            [event.fresh for event in logged],
-        )
+        always = self._epoch, self._node, _rows(batch.logged)
+        if batch.added or batch.changed:
+            row = await connection.fetchrow(
+                self._flush, *always, _rows(batch.added), _rows(batch.changed)
+            )
+        else:
+            row = await connection.fetchrow(self._log, *always)
         return None if row is None else Committed(*row)
 
     async def _note(self, connection: Connection, fires: Sequence[Fired]) -> None:
@@ -310,6 +286,18 @@ async def known(
     workflows, names = [workflow for workflow, _ in keys], [key for _, key in keys]
     rows = await connection.fetch(sql.bind(KNOWN, schema), ids, workflows, names)
     return [Known(*row) for row in rows]
+
+
+def _rows(rows: Sequence[msgspec.Struct]) -> str:
+    """Return the rows as one JSON text.
+
+    Not an array for each column: of those the driver looks at each element twice. Raises DataError,
+    as the driver does, for a text with half of a character.
+    """
+    try:
+        return _ENCODER.encode(rows).decode()
+    except UnicodeEncodeError as error:
+        raise asyncpg.DataError(str(error)) from None
 
 
 def keys_of(runs: Iterable[Keyed]) -> list[Key]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 import anyio
@@ -38,6 +38,7 @@ from orchestrator.store.tenant.runs import (
 from orchestrator.store.tenant.schedules import OwnedSchedules
 
 T = TypeVar("T")
+Act: TypeAlias = Callable[[Connection], Awaitable[T]]
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 10.0
@@ -88,7 +89,7 @@ class OwnedConnection:
         self._connect = connect
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)  # whoever has it waits for an answer
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
         self._closed = False
@@ -135,13 +136,10 @@ class OwnedConnection:
         A claim whose answer is lost is DatabaseUnavailable: sent again it would not find the runs
         that it took, which are ours already. The next owner finds them.
         """
-        async with self._turn():
-            try:
-                return await self._once(lambda c: self._claims.claim(c, limit))
-            except DatabaseUnavailable as error:
-                raise DatabaseUnavailable(
-                    f"which runs were claimed is not known: {error}"
-                ) from error
+        try:
+            return await self._in_turn(self._once, lambda c: self._claims.claim(c, limit))
+        except DatabaseUnavailable as error:
+            raise DatabaseUnavailable(f"which runs were claimed is not known: {error}") from error
 
     async def claim_these(self, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs into memory, whatever their state."""
@@ -190,8 +188,10 @@ class OwnedConnection:
         """Return the journals of `runs`."""
         return await self._run(lambda c: self._claims.entries(c, runs))
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _run(self, act: Act[T]) -> T:
+        return await self._in_turn(self._patiently, act)
+
+    async def _in_turn(self, how: Callable[[Act[T]], Awaitable[T]], act: Act[T]) -> T:
         """Let one statement after the other through, and none any more once closed."""
         async with self._lock:
             with anyio.CancelScope() as turn:
@@ -199,35 +199,35 @@ class OwnedConnection:
                 if self._closed:
                     turn.cancel()
                 try:
-                    yield
+                    return await how(act)
                 finally:
                     self._under_way = None
-        if turn.cancelled_caught:
-            raise DatabaseUnavailable(
-                f"the journal of tenant {self._tenant!r} was closed before it answered"
-            )
+        raise DatabaseUnavailable(
+            f"the journal of tenant {self._tenant!r} was closed before it answered"
+        )
 
-    async def _run(self, act: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._turn():
-            try:
-                return await self._once(act)
-            except DatabaseUnavailable as error:
-                log.warning("connection.lost", error=str(error))
-            async for attempt in tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
-                stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
-                wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
-                sleep=anyio.sleep,
-                reraise=True,
-            ):
-                with attempt:
-                    return await self._once(act)
-            raise AssertionError("the last attempt returns or raises")
-
-    async def _once(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _patiently(self, act: Act[T]) -> T:
         try:
-            with self._translated(), self._patiently():
-                return await act(await self._live())
+            return await self._once(act)
+        except DatabaseUnavailable as error:
+            log.warning("connection.lost", error=str(error))
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
+            sleep=anyio.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                return await self._once(act)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, act: Act[T]) -> T:
+        try:
+            with self._translated():
+                with anyio.move_on_after(self._answer_seconds):
+                    return await act(await self._live())
+                raise TimeoutError(f"no answer in {self._answer_seconds:g} s")
         except DatabaseUnavailable:
             if self._connection is not None:
                 self._connection.terminate()
@@ -241,13 +241,6 @@ class OwnedConnection:
             asked = self._asked()
             self._told(self._ours(await self._journal.confirm(self._connection)), asked)
         return self._connection
-
-    @contextmanager
-    def _patiently(self) -> Iterator[None]:
-        with anyio.move_on_after(self._answer_seconds) as deadline:
-            yield
-        if deadline.cancelled_caught:
-            raise TimeoutError(f"no answer in {self._answer_seconds:g} s")
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"the journal of tenant {self._tenant!r} can not be reached")

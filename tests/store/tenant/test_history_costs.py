@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from orchestrator.model.ids import run_id_at
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant import dead, journal, runs, schedules
+from orchestrator.store.tenant.journal import ChangedRun
 from tests.store.tenant.acme import SCHEMA, Acme, changed, logged, new_run
 from tests.store.tenant.costs import cost
 
@@ -39,20 +41,14 @@ KIND = ["w"], ["1"]
 NEW = new_run(state="succeeded", epoch=7)
 DONE = changed(NEW, state="succeeded", epoch=7, finished=True)
 ENTRY = logged(NEW, fresh=True)
-FLUSH = (
-    *(7, "a", [NEW.id], [NEW.workflow], [NEW.version], [NEW.state], [NEW.queue], [NEW.priority]),
-    *([NEW.rank], [NEW.epoch], [NEW.key], [NEW.tags], [NEW.input], [None], [None], [None]),
-    *([DONE.id], [DONE.state], [None], [None], [None], [None], [DONE.epoch], [True], [False], [0]),
-    *([ENTRY.run_id], [ENTRY.seq], [ENTRY.entries], [ENTRY.fresh]),
-)
+FLUSH = (7, "a", *(msgspec.json.encode([row]).decode() for row in (ENTRY, NEW, DONE)))
 """One run, begun and ended."""
 
-REST = (
-    *(7, "a", *([] for _ in range(14))),
-    *([A_RUN], ["waiting"], [None], [None], [None], [None], [7], [False], [True], [0]),
-    *([], [], [], []),
-)
+RESTS = ChangedRun(A_RUN, "waiting", None, None, None, None, 7, finished=False, reopened=True)
+REST = (7, "a", "[]", "[]", msgspec.json.encode([RESTS]).decode())
 """One run that goes to rest, and may have been sent a signal meanwhile."""
+
+LOG = (7, "a", msgspec.json.encode([logged(NEW, seq=1)]).decode())
 
 OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "claim": (runs.CLAIM, (7, 100, *KIND, *KIND)),
@@ -68,6 +64,7 @@ OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "entries": (runs.ENTRIES, ([A_RUN],)),
     "flush": (journal.FLUSH, FLUSH),
     "flush of one that rests": (journal.FLUSH, REST),
+    "log": (journal.LOG, LOG),
     "known": (journal.KNOWN, ([A_RUN], ["w"], ["key 500"])),
     "send": (journal.SEND, ([A_RUN], [A_RUN], ["name"], [None], ["1"])),
     "take": (journal.TAKE, ([A_RUN], [A_RUN])),

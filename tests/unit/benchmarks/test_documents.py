@@ -99,6 +99,26 @@ def test_the_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert compare.history(tmp_path / "none") == []
 
 
+def test_what_a_killed_run_has_measured_is_found_by_the_next(tmp_path: Path) -> None:
+    under_way, history = tmp_path / "new" / "under_way.json", tmp_path / "history.jsonl"
+    first = msgspec.structs.replace(whole(), whole=False)
+
+    compare.keep(document(), under_way)
+    compare.keep(first, under_way)
+    compare.recover(under_way, history)
+    compare.recover(under_way, history)
+
+    assert compare.history(history) == [first]
+
+
+def test_how_long_a_case_took_is_known_from_the_newest_whole_sizes() -> None:
+    def took(seconds: float, *, quick: bool = False) -> Document:
+        slow = msgspec.structs.replace(measured("A", "runs_per_s", 1.0), seconds=seconds)
+        return document(slow, quick=quick)
+
+    assert compare.seconds([took(9.0), took(8.0), took(1.0, quick=True)]) == {("insula", "A"): 8.0}
+
+
 def test_the_page_is_made_of_the_newest_whole_runs() -> None:
     quick = msgspec.structs.replace(whole(), quick=True)
     beside = whole(measured("A", "runs_per_s", 100.0, of="dbos"))
@@ -118,13 +138,39 @@ def test_the_page_keeps_what_people_wrote_around_the_figures() -> None:
 
     assert written.startswith("before\n")
     assert written.endswith("\nafter\n")
-    assert "old" not in written
+    assert "\nold\n" not in written
     assert "50.0 times as many as dbos" in written
     assert "x could not be installed" in written
-    assert "| A: times dbos | 40 | 50 | yes |" in written
+    assert "| A: times dbos | 40 | 50 | 1.25 | yes |" in written
     assert report.rewritten(written, whole(), beside) == written
     with pytest.raises(report.NothingMeasured):
         report.rewritten(page, None, None)
+
+
+def test_the_page_tells_what_failed_beside_the_peers_and_what_came_to_no_end() -> None:
+    late = {"kill_to_last_resumed_s": 90.0, "still_waiting": 3.0}
+    beside = whole(
+        measured("A", "runs_per_s", 100.0, of="oban"),
+        Measured(subject="oban", case="E50", round=1, figures=late),
+        Measured(subject="oban", case="D100", round=1, error="60 of 100 had come up"),
+    )
+
+    written = report.rewritten(f"{report.BEGIN}{report.END}", None, beside)
+
+    assert "| A both together, runs/s | 5,000 | 100 |" in written
+    assert "until all are started again, s | - | > 90 |" in written
+    assert "| D 100 tenants, runs/s | - | failed |" in written
+    assert "oban D100 failed: 60 of 100 had come up" in written
+
+
+def test_a_run_that_was_broken_off_says_so_on_the_page() -> None:
+    broken = msgspec.structs.replace(whole(), whole=False, seconds=120.0)
+
+    written = report.rewritten(f"{report.BEGIN}{report.END}", broken, None)
+
+    assert report.newest([broken], peers=False) == broken
+    assert "1 of A B L. It took 2 minutes" in written
+    assert "It was broken off" in written
 
 
 def test_the_page_of_the_repository_has_a_place_for_the_figures() -> None:

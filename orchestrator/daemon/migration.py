@@ -1,0 +1,260 @@
+"""Migrates all tenants: the canary first, then a few at a time, each on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anyio
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.tenants import Tenants
+from orchestrator.http.services import Notes
+from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
+from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
+from orchestrator.model.errors import (
+    InsulaError,
+    LockNotHad,
+    MigrationChecksumMismatch,
+    MigrationFailed,
+    TenantError,
+    TenantHeld,
+    TenantRemoved,
+)
+from orchestrator.model.ids import TenantId
+from orchestrator.model.migration import (
+    FailedMigration,
+    MigratedTenant,
+    MigrateTenants,
+    MigrationReport,
+)
+from orchestrator.model.progress import Progress, Report
+from orchestrator.store.connect import DRIVER_ERRORS, Target
+from orchestrator.store.control import tenants as rows
+from supervisors.messages import Stop
+from supervisors.root import RootSupervisor
+from supervisors.slot import AT_REST, SlotState
+
+LOCK_TIMEOUT = "2s"
+"""How long a migration waits for a table: what wants the table then waits behind it."""
+
+TRIES = 6
+PAUSE_SECONDS = 5.0
+"""How often it tries for a lock, and the longest pause in between."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TenantMigrations:
+    """Implements what the HTTP layer needs."""
+
+    root: RootSupervisor
+    tenants: Tenants
+    target: Target
+    lock_timeout: str = LOCK_TIMEOUT
+    pause: float = PAUSE_SECONDS
+
+    async def run(self, wanted: MigrateTenants, record: Notes, report: Report) -> MigrationReport:
+        """Bring tenants up to date with the files as they are now; those that fail keep nobody.
+
+        An end in the middle leaves each tenant as it was or done: the next call goes on. Raises
+        MigrationChecksumMismatch, ConfigError and TenantNotFound before anything is done, and
+        DatabaseUnavailable when the database goes away.
+        """
+        call = _Call(self, wanted, record, report, await self.tenants.read_spec())
+        return await call.run()
+
+
+class _Call:
+    """One call: what it found, and what became of that so far."""
+
+    def __init__(
+        self,
+        service: TenantMigrations,
+        wanted: MigrateTenants,
+        record: Notes,
+        report: Report,
+        spec: ProvisionSpec,
+    ) -> None:
+        self._root = service.root
+        self._tenants = service.tenants
+        self._service = service
+        self._wanted = wanted
+        self._record = record
+        self._report = report
+        self._spec = spec
+        self._errands = Errands(service.target, anyio.CapacityLimiter(wanted.parallel))
+        self._migrated: list[MigratedTenant] = []
+        self._failed: list[FailedMigration] = []
+        self._total = 0
+
+    async def run(self) -> MigrationReport:
+        canary = self._wanted.canary and self._root.resolve(self._wanted.canary)
+        chosen = await self._chosen(canary or None)
+        work = await self._plan(chosen)
+        up_to_date = len(chosen) - len(work) - len(self._failed)
+        self._total = len(work) + len(self._failed)
+        self._tell()
+        first = [each for each in work if each.tenant == canary]
+        others = [each for each in work if each.tenant != canary]
+        if first and not await self._canary(first[0]):
+            return self._told(up_to_date, untouched=len(others))
+        if not self._wanted.dry_run:
+            self._tenants.adopt_spec(self._spec)
+        await self._all(others)
+        return self._told(up_to_date)
+
+    async def _chosen(self, canary: TenantId | None) -> list[TenantId]:
+        """Return the tenants that are named, or all that are provisioned; the canary is one."""
+        named = {self._root.resolve(name) for name in self._wanted.tenants}
+        if not named:
+            async with self._tenants.control.acquire() as connection:
+                every = await rows.fetch_all(connection)
+            named = {row.id for row in every if row.state == "provisioned"}
+        return sorted(named | ({canary} if canary else set()))
+
+    async def _plan(self, chosen: Iterable[TenantId]) -> list[Lacking]:
+        """Return what each tenant lacks that lacks anything.
+
+        Nothing is done as long as a file is not what was applied: restore it first.
+        """
+        async with self._errands.connection("migration", lock_timeout="10s") as connection:
+            ledgers = await read_ledgers(connection, chosen)
+        work: list[Lacking] = []
+        for tenant in chosen:
+            try:
+                found = lacking(tenant, ledgers.get(tenant), self._spec)
+            except MigrationChecksumMismatch:
+                raise
+            except TenantError as error:
+                self._fail(tenant, error)
+            else:
+                work += [found] if found.files or tenant not in ledgers else []
+        return work
+
+    async def _canary(self, work: Lacking) -> bool:
+        """Migrate the canary; only then the others are made from the files as they are now."""
+        if not self._wanted.dry_run:
+            self._tenants.trials[work.tenant] = self._spec
+        await self._one(work)
+        return not any(each.tenant == work.tenant for each in self._failed)
+
+    async def _all(self, work: Iterable[Lacking]) -> None:
+        ends: list[InsulaError] = []
+        async with anyio.create_task_group() as group:
+
+            async def one(each: Lacking) -> None:
+                try:
+                    await self._one(each)
+                except InsulaError as error:
+                    # Not this tenant's: the others would meet it as well.
+                    ends.append(error)
+                    group.cancel_scope.cancel()
+
+            for each in work:
+                group.start_soon(one, each)
+        if ends:
+            raise ends[0]
+
+    async def _one(self, work: Lacking) -> None:
+        """Migrate one tenant. What its files do wrong is noted; what ends all of it is raised."""
+        began = anyio.current_time()
+        try:
+            untried = await self._with_retries(work)
+        except (TenantError, TenantHeld, TenantRemoved, LockNotHad) as error:
+            self._fail(work.tenant, error)
+        except DRIVER_ERRORS as error:
+            self._fail(work.tenant, InsulaError(str(error) or type(error).__name__))
+        else:
+            self._migrated.append(
+                MigratedTenant(
+                    tenant=work.tenant,
+                    files=work.files,
+                    untried=untried,
+                    seconds=anyio.current_time() - began,
+                )
+            )
+            if not self._wanted.dry_run:
+                log.info("tenant.migrated", tenant=work.tenant, files=work.files)
+                self._heal(work.tenant)
+        self._tell()
+
+    async def _with_retries(self, work: Lacking) -> list[str]:
+        """Try until the locks are had, or often enough; return what a dry run can not try."""
+        patient = AsyncRetrying(
+            retry=retry_if_exception_type(LockNotHad),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_random_exponential(
+                multiplier=self._service.pause / 8, max=self._service.pause
+            ),
+            reraise=True,
+        )
+        if self._wanted.dry_run:
+            return await patient(self._rehearse, work)
+        async with self._record.of(work.tenant, "tenant.migrate", ", ".join(work.files)):
+            await patient(self._migrate, work)
+        return []
+
+    async def _migrate(self, work: Lacking) -> None:
+        timeout = self._service.lock_timeout
+        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
+            await self._tenants.migrate(connection, work.tenant, lock_timeout=timeout)
+
+    async def _rehearse(self, work: Lacking) -> list[str]:
+        timeout = self._service.lock_timeout
+        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
+            trial = rehearsal(connection, work.tenant, self._spec, lock_timeout=timeout)
+            async with trial as left:
+                return Lacking(tenant=work.tenant, engine=(), app=left).files
+
+    def _fail(self, tenant: TenantId, error: InsulaError) -> None:
+        self._failed.append(
+            FailedMigration(
+                tenant=tenant, code=error.code, detail=str(error), hint=error.hint, data=error.data
+            )
+        )
+        if not self._wanted.dry_run:
+            log.error("tenant.not_migrated", tenant=tenant, code=error.code, error=str(error))
+        if isinstance(error, MigrationFailed) and not self._wanted.dry_run:
+            self._quarantine(tenant)
+
+    def _quarantine(self, tenant: TenantId) -> None:
+        """Have the tenant start anew: it meets the same error, and quarantine is what follows."""
+        slot = self._root.slots.get(tenant)
+        if slot is not None and slot.state not in AT_REST:
+            slot.ask_to_stop(Stop.RENEW)
+        else:
+            self._root.wake(tenant)
+
+    def _heal(self, tenant: TenantId) -> None:
+        """Let a tenant that is in quarantine try again now."""
+        slot = self._root.slots.get(tenant)
+        if slot is not None and slot.state is SlotState.QUARANTINED:
+            slot.retry_at = datetime.min.replace(tzinfo=UTC)
+            self._root.probe()
+
+    def _tell(self) -> None:
+        failed = len(self._failed)
+        phase = "trying" if self._wanted.dry_run else "migrating"
+        self._report(
+            Progress(
+                phase=f"{phase}, {failed} failed" if failed else phase,
+                done=len(self._migrated) + failed,
+                total=self._total,
+                unit="tenants",
+            )
+        )
+
+    def _told(self, up_to_date: int, *, untouched: int = 0) -> MigrationReport:
+        return MigrationReport(
+            dry_run=self._wanted.dry_run,
+            migrated=sorted(self._migrated, key=lambda each: each.tenant),
+            failed=sorted(self._failed, key=lambda each: each.tenant),
+            up_to_date=up_to_date,
+            untouched=untouched,
+        )

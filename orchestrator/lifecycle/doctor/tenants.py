@@ -1,0 +1,250 @@
+"""The tenants: versions, drift, what is left over, what ails their tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import anyio.to_thread
+import msgspec
+
+from orchestrator.lifecycle.doctor.drift import (
+    Reference,
+    build_reference,
+    differences,
+    read_digests,
+    read_objects,
+)
+from orchestrator.lifecycle.ledgers import Begun, Ledgers, lacking, read_ledgers
+from orchestrator.lifecycle.provision import ProvisionSpec
+from orchestrator.model.errors import InsulaError, TenantError
+from orchestrator.model.findings import Finding, Severity
+from orchestrator.model.ids import SCHEMA_PREFIX, TenantId, schema_of
+from orchestrator.model.progress import Progress, Report
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+from orchestrator.store.control.tenants import TenantRow
+
+_QUERIES = sql.load(__name__)
+CONTROL_VERSION = _QUERIES["control_version"]
+HAS_CONTROL = _QUERIES["has_control"]
+SCHEMAS = _QUERIES["schemas"]
+ROLES = _QUERIES["roles"]
+INVALID_INDEXES = _QUERIES["invalid_indexes"]
+BLOATED = _QUERIES["bloated"]
+
+AT_ONCE = 50
+"""Tenants in one look: a backend remembers each table that it has looked at."""
+
+
+async def control_version(connection: Connection) -> int | None:
+    """Return the version of the control schema; None when there is none."""
+    if not await connection.fetchval(HAS_CONTROL):
+        return None
+    version: int = await connection.fetchval(CONTROL_VERSION)
+    return version
+
+
+async def examine_leftovers(
+    connection: Connection, rows: Sequence[TenantRow], spec: ProvisionSpec, state_dir: Path
+) -> list[Finding]:
+    """Return schemas, roles and files of ours that belong to no tenant, and what is missing."""
+    usable = [row for row in rows if row.state != "removed"]
+    known = {row.schema_name for row in usable}
+    schemas = {row[0] for row in await connection.fetch(SCHEMAS)}
+    logins = {
+        login for row in usable for login in (spec.logins(row.id).engine, spec.logins(row.id).app)
+    }
+    roles = {row[0] for row in await connection.fetch(ROLES, spec.mark)}
+    return [
+        *(_orphan_schema(schema) for schema in sorted(schemas - known)),
+        *(_orphan_role(role) for role in sorted(roles - logins)),
+        *(
+            _gone(row.id)
+            for row in usable
+            if row.state == "provisioned" and row.schema_name not in schemas
+        ),
+        *(_half_deleted(row) for row in usable if row.state == "deleting"),
+        *(_partial(file) for file in await anyio.to_thread.run_sync(_parts, state_dir)),
+    ]
+
+
+async def examine_tables(connection: Connection, tenants: Iterable[TenantId]) -> list[Finding]:
+    """Return indexes that are not valid, and tables with many dead rows."""
+    schemas = [schema_of(tenant) for tenant in tenants]
+    findings = [
+        Finding(
+            severity=Severity.ERROR,
+            check="index.invalid",
+            subject=_tenant_of(row["schema"]),
+            what=f"index {row['index']} of table {row['table']} is not valid: no query uses it, "
+            "and every write keeps it",
+            mend=f'DROP INDEX CONCURRENTLY "{row["schema"]}"."{row["index"]}", and build it again',
+        )
+        for row in await connection.fetch(INVALID_INDEXES, schemas)
+    ]
+    for row in await connection.fetch(BLOATED, schemas):
+        since = f"since {row['vacuumed']:%Y-%m-%d %H:%M} UTC" if row["vacuumed"] else "ever"
+        tenant = row["schema"].removeprefix(SCHEMA_PREFIX)
+        findings.append(
+            Finding(
+                severity=Severity.WARNING,
+                check="table.bloated",
+                subject=_tenant_of(row["schema"]),
+                what=f"table {row['table']} has {row['dead']:,} dead rows and {row['live']:,} "
+                f"others, and was not vacuumed {since}",
+                mend=f"insula tenant maintain {tenant}",
+            )
+        )
+    return findings
+
+
+async def examine_versions(
+    connection: Connection, tenants: Sequence[TenantId], spec: ProvisionSpec, report: Report
+) -> list[Finding]:
+    """Return what tenants lack of the files, and how they differ from what these make."""
+    ledgers = await read_ledgers(connection, tenants)
+    findings: list[Finding] = []
+    comparable: dict[tuple[int, int], list[TenantId]] = defaultdict(list)
+    for tenant, found in ledgers.items():
+        findings += [_begun(tenant, each) for each in found.begun if not each.alive]
+        behind = list(_behind(tenant, found, spec))
+        findings += behind
+        if all(each.severity is not Severity.ERROR for each in behind):
+            comparable[len(found.engine), len(found.app)].append(tenant)
+    done = 0
+    for (engine, app), group in comparable.items():
+        made_from = msgspec.structs.replace(
+            spec,
+            engine_migrations=spec.engine_migrations[:engine],
+            app_migrations=spec.app_migrations[:app],
+        )
+        try:
+            reference = await build_reference(connection, made_from)
+        except InsulaError as error:
+            findings.append(_no_reference(error, len(group)))
+            continue
+        for start in range(0, len(group), AT_ONCE):
+            report(Progress("comparing schemas", done, len(tenants), "tenants"))
+            some = group[start : start + AT_ONCE]
+            findings += await _drift(connection, some, reference, spec.role_prefix)
+            done += len(some)
+    report(Progress("comparing schemas", len(tenants), len(tenants), "tenants"))
+    return findings
+
+
+async def _drift(
+    connection: Connection, tenants: Sequence[TenantId], reference: Reference, prefix: str
+) -> list[Finding]:
+    digests = await read_digests(connection, tenants, prefix)
+    other = [tenant for tenant in tenants if digests.get(tenant) != reference.digest]
+    if not other:
+        return []
+    objects = await read_objects(connection, other, prefix)
+    return [
+        finding for tenant in other for finding in differences(tenant, objects[tenant], reference)
+    ]
+
+
+def _behind(tenant: TenantId, ledgers: Ledgers, spec: ProvisionSpec) -> Iterator[Finding]:
+    try:
+        lacks = lacking(tenant, ledgers, spec)
+    except TenantError as error:
+        yield Finding(
+            severity=Severity.ERROR,
+            check=f"migration.{error.code}",
+            subject=f"tenant {tenant}",
+            what=str(error),
+            mend=error.hint,
+        )
+        return
+    if lacks.files:
+        yield Finding(
+            severity=Severity.NOTICE,
+            check="migration.behind",
+            subject=f"tenant {tenant}",
+            what=f"it lacks {', '.join(lacks.files)}, and gets it before it is next used",
+            mend="insula migrate",
+        )
+
+
+def _begun(tenant: TenantId, begun: Begun) -> Finding:
+    where = f" at the statement of line {begun.line}" if begun.line else ""
+    return Finding(
+        severity=Severity.ERROR,
+        check="migration.interrupted",
+        subject=f"tenant {tenant}",
+        what=f"migration {begun.number:04}_{begun.name} began at {begun.at:%Y-%m-%d %H:%M:%S %Z} "
+        f"and stopped{where}; what stands before it is done",
+        mend=f"insula migrate --tenant {tenant} begins the file anew",
+    )
+
+
+def _no_reference(error: InsulaError, tenants: int) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        check="drift.no_reference",
+        subject="migrations",
+        what=f"{tenants} tenants can not be compared, since no new one could be made: {error}",
+        mend=error.hint,
+    )
+
+
+def _orphan_schema(schema: str) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        check="schema.orphan",
+        subject=f"schema {schema}",
+        what="it has tables of ours, and no tenant is registered for it",
+        mend=f"insula tenant create {schema.removeprefix(SCHEMA_PREFIX)} takes it back, or drop it",
+    )
+
+
+def _orphan_role(role: str) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        check="role.orphan",
+        subject=f"role {role}",
+        what="it has our mark, and no tenant is registered for it",
+        mend=f'DROP OWNED BY "{role}" in each database, and DROP ROLE "{role}"',
+    )
+
+
+def _gone(tenant: TenantId) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        check="schema.gone",
+        subject=f"tenant {tenant}",
+        what=f"it was provisioned, and its schema {schema_of(tenant)} is not there",
+        mend=f"restore it from a backup, or delete the tenant: insula tenant delete {tenant}",
+    )
+
+
+def _half_deleted(row: TenantRow) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        check="tenant.deleting",
+        subject=f"tenant {row.id}",
+        what=f"its deletion began at {row.removed_at:%Y-%m-%d %H:%M:%S} UTC and has not ended",
+        mend=f"the next node to start ends it, or insula tenant delete {row.id}",
+    )
+
+
+def _partial(file: Path) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        check="file.partial",
+        subject=f"file {file}",
+        what="it was not written to its end, unless a daemon is at it now",
+        mend="remove it",
+    )
+
+
+def _parts(state_dir: Path) -> list[Path]:
+    """Return the files that somebody began to write, in the directories that we write into."""
+    return sorted(state_dir.glob("*/*.part"))
+
+
+def _tenant_of(schema: str) -> str:
+    return f"tenant {schema.removeprefix(SCHEMA_PREFIX)}"
