@@ -148,7 +148,7 @@ SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, origin, archive
 
 -- name: leave_tombstone
 INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
