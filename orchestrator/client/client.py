@@ -31,6 +31,7 @@ from orchestrator.client.calls import Call
 from orchestrator.client.content import pieces_of_async
 from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.progress import ToldAnswer
+from orchestrator.client.secrets import TenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
@@ -246,6 +247,7 @@ class TenantClient:
         self.id = id
         self.lifecycle = TenantLifecycle(client.send, id)
         self.archives = TenantArchives(client.send, client.open, id)
+        self.secret = TenantSecrets(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -19,6 +19,7 @@ from orchestrator.client.archives import SyncTenantArchives
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
+from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     AuditPage,
@@ -227,6 +228,7 @@ class SyncTenantClient:
         self.id = id
         self.lifecycle = SyncTenantLifecycle(client.send, id)
         self.archives = SyncTenantArchives(client.send, client.open, id)
+        self.secret = SyncTenantSecrets(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    adoption,
     archives,
     audit,
     control,
@@ -25,6 +26,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -42,7 +44,9 @@ _RESOURCES = (
     archives,
     statistics,
     maintenance,
+    secrets,
     migration,
+    adoption,
     audit,
     runs,
     control,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -36,6 +37,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import Report, unheard
+from orchestrator.model.secrets import RotatedKey, SecretView
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -261,6 +263,26 @@ class Maintenance(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    """The secrets of tenants."""
+
+    async def put(self, tenant: TenantId, name: str, value: str) -> SecretView:
+        """Store a secret, in place of the one of that name."""
+        ...
+
+    async def remove(self, tenant: TenantId, name: str) -> None:
+        """Delete a secret; SecretNotFound."""
+        ...
+
+    async def listed(self, tenant: TenantId) -> list[SecretView]:
+        """Return what may be told of the secrets, by name."""
+        ...
+
+    async def rotate(self, tenant: TenantId) -> RotatedKey:
+        """Seal the secrets with a new key."""
+        ...
+
+
 class Notes(Protocol):
     """Where what is done to a tenant is noted, for the one who asked."""
 
@@ -279,6 +301,14 @@ class Migrations(Protocol):
         ...
 
 
+class Adoption(Protocol):
+    """What makes tenants of schemas that exist."""
+
+    async def run(self, tenant: TenantId, wanted: AdoptSchema) -> AdoptionReport:
+        """Make the schema the tenant's; AdoptionRefused with what stands in the way."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
@@ -292,6 +322,8 @@ class Services:
     use: Callable[[TenantId], None]
     statistics: Statistics
     maintenance: Maintenance
+    secrets: Secrets
     migrations: Migrations
+    adoption: Adoption
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

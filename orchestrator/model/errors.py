@@ -8,11 +8,12 @@
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
-    │   ├── QuotaExceeded, ScheduleNotFound
-    │   ├── RoleConflict, SchemaConflict, MigrationFailed
+    │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
+    │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── SecretUnreadable       what was sealed can not be opened
     ├── ArchiveInvalid         an archive of a tenant, as it was given to us
     │   └── ArchiveTooNew, ArchiveForeign
     ├── ToolMissing            a program that we need is not installed
@@ -24,7 +25,8 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
+        ├── DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -227,6 +229,20 @@ class ScheduleNotFound(TenantError):
     code = "schedule_not_found"
 
 
+class SecretNotFound(TenantError):
+    """The tenant has no secret of that name."""
+
+    code = "secret_not_found"
+
+    def __init__(self, tenant: str, name: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} has no secret {name!r}",
+            hint=f"insula tenant secret set {tenant} {name}",
+            data={"secret": name},
+        )
+
+
 class RoleConflict(TenantError):
     """A database role of the name we need belongs to something else."""
 
@@ -237,6 +253,21 @@ class SchemaConflict(TenantError):
     """A schema of the name we need belongs to something else."""
 
     code = "schema_conflict"
+
+
+class AdoptionRefused(TenantError):
+    """A schema can not be taken over as it is; `obstacles` holds every reason."""
+
+    code = "adoption_refused"
+
+    def __init__(self, tenant: str, schema: str, obstacles: list[str]) -> None:
+        super().__init__(
+            tenant,
+            f"the schema {schema!r} can not become tenant {tenant!r}: {'; '.join(obstacles)}",
+            hint="nothing was changed; --dry-run tells the same, and what would be done",
+            data={"obstacles": obstacles},
+        )
+        self.obstacles = obstacles
 
 
 class MigrationFailed(TenantError):
@@ -308,6 +339,12 @@ class ToolMissing(InsulaError):
     """A program that is needed is not installed, or is too old."""
 
     code = "tool_missing"
+
+
+class SecretUnreadable(InsulaError):
+    """What was sealed can not be opened: its key is not here, or it was changed."""
+
+    code = "secret_unreadable"
 
 
 class RunError(InsulaError):
@@ -441,6 +478,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room for another connection."""
+
+    code = "database_full"
 
 
 class LockNotHad(DatabaseUnavailable):
