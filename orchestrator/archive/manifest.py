@@ -74,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     runs: Runs
     source: str
     declaration: dict[str, Any]
+    origin: str | None = None
     engine: list[LedgerEntry]
     app: list[LedgerEntry]
     files: dict[str, str]

@@ -1,4 +1,4 @@
-"""`tenant backup|restore|clone`: whole tenants as files, and copies of them."""
+"""`tenant backup|restore|clone|archive|unarchive`: whole tenants as files, and copies of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.archive.manifest import Runs
-from orchestrator.cli import output
+from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
+from orchestrator.cli.lifecycle import Wait
 from orchestrator.cli.statistics import size
 from orchestrator.cli.tenants import TenantArgument
 from orchestrator.client.archives import manifest_of
@@ -32,6 +33,9 @@ ChosenRuns = Annotated[
         show_default=False,
     ),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Take unfinished runs along: they go on when it is back.")
+]
 Foreign = Annotated[
     bool,
     typer.Option("--foreign", help="Take an archive of another installation, which you trust."),
@@ -43,6 +47,8 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "backup")(backup)
     daemon_command(app, "restore")(restore)
     daemon_command(app, "clone")(clone)
+    daemon_command(app, "archive")(archive)
+    daemon_command(app, "unarchive")(unarchive)
 
 
 def backup(door: Door, tenant: TenantArgument, file: ToFile, runs: AllRuns = "all") -> None:
@@ -94,6 +100,30 @@ def clone(door: Door, tenant: TenantArgument, new: Into, runs: AllRuns = "none")
     with door.open() as client, door.progress() as report:
         made = client.tenant(tenant).archives.clone(new, runs=runs, report=report)
     _print_made(door, made, "cloned")
+
+
+def archive(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait = None) -> None:
+    """Write a tenant into a file on the server and drop it, until it is brought back.
+
+    Example: insula tenant archive acme_corp --wait 5m
+    """
+    seconds = values.read_seconds(wait, "--wait")
+    with door.open() as client, door.progress() as report:
+        done = client.tenant(tenant).archives.archive(force=force, wait=seconds, report=report)
+    if door.json:
+        output.document(done)
+    else:
+        output.fields([("archived", done.tenant), ("in the file", done.file), ("rows", done.rows)])
+
+
+def unarchive(door: Door, tenant: TenantArgument) -> None:
+    """Bring an archived tenant back as it was; what it had to do goes on.
+
+    Example: insula tenant unarchive acme_corp
+    """
+    with door.open() as client, door.progress() as report:
+        made = client.tenant(tenant).archives.unarchive(report=report)
+    _print_made(door, made, "brought back")
 
 
 def _print_made(door: Door, made: RestoredTenant, done: str) -> None:

@@ -16,7 +16,7 @@ from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.client import calls
 from orchestrator.client.calls import Call, Upload
 from orchestrator.client.lifecycle import Send, SendNow
-from orchestrator.model.archives import BackupReport, RestoredTenant
+from orchestrator.model.archives import ArchivedTenant, BackupReport, RestoredTenant
 from orchestrator.model.errors import StorageFailed
 from orchestrator.model.progress import Progress, Report
 
@@ -99,6 +99,28 @@ class TenantArchives:
         """
         return await self._send(calls.clone_tenant(self._tenant, into, runs), report)
 
+    async def archive(
+        self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
+    ) -> ArchivedTenant:
+        """Write the tenant into a file on the server, and drop it; only its id stays taken.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on when it is back.
+
+        >>> (await tenant.archives.archive()).file  # doctest: +SKIP
+        '/var/lib/insula/archives/acme_corp-20261121T120000.304718Z.tar'
+        """
+        call = calls.archive_tenant(self._tenant, force=force, wait=wait)
+        return await self._send(call, report)
+
+    async def unarchive(self, *, report: Report | None = None) -> RestoredTenant:
+        """Bring the tenant, which is archived, back as it was.
+
+        >>> (await tenant.archives.unarchive()).unfinished  # doctest: +SKIP
+        0
+        """
+        return await self._send(calls.unarchive_tenant(self._tenant), report)
+
 
 class SyncTenantArchives:
     """A tenant as a file; `SyncTenantClient.archives` is one."""
@@ -155,6 +177,28 @@ class SyncTenantArchives:
         'globex'
         """
         return self._send(calls.clone_tenant(self._tenant, into, runs), report)
+
+    def archive(
+        self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
+    ) -> ArchivedTenant:
+        """Write the tenant into a file on the server, and drop it; only its id stays taken.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on when it is back.
+
+        >>> tenant.archives.archive().file  # doctest: +SKIP
+        '/var/lib/insula/archives/acme_corp-20261121T120000.304718Z.tar'
+        """
+        call = calls.archive_tenant(self._tenant, force=force, wait=wait)
+        return self._send(call, report)
+
+    def unarchive(self, *, report: Report | None = None) -> RestoredTenant:
+        """Bring the tenant, which is archived, back as it was.
+
+        >>> tenant.archives.unarchive().unfinished  # doctest: +SKIP
+        0
+        """
+        return self._send(calls.unarchive_tenant(self._tenant), report)
 
 
 class ArrivingFile:

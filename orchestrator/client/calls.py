@@ -45,7 +45,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ARCHIVE, RestoredTenant
+from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
@@ -263,6 +263,18 @@ def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant
     """Make another tenant like this one."""
     query = {"into": into, "runs": runs}
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
+
+
+def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTenant]:
+    """Write a tenant into a file on the server, and drop it."""
+    query = {"force": str(force).lower(), "wait": str(wait)}
+    patience = COPY_SECONDS + wait
+    return Call("POST", _path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
+
+
+def unarchive_tenant(tenant: str) -> Call[RestoredTenant]:
+    """Bring an archived tenant back."""
+    return Call("POST", _path(tenant, "unarchive"), RestoredTenant, wait=COPY_SECONDS)
 
 
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:

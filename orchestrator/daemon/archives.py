@@ -18,11 +18,12 @@ from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.lifecycle.files import begin_file, finish_file
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.load import Loaded
 from orchestrator.lifecycle.transfer.restore import Restoring, refuse_taken, restore, verified
 from orchestrator.model.archives import RestoredTenant
-from orchestrator.model.errors import ArchiveInvalid, StorageFailed
+from orchestrator.model.errors import ArchiveInvalid, StorageFailed, TenantExists
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import ControlPool
@@ -54,7 +55,7 @@ class TenantArchives:
     async def _written(self, tenant: TenantId, runs: Runs, report: Report) -> BinaryIO:
         spool = await self.spool()
         try:
-            await self._dump(tenant, spool, runs, report)
+            await self._dump(await self._provisioned(tenant), spool, runs, report)
         except BaseException:
             spool.close()
             raise
@@ -111,13 +112,45 @@ class TenantArchives:
             log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
             return _made(into, archive.manifest, loaded)
 
-    async def _dump(self, tenant: TenantId, file: BinaryIO, runs: Runs, report: Report) -> Manifest:
-        row = await self._provisioned(tenant)
+    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
+        """Bring an archived tenant back, with all its runs; its file goes when it is there."""
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.archive is None:
+            raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
+        path = Path(row.archive)
+        with _reading(path):
+            file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
+        with file:
+            archive = await verified(file, self.tenants.spec, foreign=False, report=report)
+            loaded = await self._make(tenant, archive, "all", report)
+        await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+        log.info("tenant.unarchived", tenant=tenant, rows=loaded.rows)
+        return _made(tenant, archive.manifest, loaded)
+
+    async def store(self, row: TenantRow, path: Path, report: Report) -> int:
+        """Write the archive of a tenant that nobody changes any more, and read it back.
+
+        Returns how many rows it has. Raises StorageFailed.
+        """
+        with _storage(path.parent):
+            part = await anyio.to_thread.run_sync(begin_file, path)
+        try:
+            with part.open("w+b") as file:
+                await self._dump(row, file, "all", report)
+                archive = await verified(file, self.tenants.spec, foreign=False, report=report)
+            with _storage(path.parent):
+                await anyio.to_thread.run_sync(finish_file, part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return archive.manifest.rows
+
+    async def _dump(self, row: TenantRow, file: BinaryIO, runs: Runs, report: Report) -> Manifest:
         target = self.tenants.shards.target_of(row)
         async with self.errands.connection("backup", row, lock_timeout=LOCK_TIMEOUT) as connection:
             dumped = Dumped(row=row, target=target, spec=self.tenants.spec)
             manifest = await dump(connection, dumped, file, runs=runs, report=report)
-        log.info("tenant.backed_up", tenant=tenant, rows=manifest.rows)
+        log.info("tenant.written", tenant=row.id, rows=manifest.rows)
         return manifest
 
     async def _provisioned(self, tenant: TenantId) -> TenantRow:
@@ -174,6 +207,17 @@ def _made(tenant: TenantId, manifest: Manifest, loaded: Loaded) -> RestoredTenan
         rows=loaded.rows,
         unfinished=loaded.unfinished,
     )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"the archive {path} can not be read: {error.strerror or error}",
+            hint="ask the node that wrote it, or put it there",
+        ) from error
 
 
 @contextmanager

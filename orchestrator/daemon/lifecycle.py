@@ -11,26 +11,31 @@ import anyio
 import structlog
 from msgspec import structs
 
+from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
 from orchestrator.lifecycle.move import drop_kept
-from orchestrator.lifecycle.removal import Removed, remove, unfinished
+from orchestrator.lifecycle.removal import Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
+from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.errors import (
+    ArchiveInvalid,
     CopyKept,
     DatabaseRefused,
     DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
+    InvalidRequest,
     SchemaConflict,
     StorageFailed,
     TenantElsewhere,
     TenantInUse,
     TenantNotFound,
+    ToolMissing,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
@@ -45,7 +50,7 @@ LOOK_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
-_NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed)
+_NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed, ToolMissing, ArchiveInvalid)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class TenantLifecycle:
     errands: Errands
     state_dir: Path
     holds: Holds
+    archives: TenantArchives
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
         """Change the declaration of a tenant that was registered at run time."""
@@ -164,6 +170,31 @@ class TenantLifecycle:
             removed = await self._finish(row, report)
         return _view(tenant, removed)
 
+    async def archive(
+        self,
+        tenant: TenantId,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
+    ) -> ArchivedTenant:
+        """Write the tenant into a file of the state directory, and drop it as `delete` does.
+
+        Its row stays, and tells of the file. Raises InvalidRequest for a tenant that has no tables,
+        and what `delete` does but for DeclaredInFile: a file may go on to declare it.
+        """
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.provisioned_at is None:
+            raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
+        if not force:
+            await self.idle(tenant, wait, report)
+        with anyio.CancelScope(shield=True):
+            async with self.control.acquire() as connection:
+                row = await rows.mark_deleting(connection, tenant, "archive", forced=force)
+            removed = await self._finish(row, report)
+        return ArchivedTenant(tenant=tenant, file=str(removed.results), rows=removed.rows_kept)
+
     async def resume(self) -> None:
         """Finish the deletions that a node has begun and not ended."""
         try:
@@ -215,13 +246,14 @@ class TenantLifecycle:
                     row,
                     self.tenants.spec,
                     archive=self._archive(row),
+                    whole=self._whole(row, report),
                     report=report,
                     control=control,
                 )
         if row.shard != CONTROL_SHARD:
             await shards.drop_database(row)
             async with self.control.acquire() as control:
-                await rows.bury(control, row.id)
+                await rows.bury(control, row.id, self._kept_whole(row, removed))
         return removed
 
     async def _find(self, name: str) -> TenantId:
@@ -284,13 +316,28 @@ class TenantLifecycle:
         async with self.tenants.shards.tenant(tenant) as (_, connection):
             return 0 if connection is None else await unfinished(connection, tenant)
 
+    def _kept_whole(self, row: TenantRow, removed: Removed) -> str | None:
+        """Return the file that all of the tenant is in, also if a call before dropped it."""
+        path = self._archive(row)
+        if path is None or row.results != "archive":
+            return None
+        return str(path) if removed.schema is not None or path.exists() else None
+
+    def _whole(self, row: TenantRow, report: Report) -> Whole | None:
+        if row.results != "archive":
+            return None
+        return lambda path: self.archives.store(row, path, report)
+
     def _archive(self, row: TenantRow) -> Path | None:
-        if row.results != "keep":
+        """Return the file in which something of the tenant is kept."""
+        if row.results == "purge":
             return None
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
-        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
-        return self.state_dir / "results" / name
+        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}"
+        if row.results == "archive":
+            return self.state_dir / "archives" / f"{name}.tar"
+        return self.state_dir / "results" / f"{name}.jsonl.gz"
 
 
 def at(row: TenantRow, shard: str) -> TenantRow:

@@ -23,6 +23,7 @@ from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
@@ -176,6 +177,7 @@ class Daemon:
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
+            group.start_soon(self._inactivity.run, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -276,7 +278,7 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            deleting=parts.tenants.deleting,
+            absent=parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
@@ -292,6 +294,7 @@ class Daemon:
             lifecycle=self._lifecycle,
             archives=self._archives,
             moves=self._moves,
+            use=self._inactivity.use,
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),
@@ -313,6 +316,9 @@ class Daemon:
             parts.node,
             patience=drain_seconds + LET_GO_SECONDS,
         )
+        self._archives = TenantArchives(
+            parts.shards.control, parts.tenants, Errands(parts.shards), state_dir
+        )
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=parts.shards.control,
@@ -321,9 +327,14 @@ class Daemon:
             errands=Errands(parts.shards),
             state_dir=state_dir,
             holds=self._holds,
+            archives=self._archives,
         )
-        self._archives = TenantArchives(
-            parts.shards.control, parts.tenants, Errands(parts.shards), state_dir
+        self._inactivity = Inactivity(
+            parts.shards.control,
+            self._lifecycle,
+            self._archives,
+            audit,
+            lambda: parts.tenants.snapshot.settings.archive,
         )
         self._moves = TenantMoves(
             self._lifecycle, self._archives, self._holds, Errands(parts.shards)

@@ -32,9 +32,11 @@ from orchestrator.model.api import (
     Transition,
 )
 from orchestrator.model.errors import (
+    InvalidTenantId,
     QuotaExceeded,
     RunConflict,
     RunNotFound,
+    TenantArchived,
     TenantNotFound,
     Unavailable,
 )
@@ -78,7 +80,7 @@ class TenantPlatform:
     role_prefix: str
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
-    deleting: Callable[[], Iterable[TenantRow]]
+    absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
 
@@ -86,11 +88,13 @@ class TenantPlatform:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
         try:
             return self.root.resolve(name)
-        except TenantNotFound as error:
-            row = self.remembered(TenantId(error.tenant))
-            if row is None or row.state != "deleting":
-                raise
-            raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
+        except (TenantNotFound, InvalidTenantId):
+            for row in self.absent():
+                if name == row.id or name.casefold() in _aliases(row):
+                    if row.state == "archived":
+                        raise TenantArchived(row.id) from None
+                    raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
+            raise
 
     async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
         """Accept all of the runs, or none; they are durable when this returns."""
@@ -173,9 +177,9 @@ class TenantPlatform:
         return views.events_of(history, after)
 
     def tenants(self) -> list[TenantSummary]:
-        """Return every tenant, by id, those that are being deleted among them."""
+        """Return every tenant, by id, those that are being deleted or are archived among them."""
         slots = self.root.slots
-        gone = [_farewell_of(row) for row in self.deleting() if row.id not in slots]
+        gone = [_farewell_of(row) for row in self.absent() if row.id not in slots]
         return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
@@ -331,10 +335,15 @@ def _pause(stored: stored_runs.Pause) -> TenantPause:
 
 
 def _farewell_of(row: TenantRow) -> TenantSummary:
-    """Return one line about a tenant that is being deleted."""
+    """Return one line about a tenant that is being deleted, or is archived."""
     return TenantSummary(
-        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state="deleting"
+        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state=row.state
     )
+
+
+def _aliases(row: TenantRow) -> list[str]:
+    declared: dict[str, Any] = msgspec.json.decode(row.declaration)
+    return [alias.casefold() for alias in declared.get("aliases", ())]
 
 
 def _no_run(tenant: TenantId, run: UUID) -> RunNotFound:

@@ -177,7 +177,7 @@ def check_homes(tenants: Iterable[TenantRow], known: Collection[str]) -> None:
     """Raise ConfigError for shards that tenants live on and the configuration has not."""
     lost: dict[str, list[TenantId]] = {}
     for row in tenants:
-        if row.state != "removed" and row.shard not in {CONTROL_SHARD, *known}:
+        if row.state not in ("removed", "archived") and row.shard not in {CONTROL_SHARD, *known}:
             lost.setdefault(row.shard, []).append(row.id)
     if lost:
         raise ConfigError(

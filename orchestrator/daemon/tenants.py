@@ -331,9 +331,9 @@ class Tenants:
         if not _differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
-    def deleting(self) -> list[TenantRow]:
-        """Return the tenants whose deletion has begun and not ended, as far as is known here."""
-        return [row for row in self._rows.values() if row.state == "deleting"]
+    def absent(self) -> list[TenantRow]:
+        """Return the tenants that are being deleted, or are archived, as far as is known here."""
+        return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
     def _declare(self) -> None:
         if self.root is not None:

@@ -31,7 +31,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import RestoredTenant
+from orchestrator.model.archives import ArchivedTenant, RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
@@ -195,6 +195,12 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, with all its data."""
         ...
 
+    async def archive(
+        self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ArchivedTenant:
+        """Write a tenant into a file, and drop it."""
+        ...
+
 
 class Archives(Protocol):
     """The verbs that copy a whole tenant, out of the database and into it."""
@@ -214,6 +220,10 @@ class Archives(Protocol):
         report: Report,
     ) -> RestoredTenant:
         """Make a tenant that is not there of an archive."""
+        ...
+
+    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
+        """Bring an archived tenant back."""
         ...
 
     async def clone(
@@ -312,7 +322,7 @@ class Adoption(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """Everything the API is built from."""
+    """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
 
     root: Platform
     dead: DeadLetters
@@ -321,6 +331,7 @@ class Services:
     lifecycle: Lifecycle
     moves: Moves
     archives: Archives
+    use: Callable[[TenantId], None]
     statistics: Statistics
     maintenance: Maintenance
     secrets: Secrets

@@ -33,3 +33,11 @@ class RestoredTenant(Wire, frozen=True, kw_only=True):
     tables: int
     rows: int
     unfinished: int
+
+
+class ArchivedTenant(Wire, frozen=True, kw_only=True):
+    """A tenant of which there is nothing on the server any more: all of it is in `file`."""
+
+    tenant: str
+    file: str
+    rows: int

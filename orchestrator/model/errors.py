@@ -14,6 +14,7 @@
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── SecretUnreadable       what was sealed can not be opened
     ├── ArchiveInvalid         an archive of a tenant, as it was given to us
     │   └── ArchiveTooNew, ArchiveForeign
     ├── ToolMissing            a program that we need is not installed

@@ -166,6 +166,26 @@ class MigrationsSection(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class ArchiveSection(Section, frozen=True, kw_only=True):
+    """What becomes of tenants that nobody uses."""
+
+    after: Annotated[
+        Duration | None,
+        about(
+            "a tenant that was not used for so long is archived: written into a file of the state"
+            " directory, and dropped",
+            "live",
+            least="1h",
+            most="36500d",
+            absent="no tenant is archived by itself",
+            example="90d",
+        ),
+    ] = None
+    restore_on_use: Annotated[
+        bool, about("true: the next run of an archived tenant brings it back", "live")
+    ] = False
+
+
 class LogSection(Section, frozen=True, kw_only=True):
     """The log, on stderr."""
 
@@ -410,6 +430,7 @@ class Settings(Section, frozen=True, kw_only=True):
     supervision: SupervisionSection = field(default_factory=SupervisionSection)
     workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
     migrations: MigrationsSection = field(default_factory=MigrationsSection)
+    archive: ArchiveSection = field(default_factory=ArchiveSection)
     log: LogSection = field(default_factory=LogSection)
     tiers: dict[str, Tier] = {}
     tenants: dict[str, Tenant] = {}
@@ -422,11 +443,3 @@ class Settings(Section, frozen=True, kw_only=True):
             example=["tenants.d/*.toml"],
         ),
     ] = []
-
-
-NOT_SERVED_YET: dict[str, frozenset[str]] = {
-    "Tier": frozenset({"retention_days"}),
-    "Tenant": frozenset({"retention_days"}),
-}
-"""Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
-believes in a limit that is not there."""

@@ -104,3 +104,16 @@ def test_a_tenant_is_cloned_without_its_runs(insula: Insula, platform: HandMadeP
 
     assert done.out.splitlines()[:2] == ["cloned           globex", "of               acme_corp"]
     assert platform.archives.asked == [("clone", "acme_corp", "globex", "none")]
+
+
+def test_a_tenant_is_archived_and_brought_back(insula: Insula, platform: HandMadePlatform) -> None:
+    away = insula("tenant", "archive", "acme-corp", "--wait", "5s")
+    back = insula("tenant", "unarchive", "acme-corp", "--json")
+
+    assert away.out.splitlines() == [
+        "archived     acme_corp",
+        "in the file  /srv/acme_corp.tar",
+        "rows         12",
+    ]
+    assert (back.json["tenant"], back.json["unfinished"]) == ("acme_corp", 1)
+    assert platform.lifecycle.asked == [("archive", "acme_corp", False, 5.0)]

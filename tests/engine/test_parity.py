@@ -102,7 +102,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             role_prefix=database.role_prefix,
             standing=in_good_standing(),
             remembered=node.tenants.remembered,
-            deleting=node.tenants.deleting,
+            absent=node.tenants.absent,
             register=nothing,
             prepare=node.tenants.prepare,
         )

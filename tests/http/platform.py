@@ -64,6 +64,7 @@ class HandMadePlatform(HandMadeRuns):
         self.lifecycle = HandMadeLifecycle(self)
         self.archives = HandMadeArchives(self)
         self.moves = HandMadeMoves()
+        self.used: list[TenantId] = []
         self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
@@ -102,6 +103,7 @@ class HandMadePlatform(HandMadeRuns):
             lifecycle=self.lifecycle,
             archives=self.archives,
             moves=self.moves,
+            use=self.used.append,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,

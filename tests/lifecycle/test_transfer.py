@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -22,6 +23,7 @@ from orchestrator.model.errors import (
     ArchiveForeign,
     ArchiveInvalid,
     ArchiveTooNew,
+    DatabaseUnavailable,
     InsulaError,
     MigrationChecksumMismatch,
     RestoreFailed,
@@ -42,6 +44,12 @@ from tests.lifecycle.wholes import (
     written,
 )
 from tests.support.database import Database, migrations
+from tests.support.proxy import CuttingProxy, When
+
+STRIDE = 7
+"""Statements from one death to the next: all of them would take a minute."""
+
+WHEN: tuple[When, ...] = ("before", "after")
 
 
 async def nobody_else(_: Connection) -> None:
@@ -249,3 +257,28 @@ async def test_only_an_archive_that_this_installation_can_use_is_taken(
         cut_off = io.BytesIO(whole.getvalue()[: int(end * part)])
         assert isinstance(await refusal(cut_off, spec), ArchiveInvalid)
     assert isinstance(await refusal(io.BytesIO(b"PK" + bytes(4096)), spec), ArchiveInvalid)
+
+
+@pytest.mark.slow
+async def test_a_death_at_any_statement_leaves_the_whole_tenant_or_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    admin, app = await furnished(database, tmp_path)
+    archive, spec, cut = await archived(database), database.spec(app), 0
+    for cut in count(1, STRIDE):
+        proxy = CuttingProxy(database.target, cut_at=cut, when=WHEN[cut % 2])
+        async with proxy.running():
+            try:
+                await restored(await database.connect(proxy.target), archive, spec)
+                break
+            except DatabaseUnavailable:
+                # The server may still be at the last statement: what holds the lock is waited for.
+                await admin.execute("SELECT FROM insula.lock FOR UPDATE")
+        made = await admin.fetchval("SELECT to_regnamespace('tenant_globex') IS NOT NULL")
+        noted = await admin.fetchval("SELECT count(*) FROM insula.tenant WHERE id = 'globex'")
+        assert (made, noted) in {(False, 0), (True, 1)}, f"cut {proxy.statements}"
+        if made:
+            await dropped(database, GLOBEX)
+
+    assert cut > 3 * STRIDE
+    assert await admin.fetchval("SELECT count(*) FROM tenant_globex.flight") == 500

@@ -8,29 +8,32 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.daemon.archives import TenantArchives
-from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
     ArchiveInvalid,
+    InvalidRequest,
     StorageFailed,
+    TenantArchived,
     TenantExists,
+    TenantInUse,
     TenantNotFound,
+    TenantStarting,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, unheard
-from tests.supervisors.nodes import Node, running_node, snapshot
-from tests.supervisors.test_lifecycle import lifecycle
+from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import ArchiveSection
+from orchestrator.store.control import tenants
+from supervisors.slot import SlotState
+from tests.supervisors.nodes import running_node, snapshot
+from tests.supervisors.test_lifecycle import archives, lifecycle
+from tests.supervisors.test_why import platform_of
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
 from tests.support.wait import until
 
 ACME, GLOBEX, AGAIN = TenantId("acme"), TenantId("globex"), TenantId("again")
-
-
-def archives(node: Node, state_dir: Path) -> TenantArchives:
-    """Return the verbs as the daemon wires them."""
-    return TenantArchives(node.control, node.tenants, Errands(node.tenants.shards), state_dir)
 
 
 async def test_a_tenant_comes_back_with_what_it_had_and_goes_on(
@@ -165,3 +168,125 @@ async def test_a_state_directory_without_room_is_told(database: Database, tmp_pa
     async with running_node(database, snapshot(["acme"])) as node:
         with pytest.raises(StorageFailed, match="No such file or directory"):
             await archives(node, tmp_path / "gone").backup(ACME, runs="all")
+
+
+async def test_an_archived_tenant_is_a_file_until_it_is_brought_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"], aliases=["Acme-Corp"])) as node:
+        verbs = archives(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+
+        away = await lifecycle(node, tmp_path).archive(ACME)
+
+        assert Path(away.file).parent == tmp_path / "archives"
+        assert await node.sql("SELECT to_regnamespace('tenant_acme')") is None
+        await node.declare(
+            "acme", name="Changed", aliases=["Acme-Corp"]
+        )  # a reload does not make it anew
+        for name in ("acme", "acme-corp"):
+            with pytest.raises(TenantArchived, match="'acme' is archived"):
+                platform_of(node).resolve(name)
+        with pytest.raises(Exception, match="tenant 'acme' is archived"):
+            await node.sql("SELECT insula.submit('acme', 'note')")
+        assert [each.state for each in platform_of(node).tenants()] == ["archived"]
+
+        back = await verbs.unarchive(ACME, unheard)
+
+        assert (back.tenant, back.rows) == ("acme", away.rows)
+        assert os.listdir(tmp_path / "archives") == []  # noqa: PTH208 - not blocking for long
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+
+async def test_who_is_archived_in_the_middle_of_something_goes_on_when_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        whole = lifecycle(node, tmp_path)
+        await node.submit("acme", "later")
+
+        with pytest.raises(TenantInUse, match="has 1 unfinished run"):
+            await whole.archive(ACME)
+        await whole.archive(ACME, force=True)
+        back = await archives(node, tmp_path).unarchive(ACME, unheard)
+
+        assert back.unfinished == 1
+        await node.until_finished("acme", 1)
+
+
+async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, ACME, "archive")
+
+    async with running_node(database, snapshot(["acme"]), name="b") as node:
+        await lifecycle(node, tmp_path).resume()
+
+        back = await archives(node, tmp_path).unarchive(ACME, unheard)
+        assert back.rows > 0
+
+
+async def test_what_can_not_be_archived_stays_as_it_is(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "archives").write_text("in the way", encoding="utf-8")
+    async with running_node(database, snapshot(["acme"])) as node:
+        whole = lifecycle(node, tmp_path)
+        with pytest.raises(InvalidRequest, match="never used"):
+            await whole.archive(ACME)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+
+        with pytest.raises(StorageFailed):
+            await whole.archive(ACME)
+
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+
+async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(
+        database, snapshot(["acme", "globex", "waits"], idle_ttl=Duration(0))
+    ) as node:
+        settings = ArchiveSection(after=Duration(days=90))
+        policy = Inactivity(
+            node.control,
+            lifecycle(node, tmp_path),
+            archives(node, tmp_path),
+            node.audit,
+            lambda: settings,
+        )
+        await node.submit("acme")
+        await node.submit("globex")
+        await node.submit("waits")
+        for tenant in ("acme", "globex", "waits"):
+            await node.reach(tenant, SlotState.DORMANT)
+        await node.sql("UPDATE insula.tenant SET last_active_at = now() - interval '80 days'")
+        await node.sql(
+            "UPDATE insula.tenant SET last_active_at = now() - interval '91 days'"
+            " WHERE id IN ('acme', 'waits')"
+        )
+
+        await node.sql("INSERT INTO insula.wake VALUES ('waits', now() + interval '1 day', 'x')")
+
+        await policy.sweep()
+
+        states = {each.id: each.state for each in platform_of(node).tenants()}
+        assert states == {"acme": "archived", "globex": "dormant", "waits": "dormant"}
+        policy.use(ACME)  # not configured: whoever asks is told how to bring it back
+        settings = ArchiveSection(restore_on_use=True)
+        with pytest.raises(TenantStarting, match="is being brought back"):
+            policy.use(ACME)
+        await policy.bring_back()
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+        operations = await node.sql(
+            "SELECT array_agg(operation ORDER BY number) FROM insula.audit WHERE outcome IS NULL"
+        )
+        assert operations == ["tenant.archive", "tenant.unarchive"]

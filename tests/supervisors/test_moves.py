@@ -24,8 +24,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.settings.shards import ShardConfig
 from tests.supervisors.nodes import Node, running_node, snapshot
-from tests.supervisors.test_archives import archives
-from tests.supervisors.test_lifecycle import lifecycle
+from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shards import admin_of, home, succeeded
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database

@@ -33,7 +33,7 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
         role_prefix=node.database.role_prefix,
         standing=standing or in_good_standing(),
         remembered=node.tenants.remembered,
-        deleting=node.tenants.deleting,
+        absent=node.tenants.absent,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
     )

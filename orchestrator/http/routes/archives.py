@@ -16,9 +16,10 @@ from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
 from orchestrator.http.progress import answer, described
+from orchestrator.http.routes.lifecycle import Force, Wait
 from orchestrator.http.services import Services
-from orchestrator.model.archives import ARCHIVE, RestoredTenant
-from orchestrator.model.errors import TenantNotFound
+from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
+from orchestrator.model.errors import TenantArchived, TenantNotFound
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Report
 
@@ -125,6 +126,55 @@ async def clone_tenant(
     return await answer(request, make)
 
 
+@post(
+    "/v1/tenants/{tenant:str}/archive",
+    status_code=200,
+    tags=["tenants"],
+    responses={
+        200: described(ArchivedTenant, "Where the tenant is now"),
+        **problems(403, 404, 409, 422, 503),
+    },
+)
+async def archive_tenant(
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    force: Force = False,
+    wait: Wait = 0.0,
+) -> Response[Any]:
+    """Write the tenant into a file on the server, and drop it. Unfinished runs keep it."""
+    known_as = services.root.resolve(tenant)
+
+    async def put_away(report: Report) -> ArchivedTenant:
+        async with record.of(known_as, "tenant.archive", "forced" if force else ""):
+            return await services.lifecycle.archive(known_as, force=force, wait=wait, report=report)
+
+    return await answer(request, put_away)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/unarchive",
+    status_code=200,
+    tags=["tenants"],
+    responses={
+        200: described(RestoredTenant, "The tenant that is back"),
+        **problems(403, 404, 409, 422, 503),
+    },
+)
+async def unarchive_tenant(
+    request: Request[Any, Any, Any], services: Injected, record: Recorded, tenant: FromPath[str]
+) -> Response[Any]:
+    """Bring an archived tenant back as it was; what it had to do goes on."""
+    known_as = meant(services, tenant)
+
+    async def bring_back(report: Report) -> RestoredTenant:
+        async with record.of(known_as, "tenant.unarchive"):
+            return await services.archives.unarchive(known_as, report)
+
+    return await answer(request, bring_back)
+
+
 def sent(spool: BinaryIO) -> Stream:
     """Return the answer that has the whole of a file in it, and closes it."""
     size = spool.seek(0, 2)
@@ -154,9 +204,11 @@ def meant(services: Services, name: str) -> TenantId:
     """Return the tenant of that id or alias; one that is not there yet has its id alone."""
     try:
         return services.root.resolve(name)
+    except TenantArchived as error:
+        return TenantId(error.tenant)
     except TenantNotFound:
         return parse_tenant_id(name)
 
 
-ROUTES = (backup_tenant, restore_tenant, clone_tenant)
+ROUTES = (backup_tenant, restore_tenant, clone_tenant, archive_tenant, unarchive_tenant)
 """What the API does with tenants as files."""

@@ -194,6 +194,7 @@ class _Dump:
             runs=runs,
             source=row.source,
             declaration=msgspec.json.decode(row.declaration),
+            origin=row.origin,
             engine=_ledger("engine", ledger),
             app=_ledger("app", ledger),
             files=files,

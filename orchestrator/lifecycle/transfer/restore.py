@@ -97,8 +97,8 @@ async def restore(
                 connection,
                 tenant,
                 wanted.declaration,
-                engine_version=len(spec.engine_migrations),
-                app_version=len(manifest.app),
+                versions=(len(spec.engine_migrations), len(manifest.app)),
+                origin=manifest.origin if tenant == manifest.tenant else None,
                 wake=loaded[0].unfinished > 0,
             )
             if not made:

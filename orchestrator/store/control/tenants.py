@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.errors import TenantExists, TenantHeld, TenantNotFound
+from orchestrator.model.errors import TenantArchived, TenantExists, TenantHeld, TenantNotFound
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -41,6 +41,7 @@ LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
 BRING_BACK = _QUERIES["bring_back"]
+INACTIVE = _QUERIES["inactive"]
 
 
 class TenantRow(msgspec.Struct, frozen=True):
@@ -68,11 +69,12 @@ class TenantRow(msgspec.Struct, frozen=True):
     shard: str
     origin: str | None
     moved_from: str | None
+    archive: str | None
 
     @property
     def usable(self) -> bool:
-        """False once it is being deleted or was removed."""
-        return self.state not in ("deleting", "removed")
+        """False once it is being deleted, or was removed or archived."""
+        return self.state not in ("deleting", "removed", "archived")
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -121,8 +123,10 @@ async def register(
     return TenantRow(*row)
 
 
-def _exists(known: TenantRow) -> TenantExists:
+def _exists(known: TenantRow) -> TenantExists | TenantArchived:
     tenant = known.id
+    if known.state == "archived":
+        return TenantArchived(tenant)
     if known.state == "deleting":
         return TenantExists(
             tenant,
@@ -150,10 +154,12 @@ async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
     return TenantRow(*row)
 
 
-def unfit(row: TenantRow) -> TenantNotFound | TenantHeld:
+def unfit(row: TenantRow) -> TenantNotFound | TenantHeld | TenantArchived:
     """Return why nothing can be done to a tenant that is held, or is not `usable`."""
     if row.usable and row.held_for is not None:
         return TenantHeld(row.id, row.held_for)
+    if row.state == "archived":
+        return TenantArchived(row.id)
     since = row.removed_at if row.state == "deleting" else None
     return TenantNotFound(row.id, deleting_since=since)
 
@@ -229,7 +235,7 @@ async def mark_deleting(
 ) -> TenantRow:
     """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
-    `results`, keep or purge, says what becomes of its finished runs. Unless it is `forced`, it
+    `results`, keep, purge or archive, says what becomes of its runs. Unless it is `forced`, it
     must have no others.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
@@ -289,9 +295,9 @@ async def rename(
     return TenantRow(*found)
 
 
-async def bury(connection: Connection, tenant: TenantId) -> None:
-    """Make the row of a tenant that was dropped a tombstone."""
-    await connection.execute(BURY, tenant)
+async def bury(connection: Connection, tenant: TenantId, archive: str | None) -> None:
+    """Make the row of a tenant that was dropped a tombstone, or tell in which file it is."""
+    await connection.execute(BURY, tenant, archive)
 
 
 async def bring_back(
@@ -299,13 +305,19 @@ async def bring_back(
     tenant: TenantId,
     declaration: str,
     *,
-    engine_version: int,
-    app_version: int,
+    versions: tuple[int, int],
+    origin: str | None,
     wake: bool,
 ) -> bool:
     """Note a tenant that was made of an archive; False when there was one already.
 
-    It is woken when it has something to do. A row that was only registered keeps what it says.
+    `versions` are the engine's and the application's. It is woken when it has something to do. A
+    row that was only registered keeps what it says.
     """
-    arguments = (tenant, declaration, schema_of(tenant), engine_version, app_version, wake)
+    arguments = (tenant, declaration, schema_of(tenant), *versions, wake, origin)
     return await connection.fetchval(BRING_BACK, *arguments) is not None
+
+
+async def inactive(connection: Connection, after: timedelta) -> list[TenantId]:
+    """Return the tenants that were not used for so long, and have nothing to do."""
+    return [each[0] for each in await connection.fetch(INACTIVE, after)]

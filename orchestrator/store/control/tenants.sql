@@ -19,7 +19,7 @@ ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
-    removed_at = CASE known.state WHEN 'deleting' THEN known.removed_at END,
+    removed_at = CASE WHEN known.state IN ('deleting', 'archived') THEN known.removed_at END,
     shard = CASE WHEN known.state IN ('registered', 'removed') THEN excluded.shard ELSE known.shard END,
     renamed_to = NULL,
     changed_in = pg_current_xact_id()
@@ -43,12 +43,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 WHERE id = $1
 
@@ -56,7 +56,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -67,7 +67,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 ORDER BY id
 
@@ -122,7 +122,7 @@ SET state = 'deleting', results = $2, forced = forced OR $3,
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -134,7 +134,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -169,19 +169,21 @@ SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 
 -- name: leave_tombstone
 INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
 VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
--- The tombstone. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+-- The tombstone, or what stays of an archived tenant. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
-    SET state = 'removed', engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL,
-        moved_from = NULL,
-        rotation = rotation + 1, origin = NULL, disabled_at = NULL, disabled_because = '', forced = false,
+    SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
+        moved_from = NULL, engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL, rotation = rotation + 1,
+        origin = CASE WHEN $2 IS NOT NULL THEN origin END,
+        disabled_at = CASE WHEN $2 IS NOT NULL THEN disabled_at END,
+        disabled_because = CASE WHEN $2 IS NULL THEN '' ELSE disabled_because END, forced = false,
         changed_in = pg_current_xact_id()
     WHERE id = $1 AND state = 'deleting'
     RETURNING id
@@ -195,13 +197,15 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 -- has changed since the archive is made up for then. One that is declared keeps its declaration.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now())
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(), shard = 'control',
-        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, changed_in = pg_current_xact_id()
+        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
+        changed_in = pg_current_xact_id()
     WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
     RETURNING id
 ), woken AS (
@@ -209,3 +213,11 @@ WITH back AS (
     ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at)
 )
 SELECT id FROM back
+
+-- name: inactive
+-- Tenants that nobody has used for $1, and that have nothing to do by themselves; the longest unused first.
+SELECT id FROM insula.tenant AS t
+WHERE state = 'provisioned' AND coalesce(last_active_at, provisioned_at) < now() - $1::interval AND held_for IS NULL
+  AND NOT EXISTS (SELECT FROM insula.wake AS w WHERE w.tenant = t.id)
+  AND NOT EXISTS (SELECT FROM insula.lease AS l WHERE l.tenant = t.id AND l.node IS NOT NULL)
+ORDER BY coalesce(last_active_at, provisioned_at)

@@ -9,7 +9,7 @@ ALTER TABLE insula.tenant
     ADD CONSTRAINT tenant_results_check CHECK (results IN ('keep', 'purge', 'archive')),
     ADD CONSTRAINT tenant_is_archived_in_a_file CHECK (state <> 'archived' OR archive IS NOT NULL);
 
--- As in 0010, and now with archives.
+-- As in 0011, and now with archives.
 CREATE OR REPLACE FUNCTION insula.schema_to_submit_to(tenant text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -32,6 +32,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'IN404',
             MESSAGE = format('no tenant %L is declared or registered', left(schema_to_submit_to.tenant, 100)),
             HINT = 'insula.submit takes the id of a tenant, not an alias; see `insula tenant list`';
+    ELSIF known.state = 'removed' AND known.renamed_to IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN410',
+            MESSAGE = format('tenant %L was renamed', known.id),
+            HINT = format('it is called %s now; insula.submit takes the id of a tenant, not an alias', known.renamed_to);
     ELSIF known.state IN ('deleting', 'removed') THEN
         RAISE EXCEPTION USING ERRCODE = 'IN410',
             MESSAGE = format('tenant %L was deleted', known.id),
