@@ -24,7 +24,7 @@ from orchestrator.store.connect import Target, connect
 from orchestrator.store.control import tenants
 from orchestrator.store.migrate import migrate_control
 from orchestrator.store.tenant.cache import SETTINGS, CacheConnection, PostgresStore
-from orchestrator.store.tenant.login import Login
+from orchestrator.store.tenant.login import Login, Way
 
 TENANT = TenantId("acme")
 VALUE = {"rate": 1.0837, "currencies": ["EUR", "USD"], "at": "2026-01-01T00:00:00Z"}
@@ -33,7 +33,7 @@ VALUE = {"rate": 1.0837, "currencies": ["EUR", "USD"], "at": "2026-01-01T00:00:0
 async def measure(target: Target, calls: int) -> dict[str, Any]:
     """Return the milliseconds of each kind of call, with 10,000 values there."""
     login = await _tenant(target)
-    connection = CacheConnection(Login(login, application_name="bench", settings=SETTINGS))
+    connection = CacheConnection(Login(Way(login), application_name="bench", settings=SETTINGS))
     cache = TenantCache(PostgresStore(connection.run, "tenant_acme"), Bounds)
     for start in range(0, 10_000, 1000):
         await cache.set_many({f"k{number}": VALUE for number in range(start, start + 1000)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from orchestrator.store.connect import ControlPool, Target
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
+from supervisors.breaker import Breaker
 from supervisors.standing import Standing
 
 
@@ -52,3 +53,4 @@ class Ground:
     app_places: Places
     processes: ProcessPool
     keys: WrappingKeys
+    breaker: Breaker = field(default_factory=Breaker)

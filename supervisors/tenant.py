@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import assert_never
 
 import anyio
@@ -20,16 +19,21 @@ from orchestrator.cache.tenant_cache import BYTES, ENTRIES, Bounds, TenantCache
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, LeaseLost
+from orchestrator.model.errors import (
+    DatabaseFull,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    LeaseLost,
+)
 from orchestrator.model.ids import schema_of
-from orchestrator.store.connect import Connection, Target
+from orchestrator.store.connect import Target, at_its_own_limit
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
-from orchestrator.store.tenant.login import Login, Renew
+from orchestrator.store.tenant.login import Login, Renew, Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
 from orchestrator.store.tenant.secrets import OpenSecrets
@@ -290,40 +294,45 @@ class TenantSupervisor:
             self._tenant,
             journal,
             Claims(journal.schema, epoch=journal.epoch, served=self._served),
-            partial(
-                self._log_in,
-                Login(
-                    target,
-                    application_name=f"insula {self._ground.name} {self._tenant}"[:63],
-                    timeout=self._ground.connect_timeout,
-                    settings=SESSION,
-                    renew=self._renewing(lambda access: access.engine),
-                ),
-            ),
+            Login(
+                Way(target, self._renewing(lambda access: access.engine), self._attempt),
+                application_name=f"insula {self._ground.name} {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=SESSION,
+            ).connect,
         )
         try:
             yield owned
         finally:
             await owned.close()
 
-    async def _log_in(self, login: Login) -> Connection:
-        """Connect, unless the keeper has found that nobody can: it alone tries then."""
-        standing = self._ground.standing
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """Let a connection be tried, unless it is known that nobody can have one.
+
+        While the server is away the keeper alone tries, while it is full one tenant at a time.
+        """
+        standing, breaker = self._ground.standing, self._ground.breaker
         standing.check()
+        breaker.check(self._slot)
         try:
-            return await login.connect()
-        except DatabaseUnavailable:
-            standing.doubt()
+            yield
+        except DatabaseFull as error:
+            breaker.trip(error)
             raise
+        except DatabaseUnavailable as error:
+            if not at_its_own_limit(error.__cause__):
+                standing.doubt()
+            raise
+        breaker.close()
 
     @asynccontextmanager
     async def _database(self, target: Target, fence: Fence) -> AsyncIterator[TenantDatabase]:
         database = TenantDatabase(
-            target,
+            Way(target, self._renewing(lambda access: access.app), self._attempt),
             application_name=f"insula {self._ground.name} app {self._tenant}"[:63],
             places=self._ground.app_places,
             fence=fence,
-            renew=self._renewing(lambda access: access.app),
         )
         try:
             yield database
@@ -340,11 +349,10 @@ class TenantSupervisor:
     async def _cache(self, target: Target) -> AsyncIterator[TenantCache]:
         connection = CacheConnection(
             Login(
-                target,
+                Way(target, self._renewing(lambda access: access.app), self._attempt),
                 application_name=f"insula {self._ground.name} cache {self._tenant}"[:63],
                 timeout=self._ground.connect_timeout,
                 settings=CACHE_SESSION,
-                renew=self._renewing(lambda access: access.app),
             )
         )
         store = PostgresStore(connection.run, schema_of(self._tenant))

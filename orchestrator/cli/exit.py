@@ -54,6 +54,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.ScheduleNotFound: NOT_FOUND,
     errors.SecretNotFound: NOT_FOUND,
     errors.RoleConflict: FAILED,
+    errors.AdoptionRefused: FAILED,
     errors.MigrationFailed: FAILED,
     errors.MigrationChecksumMismatch: FAILED,
     errors.SchemaConflict: FAILED,
@@ -81,6 +82,8 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.DeadlineExceeded: FAILED,
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,
+    errors.LockNotHad: FAILED,
+    errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.DaemonUnreachable: UNREACHABLE,
 }

@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from orchestrator.cli import (
+    adoption,
     control,
     dead,
     doctor,
@@ -52,7 +53,7 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, statistics, maintenance, secrets],
+            [tenants, lifecycle, statistics, maintenance, secrets, adoption],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     ChangedRun,
@@ -72,6 +74,9 @@ RENAME_SECONDS = 120.0
 MIGRATE_SECONDS = 6 * 3600.0
 """How long the server may take for all tenants."""
 
+STATUS_SECONDS = 5.0
+"""How soon a daemon that turns at all tells how it is: it asks nobody for that."""
+
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
 """How long the server may read figures, and count rows; others may be before us."""
@@ -84,7 +89,8 @@ LONGEST_POLL = 30.0
 class Call(Generic[T]):
     """One request. `repeatable`: sent twice it does what it does sent once.
 
-    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all.
+    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all;
+    `within` is for an answer that comes at once or never, however long the client would wait.
     """
 
     method: str
@@ -96,6 +102,7 @@ class Call(Generic[T]):
     repeatable: bool = False
     wait: float = 0.0
     patience: float = 0.0
+    within: float = math.inf
 
     def decode(self, status: int, content: bytes) -> T:
         """Return the answer; raises the error of ours that the server sent."""
@@ -141,7 +148,7 @@ def new_run(workflow: str, input: Mapping[str, Any] | None, **options: Any) -> S
 
 def status() -> Call[Status]:
     """Ask for the node at a glance."""
-    return Call("GET", "/v1/status", Status, repeatable=True)
+    return Call("GET", "/v1/status", Status, repeatable=True, within=STATUS_SECONDS)
 
 
 def reload() -> Call[ReloadReport]:
@@ -270,6 +277,11 @@ def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
 def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
     """Migrate tenants. Done again it goes on where it stopped."""
     return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
+
+
+def adopt_schema(tenant: str, wanted: AdoptSchema) -> Call[AdoptionReport]:
+    """Make an existing schema the tenant's."""
+    return Call("POST", _path(tenant, "adopt"), AdoptionReport, body=wanted, wait=DELETE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

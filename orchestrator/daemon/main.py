@@ -15,6 +15,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
@@ -301,6 +302,7 @@ class Daemon:
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
             secrets=TenantSecrets(parts.control, parts.tenants),
             migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
+            adoption=TenantAdoption(parts.tenants, Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )

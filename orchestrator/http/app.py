@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    adoption,
     audit,
     control,
     dead,
@@ -43,6 +44,7 @@ _RESOURCES = (
     maintenance,
     secrets,
     migration,
+    adoption,
     audit,
     runs,
     control,

@@ -11,6 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
 from orchestrator.http.errors import PROBLEM
+from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import (
     ChangeRun,
     CreateTenant,
@@ -152,6 +153,14 @@ class DeadOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DeadSelection), required=False)
+
+
+@dataclass
+class AdoptOperation(Operation):
+    """`POST /v1/tenants/{id}/adopt`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(AdoptSchema))
 
 
 @dataclass

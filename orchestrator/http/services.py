@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.engine.control import Verb
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -253,6 +254,14 @@ class Migrations(Protocol):
         ...
 
 
+class Adoption(Protocol):
+    """What makes tenants of schemas that exist."""
+
+    async def run(self, tenant: TenantId, wanted: AdoptSchema) -> AdoptionReport:
+        """Make the schema the tenant's; AdoptionRefused with what stands in the way."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -266,5 +275,6 @@ class Services:
     maintenance: Maintenance
     secrets: Secrets
     migrations: Migrations
+    adoption: Adoption
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

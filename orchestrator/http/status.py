@@ -27,6 +27,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.ScheduleNotFound: 404,
     errors.SecretNotFound: 404,
     errors.RoleConflict: 409,
+    errors.AdoptionRefused: 409,
     errors.MigrationFailed: 409,
     errors.MigrationChecksumMismatch: 409,
     errors.SchemaConflict: 409,
@@ -54,6 +55,8 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.DeadlineExceeded: 503,
     errors.ShuttingDown: 503,
     errors.DatabaseUnavailable: 503,
+    errors.DatabaseFull: 503,
+    errors.LockNotHad: 503,
     errors.DatabaseRefused: 503,
     errors.DaemonUnreachable: 503,
 }

@@ -9,7 +9,7 @@
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
     │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
-    │   ├── RoleConflict, SchemaConflict, MigrationFailed
+    │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
@@ -22,7 +22,8 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
+        ├── DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -238,6 +239,21 @@ class SchemaConflict(TenantError):
     code = "schema_conflict"
 
 
+class AdoptionRefused(TenantError):
+    """A schema can not be taken over as it is; `obstacles` holds every reason."""
+
+    code = "adoption_refused"
+
+    def __init__(self, tenant: str, schema: str, obstacles: list[str]) -> None:
+        super().__init__(
+            tenant,
+            f"the schema {schema!r} can not become tenant {tenant!r}: {'; '.join(obstacles)}",
+            hint="nothing was changed; --dry-run tells the same, and what would be done",
+            data={"obstacles": obstacles},
+        )
+        self.obstacles = obstacles
+
+
 class MigrationFailed(TenantError):
     """A migration was refused by the database."""
 
@@ -416,6 +432,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room for another connection."""
+
+    code = "database_full"
 
 
 class LockNotHad(DatabaseUnavailable):

@@ -15,7 +15,7 @@ from orchestrator.cache.store import Store
 from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.store import connect
 from orchestrator.store.tenant.cache import SETTINGS, CacheConnection, PostgresStore
-from orchestrator.store.tenant.login import Login
+from orchestrator.store.tenant.login import Login, Way
 from tests.engine.live import MOVED_CLOCK
 from tests.support.database import Database, Databases
 
@@ -64,7 +64,7 @@ async def in_postgres(database: Database) -> AsyncIterator[Shelves]:
     settings = {**SETTINGS, "search_path": "moved, pg_catalog, pg_temp"}
 
     def shelf(tenant: str) -> Shelf:
-        login = Login(database.as_app(tenant), application_name="cache", settings=settings)
+        login = Login(Way(database.as_app(tenant)), application_name="cache", settings=settings)
         opened.append(CacheConnection(login))
         store: Store = PostgresStore(opened[-1].run, f"tenant_{tenant}")
         return Shelf(TenantCache(store, lambda: bounds[0]), later)

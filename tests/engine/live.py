@@ -33,7 +33,7 @@ from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
-from orchestrator.store.tenant.login import Login
+from orchestrator.store.tenant.login import Login, Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims, Stored
@@ -197,14 +197,14 @@ async def serving(
         opener(options.target or house.database.as_engine("acme"), once=options.once),
     )
     app = TenantDatabase(
-        options.app_target or house.database.as_app("acme"),
+        Way(options.app_target or house.database.as_app("acme")),
         application_name="test",
         places=Places(50),
         fence=journal.fence,
         patience=options.patience,
     )
     kept = CacheConnection(
-        Login(house.database.as_app("acme"), application_name="test", settings=CACHE_SESSION)
+        Login(Way(house.database.as_app("acme")), application_name="test", settings=CACHE_SESSION)
     )
     clock, slots = options.clock or HandClock(), options.slots or NodeSlots(64)
     config = options.config or house.config(**limits)

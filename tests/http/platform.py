@@ -32,6 +32,7 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.adoption import HandMadeAdoption
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
@@ -99,6 +100,7 @@ class HandMadePlatform(HandMadeRuns):
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
             migrations=self.migrations,
+            adoption=HandMadeAdoption(),
             status=self.status,
             reload=self.reload,
         )
