@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import structlog
@@ -13,6 +13,17 @@ import structlog
 from orchestrator.model.text import block
 
 _ATTEMPT: ContextVar[tuple[UUID, str, int] | None] = ContextVar("attempt", default=None)
+
+
+class Hides(Protocol):
+    """Takes secrets out of text."""
+
+    def hide(self, text: str, /) -> str:
+        """Return `text` with names in the place of secrets."""
+        ...
+
+
+_REVEALED: ContextVar[Hides | None] = ContextVar("revealed", default=None)
 
 
 def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -28,6 +39,7 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _hide_secrets,
     ]
     ending: list[structlog.typing.Processor] = (
         [
@@ -59,6 +71,11 @@ def name_attempt(run: UUID, task: str, attempt: int) -> None:
     _ATTEMPT.set((run, task, attempt))
 
 
+def hide_secrets(revealed: Hides) -> None:
+    """Have no line that the present task of the event loop writes show what is `revealed` to it."""
+    _REVEALED.set(revealed)
+
+
 def set_level(level: str) -> None:
     """Change the least important event that is written, after `set_up`."""
     for processor in structlog.get_config()["processors"]:
@@ -82,6 +99,22 @@ class _AtLeast:
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _hide_secrets(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Show names in the place of the secrets that the attempt which logs has read."""
+    revealed = _REVEALED.get()
+    return {key: _without(each, revealed) for key, each in event.items()} if revealed else event
+
+
+def _without(value: Any, revealed: Hides) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    hidden = revealed.hide(text)
+    return value if hidden == text else hidden
 
 
 def _add_attempt(
