@@ -14,6 +14,7 @@ from tenacity.wait import wait_random_exponential
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.services import Notes
+from orchestrator.lifecycle.holders import holders
 from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
@@ -166,7 +167,9 @@ class _Call:
         began = anyio.current_time()
         try:
             untried = await self._with_retries(work)
-        except (TenantError, TenantHeld, TenantRemoved, LockNotHad) as error:
+        except LockNotHad as error:
+            self._fail(work.tenant, await self._who_holds(work.tenant, error))
+        except (TenantError, TenantHeld, TenantRemoved) as error:
             self._fail(work.tenant, error)
         except DRIVER_ERRORS as error:
             self._fail(work.tenant, InsulaError(str(error) or type(error).__name__))
@@ -204,6 +207,16 @@ class _Call:
         timeout = self._service.lock_timeout
         async with self._errands.connection("migration", lock_timeout=timeout) as connection:
             await self._tenants.migrate(connection, work.tenant, lock_timeout=timeout)
+
+    async def _who_holds(self, tenant: TenantId, error: LockNotHad) -> LockNotHad:
+        """Return the error with the sessions that hold the tenant's tables now."""
+        async with self._errands.connection("migration", lock_timeout="2s") as connection:
+            found = await holders(connection, tenant)
+        if not found:
+            return error
+        return LockNotHad(
+            f"{error}; held by {', '.join(found)}", hint=error.hint, data={"holders": found}
+        )
 
     async def _rehearse(self, work: Lacking) -> list[str]:
         timeout = self._service.lock_timeout

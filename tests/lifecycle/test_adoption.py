@@ -112,6 +112,8 @@ async def test_a_dry_run_tells_the_plan_and_changes_nothing(
         ("information_schema", "", "it is not one of the application's"),
         ("insula", "", "it is not one of the application's"),
         ("nowhere", "", "there is no such schema"),
+        ("ä" * 40, "", "there is no such schema"),
+        ("a\0b", "", "there is no such schema"),
         ("tenant_globex", "", "it is a tenant's"),
         ("legacy", "CREATE TABLE wf_run ()", "the name wf_run is the engine's"),
         (

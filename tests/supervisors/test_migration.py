@@ -219,6 +219,7 @@ async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
 
         (failed,) = report.failed
         assert (failed.tenant, failed.code) == ("acme", "lock_not_had")
+        assert f"held by process {holder.get_server_pid()} (" in failed.detail
         assert [each.tenant for each in report.migrated] == ["globex"]
         assert node.slot("acme").state is SlotState.DORMANT
         assert [each.tenant for each in (await migrate(node)).migrated] == ["acme"]

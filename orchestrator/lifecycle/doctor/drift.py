@@ -93,7 +93,8 @@ def _missing(tenant: TenantId, found: Objects, wanted: Objects) -> Iterator[Find
     for (kind, name), said in sorted(wanted.items()):
         # What a table that is missing would have is missing with it.
         if (kind, name) not in found and not (kind != "table" and name.split(".")[0] in gone):
-            yield _finding(tenant, Severity.ERROR, "missing", f"{kind} {name} is missing: {said}")
+            what = f"{kind} {name} is missing: {said}"
+            yield _finding(tenant, Severity.ERROR, "missing", what, kind=kind)
 
 
 def _changed(tenant: TenantId, found: Objects, wanted: Objects) -> Iterator[Finding]:
