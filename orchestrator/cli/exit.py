@@ -52,6 +52,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.RemovalIncomplete: FAILED,
     errors.QuotaExceeded: QUOTA,
     errors.ScheduleNotFound: NOT_FOUND,
+    errors.SecretNotFound: NOT_FOUND,
     errors.RoleConflict: FAILED,
     errors.AdoptionRefused: FAILED,
     errors.MigrationFailed: FAILED,
@@ -61,6 +62,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.LeaseLost: FAILED,
     errors.LeaseHeldElsewhere: FAILED,
     errors.StorageFailed: FAILED,
+    errors.SecretUnreadable: FAILED,
     errors.RunError: FAILED,
     errors.RunNotFound: NOT_FOUND,
     errors.WorkflowNotFound: NOT_FOUND,
@@ -81,6 +83,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.ShuttingDown: FAILED,
     errors.DatabaseUnavailable: UNREACHABLE,
     errors.LockNotHad: FAILED,
+    errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.DaemonUnreachable: UNREACHABLE,
 }

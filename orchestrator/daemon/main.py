@@ -30,6 +30,7 @@ from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.wiring import Parts, build
@@ -299,6 +300,7 @@ class Daemon:
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            secrets=TenantSecrets(parts.control, parts.tenants),
             migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
             adoption=TenantAdoption(parts.tenants, Errands(parts.tenants.target)),
             status=self._status,

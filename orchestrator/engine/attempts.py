@@ -21,9 +21,11 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.session import Session
 from orchestrator.store.tenant.whole import Whole
+from orchestrator.workflow.cache import Cache
 from orchestrator.workflow.context import Context, Current, TenantInfo
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.retry import Retry
+from orchestrator.workflow.secret import GivenSecrets, Secrets
 
 
 class Attempts:
@@ -36,8 +38,12 @@ class Attempts:
         processes: ProcessPool,
         *,
         threads: int,
+        secrets: Secrets | None = None,
+        cache: Cache | None = None,
     ) -> None:
+        self._cache = cache
         self._config = config
+        self._secrets = secrets or GivenSecrets(config().id, {})
         self._processes = processes
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
@@ -62,7 +68,8 @@ class Attempts:
         run = str(execution.id)
         structlog.contextvars.bind_contextvars(run=run, task=name, attempt=attempt)
         if task.executor == "process":
-            return await self._processes.run(task, self._call(execution, name))
+            call = self._call(execution, name)
+            return await self._processes.run(task, call, self._secrets.read)
         values, outputs = execution.before(name)
         session = Session(self._database, f"task {name!r} of run {run}")
         whole = Whole(session) if task.transactional else None
@@ -74,7 +81,11 @@ class Attempts:
             database=whole or session,
             current=Current(run_id=execution.id, task=name, attempt=attempt),
             durable=durable,
+            secrets=self._secrets,
+            cache=self._cache,
         )
+        durable.revealed = ctx.revealed
+        structlog.contextvars.bind_contextvars(revealed=ctx.revealed)
         parameters = execution.workflow.parameters[name]
         try:
             result = await execute(task, ctx, parameters, durable, self._threads)

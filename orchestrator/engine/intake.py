@@ -8,11 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.engine.values import to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
 from orchestrator.model.text import line_problem
+from orchestrator.model.values import to_json
 from orchestrator.quota.limits import Usage, Wanted, check_submit
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.tenants import TenantConfig

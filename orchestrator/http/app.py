@@ -25,6 +25,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -41,6 +42,7 @@ _RESOURCES = (
     lifecycle,
     statistics,
     maintenance,
+    secrets,
     migration,
     adoption,
     audit,

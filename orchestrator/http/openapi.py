@@ -26,6 +26,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.migration import MigrateTenants
+from orchestrator.model.secrets import PutSecret
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -96,6 +97,14 @@ class DisableOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DisableTenant), required=False)
+
+
+@dataclass
+class SecretOperation(Operation):
+    """`PUT /v1/tenants/{id}/secrets/{name}`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(PutSecret))
 
 
 @dataclass

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 
 from orchestrator.model.text import block
+
+
+class Hides(Protocol):
+    """Takes secrets out of text; an attempt binds one to its lines as `revealed`."""
+
+    def hide(self, text: str, /) -> str:
+        """Return `text` with names in the place of secrets."""
+        ...
 
 
 def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -23,6 +31,7 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _hide_secrets,
     ]
     ending: list[structlog.typing.Processor] = (
         [
@@ -69,6 +78,22 @@ class _AtLeast:
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _hide_secrets(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Show names in the place of the secrets that the attempt which logs has read."""
+    revealed: Hides | None = event.pop("revealed", None)
+    return {key: _without(each, revealed) for key, each in event.items()} if revealed else event
+
+
+def _without(value: Any, revealed: Hides) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    hidden = revealed.hide(text)
+    return value if hidden == text else hidden
 
 
 def _spell_control_characters(

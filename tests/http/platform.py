@@ -38,6 +38,7 @@ from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
 from tests.http.migration import HandMadeMigrations
 from tests.http.schedules import HandMadeSchedules
+from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -59,6 +60,7 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
+        self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -96,6 +98,7 @@ class HandMadePlatform(HandMadeRuns):
             lifecycle=self.lifecycle,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            secrets=self.secrets,
             migrations=self.migrations,
             adoption=HandMadeAdoption(),
             status=self.status,
