@@ -25,6 +25,7 @@ from tests.support.database import Database, migrations
 from tests.support.proxy import CuttingProxy
 
 ACME = TenantId("acme")
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "adopt-a-schema.md"
 FLIGHT = """
 CREATE TYPE tail AS ENUM ('red', 'blue');
 CREATE TABLE flight (id bigserial PRIMARY KEY, delay int CHECK (delay >= 0), tail tail);
@@ -227,6 +228,33 @@ async def test_tables_that_somebody_uses_are_not_waited_for_long(
             await adopt(admin, ACME, AdoptSchema(schema="public"), spec, lock_timeout="50ms")
 
     assert (await adopted(admin, database, schema="public")).at == 0
+
+
+async def test_the_way_back_that_the_page_shows_leads_back(
+    database: Database, admin: Connection
+) -> None:
+    corp = TenantId("acme_corp")
+    wanted = AdoptSchema(schema="legacy_acme")
+    await tenants.register(admin, corp, "{}")
+    await old(admin, "legacy_acme")
+    everything = (
+        "SELECT array_agg(relname::text ORDER BY relname) FROM pg_class"
+        " WHERE relnamespace = 'legacy_acme'::regnamespace"
+    )
+    before = await admin.fetchval(everything)
+    await adopt(admin, corp, wanted, database.spec())
+
+    await admin.execute(way_back().replace("insula_", f"{database.role_prefix}_"))
+
+    assert await admin.fetchval(everything) == before
+    await tenants.register(admin, corp, "{}")
+    assert (await adopt(admin, corp, wanted, database.spec())).becomes == "tenant_acme_corp"
+
+
+def way_back() -> str:
+    """Return the SQL of the page."""
+    _, _, after = PAGE.read_text(encoding="utf-8").partition("```sql\n")
+    return after.partition("```")[0]
 
 
 @pytest.mark.slow
