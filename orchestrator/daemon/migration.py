@@ -22,6 +22,7 @@ from orchestrator.model.errors import (
     LockNotHad,
     MigrationChecksumMismatch,
     MigrationFailed,
+    SchemaConflict,
     TenantError,
     TenantHeld,
     TenantRemoved,
@@ -92,6 +93,7 @@ class _Call:
         self._errands = Errands(service.target, anyio.CapacityLimiter(wanted.parallel))
         self._migrated: list[MigratedTenant] = []
         self._failed: list[FailedMigration] = []
+        self._provisioned: set[TenantId] = set()
         self._total = 0
 
     async def run(self) -> MigrationReport:
@@ -113,10 +115,10 @@ class _Call:
     async def _chosen(self, canary: TenantId | None) -> list[TenantId]:
         """Return the tenants that are named, or all that are provisioned; the canary is one."""
         named = {self._root.resolve(name) for name in self._wanted.tenants}
-        if not named:
-            async with self._tenants.control.acquire() as connection:
-                every = await rows.fetch_all(connection)
-            named = {row.id for row in every if row.state == "provisioned"}
+        async with self._tenants.control.acquire() as connection:
+            every = await rows.fetch_all(connection)
+        self._provisioned = {row.id for row in every if row.state == "provisioned"}
+        named = named or self._provisioned
         return sorted(named | ({canary} if canary else set()))
 
     async def _plan(self, chosen: Iterable[TenantId]) -> list[Lacking]:
@@ -128,6 +130,9 @@ class _Call:
             ledgers = await read_ledgers(connection, chosen)
         work: list[Lacking] = []
         for tenant in chosen:
+            if tenant in self._provisioned and tenant not in ledgers:
+                self._fail(tenant, _gone(tenant))
+                continue
             try:
                 found = lacking(tenant, ledgers.get(tenant), self._spec)
             except MigrationChecksumMismatch:
@@ -271,3 +276,12 @@ class _Call:
             up_to_date=up_to_date,
             untouched=untouched,
         )
+
+
+def _gone(tenant: TenantId) -> SchemaConflict:
+    """Return why a tenant is not simply made anew, without its data."""
+    return SchemaConflict(
+        tenant,
+        f"tenant {tenant!r} was provisioned, and its schema is not there",
+        hint="restore it from a backup, or delete the tenant",
+    )

@@ -249,13 +249,19 @@ class Tenants:
     ) -> TenantRow:
         """Bring the tenant up to date over a connection that may take its time.
 
-        Raises TenantHeld for one that a verb keeps quiet.
+        Whatever its row says: a schema that was restored may be older than that. Raises TenantHeld
+        for one that a verb keeps quiet.
         """
         row = await rows.fetch(connection, tenant)
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
         row = await ensure_provisioned(
-            connection, connection, tenant, self.spec_of(tenant), lock_timeout=lock_timeout
+            connection,
+            connection,
+            tenant,
+            self.spec_of(tenant),
+            again=True,
+            lock_timeout=lock_timeout,
         )
         self._remember(row)
         return row

@@ -148,6 +148,22 @@ async def test_a_tenant_that_is_behind_is_compared_with_what_it_should_have_by_n
     ]
 
 
+async def test_a_schema_that_is_older_than_its_row_says_is_named(
+    database: Database, admin: Connection, tmp_path: Path
+) -> None:
+    files = migrations(tmp_path, flight=FLIGHT, concurrent=CONCURRENT)
+    await database.provision("acme", files)
+    await admin.execute(
+        "DROP INDEX tenant_acme.flight_by_carrier;"
+        "DELETE FROM tenant_acme.wf_migration WHERE ledger = 'app' AND number = 2"
+    )
+
+    (found,) = await findings(database, files, "acme")
+
+    assert (found.severity, found.mend) == (Severity.WARNING, "insula migrate --tenant acme")
+    assert found.what == "it lacks 0002_concurrent, and the registry says it has it"
+
+
 async def test_edited_and_unknown_migrations_are_named(database: Database, tmp_path: Path) -> None:
     files = migrations(tmp_path, flight=FLIGHT, concurrent=CONCURRENT)
     await database.provision("acme", files)

@@ -225,6 +225,27 @@ async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
         assert [each.tenant for each in (await migrate(node)).migrated] == ["acme"]
 
 
+async def test_a_schema_that_is_older_than_its_row_says_is_migrated_and_one_that_is_gone_is_not(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, "acme", "globex")) as node:
+        await provisioned(node, tmp_path)
+        admin = await database.connect()
+        await admin.execute(
+            "DROP TABLE tenant_acme.flight; DELETE FROM tenant_acme.wf_migration"
+            " WHERE ledger = 'app'; DROP SCHEMA tenant_globex CASCADE"
+        )
+
+        report = await migrate(node)
+
+        assert [each.tenant for each in report.migrated] == ["acme"]
+        assert await applied(node, "acme") == 1
+        assert [(each.tenant, each.code) for each in report.failed] == [
+            ("globex", "schema_conflict")
+        ]
+        assert await node.sql("SELECT to_regnamespace('tenant_globex')") is None
+
+
 async def test_a_file_that_was_edited_stops_all_of_it(database: Database, tmp_path: Path) -> None:
     async with running_node(database, declared(tmp_path, *THREE)) as node:
         await provisioned(node, tmp_path)
