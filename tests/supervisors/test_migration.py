@@ -292,6 +292,24 @@ async def test_a_tenant_that_runs_is_migrated_where_it_is(
         assert node.slot("acme").incarnation == 1
 
 
+async def test_a_task_that_selects_everything_is_at_most_tried_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, "acme")) as node:
+        await provisioned(node, tmp_path, acme="has one")
+        await node.submit("acme", "widths")
+        await node.until_finished("acme", 1)
+        add(tmp_path, add_day="ALTER TABLE flight ADD day date;")
+
+        await migrate(node)
+        await node.submit("acme", "widths")
+
+        await node.until_finished("acme", 2)
+        outputs = "SELECT array_agg(output::text ORDER BY created_at) FROM tenant_acme.wf_run"
+        assert await node.sql(outputs) == ["[2,1]", "[3,2]"]
+        assert node.slot("acme").incarnation == 1
+
+
 async def test_another_node_reads_the_files_anew_when_a_tenant_is_ahead_of_it(
     database: Database, tmp_path: Path
 ) -> None:
