@@ -76,7 +76,7 @@ async def asks(ctx: Context, gate: str) -> None:
 async def widths(ctx: Context) -> list[int]:
     """Return how many columns the flights have, and which attempt it was that could tell."""
     row = await ctx.db.fetchrow("SELECT * FROM flight")
-    return [0 if row is None else len(row), ctx.attempt]
+    return [0 if row is None else len([*row.keys()]), ctx.attempt]
 
 
 @job("private", tenant="acme")
