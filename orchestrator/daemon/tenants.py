@@ -283,13 +283,19 @@ class Tenants:
     ) -> TenantRow:
         """Bring the tenant up to date over connections that may take their time.
 
-        Raises TenantHeld for one that a verb keeps quiet.
+        Whatever its row says: a schema that was restored may be older than that. Raises TenantHeld
+        for one that a verb keeps quiet.
         """
         row = await rows.fetch(control, tenant)
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
         row = await ensure_provisioned(
-            control, server, tenant, self.spec_of(tenant), lock_timeout=lock_timeout
+            control,
+            server,
+            tenant,
+            self.spec_of(tenant),
+            again=True,
+            lock_timeout=lock_timeout,
         )
         self._remember(row)
         return row
