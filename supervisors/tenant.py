@@ -22,7 +22,7 @@ from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, LeaseLost
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Connection, Target
-from orchestrator.store.control import leases, tenants
+from orchestrator.store.control import configuration, leases
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
@@ -271,7 +271,8 @@ class TenantSupervisor:
                     reason="timer",
                 )
                 self._slot.held = None
-                await tenants.touch(control, [self._tenant])
+                served = {self._tenant: self._slot.config.digest}
+                await configuration.touch(control, served)
         log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
     def _served(self) -> list[tuple[str, str]]:

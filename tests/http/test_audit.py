@@ -87,13 +87,13 @@ def test_no_verb_is_forgotten(platform: HandMadePlatform) -> None:
 def test_a_refusal_is_an_outcome(api: httpx.Client, platform: HandMadePlatform) -> None:
     api.post("/v1/tenants", json={"id": "acme_corp"})
     platform.refuse = errors.TenantBusy("the mailbox is full")
-    api.post(f"{TENANT}/pause", json={"workflow": "quick"})
+    api.post(f"{TENANT}/pause", json={"workflow": "quick", "reason": "wrong figures"})
     platform.refuse = RuntimeError(SECRET)
     api.post(f"{TENANT}/pause", headers=JSON)
 
     assert entries(api) == [
         ("tenant.create", "", "tenant_exists"),
-        ("tenant.pause", "quick", "tenant_busy"),
+        ("tenant.pause", "quick (wrong figures)", "tenant_busy"),
         ("tenant.pause", "", "failed"),
     ]
     newest, busy, _ = api.get(f"{TENANT}/audit").json()["entries"]

@@ -84,9 +84,6 @@ UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_i
 WHERE id = $1 AND state IN ('registered', 'provisioned') AND held_for IS NULL
 RETURNING rotation
 
--- name: touch
-UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
-
 -- name: redeclare
 -- Only one that was registered at run time: a file's declaration is changed in the file.
 UPDATE insula.tenant SET declaration = $2, changed_in = pg_current_xact_id()
