@@ -16,6 +16,7 @@ What these use, each to be read alone:
     starts                  who may begin, while a few do, and while the database is in doubt
     wake, history, drain    the wake index, the record of states, the end of a node
     preference, elsewhere   which node is best for a tenant, and runs that reach another
+    breaker                 one probe at a time while the server has no connection left
     keeper, naming          the node's row and name in the database, from a thread of its own
     standing, fence         what the node may believe of itself, and the cut when that ends
     ground                  what all of them stand on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -12,7 +12,9 @@ from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import ControlPool, Target
 from orchestrator.store.tenant.places import Places
+from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
+from supervisors.breaker import Breaker
 from supervisors.standing import Standing
 
 
@@ -35,7 +37,8 @@ class Ground:
     """The node's identity, its control connections and what it serves.
 
     `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
-    the connections that tasks use at a time, over all tenants.
+    the connections that tasks use at a time, over all tenants; `keys` open what tenants' rows hold
+    sealed.
     """
 
     node: UUID
@@ -49,3 +52,5 @@ class Ground:
     connect_timeout: float
     app_places: Places
     processes: ProcessPool
+    keys: WrappingKeys
+    breaker: Breaker = field(default_factory=Breaker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.model.errors import (
+    DatabaseFull,
     DatabaseUnavailable,
     ShuttingDown,
     TenantHeld,
@@ -29,6 +30,11 @@ def database_away(outage: Outage) -> DatabaseUnavailable:
         f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
         hint="nothing was stored; try again when `insula status` says that it answers",
     )
+
+
+def database_full(error: str) -> DatabaseFull:
+    """Say what the last tenant found that tried: the server has no connection left."""
+    return DatabaseFull(error, hint="nothing was stored; try again in a moment")
 
 
 def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> TenantQuarantined:

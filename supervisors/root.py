@@ -336,6 +336,7 @@ class RootSupervisor:
                 async with anyio.create_task_group() as group:
                     self._group = group
                     group.start_soon(self._places.run)
+                    group.start_soon(self._ground.breaker.run, self._runner.look_again)
                     group.start_soon(self.history.run)
                     await group.start(Waker(self, self._ground, self.neighbours).run)
                     task_status.started()

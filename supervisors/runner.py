@@ -26,7 +26,7 @@ from supervisors.ground import Ground
 from supervisors.guard import guard
 from supervisors.messages import Stop
 from supervisors.places import Places
-from supervisors.refusals import database_away, quarantined, shutting_down, suspended
+from supervisors.refusals import database_away, database_full, quarantined, shutting_down, suspended
 from supervisors.slot import Slot, SlotState
 from supervisors.starts import Starts
 from supervisors.tenant import TenantSupervisor
@@ -83,18 +83,23 @@ class Runner:
     async def _until_it_can_serve(self, slot: Slot) -> None:
         """Wait out an outage, or the time in which the node may not serve.
 
-        The keeper probes the database for all tenants: none of them tries before it has answered.
+        The keeper probes the database for all tenants: none of them tries before it has answered,
+        and while the server is full, one at a time.
         """
-        standing = self._ground.standing
+        standing, breaker = self._ground.standing, self._ground.breaker
         self._unserved.add(slot)
         try:
             while slot.stop_wanted is None and not (
-                standing.serves and standing.words != slot.doubted
+                standing.serves and standing.words != slot.doubted and breaker.admits(slot)
             ):
-                slot.doubted = standing.words if slot.doubted is None else slot.doubted
+                if slot.doubted is None and not standing.serves:
+                    slot.doubted = standing.words
                 if standing.outage is not None:
                     slot.last_error = standing.outage.error
                     slot.refuse_mail(database_away(standing.outage))
+                elif breaker.full is not None:
+                    slot.last_error, slot.retry_at = breaker.full, None
+                    slot.refuse_mail(database_full(breaker.full))
                 slot.state = SlotState.BACKOFF
                 await slot.attention()
         finally:
@@ -174,6 +179,9 @@ class Runner:
                     return 0.0
                 slot.state = SlotState.DORMANT
             case Restart(delay=delay):
+                full = self._ground.breaker.full is not None
+                if ended.failure is Failure.INFRASTRUCTURE and full:
+                    return 0.0  # the breaker tells when it may try again
                 slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
                 slot.state = SlotState.BACKOFF
                 if ended.failure is Failure.INFRASTRUCTURE:

@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import assert_never
 
 import anyio
 import structlog
 
+from orchestrator.cache.tenant_cache import BYTES, ENTRIES, Bounds, TenantCache
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, LeaseLost
+from orchestrator.model.errors import (
+    DatabaseFull,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    LeaseLost,
+)
 from orchestrator.model.ids import schema_of
-from orchestrator.store.connect import Connection, Target
+from orchestrator.store.connect import Target, at_its_own_limit
 from orchestrator.store.control import configuration, leases
+from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
+from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
-from orchestrator.store.tenant.login import Login, Renew
+from orchestrator.store.tenant.login import Login, Renew, Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
+from orchestrator.store.tenant.secrets import OpenSecrets
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -90,7 +98,8 @@ class TenantSupervisor:
         lease = await stack.enter_async_context(self._lease())
         owned, journal, moment = await self._take_over(stack, access.engine)
         database = await stack.enter_async_context(self._database(access.app, journal.fence))
-        engine = self._engine(owned, database, self._epoch)
+        cache = await stack.enter_async_context(self._cache(access.app))
+        engine = self._engine(owned, database, cache)
         clock = AnchoredClock(moment, self._ground.clock)
         # Whoever poked until now told of work that recovery is about to read.
         self._slot.poked = False
@@ -286,40 +295,45 @@ class TenantSupervisor:
             self._tenant,
             journal,
             Claims(journal.schema, epoch=journal.epoch, served=self._served),
-            partial(
-                self._log_in,
-                Login(
-                    target,
-                    application_name=f"insula {self._ground.name} {self._tenant}"[:63],
-                    timeout=self._ground.connect_timeout,
-                    settings=SESSION,
-                    renew=self._renewing(lambda access: access.engine),
-                ),
-            ),
+            Login(
+                Way(target, self._renewing(lambda access: access.engine), self._attempt),
+                application_name=f"insula {self._ground.name} {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=SESSION,
+            ).connect,
         )
         try:
             yield owned
         finally:
             await owned.close()
 
-    async def _log_in(self, login: Login) -> Connection:
-        """Connect, unless the keeper has found that nobody can: it alone tries then."""
-        standing = self._ground.standing
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """Let a connection be tried, unless it is known that nobody can have one.
+
+        While the server is away the keeper alone tries, while it is full one tenant at a time.
+        """
+        standing, breaker = self._ground.standing, self._ground.breaker
         standing.check()
+        breaker.check(self._slot)
         try:
-            return await login.connect()
-        except DatabaseUnavailable:
-            standing.doubt()
+            yield
+        except DatabaseFull as error:
+            breaker.trip(error)
             raise
+        except DatabaseUnavailable as error:
+            if not at_its_own_limit(error.__cause__):
+                standing.doubt()
+            raise
+        breaker.close()
 
     @asynccontextmanager
     async def _database(self, target: Target, fence: Fence) -> AsyncIterator[TenantDatabase]:
         database = TenantDatabase(
-            target,
+            Way(target, self._renewing(lambda access: access.app), self._attempt),
             application_name=f"insula {self._ground.name} app {self._tenant}"[:63],
             places=self._ground.app_places,
             fence=fence,
-            renew=self._renewing(lambda access: access.app),
         )
         try:
             yield database
@@ -332,16 +346,45 @@ class TenantSupervisor:
 
         return renew
 
-    def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
+    @asynccontextmanager
+    async def _cache(self, target: Target) -> AsyncIterator[TenantCache]:
+        connection = CacheConnection(
+            Login(
+                Way(target, self._renewing(lambda access: access.app), self._attempt),
+                application_name=f"insula {self._ground.name} cache {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=CACHE_SESSION,
+            )
+        )
+        store = PostgresStore(connection.run, schema_of(self._tenant))
+        try:
+            yield TenantCache(store, self._cache_bounds)
+        finally:
+            await connection.close()
+
+    def _cache_bounds(self) -> Bounds:
+        limits = self._slot.config.limits
+        return Bounds(limits.max_cache_entries or ENTRIES, limits.max_cache_bytes or BYTES)
+
+    def _engine(
+        self, owned: OwnedConnection, database: TenantDatabase, cache: TenantCache
+    ) -> Engine:
         slot = self._slot
         limit = slot.config.limits.max_concurrent_tasks or self._ground.slots.total
         threads = min(limit, self._ground.slots.total)
-        attempts = Attempts(lambda: slot.config, database, self._ground.processes, threads=threads)
+        attempts = Attempts(
+            lambda: slot.config,
+            database,
+            self._ground.processes,
+            threads=threads,
+            secrets=OpenSecrets(self._tenant, owned.secrets, self._ground.keys),
+            cache=cache,
+        )
         return Engine(
             lambda: slot.config,
             self._ground.registry,
             owned,
             attempts,
             self._ground.slots,
-            epoch=epoch,
+            epoch=self._epoch,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +77,11 @@ class Address:
             return DaemonUnreachable(
                 f"no daemon answers at {where}", hint="is the daemon running? insula serve"
             )
+        if isinstance(error, httpx.TimeoutException) and call.within < math.inf:
+            return DaemonUnreachable(
+                f"somebody listens at {where}, but does not answer in time",
+                hint="it is stopped, or something holds up its event loop: its log tells what",
+            )
         outcome = "" if call.repeatable else "; whether the request was carried out is unknown"
         hint = "" if call.repeatable else "a run with a key can be sent again safely"
         if isinstance(error, httpx.TimeoutException):
@@ -101,6 +107,7 @@ class Options:
 
 def request(call: Call[Any], *, timeout: float) -> dict[str, Any]:
     """Return the call as the arguments of httpx's `request`."""
+    timeout = min(timeout, call.within)
     return {
         "method": call.method,
         "url": call.path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     ChangedRun,
@@ -46,6 +48,13 @@ from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON
+from orchestrator.model.secrets import (
+    DeletedSecret,
+    PutSecret,
+    RotatedKey,
+    SecretList,
+    SecretView,
+)
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
@@ -65,6 +74,9 @@ RENAME_SECONDS = 120.0
 MIGRATE_SECONDS = 6 * 3600.0
 """How long the server may take for all tenants."""
 
+STATUS_SECONDS = 5.0
+"""How soon a daemon that turns at all tells how it is: it asks nobody for that."""
+
 STATS_SECONDS = 30.0
 COUNT_SECONDS = 600.0
 """How long the server may read figures, and count rows; others may be before us."""
@@ -77,7 +89,8 @@ LONGEST_POLL = 30.0
 class Call(Generic[T]):
     """One request. `repeatable`: sent twice it does what it does sent once.
 
-    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all.
+    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all;
+    `within` is for an answer that comes at once or never, however long the client would wait.
     """
 
     method: str
@@ -89,6 +102,7 @@ class Call(Generic[T]):
     repeatable: bool = False
     wait: float = 0.0
     patience: float = 0.0
+    within: float = math.inf
 
     def decode(self, status: int, content: bytes) -> T:
         """Return the answer; raises the error of ours that the server sent."""
@@ -134,7 +148,7 @@ def new_run(workflow: str, input: Mapping[str, Any] | None, **options: Any) -> S
 
 def status() -> Call[Status]:
     """Ask for the node at a glance."""
-    return Call("GET", "/v1/status", Status, repeatable=True)
+    return Call("GET", "/v1/status", Status, repeatable=True, within=STATUS_SECONDS)
 
 
 def reload() -> Call[ReloadReport]:
@@ -218,6 +232,27 @@ def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
     return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
 
 
+def list_secrets(tenant: str) -> Call[SecretList]:
+    """Ask for the names of a tenant's secrets."""
+    return Call("GET", _path(tenant, "secrets"), SecretList, repeatable=True)
+
+
+def put_secret(tenant: str, name: str, value: str) -> Call[SecretView]:
+    """Store a secret."""
+    body = PutSecret(value=value)
+    return Call("PUT", _path(tenant, "secrets", name), SecretView, body, repeatable=True)
+
+
+def delete_secret(tenant: str, name: str) -> Call[DeletedSecret]:
+    """Delete a secret."""
+    return Call("DELETE", _path(tenant, "secrets", name), DeletedSecret)
+
+
+def rotate_key(tenant: str) -> Call[RotatedKey]:
+    """Seal the secrets with a new key."""
+    return Call("POST", _path(tenant, "rotate-key"), RotatedKey, repeatable=True)
+
+
 def maintain_tenant(
     tenant: str, *, after: str, statement_seconds: float
 ) -> Call[MaintenanceReport]:
@@ -242,6 +277,11 @@ def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
 def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
     """Migrate tenants. Done again it goes on where it stopped."""
     return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
+
+
+def adopt_schema(tenant: str, wanted: AdoptSchema) -> Call[AdoptionReport]:
+    """Make an existing schema the tenant's."""
+    return Call("POST", _path(tenant, "adopt"), AdoptionReport, body=wanted, wait=DELETE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -29,6 +29,7 @@ from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, reque
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.progress import ToldAnswer
+from orchestrator.client.secrets import TenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
@@ -238,6 +239,7 @@ class TenantClient:
         self._client = client
         self.id = id
         self.lifecycle = TenantLifecycle(client.send, id)
+        self.secret = TenantSecrets(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
@@ -95,6 +96,19 @@ class TenantLifecycle:
         """
         call = calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
         return await self._send(call, report)
+
+    async def adopt(
+        self, schema: str, *, at: int | None = None, dry_run: bool = False
+    ) -> AdoptionReport:
+        """Make an existing schema that of this tenant, which was never used.
+
+        It has the migrations up to number `at`, or is just what some of them make.
+
+        >>> (await tenant.lifecycle.adopt("legacy", dry_run=True)).obstacles  # doctest: +SKIP
+        []
+        """
+        wanted = AdoptSchema(schema=schema, at=at, dry_run=dry_run)
+        return await self._send(calls.adopt_schema(self._tenant, wanted))
 
     async def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
@@ -212,6 +226,17 @@ class SyncTenantLifecycle:
         """
         call = calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
         return self._send(call, report)
+
+    def adopt(self, schema: str, *, at: int | None = None, dry_run: bool = False) -> AdoptionReport:
+        """Make an existing schema that of this tenant, which was never used.
+
+        It has the migrations up to number `at`, or is just what some of them make.
+
+        >>> (tenant.lifecycle.adopt("legacy", dry_run=True)).obstacles  # doctest: +SKIP
+        []
+        """
+        wanted = AdoptSchema(schema=schema, at=at, dry_run=dry_run)
+        return self._send(calls.adopt_schema(self._tenant, wanted))
 
     def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.

@@ -18,6 +18,7 @@ from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, reque
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
+from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     AuditPage,
@@ -222,6 +223,7 @@ class SyncTenantClient:
         self._client = client
         self.id = id
         self.lifecycle = SyncTenantLifecycle(client.send, id)
+        self.secret = SyncTenantSecrets(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

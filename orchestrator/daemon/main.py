@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.daemon import event_loop, signals
 from orchestrator.daemon.activity import Activity
+from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
@@ -30,6 +31,7 @@ from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.wiring import Parts, build
@@ -302,7 +304,9 @@ class Daemon:
             lifecycle=self._lifecycle,
             statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
             maintenance=TenantMaintenance(Errands(parts.tenants.target)),
+            secrets=TenantSecrets(parts.control, parts.tenants),
             migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
+            adoption=TenantAdoption(parts.tenants, Errands(parts.tenants.target)),
             status=self._status,
             reload=self._reloader.reload,
         )

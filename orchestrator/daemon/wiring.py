@@ -93,6 +93,7 @@ async def build(
             connect_timeout=timeout,
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
+            keys=key,
         )
         root = RootSupervisor(
             ground, settings.supervision, max_awake=settings.node.max_awake_tenants

@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    adoption,
     audit,
     control,
     dead,
@@ -24,6 +25,7 @@ from orchestrator.http.routes import (
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -40,7 +42,9 @@ _RESOURCES = (
     lifecycle,
     statistics,
     maintenance,
+    secrets,
     migration,
+    adoption,
     audit,
     runs,
     control,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.engine.control import Verb
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -34,6 +35,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import Report, unheard
+from orchestrator.model.secrets import RotatedKey, SecretView
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -214,6 +216,26 @@ class Maintenance(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    """The secrets of tenants."""
+
+    async def put(self, tenant: TenantId, name: str, value: str) -> SecretView:
+        """Store a secret, in place of the one of that name."""
+        ...
+
+    async def remove(self, tenant: TenantId, name: str) -> None:
+        """Delete a secret; SecretNotFound."""
+        ...
+
+    async def listed(self, tenant: TenantId) -> list[SecretView]:
+        """Return what may be told of the secrets, by name."""
+        ...
+
+    async def rotate(self, tenant: TenantId) -> RotatedKey:
+        """Seal the secrets with a new key."""
+        ...
+
+
 class Notes(Protocol):
     """Where what is done to a tenant is noted, for the one who asked."""
 
@@ -232,6 +254,14 @@ class Migrations(Protocol):
         ...
 
 
+class Adoption(Protocol):
+    """What makes tenants of schemas that exist."""
+
+    async def run(self, tenant: TenantId, wanted: AdoptSchema) -> AdoptionReport:
+        """Make the schema the tenant's; AdoptionRefused with what stands in the way."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything the API is built from."""
@@ -243,6 +273,8 @@ class Services:
     lifecycle: Lifecycle
     statistics: Statistics
     maintenance: Maintenance
+    secrets: Secrets
     migrations: Migrations
+    adoption: Adoption
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

@@ -54,7 +54,7 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "2"
+_RIGHTS = "3"
 _NOT_IN_TIME = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
 
@@ -137,7 +137,7 @@ async def ensure_provisioned(
     `control` leads to the control schema and `server` to the database that holds the tenant;
     they may be one connection. Costs one query when everything is there.
     """
-    with _errors(tenant):
+    with provisioning_errors(tenant):
         row = await tenants.fetch(control, tenant)
         if not (again or needs_provisioning(row, spec)):
             return row
@@ -158,12 +158,12 @@ async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) 
     passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
     Raises what `provision` does, TenantRemoved for one that is being deleted.
     """
-    with _errors(tenant):
+    with provisioning_errors(tenant):
         # Migrations come first, each in a transaction of its own.
         await ensure_provisioned(connection, connection, tenant, spec)
         async with connection.transaction():
             # The wait comes before the row: whoever reloads waits for who holds that.
-            await _Work(connection, tenant, spec, rotation=0).begin()
+            await Provisioner(connection, tenant, spec, rotation=0).begin()
             rotation = await tenants.rotate(connection, tenant)
             done = await provision(connection, tenant, spec, rotation=rotation)
             await _note(connection, tenant, done)
@@ -197,8 +197,8 @@ async def provision(
     >>> await provision(connection, TenantId("acme"), spec)
     Provisioned(engine_version=1, app_version=0, created=True, fingerprint='…')
     """
-    work = _Work(connection, tenant, spec, rotation, lock_timeout)
-    with _errors(tenant):
+    work = Provisioner(connection, tenant, spec, rotation, lock_timeout)
+    with provisioning_errors(tenant):
         created = await work.make()
         while missing := await work.missing():
             await work.apply(missing[0])
@@ -215,15 +215,15 @@ async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionS
 
     TenantRemoved when it was deleted.
     """
-    await _Work(connection, tenant, spec, rotation=0).begin()
+    await Provisioner(connection, tenant, spec, rotation=0).begin()
 
 
 async def make(
     connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
 ) -> None:
     """Make or complete all of `tenant` but the application's tables, in one transaction."""
-    with _errors(tenant):
-        await _Work(connection, tenant, spec, rotation).make()
+    with provisioning_errors(tenant):
+        await Provisioner(connection, tenant, spec, rotation).make()
 
 
 @asynccontextmanager
@@ -240,8 +240,8 @@ async def rehearsal(
     transaction, and all that come after it. Raises what `provision` would. What the tenant's
     sessions want to lock waits until the end; what a sequence has counted stays counted.
     """
-    work = _Work(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
-    with _errors(tenant):
+    work = Provisioner(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
+    with provisioning_errors(tenant):
         transaction = connection.transaction()
         await transaction.start()
         try:
@@ -254,8 +254,8 @@ async def rehearsal(
                 await transaction.rollback()
 
 
-class _Work:
-    """One call of `provision`: the names it fills in and the statements in their order."""
+class Provisioner:
+    """What one tenant is made with: the names to fill in and the statements in their order."""
 
     def __init__(
         self,
@@ -272,11 +272,14 @@ class _Work:
         self._logins = spec.logins(tenant, rotation)
         self._lock_timeout = lock_timeout
 
-    async def make(self) -> bool:
-        """Make everything but the application's tables; tell whether the schema is new."""
+    async def make(self, *, adopt: bool = False) -> bool:
+        """Make everything but the application's tables; tell whether the schema is new.
+
+        SchemaConflict for a schema that has anything and is not ours, unless it is to `adopt`.
+        """
         async with self._connection.transaction():
             await self.begin()
-            exists, ours = await self._look_at_schema()
+            exists, ours = await self._look_at_schema(adopt=adopt)
             await self._make_roles()
             if not exists:
                 await self._run(CREATE_SCHEMA)
@@ -318,14 +321,15 @@ class _Work:
         if await self._connection.fetchval(IS_REMOVED, self._tenant):
             raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
-    async def _look_at_schema(self) -> tuple[bool, bool]:
+    async def _look_at_schema(self, *, adopt: bool) -> tuple[bool, bool]:
         row = await self._connection.fetchrow(LOOK_AT_SCHEMA, self._schema)
         exists, ours, occupied = row or (False, False, False)
-        if occupied and not ours:
+        if occupied and not (ours or adopt):
             raise SchemaConflict(
                 self._tenant,
                 f"the schema {self._schema!r} exists and is not one of Insula's",
-                hint="choose another tenant id, or rename that schema",
+                hint="choose another tenant id, or rename that schema: "
+                "`insula tenant adopt` takes it over then",
             )
         return exists, ours
 
@@ -389,6 +393,10 @@ class _Work:
             await self._connection.execute(CHECK_CONSTRAINTS)
         except asyncpg.PostgresError as error:
             raise migration_failure(self._tenant, migration, error) from error
+        await self.record(ledger, migration)
+
+    async def record(self, ledger: str, migration: Migration) -> None:
+        """Note in a ledger that the migration is applied."""
         await self._connection.execute(
             sql.bind(RECORD, self._schema),
             ledger,
@@ -412,7 +420,8 @@ class _Work:
 
 
 @contextmanager
-def _errors(tenant: TenantId) -> Iterator[None]:
+def provisioning_errors(tenant: TenantId) -> Iterator[None]:
+    """Raise the driver's errors as ours: about the connection, a right, and a lock not had."""
     with translated(
         f"tenant {tenant!r} can not be provisioned",
         hint="the admin login needs CREATEROLE and, on the database, CREATE",

@@ -77,13 +77,17 @@ GRANT USAGE ON SCHEMA :"schema" TO :"engine", :"app";
 -- A list, not ALL TABLES: the engine's login has no right on the application's tables, and the
 -- application's has none here. The share lock on the fence needs UPDATE.
 REVOKE ALL ON tenant.wf_fence, tenant.wf_run, tenant.wf_event, tenant.wf_signal, tenant.wf_pause,
-              tenant.wf_schedule, tenant.wf_fire, tenant.wf_migration
+              tenant.wf_schedule, tenant.wf_fire, tenant.wf_migration, tenant.wf_key, tenant.wf_secret,
+              tenant.wf_cache
     FROM PUBLIC, :"engine", :"app";
 GRANT SELECT, UPDATE ON tenant.wf_fence TO :"engine";
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.wf_signal,
                                         tenant.wf_pause, tenant.wf_schedule, tenant.wf_fire
     TO :"engine";
-GRANT SELECT ON tenant.wf_migration TO :"engine";
+-- The cache is the application's; the supervisor deletes what is over in it.
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_cache TO :"app";
+GRANT SELECT, UPDATE, DELETE ON tenant.wf_cache TO :"engine";
+GRANT SELECT ON tenant.wf_migration, tenant.wf_key, tenant.wf_secret TO :"engine";
 REVOKE ALL ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed FROM PUBLIC, :"engine", :"app";
 GRANT EXECUTE ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed TO :"app";
 

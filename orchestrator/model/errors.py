@@ -8,11 +8,12 @@
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
-    │   ├── QuotaExceeded, ScheduleNotFound
-    │   ├── RoleConflict, SchemaConflict, MigrationFailed
+    │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
+    │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── SecretUnreadable       what was sealed can not be opened
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -21,7 +22,8 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        └── DatabaseUnavailable (LockNotHad), DatabaseRefused, DaemonUnreachable
+        ├── DatabaseRefused, DaemonUnreachable
+        └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
 tables at the edges (`orchestrator/http/errors.py`, `orchestrator/cli/exit.py`). An error crosses a
@@ -211,6 +213,20 @@ class ScheduleNotFound(TenantError):
     code = "schedule_not_found"
 
 
+class SecretNotFound(TenantError):
+    """The tenant has no secret of that name."""
+
+    code = "secret_not_found"
+
+    def __init__(self, tenant: str, name: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} has no secret {name!r}",
+            hint=f"insula tenant secret set {tenant} {name}",
+            data={"secret": name},
+        )
+
+
 class RoleConflict(TenantError):
     """A database role of the name we need belongs to something else."""
 
@@ -221,6 +237,21 @@ class SchemaConflict(TenantError):
     """A schema of the name we need belongs to something else."""
 
     code = "schema_conflict"
+
+
+class AdoptionRefused(TenantError):
+    """A schema can not be taken over as it is; `obstacles` holds every reason."""
+
+    code = "adoption_refused"
+
+    def __init__(self, tenant: str, schema: str, obstacles: list[str]) -> None:
+        super().__init__(
+            tenant,
+            f"the schema {schema!r} can not become tenant {tenant!r}: {'; '.join(obstacles)}",
+            hint="nothing was changed; --dry-run tells the same, and what would be done",
+            data={"obstacles": obstacles},
+        )
+        self.obstacles = obstacles
 
 
 class MigrationFailed(TenantError):
@@ -262,6 +293,12 @@ class StorageFailed(InsulaError):
     """A file can not be written or read."""
 
     code = "storage_failed"
+
+
+class SecretUnreadable(InsulaError):
+    """What was sealed can not be opened: its key is not here, or it was changed."""
+
+    code = "secret_unreadable"
 
 
 class RunError(InsulaError):
@@ -395,6 +432,12 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached."""
 
     code = "database_unavailable"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room for another connection."""
+
+    code = "database_full"
 
 
 class LockNotHad(DatabaseUnavailable):

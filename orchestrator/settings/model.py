@@ -282,6 +282,14 @@ class Limits(Section, frozen=True, kw_only=True):
             example="truncate",
         ),
     ] = None
+    max_cache_entries: Annotated[
+        Count | None,
+        about("values in its cache; the oldest go first", "live", absent="10000", example=1000),
+    ] = None
+    max_cache_bytes: Annotated[
+        Size | None,
+        about("their size, keys included", "live", absent="64MiB", example="8MiB"),
+    ] = None
     retention_days: Annotated[
         Count | None,
         about(

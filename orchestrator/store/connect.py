@@ -18,7 +18,12 @@ import anyio
 import asyncpg
 import msgspec
 
-from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
+from orchestrator.model.errors import (
+    ConfigError,
+    DatabaseFull,
+    DatabaseRefused,
+    DatabaseUnavailable,
+)
 from orchestrator.settings.database import url_problems
 
 Record: TypeAlias = "asyncpg.Record"
@@ -60,6 +65,10 @@ _SECRETS = ("password", "sslpassword")
 # SQLSTATE classes and codes, longest match first. A server that is starting, full or gone may be
 # there later; one that refuses the login, the database or a right waits for a person.
 _REFUSED = ("28", "3D000", "42501")
+_NO_CONNECTION_LEFT = "53300"
+_LIMIT_OF_A_ROLE = "InitializeSessionUserId"
+"""The routine of the server that finds a role's own limit reached: the message is translated."""
+
 _UNAVAILABLE = ("08", "53", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")
 
 
@@ -182,6 +191,21 @@ def classify(error: BaseException) -> type[DatabaseUnavailable] | type[DatabaseR
     return None
 
 
+def found_full(error: BaseException) -> bool:
+    """Tell whether the server, or the database, has no connection left for anybody.
+
+    A login's own limit has the same SQLSTATE, and is nobody else's business.
+    """
+    taken = getattr(error, "sqlstate", None) == _NO_CONNECTION_LEFT
+    return taken and getattr(error, "server_source_function", None) != _LIMIT_OF_A_ROLE
+
+
+def at_its_own_limit(error: BaseException | None) -> bool:
+    """Tell whether a login was refused because as many of that login are there already."""
+    taken = getattr(error, "sqlstate", None) == _NO_CONNECTION_LEFT
+    return taken and getattr(error, "server_source_function", None) == _LIMIT_OF_A_ROLE
+
+
 def connection_failure(
     error: BaseException, target: Target
 ) -> DatabaseUnavailable | DatabaseRefused:
@@ -189,6 +213,11 @@ def connection_failure(
     reason = str(error).strip() or type(error).__name__
     if isinstance(error, TimeoutError) and not str(error):
         reason = "no answer in time"
+    if found_full(error):
+        return DatabaseFull(
+            f"the database {target.redacted} has no room for another connection: {reason}",
+            hint="raise max_connections there, or lower [node] max_awake_tenants",
+        )
     if classify(error) is DatabaseUnavailable:
         return DatabaseUnavailable(
             f"the database {target.redacted} can not be reached: {reason}",

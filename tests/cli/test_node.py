@@ -11,6 +11,8 @@ import anyio
 import msgspec
 import pytest
 
+from orchestrator.cli.exit import UNREACHABLE
+from orchestrator.http.serve import bind_unix
 from orchestrator.model.api import LoopBlocked, ReloadReport
 from orchestrator.model.errors import TenantBusy
 from tests.cli.conftest import Insula
@@ -41,6 +43,17 @@ def test_status_says_who_last_held_up_the_event_loop(
     platform.blocked = msgspec.structs.replace(blocked, tenant="acme", run=run, task="load")
     assert f" by task load of run {run} of tenant acme, in " in insula("status").out
     assert insula("status", "--json").json["loop_blocked"]["tenant"] == "acme"
+
+
+def test_status_does_not_wait_for_a_daemon_that_stands_still(
+    local: Insula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.client.calls.STATUS_SECONDS", 0.1)
+    with bind_unix(tmp_path / "insula.sock"):  # as of a process that is stopped: nobody accepts
+        asked = local("status", "--socket", str(tmp_path / "insula.sock"))
+
+    assert asked.code == UNREACHABLE
+    assert "somebody listens at" in asked.err
 
 
 def test_reload_tells_the_daemon_and_goes(insula: Insula, platform: HandMadePlatform) -> None:

@@ -490,7 +490,7 @@ async def test_no_answer_in_time_is_said_so(opened: Open) -> None:
         client = opened(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
 
         with pytest.raises(errors.DeadlineExceeded, match="did not answer in time"):
-            await client.status()
+            await client.tenants()
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(

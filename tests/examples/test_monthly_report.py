@@ -25,6 +25,7 @@ from orchestrator import Context, Fail
 from orchestrator.store.migrate import read_migrations
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
+from orchestrator.store.tenant.login import Way
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.session import Session
 from orchestrator.workflow.context import TenantInfo
@@ -95,7 +96,7 @@ async def airline(database: Database) -> AsyncIterator[Make]:
             tenant = f"airline_{carrier.lower()}"
             await database.provision(tenant, read_migrations(EXAMPLE / "migrations"))
             access = TenantDatabase(
-                database.as_app(tenant),
+                Way(database.as_app(tenant)),
                 application_name="insula test",
                 places=Places(4),
                 fence=Fence(f"tenant_{tenant}", epoch=0),

@@ -204,6 +204,7 @@ async def running_node(
             connect_timeout=5.0,
             app_places=Places(100),
             processes=processes,
+            keys=database.key,
         )
         ground = replace(ground, **parts)
         root = RootSupervisor(ground, declared.settings.supervision, max_awake=max_awake)

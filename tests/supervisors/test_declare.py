@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
+from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import (
@@ -71,6 +72,7 @@ def resting_root() -> RootSupervisor:
         connect_timeout=1.0,
         app_places=Places(1),
         processes=ProcessPool(size=1, memory_bytes=None),
+        keys=InstallationKey(bytes(32)),
     )
     return RootSupervisor(ground, SupervisionSection(), max_awake=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,14 +15,21 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-from orchestrator.model.errors import DatabaseUnavailable, TenantRestarted, Unavailable
+from orchestrator.model.errors import (
+    DatabaseFull,
+    DatabaseUnavailable,
+    TenantRestarted,
+    Unavailable,
+)
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from supervisors.keeper import Node as Incarnation
 from supervisors.keeper import NodeKeeper
 from supervisors.slot import SlotState
+from supervisors.standing import Standing
 from supervisors.starts import AT_ONCE
 from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.workflows import GATES
 from tests.support.database import Database, Databases
 from tests.support.proxy import CuttingProxy
 from tests.support.server import OwnServer, own_server, reachable_directory
@@ -200,6 +208,96 @@ async def test_a_server_restarted_in_immediate_mode_costs_no_run_and_no_crash() 
                 await until(lambda: node.ground.standing.serves)
                 await load.some_more()
         await load.is_served()
+
+
+@asynccontextmanager
+async def full_to_all(node: Node) -> AsyncIterator[None]:
+    """Let no login of a tenant connect, as on a server whose connections are all taken."""
+    name = await node.sql("SELECT current_database()")
+    await node.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
+    try:
+        yield
+    finally:
+        await node.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
+
+
+async def test_a_full_server_is_tried_by_one_tenant_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisors.breaker.PROBE_SECONDS", 3600.0)
+    names = [f"t{number}" for number in range(AT_ONCE + 2)]
+    async with running_node(database, snapshot(names)) as node:
+        breaker = node.ground.breaker
+        async with full_to_all(node):
+            for name in names:
+                node.root.wake(TenantId(name))
+            await until(lambda: node.root.states.get(SlotState.BACKOFF) == len(names))
+            assert "has no room" in str(breaker.full)
+            before = lives_of(node)
+            for probe in range(1, 4):
+                breaker.let_one_through()
+                await until(lambda: lives_of(node) > before + probe - 1)  # noqa: B023
+                await until(lambda: node.root.states.get(SlotState.BACKOFF) == len(names))
+            with pytest.raises(DatabaseFull, match="has no room") as refusal:
+                await node.submit("t0")
+            assert "nothing was stored" in refusal.value.hint
+            assert lives_of(node) == before + 3
+        breaker.let_one_through()
+        await until(lambda: node.root.states.get(SlotState.RUNNING) == len(names))
+        assert breaker.full is None
+        assert {node.slot(name).record.crashes for name in names} == {()}
+
+
+def lives_of(node: Node) -> int:
+    """Return how many supervisors there have been."""
+    return sum(slot.incarnation for slot in node.root.slots.values())
+
+
+async def test_a_tenant_at_the_limit_of_its_own_login_closes_the_server_to_nobody(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        await node.tenants.prepare(TenantId("acme"))
+        words = node.ground.standing.words
+        await node.sql(f"ALTER ROLE {database.logins('acme').engine} CONNECTION LIMIT 0")
+        node.root.wake(TenantId("acme"))
+        await node.reach("acme", SlotState.BACKOFF)
+        assert "too many connections for role" in (node.slot("acme").last_error or "")
+        assert node.ground.breaker.full is None
+        await node.submit("globex")
+        await node.sql(f"ALTER ROLE {database.logins('acme').engine} CONNECTION LIMIT -1")
+        await node.reach("acme", SlotState.RUNNING)
+        assert node.ground.standing.words <= words + node.slot("acme").incarnation
+
+
+@pytest.mark.parametrize("trouble", ["away", "full"])
+async def test_tasks_do_not_try_a_server_that_is_known_to_have_no_connection_for_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    held, asked, check = secrets.token_hex(4), 0, Standing.check
+
+    def ask(standing: Standing) -> None:
+        nonlocal asked
+        asked += 1
+        check(standing)
+
+    monkeypatch.setattr("supervisors.breaker.PROBE_SECONDS", 3600.0)
+    monkeypatch.setattr(Standing, "check", ask)
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme", "asks", gate=held)
+        await until(lambda: GATES.arrived[held] == 1)
+        standing, asked = node.ground.standing, 0
+        if trouble == "away":
+            standing.lost("gone")
+        else:
+            node.ground.breaker.trip(DatabaseFull("no room"))
+        GATES.open(held)
+        await until(lambda: asked > 2)
+        assert await node.connections("acme") == 1
+        standing.renewed(standing.now())
+        node.ground.breaker.close()
+        await node.until_finished("acme", 1)
+        assert await node.connections("acme") == 2
 
 
 async def fill(database: Database) -> None:

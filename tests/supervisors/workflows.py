@@ -65,10 +65,17 @@ async def cancels(ctx: Context) -> None:
     await future
 
 
+@job("asks")
+async def asks(ctx: Context, gate: str) -> None:
+    """Wait at a gate of the test's, and ask the database then."""
+    await GATES.pass_through(gate)
+    await ctx.db.fetchval("SELECT 1")
+
+
 @job("private", tenant="acme")
 async def private(ctx: Context) -> None:
     """Run for acme alone."""
     EXECUTED[ctx.tenant.id].append(ctx.idempotency_key)
 
 
-ALL: list[Workflow] = [note, wait, later, cancels, private]
+ALL: list[Workflow] = [note, wait, later, cancels, asks, private]

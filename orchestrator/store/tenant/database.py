@@ -15,9 +15,9 @@ import tenacity
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.ids import quote_identifier
 from orchestrator.store import sql
-from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target, classify, translated
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, classify, translated
 from orchestrator.store.tenant.fence import ENDED, MOVED, Fence
-from orchestrator.store.tenant.login import Login, Renew
+from orchestrator.store.tenant.login import Login, Way
 from orchestrator.store.tenant.places import NESTED_PLACES, TASK_PLACES, Place, Places
 from orchestrator.workflow.context import Isolation
 
@@ -107,12 +107,11 @@ class TenantDatabase:
 
     def __init__(
         self,
-        target: Target,
+        way: Way,
         *,
         application_name: str,
         places: Places,
         fence: Fence,
-        renew: Renew | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         settings = {
@@ -122,9 +121,7 @@ class TenantDatabase:
             # A statement whose connection was cut ends soon, and with it its transaction's locks.
             "client_connection_check_interval": "1s",
         }
-        self._login = Login(
-            target, application_name=application_name, settings=settings, renew=renew
-        )
+        self._login = Login(way, application_name=application_name, settings=settings)
         self._node_places = places
         self._places = Places(TASK_PLACES, what="connections for tasks of the tenant")
         self._nested = Places(NESTED_PLACES, what="nested transactions of the tenant's tasks")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -23,6 +25,21 @@ class Renew(Protocol):
     async def __call__(self, *, again: bool) -> Target: ...
 
 
+Attempt = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A role's way in, and how to learn of another one.
+
+    `attempt` surrounds each attempt to connect: it may refuse it, and learns what came of it.
+    """
+
+    target: Target
+    renew: Renew | None = None
+    attempt: Attempt = nullcontext
+
+
 class Login:
     """One role's way in, and how to learn of another one when it is refused.
 
@@ -33,18 +50,18 @@ class Login:
 
     def __init__(
         self,
-        target: Target,
+        way: Way,
         *,
         application_name: str,
         settings: Mapping[str, str],
-        renew: Renew | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self._target = target
+        self._target = way.target
         self._name = application_name
         self._settings = settings
         self._timeout = timeout
-        self._renew = renew
+        self._renew = way.renew
+        self._attempt = way.attempt
         self._mending = anyio.Lock()
         self._may_repair = True
         self._renewals = 0
@@ -79,9 +96,10 @@ class Login:
         return await self._renew(again=True)
 
     async def _connect(self) -> Connection:
-        return await connect(
-            self._target,
-            application_name=self._name,
-            timeout=self._timeout,
-            settings=self._settings,
-        )
+        with self._attempt():
+            return await connect(
+                self._target,
+                application_name=self._name,
+                timeout=self._timeout,
+                settings=self._settings,
+            )

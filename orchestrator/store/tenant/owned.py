@@ -36,6 +36,7 @@ from orchestrator.store.tenant.runs import (
     Signal,
 )
 from orchestrator.store.tenant.schedules import OwnedSchedules
+from orchestrator.store.tenant.secrets import OwnedSecrets
 
 T = TypeVar("T")
 Act: TypeAlias = Callable[[Connection], Awaitable[T]]
@@ -95,6 +96,7 @@ class OwnedConnection:
         self._closed = False
         schema, epoch = journal.schema, journal.epoch
         self.schedules = OwnedSchedules(self._run, self._ours, schema=schema, epoch=epoch)
+        self.secrets = OwnedSecrets(self._run, schema=schema)
         self.retention = OwnedRetention(self._run, self._ours, schema=schema, epoch=epoch)
 
     async def open(self) -> datetime:

@@ -12,6 +12,7 @@ from orchestrator.store.tenant.schedules import Runner
 _QUERIES = sql.load(__name__)
 DELETE = _QUERIES["delete"]
 DELETE_FIRES = _QUERIES["delete_fires"]
+SWEEP = _QUERIES["sweep"]
 
 
 class OwnedRetention:
@@ -29,6 +30,7 @@ class OwnedRetention:
         self._ours = ours
         self._delete = sql.bind(DELETE, schema)
         self._delete_fires = sql.bind(DELETE_FIRES, schema)
+        self._sweep = sql.bind(SWEEP, schema)
         self._epoch = epoch
 
     async def delete(self, before: datetime, limit: int) -> int:
@@ -41,3 +43,8 @@ class OwnedRetention:
     async def delete_fires(self, before: datetime) -> None:
         """Delete what is known of the fires of schedules before a moment."""
         self._ours(await self._run(lambda c: c.fetchval(self._delete_fires, self._epoch, before)))
+
+    async def sweep(self, limit: int) -> int:
+        """Delete at most `limit` values of the cache whose time is over; return how many."""
+        swept: int = await self._run(lambda c: c.fetchval(self._sweep, limit))
+        return swept

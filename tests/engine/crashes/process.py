@@ -28,6 +28,7 @@ from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.tenant.database import Lent, TenantDatabase
 from orchestrator.store.tenant.journal import Batch, Committed, Journal
+from orchestrator.store.tenant.login import Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claimed, Claims
@@ -136,7 +137,10 @@ async def serve(orders: Orders) -> None:
     workflow = WORKFLOWS[orders.workflow]
     owned = OwnedConnection("acme", journal, WatchedClaims(workflow, reached), login)
     app = WatchedDatabase(
-        Target.parse(orders.app), application_name="test", places=Places(2), fence=journal.fence
+        Way(Target.parse(orders.app)),
+        application_name="test",
+        places=Places(2),
+        fence=journal.fence,
     )
     app.reached = reached
     none = ProcessPool(size=1, memory_bytes=None)

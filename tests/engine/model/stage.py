@@ -31,6 +31,7 @@ from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
+from orchestrator.store.tenant.login import Way
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims
@@ -254,7 +255,7 @@ class Stage:
         self._begun = 0
         self.broken: list[str] = []
         self.app = TenantDatabase(
-            database.as_app("acme"),
+            Way(database.as_app("acme")),
             application_name="test",
             places=Places(1),
             fence=Fence(SCHEMA, epoch=0),  # nobody's: no task here asks for it

@@ -26,6 +26,7 @@ from orchestrator.store import connect
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
+from orchestrator.store.tenant.login import Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims
@@ -153,7 +154,7 @@ class Bench:
             lambda: self._connect(fate or Fate()),
         )
         app = TenantDatabase(
-            self.database.as_app("acme"),
+            Way(self.database.as_app("acme")),
             application_name="test",
             places=Places(4),
             fence=journal.fence,

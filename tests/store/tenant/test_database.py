@@ -13,6 +13,7 @@ from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, Leas
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.tenant.database import NestedTooDeep, TenantDatabase
 from orchestrator.store.tenant.fence import Fence
+from orchestrator.store.tenant.login import Way
 from orchestrator.store.tenant.places import APP_CONNECTIONS, TASK_PLACES, Places
 from orchestrator.store.tenant.session import Session
 from orchestrator.workflow.durable import AttemptOver
@@ -59,12 +60,11 @@ async def opened(
         return way_in
 
     database = TenantDatabase(
-        way_in,
+        Way(way_in, renew),
         application_name="test",
         places=places or Places(50),
         fence=FENCE,
         patience=patience,
-        renew=renew,
     )
     try:
         yield database

@@ -101,6 +101,7 @@ class Stage:
             connect_timeout=1.0,
             app_places=Places(1),
             processes=cast(Any, None),
+            keys=cast(Any, None),
         )
         self.root = RootSupervisor(ground, SUPERVISION, max_awake=MAX_AWAKE)
         ready = asyncio.Event()
