@@ -153,7 +153,7 @@ async def test_what_a_dead_node_held_is_released_and_its_runs_go_on(database: Da
 
         await node.submit("acme")
         await node.until_finished("acme", 2)
-        (entry,) = await audit.page(await database.connect(), ACME, limit=9)
+        entry, _ = await audit.page(await database.connect(), ACME, limit=9)
         assert (entry.operation, entry.subject) == ("tenant.release", "held for rename")
         assert (entry.actor, entry.outcome) == ("insula", "done")
 
