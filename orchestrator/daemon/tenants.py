@@ -177,7 +177,8 @@ class Tenants:
     ) -> AsyncIterator[str]:
         """Yield a tenant's declaration under its `new` id, in a transaction of the caller's.
 
-        Nobody takes a name before that ends. Raises DeclaredInFile or TenantExists.
+        Nobody takes a name before that ends. Raises DeclaredInFile, TenantExists, or InvalidRequest
+        for a tier that is not there any more.
         """
         async with self.lock:
             await rows.lock(connection)
@@ -186,10 +187,9 @@ class Tenants:
             declaration = renamed(row.declaration, tenant, new, alias=alias)
             self.refuse_to_rename(tenant, new)
             self._refuse_taken(new, declaration.aliases, but=tenant)
+            config = _config(self.snapshot, new, declaration)
             yield dump_declaration(declaration)
-            if row.source == "api":
-                config = _config(self.snapshot, new, declaration)
-                await configuration.note(connection, {new: config.digest})
+            await configuration.note(connection, {new: config.digest})
 
     async def watch(self, standing: Standing) -> None:
         """Take over, for ever, what other nodes and other programs change in the registry."""

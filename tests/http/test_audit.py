@@ -66,6 +66,14 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
     ]
 
 
+def test_what_was_done_under_an_id_is_found_there_after_a_renaming(api: httpx.Client) -> None:
+    api.post(f"{TENANT}/rename", json={"to": "initech"})
+    api.post(f"{TENANT}/provision", headers=JSON)
+
+    assert entries(api) == [("tenant.rename", "to initech", "done")]
+    assert entries(api, "initech") == [("tenant.provision", "", "done")]
+
+
 def test_no_verb_is_forgotten(platform: HandMadePlatform) -> None:
     handlers = [
         handler

@@ -138,9 +138,10 @@ SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AN
 DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
 
 -- name: rename
--- Without its fingerprint it is provisioned before its next use, as far as that is missing anything.
+-- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
+-- new id yet, so it is a registered tenant until one does.
 UPDATE insula.tenant
-SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
+SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
     fingerprint = NULL, held_for = NULL, held_by = NULL, held_at = NULL, changed_in = pg_current_xact_id()
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
