@@ -272,6 +272,7 @@ class Daemon:
             deleting=parts.tenants.deleting,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
+            keys=parts.tenants.spec.key,
         )
         supervision = self._snapshot.settings.supervision
         audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)

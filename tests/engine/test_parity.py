@@ -105,6 +105,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             deleting=node.tenants.deleting,
             register=nothing,
             prepare=node.tenants.prepare,
+            keys=database.key,
         )
         yield OnPostgres(platform, node)
 
