@@ -280,7 +280,8 @@ class Execution:
                 assert_never(entry)
         if task.state.settled and self._settled is not None:
             self._settled.append(entry.task)
-        self.state = self._standing()
+        running = task.state is TaskState.RUNNING
+        self.state = RunState.RUNNING if running else self._standing()
 
     def _standing(self) -> RunState:
         """Tell where an unfinished run stands, from what its journal says of its tasks.

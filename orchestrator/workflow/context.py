@@ -109,7 +109,7 @@ class Context:
         input: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
         outputs: Mapping[str, Any] | None = None,
-        tenant: TenantInfo | None = None,
+        tenant: TenantInfo | Callable[[], TenantInfo] | None = None,
         database: Database | None = None,
         current: Current | None = None,
         durable: Durability | None = None,
@@ -117,7 +117,7 @@ class Context:
         cache: Cache | None = None,
     ) -> None:
         self.input: dict[str, Any] = dict(input or {})
-        self.tenant = tenant or TenantInfo()
+        self._tenant = tenant or TenantInfo
         current = current or Current()
         self.run_id = current.run_id
         self.task = current.task
@@ -133,6 +133,13 @@ class Context:
         self._secrets: Secrets | None = secrets
         self.revealed = Revealed()
         self._cache = cache
+
+    @property
+    def tenant(self) -> TenantInfo:
+        """What the task may know of its tenant: a copy, made when it is asked for."""
+        if not isinstance(self._tenant, TenantInfo):
+            self._tenant = self._tenant()
+        return self._tenant
 
     @property
     def idempotency_key(self) -> str:

@@ -237,7 +237,7 @@ def _prepare(request: Request, pipe: Pipe) -> tuple[Callable[[], object], Contex
         durable=cast("Durability", NotHere()),
         secrets=Asked(pipe),
     )
-    structlog.contextvars.bind_contextvars(revealed=ctx.revealed)
+    logging.hide_secrets(ctx.revealed)
     arguments = Parameters.of(function, f"task {ctx.task!r}").decode(ctx.input)
     return partial(function, ctx, **arguments), ctx
 
