@@ -14,7 +14,7 @@ from tenacity.wait import wait_random_exponential
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.services import Notes
-from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
+from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
     InsulaError,
@@ -25,7 +25,7 @@ from orchestrator.model.errors import (
     TenantHeld,
     TenantRemoved,
 )
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.migration import (
     FailedMigration,
     MigratedTenant,
@@ -35,6 +35,7 @@ from orchestrator.model.migration import (
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import DRIVER_ERRORS, Target
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.tenants import TenantRow
 from supervisors.messages import Stop
 from supervisors.root import RootSupervisor
 from supervisors.slot import AT_REST, SlotState
@@ -55,7 +56,6 @@ class TenantMigrations:
 
     root: RootSupervisor
     tenants: Tenants
-    target: Target
     lock_timeout: str = LOCK_TIMEOUT
     pause: float = PAUSE_SECONDS
 
@@ -88,7 +88,7 @@ class _Call:
         self._record = record
         self._report = report
         self._spec = spec
-        self._errands = Errands(service.target, anyio.CapacityLimiter(wanted.parallel))
+        self._errands = Errands(service.tenants.shards, anyio.CapacityLimiter(wanted.parallel))
         self._migrated: list[MigratedTenant] = []
         self._failed: list[FailedMigration] = []
         self._total = 0
@@ -123,8 +123,7 @@ class _Call:
 
         Nothing is done as long as a file is not what was applied: restore it first.
         """
-        async with self._errands.connection("migration", lock_timeout="10s") as connection:
-            ledgers = await read_ledgers(connection, chosen)
+        ledgers = await self._ledgers(chosen)
         work: list[Lacking] = []
         for tenant in chosen:
             try:
@@ -136,6 +135,22 @@ class _Call:
             else:
                 work += [found] if found.files or tenant not in ledgers else []
         return work
+
+    async def _ledgers(self, chosen: Iterable[TenantId]) -> dict[TenantId, Ledgers]:
+        """Return the ledgers of those that have one: for each database there is one errand."""
+        shards = self._tenants.shards
+        places: dict[Target, list[TenantRow]] = {}
+        for tenant in chosen:
+            row = self._tenants.remembered(tenant) or await shards.row(tenant)
+            if row.shard == CONTROL_SHARD or await shards.is_there(row):
+                places.setdefault(shards.target_of(row), []).append(row)
+        found: dict[TenantId, Ledgers] = {}
+        for rows_there in places.values():
+            async with self._errands.connection(
+                "migration", rows_there[0], lock_timeout="10s"
+            ) as connection:
+                found |= await read_ledgers(connection, [row.id for row in rows_there])
+        return found
 
     async def _canary(self, work: Lacking) -> bool:
         """Migrate the canary; only then the others are made from the files as they are now."""
@@ -202,13 +217,17 @@ class _Call:
 
     async def _migrate(self, work: Lacking) -> None:
         timeout = self._service.lock_timeout
-        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            await self._tenants.migrate(connection, work.tenant, lock_timeout=timeout)
+        row = await self._tenants.shards.row(work.tenant)
+        async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
+            await self._tenants.migrate(control, server, work.tenant, lock_timeout=timeout)
 
     async def _rehearse(self, work: Lacking) -> list[str]:
         timeout = self._service.lock_timeout
-        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            trial = rehearsal(connection, work.tenant, self._spec, lock_timeout=timeout)
+        row = await self._tenants.shards.row(work.tenant)
+        async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
+            trial = rehearsal(
+                server, work.tenant, self._spec, lock_timeout=timeout, control=control
+            )
             async with trial as left:
                 return Lacking(tenant=work.tenant, engine=(), app=left).files
 
