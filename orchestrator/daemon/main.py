@@ -285,6 +285,7 @@ class Daemon:
             absent=parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
+            keys=parts.tenants.spec.key,
         )
         audit = TenantAudit(
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
