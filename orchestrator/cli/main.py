@@ -18,6 +18,7 @@ from orchestrator.cli import (
     dead,
     doctor,
     events,
+    exports,
     lifecycle,
     maintenance,
     migration,
@@ -54,7 +55,7 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, archives, statistics, maintenance, secrets, adoption],
+            [tenants, lifecycle, archives, exports, statistics, maintenance, secrets, adoption],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
