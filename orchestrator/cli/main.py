@@ -22,6 +22,7 @@ from orchestrator.cli import (
     lifecycle,
     maintenance,
     migration,
+    moves,
     node,
     output,
     replay,
@@ -55,7 +56,17 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, archives, exports, statistics, maintenance, secrets, adoption],
+            [
+                tenants,
+                lifecycle,
+                moves,
+                archives,
+                exports,
+                statistics,
+                maintenance,
+                secrets,
+                adoption,
+            ],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -51,6 +51,7 @@ from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequ
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.secrets import (
     DeletedSecret,
@@ -328,6 +329,12 @@ def maintain_tenant(
         # A table is vacuumed, and then each of its indexes may take as long.
         wait=STATS_SECONDS + 4 * statement_seconds,
     )
+
+
+def move_tenant(tenant: str, wanted: MoveTenant) -> Call[MovedTenant]:
+    """Move a tenant to another database."""
+    wait = wanted.wait + COPY_SECONDS
+    return Call("POST", _path(tenant, "move"), MovedTenant, body=wanted, wait=wait)
 
 
 def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:

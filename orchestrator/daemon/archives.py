@@ -18,7 +18,7 @@ from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.export import ExportReader, Kind
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.tenants import Tenants, check_declaration
 from orchestrator.lifecycle.files import begin_file, finish_file
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.export import write_export
@@ -117,10 +117,10 @@ class TenantArchives:
 
     async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
         """Return a file with the export of a tenant, which goes on meanwhile; close it."""
-        await self._provisioned(tenant)
-        spool = await self.spool()
+        row, spool = await self._provisioned(tenant), await self.spool()
         try:
-            async with self.errands.connection("export", lock_timeout=LOCK_TIMEOUT) as connection:
+            errand = self.errands.connection("export", row, lock_timeout=LOCK_TIMEOUT)
+            async with errand as connection:
                 await write_export(connection, tenant, spool, kind=kind, report=unheard)
         except BaseException:
             spool.close()
@@ -129,9 +129,9 @@ class TenantArchives:
 
     async def add(self, tenant: TenantId, spool: BinaryIO, *, report: Report) -> ImportedRows:
         """Add the rows of an export to a tenant's tables: all of them, or none."""
-        await self._provisioned(tenant)
+        row = await self._provisioned(tenant)
         export = await anyio.to_thread.run_sync(ExportReader, spool)
-        async with self.errands.connection("import", lock_timeout=LOCK_TIMEOUT) as connection:
+        async with self.errands.connection("import", row, lock_timeout=LOCK_TIMEOUT) as connection:
             count = await import_rows(connection, tenant, export, report=report)
         log.info("tenant.imported", tenant=tenant, rows=count)
         tables = len(export.manifest.tables)
@@ -171,8 +171,8 @@ class TenantArchives:
         return archive.manifest.rows
 
     async def _dump(self, row: TenantRow, file: BinaryIO, runs: Runs, report: Report) -> Manifest:
-        target = self.tenants.target
-        async with self.errands.connection("backup", lock_timeout=LOCK_TIMEOUT) as connection:
+        target = self.tenants.shards.target_of(row)
+        async with self.errands.connection("backup", row, lock_timeout=LOCK_TIMEOUT) as connection:
             dumped = Dumped(row=row, target=target, spec=self.tenants.spec)
             manifest = await dump(connection, dumped, file, runs=runs, report=report)
         log.info("tenant.written", tenant=row.id, rows=manifest.rows)
@@ -192,7 +192,7 @@ class TenantArchives:
         self, tenant: TenantId, archive: ArchiveReader, runs: Runs, report: Report
     ) -> Loaded:
         declaration = _declaration(archive.manifest, tenant)
-        self.tenants.refuse_unusable(tenant, declaration)
+        check_declaration(self.tenants.snapshot, tenant, declaration)
         wanted = Restoring(tenant=tenant, declaration=declaration, runs=runs)
         async with self.errands.connection("restore", lock_timeout=LOCK_TIMEOUT) as connection:
             loaded = await restore(

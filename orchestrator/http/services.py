@@ -37,6 +37,7 @@ from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.secrets import RotatedKey, SecretView
 from orchestrator.model.states import RunState
@@ -249,6 +250,16 @@ class Archives(Protocol):
         ...
 
 
+class Moves(Protocol):
+    """Tenants that go from one database to another."""
+
+    async def run(
+        self, tenant: TenantId, wanted: MoveTenant, *, report: Report = unheard
+    ) -> MovedTenant:
+        """Move a tenant, confirm its move, or go back."""
+        ...
+
+
 class Statistics(Protocol):
     """Tenants in figures."""
 
@@ -327,6 +338,7 @@ class Services:
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    moves: Moves
     archives: Archives
     use: Callable[[TenantId], None]
     statistics: Statistics

@@ -87,23 +87,25 @@ async def unfinished(connection: Connection, tenant: TenantId) -> int:
     return count
 
 
-async def remove(
+async def remove(  # noqa: PLR0913 - most of them may be left out
     connection: Connection,
     row: TenantRow,
     spec: ProvisionSpec,
     *,
     archive: Path | None = None,
     whole: Whole | None = None,
+    control: Connection | None = None,
     report: Report = unheard,
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
+    `control` leads to the registry, if `connection` does not: then that is left to the caller.
     `archive` is where its finished runs are kept, or all of it with `whole`, and then its row tells
     so. Unless it is forced, unfinished runs keep it.
     Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
     TenantNotFound when another node has ended this deletion, and what the database says.
     """
-    work = _Removal(connection, row, spec, report)
+    work = _Removal(connection, row, spec, report, control or connection)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
         hint="the admin login needs CREATEROLE and INHERIT",
@@ -124,9 +126,15 @@ class _Removal:
     """One call of `remove`."""
 
     def __init__(
-        self, connection: Connection, row: TenantRow, spec: ProvisionSpec, report: Report
+        self,
+        connection: Connection,
+        row: TenantRow,
+        spec: ProvisionSpec,
+        report: Report,
+        control: Connection,
     ) -> None:
         self._connection = connection
+        self._control = control
         self._tenant = row.id
         self._row = row
         self._spec = spec
@@ -135,7 +143,7 @@ class _Removal:
         self._roles = [logins.engine, logins.app]
 
     async def run(self, archive: Path | None, whole: Whole | None) -> Removed:
-        served_by = await leases.holder(self._connection, self._tenant)
+        served_by = await leases.holder(self._control, self._tenant)
         if served_by is not None:
             raise LeaseHeldElsewhere(
                 self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"
@@ -147,13 +155,16 @@ class _Removal:
         async with self._connection.transaction():
             await self._begin()
             removed = await self._drop(roles, archive, whole)
+            if self._control is self._connection:
+                kept = str(archive) if removed.schema and whole else None
+                await tenants.bury(self._control, self._tenant, kept)
         await self._verify()
         return removed
 
     async def _begin(self) -> None:
         """Wait for whoever provisions or deletes the tenant, and see what came of it."""
         await self._connection.execute(sql.fill(BEGIN, tenant=self._tenant))
-        if not await tenants.is_still_deleting(self._connection, self._row):
+        if not await tenants.is_still_deleting(self._control, self._row):
             raise TenantNotFound(self._tenant)
 
     async def _shut_out(self) -> list[str]:
@@ -180,7 +191,6 @@ class _Removal:
             await self._connection.execute(drop)
         for role in roles:
             await self._connection.execute(sql.fill(DROP_ROLE, role=role))
-        await tenants.bury(self._connection, self._tenant, str(archive) if ours and whole else None)
         return Removed(
             schema=self._row.schema_name if ours else None,
             roles=roles,

@@ -7,7 +7,8 @@
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
-    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
+    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
+    │   ├── MoveFailed, CopyKept, NoCopyKept
     │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
     │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed, ImportRefused
@@ -17,6 +18,7 @@
     ├── ArchiveInvalid         an archive of a tenant, as it was given to us
     │   └── ArchiveTooNew, ArchiveForeign
     ├── ToolMissing            a program that we need is not installed
+    ├── SecretUnreadable       what was sealed can not be opened
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -177,6 +179,45 @@ class DeclaredInFile(TenantError):
     """A file declares the tenant, so it is changed there."""
 
     code = "tenant_declared_in_file"
+
+
+class TenantElsewhere(TenantError):
+    """The tenant lives in another database than the one that was asked."""
+
+    code = "tenant_elsewhere"
+
+
+class MoveFailed(TenantError):
+    """What was copied is not what was there; the tenant stays where it was."""
+
+    code = "move_failed"
+
+
+class CopyKept(TenantError):
+    """A copy of before the tenant's last move is kept still."""
+
+    code = "tenant_copy_kept"
+
+    def __init__(self, tenant: str, shard: str) -> None:
+        super().__init__(
+            tenant,
+            f"shard {shard!r} keeps a copy of tenant {tenant!r} from before its last move",
+            hint=f"insula tenant move {tenant} --confirm drops it, --back returns to it",
+            data={"shard": shard},
+        )
+
+
+class NoCopyKept(TenantError):
+    """There is no copy of the tenant to go back to."""
+
+    code = "tenant_no_copy_kept"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"no shard keeps a copy of tenant {tenant!r} from before a move",
+            hint="it was confirmed, or the tenant was never moved",
+        )
 
 
 class TenantInUse(TenantError):

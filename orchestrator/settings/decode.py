@@ -16,7 +16,7 @@ import msgspec
 from orchestrator.model.text import line_problem
 from orchestrator.settings.duration import Duration, dec_hook, parse_size
 from orchestrator.settings.lines import Path
-from orchestrator.settings.model import Section
+from orchestrator.settings.section import Section
 
 S = TypeVar("S", bound=Section)
 

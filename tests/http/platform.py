@@ -38,6 +38,7 @@ from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
 from tests.http.migration import HandMadeMigrations
+from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
 from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
@@ -62,6 +63,7 @@ class HandMadePlatform(HandMadeRuns):
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
         self.archives = HandMadeArchives(self)
+        self.moves = HandMadeMoves()
         self.used: list[TenantId] = []
         self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
@@ -100,6 +102,7 @@ class HandMadePlatform(HandMadeRuns):
             audit=self.audit,
             lifecycle=self.lifecycle,
             archives=self.archives,
+            moves=self.moves,
             use=self.used.append,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),

@@ -39,7 +39,7 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
         node.control,
         node.tenants,
         node.audit,
-        Errands(node.tenants.target),
+        Errands(node.tenants.shards),
         state_dir,
         node.holds,
         archives(node, state_dir),
@@ -48,7 +48,7 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
 
 def archives(node: Node, state_dir: Path) -> TenantArchives:
     """Return the verbs that copy whole tenants, as the daemon wires them."""
-    return TenantArchives(node.control, node.tenants, Errands(node.tenants.target), state_dir)
+    return TenantArchives(node.control, node.tenants, Errands(node.tenants.shards), state_dir)
 
 
 async def registered(node: Node, **fields: Any) -> TenantId:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.errors import TenantArchived, TenantExists, TenantHeld, TenantNotFound
-from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 
@@ -31,6 +32,9 @@ UNMARK_DELETING = _QUERIES["unmark_deleting"]
 ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
+IS_REMOVED = _QUERIES["is_removed"]
+MOVE = _QUERIES["move"]
+FORGET_KEPT = _QUERIES["forget_kept"]
 UNEARTH = _QUERIES["unearth"]
 RENAME = _QUERIES["rename"]
 LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
@@ -62,7 +66,9 @@ class TenantRow(msgspec.Struct, frozen=True):
     forced: bool
     held_for: str | None
     held_at: datetime | None
+    shard: str
     origin: str | None
+    moved_from: str | None
     archive: str | None
 
     @property
@@ -82,9 +88,15 @@ async def lock(connection: Connection) -> None:
     await connection.execute(LOCK)
 
 
-async def declare(connection: Connection, declarations: Iterable[tuple[TenantId, str]]) -> None:
+async def declare(
+    connection: Connection,
+    declarations: Iterable[tuple[TenantId, str]],
+    *,
+    shards: Mapping[TenantId, str] = MappingProxyType({}),
+) -> None:
     """Note the tenants that the configuration files declare, each with its JSON.
 
+    `shards` says where those without tables will have them, if not beside the control schema.
     One statement for all of them; a tenant that the files no longer name keeps its row.
     """
     pairs = sorted(declarations)
@@ -95,14 +107,17 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
             [tenant for tenant, _ in pairs],
             [declaration for _, declaration in pairs],
             [schema_of(tenant) for tenant, _ in pairs],
+            [shards.get(tenant, CONTROL_SHARD) for tenant, _ in pairs],
         )
 
 
-async def register(connection: Connection, tenant: TenantId, declaration: str) -> TenantRow:
+async def register(
+    connection: Connection, tenant: TenantId, declaration: str, *, shard: str = CONTROL_SHARD
+) -> TenantRow:
     """Add a tenant at run time; raises TenantExists."""
     async with connection.transaction():
         await lock(connection)
-        row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
+        row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant), shard)
     if row is None:
         raise _exists(await fetch(connection, tenant))
     return TenantRow(*row)
@@ -195,9 +210,11 @@ async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:
     await connection.execute(TOUCH, list(tenants))
 
 
-async def redeclare(connection: Connection, tenant: TenantId, declaration: str) -> None:
+async def redeclare(
+    connection: Connection, tenant: TenantId, declaration: str, *, shard: str = CONTROL_SHARD
+) -> None:
     """Store another declaration of a tenant that was registered at run time; TenantNotFound."""
-    if await connection.fetchval(REDECLARE, tenant, declaration) is None:
+    if await connection.fetchval(REDECLARE, tenant, declaration, shard) is None:
         raise TenantNotFound(tenant)
 
 
@@ -240,6 +257,23 @@ async def deleting(connection: Connection) -> list[TenantRow]:
 async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
     """Return whether the deletion of `row` has not ended."""
     found: bool = await connection.fetchval(STILL_DELETING, row.id, row.removed_at)
+    return found
+
+
+async def move(connection: Connection, tenant: TenantId, shard: str, *, kept: str | None) -> None:
+    """Have the tenant live on `shard` from now on; a copy is `kept` on another. TenantNotFound."""
+    if await connection.fetchval(MOVE, tenant, shard, kept) is None:
+        raise TenantNotFound(tenant)
+
+
+async def forget_kept(connection: Connection, tenant: TenantId) -> None:
+    """Note that nothing is kept any more where the tenant has moved from."""
+    await connection.execute(FORGET_KEPT, tenant)
+
+
+async def is_removed(connection: Connection, tenant: TenantId) -> bool:
+    """Return whether the tenant is being deleted, or was."""
+    found: bool = await connection.fetchval(IS_REMOVED, tenant)
     return found
 
 
