@@ -176,7 +176,9 @@ class Daemon:
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
-            group.start_soon(Activity(parts.root, parts.shards.control).watch, parts.keeper.standing)
+            group.start_soon(
+                Activity(parts.root, parts.shards.control).watch, parts.keeper.standing
+            )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
@@ -282,7 +284,7 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            absent=parts.tenants.absent,
+            absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
             keys=parts.tenants.spec.key,

@@ -225,10 +225,6 @@ class Tenants:
         async with self.lock:
             await self._look()
 
-    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
-        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
-        _config(self.snapshot, tenant, load_declaration(declaration))
-
     async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
         """Refuse the id and the aliases that another tenant has, until the transaction is over.
 
@@ -372,8 +368,9 @@ class Tenants:
         if not _differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
+    @property
     def absent(self) -> list[TenantRow]:
-        """Return the tenants that are being deleted, or are archived, as far as is known here."""
+        """The tenants that are being deleted, or are archived, as far as is known here."""
         return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
     def _declare(self) -> None:
@@ -493,6 +490,11 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.shard,
         row.origin,
     )
+
+
+def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
+    """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
+    _config(snapshot, tenant, load_declaration(declaration))
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:
