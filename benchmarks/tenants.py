@@ -1,4 +1,4 @@
-"""The whole life of many tenants: provisioned, looked at, migrated and deleted, one by one.
+"""The whole life of many tenants: provisioned, migrated, backed up, deleted, restored, one by one.
 
     python -m benchmarks.tenants --tenants 1000 --listed 5000
 
@@ -175,8 +175,22 @@ async def life(daemon: Served, count: int) -> dict[str, Any]:
     await daemon.end(SIGTERM)
     await daemon.start()
     together = await _migrate_together(daemon, count)
+    archives = daemon.home / "archives"
+    await anyio.Path(archives).mkdir()
+
+    async def back_up(client: Client, name: str) -> None:
+        await client.tenant(name).archives.backup(archives / f"{name}.tar")
+
+    async def restore(client: Client, name: str) -> None:
+        await client.tenant(name).archives.restore(archives / f"{name}.tar")
+
+    await done.each("backup", back_up)
+    size = sum([(await each.stat()).st_size async for each in anyio.Path(archives).iterdir()])
+    await done.each("delete", _delete)
+    await done.each("restore", restore)
     await done.each("delete", _delete)
     return {
+        "archives_mb": round(size / 2**20, 1),
         "phases": [msgspec.to_builtins(phase) for phase in done.phases],
         "start_with_all_seconds": round(again, 2),
         "migrate_together_seconds": round(together, 1),
@@ -223,6 +237,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print(f"the target of {TARGET_MS:g} ms for a provisioning with all present is {met}")
     together = document["life"]["migrate_together_seconds"]
     console.print(f"all migrated by one request, four at a time: {together:g} s")
+    console.print(f"archives: {document['life']['archives_mb']:g} MB")
     found = document["listed"]
     console.print(
         f"list of {found['tenants']} tenants: {found['client_p50_ms']:.0f} ms by the client, "
