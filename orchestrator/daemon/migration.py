@@ -15,7 +15,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.services import Notes
 from orchestrator.lifecycle.holders import holders
-from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
+from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
     InsulaError,
@@ -27,7 +27,7 @@ from orchestrator.model.errors import (
     TenantHeld,
     TenantRemoved,
 )
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.migration import (
     FailedMigration,
     MigratedTenant,
@@ -37,6 +37,7 @@ from orchestrator.model.migration import (
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import DRIVER_ERRORS, Target
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.tenants import TenantRow
 from supervisors.messages import Stop
 from supervisors.root import RootSupervisor
 from supervisors.slot import AT_REST, SlotState
@@ -57,7 +58,6 @@ class TenantMigrations:
 
     root: RootSupervisor
     tenants: Tenants
-    target: Target
     lock_timeout: str = LOCK_TIMEOUT
     pause: float = PAUSE_SECONDS
 
@@ -90,7 +90,7 @@ class _Call:
         self._record = record
         self._report = report
         self._spec = spec
-        self._errands = Errands(service.target, anyio.CapacityLimiter(wanted.parallel))
+        self._errands = Errands(service.tenants.shards, anyio.CapacityLimiter(wanted.parallel))
         self._migrated: list[MigratedTenant] = []
         self._failed: list[FailedMigration] = []
         self._provisioned: set[TenantId] = set()
@@ -126,8 +126,7 @@ class _Call:
 
         Nothing is done as long as a file is not what was applied: restore it first.
         """
-        async with self._errands.connection("migration", lock_timeout="10s") as connection:
-            ledgers = await read_ledgers(connection, chosen)
+        ledgers = await self._ledgers(chosen)
         work: list[Lacking] = []
         for tenant in chosen:
             if tenant in self._provisioned and tenant not in ledgers:
@@ -142,6 +141,22 @@ class _Call:
             else:
                 work += [found] if found.files or tenant not in ledgers else []
         return work
+
+    async def _ledgers(self, chosen: Iterable[TenantId]) -> dict[TenantId, Ledgers]:
+        """Return the ledgers of those that have one: for each database there is one errand."""
+        shards = self._tenants.shards
+        places: dict[Target, list[TenantRow]] = {}
+        for tenant in chosen:
+            row = self._tenants.remembered(tenant) or await shards.row(tenant)
+            if row.shard == CONTROL_SHARD or await shards.is_there(row):
+                places.setdefault(shards.target_of(row), []).append(row)
+        found: dict[TenantId, Ledgers] = {}
+        for rows_there in places.values():
+            async with self._errands.connection(
+                "migration", rows_there[0], lock_timeout="10s"
+            ) as connection:
+                found |= await read_ledgers(connection, [row.id for row in rows_there])
+        return found
 
     async def _canary(self, work: Lacking) -> bool:
         """Migrate the canary; only then the others are made from the files as they are now."""
@@ -210,13 +225,15 @@ class _Call:
 
     async def _migrate(self, work: Lacking) -> None:
         timeout = self._service.lock_timeout
-        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            await self._tenants.migrate(connection, work.tenant, lock_timeout=timeout)
+        row = await self._tenants.shards.row(work.tenant)
+        async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
+            await self._tenants.migrate(control, server, work.tenant, lock_timeout=timeout)
 
     async def _who_holds(self, tenant: TenantId, error: LockNotHad) -> LockNotHad:
         """Return the error with the sessions that hold the tenant's tables now."""
-        async with self._errands.connection("migration", lock_timeout="2s") as connection:
-            found = await holders(connection, tenant)
+        row = await self._tenants.shards.row(tenant)
+        async with self._errands.pair("migration", row, lock_timeout="2s") as (_, server):
+            found = await holders(server, tenant)
         if not found:
             return error
         return LockNotHad(
@@ -225,8 +242,11 @@ class _Call:
 
     async def _rehearse(self, work: Lacking) -> list[str]:
         timeout = self._service.lock_timeout
-        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            trial = rehearsal(connection, work.tenant, self._spec, lock_timeout=timeout)
+        row = await self._tenants.shards.row(work.tenant)
+        async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
+            trial = rehearsal(
+                server, work.tenant, self._spec, lock_timeout=timeout, control=control
+            )
             async with trial as left:
                 return Lacking(tenant=work.tenant, engine=(), app=left).files
 

@@ -42,9 +42,7 @@ def add(tmp_path: Path, **files: str) -> None:
 
 async def migrate(node: Node, **wanted: object) -> MigrationReport:
     """Migrate as the daemon does, with less patience for locks."""
-    service = TenantMigrations(
-        node.root, node.tenants, node.tenants.target, lock_timeout="50ms", pause=0.02
-    )
+    service = TenantMigrations(node.root, node.tenants, lock_timeout="50ms", pause=0.02)
     audit = TenantAudit(node.control, node.name, node.ground.standing)
     request = msgspec.convert(wanted, MigrateTenants)
     return await service.run(request, Record(audit, "a test"), unheard)
@@ -75,7 +73,7 @@ async def test_all_provisioned_tenants_are_migrated_and_the_audit_says_so(
         add(tmp_path, create_flight=FLIGHT, add_day="ALTER TABLE flight ADD day date;")
         told: list[Progress] = []
 
-        service = TenantMigrations(node.root, node.tenants, node.tenants.target)
+        service = TenantMigrations(node.root, node.tenants)
         audit = TenantAudit(node.control, node.name, node.ground.standing)
         report = await service.run(MigrateTenants(), Record(audit, "a test"), told.append)
         again = await migrate(node)
