@@ -120,6 +120,9 @@ def _complain_of_usage(error: typer.TyperException, *, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
     sentence = output.line(error.format_message())
     hint = f"{context.command_path} --help" if context is not None else ""
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(getattr(context, "command", None), "commands"):
+        hint = f"options come after the command, as in: insula tenant list {option} …"
     if as_json:
         problem = {"code": "usage", "detail": sentence, "hint": hint, "data": {}}
         output.document({"error": problem})

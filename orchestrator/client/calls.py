@@ -53,6 +53,7 @@ from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.secrets import (
+    Credentials,
     DeletedSecret,
     PutSecret,
     RotatedKey,
@@ -296,6 +297,11 @@ def put_secret(tenant: str, name: str, value: str) -> Call[SecretView]:
 def delete_secret(tenant: str, name: str) -> Call[DeletedSecret]:
     """Delete a secret."""
     return Call("DELETE", _path(tenant, "secrets", name), DeletedSecret)
+
+
+def credentials(tenant: str) -> Call[Credentials]:
+    """Ask for the login of a tenant's tasks."""
+    return Call("POST", _path(tenant, "credentials"), Credentials, repeatable=True)
 
 
 def rotate_key(tenant: str) -> Call[RotatedKey]:

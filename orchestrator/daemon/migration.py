@@ -232,8 +232,8 @@ class _Call:
     async def _who_holds(self, tenant: TenantId, error: LockNotHad) -> LockNotHad:
         """Return the error with the sessions that hold the tenant's tables now."""
         row = await self._tenants.shards.row(tenant)
-        async with self._errands.pair("migration", row, lock_timeout="2s") as (_, server):
-            found = await holders(server, tenant)
+        async with self._errands.connection("migration", row, lock_timeout="2s") as connection:
+            found = await holders(connection, tenant)
         if not found:
             return error
         return LockNotHad(

@@ -38,7 +38,7 @@ from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
-from orchestrator.model.secrets import RotatedKey, SecretView
+from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -291,6 +291,10 @@ class Secrets(Protocol):
 
     async def rotate(self, tenant: TenantId) -> RotatedKey:
         """Seal the secrets with a new key."""
+        ...
+
+    async def credentials(self, tenant: TenantId) -> Credentials:
+        """Return the login of the tenant's tasks."""
         ...
 
 

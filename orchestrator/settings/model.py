@@ -269,8 +269,7 @@ class Limits(Section, frozen=True, kw_only=True):
         about("values in its cache; the oldest go first", "live", absent="10000", example=1000),
     ] = None
     max_cache_bytes: Annotated[
-        Size | None,
-        about("their size, keys included", "live", absent="64MiB", example="8MiB"),
+        Size | None, about("their size, with keys", "live", absent="64MiB", example="8MiB")
     ] = None
     retention_days: Annotated[
         Count | None,
@@ -380,6 +379,10 @@ class Tier(Section, frozen=True, kw_only=True):
             most="7d",
             example="10m",
         ),
+    ] = None
+    encrypt_payloads: Annotated[
+        bool | None,
+        about("its runs are sealed from its next waking on", "live", absent="false", example=True),
     ] = None
     weight: Annotated[
         Annotated[int, Meta(ge=1, le=100)] | None,

@@ -105,6 +105,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             absent=node.tenants.absent,
             register=nothing,
             prepare=node.tenants.prepare,
+            keys=database.key,
         )
         yield OnPostgres(platform, node)
 

@@ -36,6 +36,7 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
         absent=node.tenants.absent,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
+        keys=node.database.key,
     )
 
 

@@ -89,9 +89,6 @@ UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_i
 WHERE id = $1 AND state IN ('registered', 'provisioned') AND held_for IS NULL
 RETURNING rotation
 
--- name: touch
-UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
-
 -- name: redeclare
 -- Only one that was registered at run time: a file's declaration is changed in the file.
 UPDATE insula.tenant
@@ -162,9 +159,10 @@ UPDATE insula.tenant SET moved_from = NULL, changed_in = pg_current_xact_id() WH
 DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
 
 -- name: rename
--- Without its fingerprint it is provisioned before its next use, as far as that is missing anything.
+-- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
+-- new id yet, so it is a registered tenant until one does.
 UPDATE insula.tenant
-SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
+SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
     fingerprint = NULL, held_for = NULL, held_by = NULL, held_at = NULL, changed_in = pg_current_xact_id()
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
