@@ -176,7 +176,9 @@ class Daemon:
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
-            group.start_soon(Activity(parts.root, parts.shards.control).watch, parts.keeper.standing)
+            group.start_soon(
+                Activity(parts.root, parts.shards.control).watch, parts.keeper.standing
+            )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
