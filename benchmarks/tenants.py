@@ -56,7 +56,10 @@ THIRD = "CREATE INDEX ON invoice (cents);"
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """One verb done to every tenant, and what is used when it has been."""
+    """One verb done to every tenant, and what is used when it has been.
+
+    `cpu_ms` is the processor time for one tenant, of the daemon and the server.
+    """
 
     verb: str
     tenants: int
@@ -64,6 +67,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float
     p99_ms: float
     last_tenth_p50_ms: float
+    cpu_ms: float
     database_mb: float
     daemon_mb: float
     server_mb: float
@@ -80,7 +84,7 @@ class Life:
     async def each(self, verb: str, do: Callable[[Client, str], Awaitable[object]]) -> None:
         """Do something to each tenant, one after the other."""
         taken: list[float] = []
-        began = time.perf_counter()
+        began, used = time.perf_counter(), self._cpu_seconds()
         async with self._daemon.client() as client:
             for name in self._names:
                 before = time.perf_counter()
@@ -95,12 +99,17 @@ class Life:
                 p50_ms=cuts["p50_ms"],
                 p99_ms=cuts["p99_ms"],
                 last_tenth_p50_ms=percentiles(last_tenth(taken))["p50_ms"],
+                cpu_ms=1000 * (self._cpu_seconds() - used) / len(self._names),
                 database_mb=round(await self._database_mb(), 1),
                 daemon_mb=self._daemon.memory_mb(),
                 server_mb=round(processes.tree_memory_bytes(self._daemon.server_pid) / 2**20, 1),
             )
         )
         print(json.dumps(msgspec.to_builtins(self.phases[-1])), file=sys.stderr, flush=True)
+
+    def _cpu_seconds(self) -> float:
+        daemon = self._daemon
+        return daemon.cpu_seconds() + processes.tree_cpu_seconds(daemon.server_pid)
 
     async def _database_mb(self) -> float:
         connection = await self._daemon.database()

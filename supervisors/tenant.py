@@ -127,8 +127,13 @@ class TenantSupervisor:
 
     async def _overtake(self) -> None:
         """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
+        row = await self._ground.shards.row(self._tenant)
+        async with self._ground.shards.lend(row) as connection:
+            fence = await leases.fence(connection, row.schema_name)
         async with self._ground.control.acquire() as control:
-            epoch = await leases.overtake(control, self._tenant, self._ground.node, self._epoch)
+            epoch = await leases.overtake(
+                control, self._tenant, self._ground.node, self._epoch, fence=fence
+            )
         if epoch is None:
             raise LeaseLost(self._tenant, f"another owner has taken tenant {self._tenant!r}")
         log.warning("tenant.fence_was_ahead", lease=self._epoch, raised_to=epoch)
@@ -311,10 +316,12 @@ class TenantSupervisor:
     def _attempt(self) -> Iterator[None]:
         """Let a connection be tried, unless it is known that nobody can have one.
 
-        While the server is away the keeper alone tries, while it is full one tenant at a time.
+        While a server is away its keeper alone tries, while it is full one tenant at a time.
         """
-        standing, breaker = self._ground.standing, self._ground.breaker
-        standing.check()
+        reaches = self._ground.reaches(self._slot.config)
+        breaker = self._ground.breaker_of(self._slot.config.shard)
+        for reach in reaches:
+            reach.check()
         breaker.check(self._slot)
         try:
             yield
@@ -322,8 +329,8 @@ class TenantSupervisor:
             breaker.trip(error)
             raise
         except DatabaseUnavailable as error:
-            if not at_its_own_limit(error.__cause__):
-                standing.doubt()
+            for reach in () if at_its_own_limit(error.__cause__) else reaches:
+                reach.doubt()
             raise
         breaker.close()
 

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from orchestrator.cli import (
     adoption,
+    archives,
     control,
     dead,
     doctor,
@@ -20,6 +21,7 @@ from orchestrator.cli import (
     lifecycle,
     maintenance,
     migration,
+    moves,
     node,
     output,
     replay,
@@ -53,7 +55,7 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, statistics, maintenance, secrets, adoption],
+            [tenants, lifecycle, moves, archives, statistics, maintenance, secrets, adoption],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -11,6 +11,7 @@ from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report
 
 T = TypeVar("T")
@@ -137,6 +138,35 @@ class TenantLifecycle:
         """
         wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
         return await self._send(calls.rename_tenant(self._tenant, wanted), report)
+
+    async def move(
+        self,
+        to: str,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> MovedTenant:
+        """Move the tenant to another shard; the copy of before is kept until that is confirmed.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on there. `report` hears how far it is.
+
+        >>> (await tenant.lifecycle.move("eu")).shard  # doctest: +SKIP
+        'eu'
+        """
+        wanted = MoveTenant(to=to, force=force, wait=wait)
+        return await self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    async def confirm_move(self, *, report: Report | None = None) -> MovedTenant:
+        """Drop the copy that is kept where the tenant has moved from."""
+        wanted = MoveTenant(confirm=True)
+        return await self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    async def move_back(self, *, force: bool = False, report: Report | None = None) -> MovedTenant:
+        """Return to that copy; MoveFailed when anything was done since, unless `force`."""
+        wanted = MoveTenant(back=True, force=force)
+        return await self._send(calls.move_tenant(self._tenant, wanted), report)
 
     async def delete(
         self,
@@ -265,6 +295,35 @@ class SyncTenantLifecycle:
         """
         wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
         return self._send(calls.rename_tenant(self._tenant, wanted), report)
+
+    def move(
+        self,
+        to: str,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> MovedTenant:
+        """Move the tenant to another shard; the copy of before is kept until that is confirmed.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on there. `report` hears how far it is.
+
+        >>> tenant.lifecycle.move("eu").shard  # doctest: +SKIP
+        'eu'
+        """
+        wanted = MoveTenant(to=to, force=force, wait=wait)
+        return self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    def confirm_move(self, *, report: Report | None = None) -> MovedTenant:
+        """Drop the copy that is kept where the tenant has moved from."""
+        wanted = MoveTenant(confirm=True)
+        return self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    def move_back(self, *, force: bool = False, report: Report | None = None) -> MovedTenant:
+        """Return to that copy; MoveFailed when anything was done since, unless `force`."""
+        wanted = MoveTenant(back=True, force=force)
+        return self._send(calls.move_tenant(self._tenant, wanted), report)
 
     def delete(
         self,

@@ -11,7 +11,8 @@ import structlog
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.model.ids import TenantId
 from orchestrator.model.secrets import RotatedKey, SecretView
-from orchestrator.store.connect import Connection, ControlPool
+from orchestrator.store.connect import Connection
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.secrets import Listed, Vault
 
 log = structlog.get_logger(__name__)
@@ -21,7 +22,7 @@ log = structlog.get_logger(__name__)
 class TenantSecrets:
     """Implements what the HTTP layer needs. A tenant that was never used is provisioned first."""
 
-    control: ControlPool
+    shards: Shards
     tenants: Tenants
 
     async def put(self, tenant: TenantId, name: str, value: str) -> SecretView:
@@ -52,7 +53,8 @@ class TenantSecrets:
     @asynccontextmanager
     async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:
         await self.tenants.prepare(tenant)
-        async with self.control.acquire() as connection:
+        row = await self.shards.row(tenant)
+        async with self.shards.lend(row) as connection:
             yield Vault(tenant, self.tenants.spec.key), connection
 
 

@@ -14,6 +14,7 @@ from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
     adoption,
+    archives,
     audit,
     control,
     dead,
@@ -22,6 +23,7 @@ from orchestrator.http.routes import (
     lifecycle,
     maintenance,
     migration,
+    moves,
     node,
     runs,
     schedules,
@@ -40,10 +42,12 @@ _RESOURCES = (
     node,
     tenants,
     lifecycle,
+    archives,
     statistics,
     maintenance,
     secrets,
     migration,
+    moves,
     adoption,
     audit,
     runs,
@@ -68,7 +72,7 @@ def build_app(services: Services) -> Litestar:
         guards=[
             guard.refuse_strangers,
             guard.refuse_ambiguous_paths,
-            guard.require_json,
+            guard.require_media,
             guard.refuse_unknown_parameters,
         ],
         exception_handlers={

@@ -26,6 +26,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.migration import MigrateTenants
+from orchestrator.model.moves import MoveTenant
 from orchestrator.model.secrets import PutSecret
 
 _MEANING = {
@@ -113,6 +114,14 @@ class RenameOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(RenameTenant))
+
+
+@dataclass
+class MoveOperation(Operation):
+    """`POST /v1/tenants/{id}/move`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(MoveTenant))
 
 
 @dataclass

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
@@ -30,10 +31,12 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.archives import ArchivedTenant, RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.secrets import RotatedKey, SecretView
 from orchestrator.model.states import RunState
@@ -192,6 +195,61 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, with all its data."""
         ...
 
+    async def archive(
+        self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ArchivedTenant:
+        """Write a tenant into a file, and drop it."""
+        ...
+
+
+class Archives(Protocol):
+    """The verbs that copy a whole tenant, out of the database and into it."""
+
+    async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
+        """Return a file with the archive of a tenant; whoever gets it closes it."""
+        ...
+
+    async def restore(
+        self,
+        tenant: TenantId,
+        spool: BinaryIO,
+        *,
+        of: str | None,
+        runs: Runs | None,
+        foreign: bool,
+        report: Report,
+    ) -> RestoredTenant:
+        """Make a tenant that is not there of an archive."""
+        ...
+
+    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
+        """Bring an archived tenant back."""
+        ...
+
+    async def clone(
+        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+    ) -> RestoredTenant:
+        """Make another tenant like this one."""
+        ...
+
+    async def spool(self) -> BinaryIO:
+        """Return a new file without a name; StorageFailed."""
+        ...
+
+    async def keep(self, spool: BinaryIO, content: bytes) -> None:
+        """Add what has come to such a file; StorageFailed."""
+        ...
+
+
+class Moves(Protocol):
+    """Tenants that go from one database to another."""
+
+    async def run(
+        self, tenant: TenantId, wanted: MoveTenant, *, report: Report = unheard
+    ) -> MovedTenant:
+        """Move a tenant, confirm its move, or go back."""
+        ...
+
 
 class Statistics(Protocol):
     """Tenants in figures."""
@@ -264,13 +322,16 @@ class Adoption(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """Everything the API is built from."""
+    """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
 
     root: Platform
     dead: DeadLetters
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    moves: Moves
+    archives: Archives
+    use: Callable[[TenantId], None]
     statistics: Statistics
     maintenance: Maintenance
     secrets: Secrets

@@ -76,6 +76,10 @@ class InstallationKey:
         """Return what tells two keys apart without saying anything about them."""
         return self._derive("fingerprint", "\0".join(parts), rotation).hex()[:32]
 
+    def seal(self, content: bytes) -> str:
+        """Return what only this installation can have said of `content`."""
+        return self._derive("archive", hashlib.sha256(content).hexdigest(), 0).hex()
+
     @property
     def wraps_as(self) -> str:
         """What tells this key from others in what it has wrapped."""

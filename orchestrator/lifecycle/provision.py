@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,7 @@ from orchestrator.model.errors import (
     LockNotHad,
     RoleConflict,
     SchemaConflict,
+    TenantExists,
     TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
@@ -33,7 +35,6 @@ from orchestrator.store.tenant.places import APP_CONNECTIONS
 
 _QUERIES = sql.load(__name__)
 BEGIN = _QUERIES["begin"]
-IS_REMOVED = _QUERIES["is_removed"]
 LOOK_AT_SCHEMA = _QUERIES["look_at_schema"]
 LOOK_AT_ROLES = _QUERIES["look_at_roles"]
 CREATE_ROLE = _QUERIES["create_role"]
@@ -57,6 +58,10 @@ LOCK_TIMEOUT = "10s"
 _RIGHTS = "3"
 _NOT_IN_TIME = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
+
+
+Fill: TypeAlias = Callable[[str], Awaitable[object]]
+"""Makes a tenant's schema; it is given the application's login, which is there."""
 
 
 class ProvisionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +148,14 @@ async def ensure_provisioned(
             return row
         while True:
             made = row.rotation
-            done = await provision(server, tenant, spec, rotation=made, lock_timeout=lock_timeout)
+            done = await provision(
+                server,
+                tenant,
+                spec,
+                rotation=made,
+                lock_timeout=lock_timeout,
+                control=control,
+            )
             await _note(control, tenant, done)
             row = await tenants.fetch(control, tenant)
             if row.rotation == made:
@@ -151,23 +163,32 @@ async def ensure_provisioned(
             # The passwords were rotated meanwhile, and now the logins have those of before.
 
 
-async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> TenantRow:
+async def rotate(
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    control: Connection | None = None,
+) -> TenantRow:
     """Give both logins of a tenant new passwords, and return its row.
 
     Row and roles change in one transaction: after an end at any moment the logins have the
-    passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
+    passwords that the row tells of. When `control` leads to the registry apart, the row goes first,
+    and tells that there is something to provision. Sessions go on; who logs in next has to read
+    the row first.
     Raises what `provision` does, TenantRemoved for one that is being deleted.
     """
+    control = control or connection
     with provisioning_errors(tenant):
         # Migrations come first, each in a transaction of its own.
-        await ensure_provisioned(connection, connection, tenant, spec)
+        await ensure_provisioned(control, connection, tenant, spec)
         async with connection.transaction():
             # The wait comes before the row: whoever reloads waits for who holds that.
-            await Provisioner(connection, tenant, spec, rotation=0).begin()
-            rotation = await tenants.rotate(connection, tenant)
-            done = await provision(connection, tenant, spec, rotation=rotation)
-            await _note(connection, tenant, done)
-        return await tenants.fetch(connection, tenant)
+            await Provisioner(connection, tenant, spec, rotation=0, control=control).begin()
+            rotation = await tenants.rotate(control, tenant)
+            done = await provision(connection, tenant, spec, rotation=rotation, control=control)
+            await _note(control, tenant, done)
+        return await tenants.fetch(control, tenant)
 
 
 async def _note(control: Connection, tenant: TenantId, done: Provisioned) -> None:
@@ -186,9 +207,12 @@ async def provision(
     spec: ProvisionSpec,
     *,
     rotation: int = 0,
+    control: Connection | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
 ) -> Provisioned:
     """Make or complete `tenant` under the admin login; safe to repeat and to run side by side.
+
+    `control` leads to the registry, if `connection` does not.
 
     Roles, schema, the engine's tables and all rights come in one transaction, each migration of
     the application in one of its own, so an end at any moment leaves nothing half-done and the
@@ -197,7 +221,9 @@ async def provision(
     >>> await provision(connection, TenantId("acme"), spec)
     Provisioned(engine_version=1, app_version=0, created=True, fingerprint='…')
     """
-    work = Provisioner(connection, tenant, spec, rotation, lock_timeout)
+    work = Provisioner(
+        connection, tenant, spec, rotation, lock_timeout=lock_timeout, control=control
+    )
     with provisioning_errors(tenant):
         created = await work.make()
         while missing := await work.missing():
@@ -208,6 +234,19 @@ async def provision(
         created=created,
         fingerprint=spec.fingerprint(tenant, rotation),
     )
+
+
+async def provision_filled(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, fill: Fill, *, rotation: int
+) -> None:
+    """Make the roles of `tenant`, have `fill` make its schema with all that is in it, and grant.
+
+    In the caller's transaction, which ends it all or nothing; what the engine has changed since is
+    made up for, and what the application has is left for the tenant's next use. Raises
+    TenantExists when there is a schema, and what `provision` does.
+    """
+    with provisioning_errors(tenant):
+        await Provisioner(connection, tenant, spec, rotation).make(fill)
 
 
 async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
@@ -233,6 +272,7 @@ async def rehearsal(
     spec: ProvisionSpec,
     *,
     lock_timeout: str = LOCK_TIMEOUT,
+    control: Connection | None = None,
 ) -> AsyncIterator[tuple[Migration, ...]]:
     """Do what `provision` would do, and roll all of it back after the block.
 
@@ -240,7 +280,9 @@ async def rehearsal(
     transaction, and all that come after it. Raises what `provision` would. What the tenant's
     sessions want to lock waits until the end; what a sequence has counted stays counted.
     """
-    work = Provisioner(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
+    work = Provisioner(
+        connection, tenant, spec, rotation=0, lock_timeout=lock_timeout, control=control
+    )
     with provisioning_errors(tenant):
         transaction = connection.transaction()
         await transaction.start()
@@ -263,25 +305,37 @@ class Provisioner:
         tenant: TenantId,
         spec: ProvisionSpec,
         rotation: int,
+        *,
         lock_timeout: str = LOCK_TIMEOUT,
+        control: Connection | None = None,
     ) -> None:
         self._connection = connection
+        self._control = control or connection
         self._tenant = tenant
         self._spec = spec
         self._schema = schema_of(tenant)
         self._logins = spec.logins(tenant, rotation)
         self._lock_timeout = lock_timeout
 
-    async def make(self, *, adopt: bool = False) -> bool:
+    async def make(self, fill: Fill | None = None, *, adopt: bool = False) -> bool:
         """Make everything but the application's tables; tell whether the schema is new.
 
-        SchemaConflict for a schema that has anything and is not ours, unless it is to `adopt`.
+        With `fill`, which makes the schema, there must be none. SchemaConflict for a schema that
+        has anything and is not ours, unless it is to `adopt`.
         """
         async with self._connection.transaction():
-            await self.begin()
+            await self.begin(anew=fill is not None)
             exists, ours = await self._look_at_schema(adopt=adopt)
+            if exists and fill is not None:
+                raise TenantExists(
+                    self._tenant,
+                    f"tenant {self._tenant!r} is there already, in the schema {self._schema!r}",
+                )
             await self._make_roles()
-            if not exists:
+            if fill is not None:
+                await fill(self._logins.app)
+                ours = True
+            elif not exists:
                 await self._run(CREATE_SCHEMA)
             await self._run(GRANT_SCHEMA)
             ledger = await self._ledger("engine") if ours else []
@@ -315,10 +369,13 @@ class Provisioner:
                 await outside.end()
         await self._connection.execute(FORGET_SETTINGS)
 
-    async def begin(self) -> None:
-        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
+    async def begin(self, *, anew: bool = False) -> None:
+        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted.
+
+        Who makes it `anew` looks at its row later.
+        """
         await self._run(BEGIN, lock_timeout=self._lock_timeout)
-        if await self._connection.fetchval(IS_REMOVED, self._tenant):
+        if not anew and await tenants.is_removed(self._control, self._tenant):
             raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
     async def _look_at_schema(self, *, adopt: bool) -> tuple[bool, bool]:

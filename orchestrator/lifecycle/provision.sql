@@ -10,10 +10,6 @@ INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NO
 SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
 SET LOCAL lock_timeout = :'lock_timeout';
 
--- name: is_removed
--- Who waited for its deletion must not make it anew.
-SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state IN ('deleting', 'removed'))
-
 -- name: look_at_schema
 -- A schema without our ledger is somebody else's, unless nothing is in it. The catalog is read
 -- with a query and not with to_regclass, which may answer from before the wait for the lock.

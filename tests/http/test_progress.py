@@ -62,10 +62,14 @@ async def test_an_operation_goes_on_when_its_caller_goes_away(
     api: httpx.Client, platform: HandMadePlatform
 ) -> None:
     platform.lifecycle.may_end.clear()
-    asked = {"results": "purge", "wait": "1"}
-    with api.stream("DELETE", TENANT, params=asked, headers=TOLD) as answer:
-        assert "waiting for its runs" in next(answer.iter_lines())
 
+    def go_away_after_a_line() -> str:
+        asked = {"results": "purge", "wait": "1"}
+        with api.stream("DELETE", TENANT, params=asked, headers=TOLD) as answer:
+            return next(answer.iter_lines())
+
+    line = await anyio.to_thread.run_sync(go_away_after_a_line)
+    assert "waiting for its runs" in line
     platform.lifecycle.may_end.set()
 
     def outcome() -> bool:
