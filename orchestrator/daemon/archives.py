@@ -17,7 +17,7 @@ import structlog
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.tenants import Tenants, refuse_unusable
 from orchestrator.lifecycle.files import begin_file, finish_file
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.load import Loaded
@@ -167,7 +167,7 @@ class TenantArchives:
         self, tenant: TenantId, archive: ArchiveReader, runs: Runs, report: Report
     ) -> Loaded:
         declaration = _declaration(archive.manifest, tenant)
-        self.tenants.refuse_unusable(tenant, declaration)
+        refuse_unusable(self.tenants.snapshot, tenant, declaration)
         wanted = Restoring(tenant=tenant, declaration=declaration, runs=runs)
         async with self.errands.connection("restore", lock_timeout=LOCK_TIMEOUT) as connection:
             loaded = await restore(

@@ -207,27 +207,10 @@ class Tenants:
             yield dump_declaration(declaration)
             await configuration.note(connection, {new: config.digest})
 
-    async def watch(self, standing: Standing) -> None:
-        """Take over, for ever, what other nodes and other programs change in the registry."""
-        while True:
-            await anyio.sleep(LOOK_SECONDS)
-            if standing.outage is not None:
-                continue
-            try:
-                async with self.lock:
-                    await self._look()
-            except (Unavailable, *DRIVER_ERRORS) as error:
-                # The keeper tells of the outage; the next look finds what this one missed.
-                log.warning("tenants.not_looked_at", error=str(error))
-
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
         async with self.lock:
             await self._look()
-
-    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
-        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
-        _config(self.snapshot, tenant, load_declaration(declaration))
 
     async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
         """Refuse the id and the aliases that another tenant has, until the transaction is over.
@@ -452,6 +435,24 @@ class Tenants:
         if problems:
             raise ConfigError(problems)
         return found
+
+
+async def watch(tenants: Tenants, standing: Standing) -> None:
+    """Take over, for ever, what other nodes and other programs change in the registry."""
+    while True:
+        await anyio.sleep(LOOK_SECONDS)
+        if standing.outage is not None:
+            continue
+        try:
+            await tenants.refresh()
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            # The keeper tells of the outage; the next look finds what this one missed.
+            log.warning("tenants.not_looked_at", error=str(error))
+
+
+def refuse_unusable(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
+    """Raise ConfigError or InvalidRequest for a declaration that is of no use under `snapshot`."""
+    _config(snapshot, tenant, load_declaration(declaration))
 
 
 def _served(
