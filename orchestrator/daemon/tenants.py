@@ -207,19 +207,6 @@ class Tenants:
             yield dump_declaration(declaration)
             await configuration.note(connection, {new: config.digest})
 
-    async def watch(self, standing: Standing) -> None:
-        """Take over, for ever, what other nodes and other programs change in the registry."""
-        while True:
-            await anyio.sleep(LOOK_SECONDS)
-            if standing.outage is not None:
-                continue
-            try:
-                async with self.lock:
-                    await self._look()
-            except (Unavailable, *DRIVER_ERRORS) as error:
-                # The keeper tells of the outage; the next look finds what this one missed.
-                log.warning("tenants.not_looked_at", error=str(error))
-
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
         async with self.lock:
@@ -449,6 +436,19 @@ class Tenants:
         if problems:
             raise ConfigError(problems)
         return found
+
+
+async def watch(tenants: Tenants, standing: Standing) -> None:
+    """Take over, for ever, what other nodes and other programs change in the registry."""
+    while True:
+        await anyio.sleep(LOOK_SECONDS)
+        if standing.outage is not None:
+            continue
+        try:
+            await tenants.refresh()
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            # The keeper tells of the outage; the next look finds what this one missed.
+            log.warning("tenants.not_looked_at", error=str(error))
 
 
 def _served(

@@ -289,4 +289,4 @@ async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
         operations = await node.sql(
             "SELECT array_agg(operation ORDER BY number) FROM insula.audit WHERE outcome IS NULL"
         )
-        assert operations == ["tenant.archive", "tenant.unarchive"]
+        assert operations[3:] == ["tenant.archive", "tenant.unarchive"]
