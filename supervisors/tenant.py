@@ -28,7 +28,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Target, at_its_own_limit
-from orchestrator.store.control import leases, tenants
+from orchestrator.store.control import configuration, leases
 from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
@@ -311,7 +311,8 @@ class TenantSupervisor:
                     reason="timer",
                 )
                 self._slot.held = None
-                await tenants.touch(control, [self._tenant])
+                served = {self._tenant: self._slot.config.digest}
+                await configuration.touch(control, served)
         log.info("tenant.dormant", epoch=self._epoch, wake_at=self._wake_at)
 
     def _served(self) -> list[tuple[str, str]]:

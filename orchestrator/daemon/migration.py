@@ -14,6 +14,7 @@ from tenacity.wait import wait_random_exponential
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.services import Notes
+from orchestrator.lifecycle.holders import holders
 from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
@@ -21,6 +22,7 @@ from orchestrator.model.errors import (
     LockNotHad,
     MigrationChecksumMismatch,
     MigrationFailed,
+    SchemaConflict,
     TenantError,
     TenantHeld,
     TenantRemoved,
@@ -91,6 +93,7 @@ class _Call:
         self._errands = Errands(service.tenants.shards, anyio.CapacityLimiter(wanted.parallel))
         self._migrated: list[MigratedTenant] = []
         self._failed: list[FailedMigration] = []
+        self._provisioned: set[TenantId] = set()
         self._total = 0
 
     async def run(self) -> MigrationReport:
@@ -112,10 +115,10 @@ class _Call:
     async def _chosen(self, canary: TenantId | None) -> list[TenantId]:
         """Return the tenants that are named, or all that are provisioned; the canary is one."""
         named = {self._root.resolve(name) for name in self._wanted.tenants}
-        if not named:
-            async with self._tenants.control.acquire() as connection:
-                every = await rows.fetch_all(connection)
-            named = {row.id for row in every if row.state == "provisioned"}
+        async with self._tenants.control.acquire() as connection:
+            every = await rows.fetch_all(connection)
+        self._provisioned = {row.id for row in every if row.state == "provisioned"}
+        named = named or self._provisioned
         return sorted(named | ({canary} if canary else set()))
 
     async def _plan(self, chosen: Iterable[TenantId]) -> list[Lacking]:
@@ -126,6 +129,9 @@ class _Call:
         ledgers = await self._ledgers(chosen)
         work: list[Lacking] = []
         for tenant in chosen:
+            if tenant in self._provisioned and tenant not in ledgers:
+                self._fail(tenant, _gone(tenant))
+                continue
             try:
                 found = lacking(tenant, ledgers.get(tenant), self._spec)
             except MigrationChecksumMismatch:
@@ -181,7 +187,9 @@ class _Call:
         began = anyio.current_time()
         try:
             untried = await self._with_retries(work)
-        except (TenantError, TenantHeld, TenantRemoved, LockNotHad) as error:
+        except LockNotHad as error:
+            self._fail(work.tenant, await self._who_holds(work.tenant, error))
+        except (TenantError, TenantHeld, TenantRemoved) as error:
             self._fail(work.tenant, error)
         except DRIVER_ERRORS as error:
             self._fail(work.tenant, InsulaError(str(error) or type(error).__name__))
@@ -220,6 +228,17 @@ class _Call:
         row = await self._tenants.shards.row(work.tenant)
         async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
             await self._tenants.migrate(control, server, work.tenant, lock_timeout=timeout)
+
+    async def _who_holds(self, tenant: TenantId, error: LockNotHad) -> LockNotHad:
+        """Return the error with the sessions that hold the tenant's tables now."""
+        row = await self._tenants.shards.row(tenant)
+        async with self._errands.connection("migration", row, lock_timeout="2s") as connection:
+            found = await holders(connection, tenant)
+        if not found:
+            return error
+        return LockNotHad(
+            f"{error}; held by {', '.join(found)}", hint=error.hint, data={"holders": found}
+        )
 
     async def _rehearse(self, work: Lacking) -> list[str]:
         timeout = self._service.lock_timeout
@@ -277,3 +296,12 @@ class _Call:
             up_to_date=up_to_date,
             untouched=untouched,
         )
+
+
+def _gone(tenant: TenantId) -> SchemaConflict:
+    """Return why a tenant is not simply made anew, without its data."""
+    return SchemaConflict(
+        tenant,
+        f"tenant {tenant!r} was provisioned, and its schema is not there",
+        hint="restore it from a backup, or delete the tenant",
+    )

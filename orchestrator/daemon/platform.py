@@ -44,7 +44,7 @@ from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, 
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
-from orchestrator.store.control import transitions
+from orchestrator.store.control import configuration, transitions
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
@@ -191,8 +191,25 @@ class TenantPlatform:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
         row = await self._row(tenant)
-        view = self._view(slot, row)
-        return msgspec.structs.replace(view, pauses=await self._pauses(slot, row))
+        wanted, applied = await self._hashes(tenant)
+        return msgspec.structs.replace(
+            self._view(slot, row),
+            pauses=await self._pauses(slot, row),
+            config_hash=wanted,
+            applied_config_hash=applied,
+        )
+
+    async def _hashes(self, tenant: TenantId) -> tuple[str | None, str | None]:
+        """Return what the registry has of its configuration; nothing when it does not answer."""
+        if self.standing.outage is not None:
+            return None, None
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                async with self.shards.control.acquire() as connection:
+                    return await configuration.hashes(connection, tenant)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
+            return None, None
 
     async def _pauses(self, slot: Slot, row: TenantRow | None) -> list[TenantPause] | None:
         """Return what is paused; of a tenant that sleeps the database knows, when it answers."""

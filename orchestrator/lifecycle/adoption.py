@@ -18,7 +18,7 @@ from orchestrator.lifecycle.provision import (
 )
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.errors import AdoptionRefused, TenantExists
-from orchestrator.model.ids import CONTROL_SCHEMA, TenantId, schema_of
+from orchestrator.model.ids import CONTROL_SCHEMA, IDENTIFIER_BYTES, TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import tenants
@@ -119,9 +119,12 @@ class _Adoption:
         source = self._wanted.schema
         if source.startswith("pg_") or source in _SYSTEM:
             return ["it is not one of the application's"]
+        nowhere = ["there is no such schema"]
+        if len(source.encode()) > IDENTIFIER_BYTES or "\0" in source:
+            return nowhere
         row = await self._connection.fetchrow(SOURCE, source)
         if row is None or not row["exists"]:
-            return ["there is no such schema"]
+            return nowhere
         if row["ours"]:
             return ["it is a tenant's"]
         found = [f"the name {each} is the engine's" for each in await self._names(NAMES_TAKEN)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -53,6 +54,16 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     held_for: str | None = None
     """The verb that keeps it quiet for now; None when it is not held."""
+
+    @property
+    def digest(self) -> str:
+        """What tells it from another one, whatever operators and verbs make of it meanwhile."""
+        schedules = tuple(msgspec.structs.replace(each, since=None) for each in self.schedules)
+        declared = msgspec.structs.replace(
+            self, disabled_because=None, held_for=None, origin=None, schedules=schedules
+        )
+        text = msgspec.json.encode(declared, enc_hook=enc_hook, order="sorted")
+        return blake2b(text, digest_size=8).hexdigest()
 
     @property
     def works(self) -> bool:
