@@ -24,7 +24,7 @@ from tests.support.database import Database, migrations
 
 FLIGHT = "CREATE TABLE flight (carrier text NOT NULL);"
 NAMES = ["t0", "t1"]
-MORE = [f"t{number}" for number in range(2, 30)]
+MORE = [f"t{number}" for number in range(2, 10)]
 
 # What a block may leave in its session.
 REMAINS = """

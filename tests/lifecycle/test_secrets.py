@@ -90,8 +90,10 @@ TAMPERING = (
     "UPDATE tenant_acme.wf_secret SET sealed = substr(sealed, 1, 9)",
     "UPDATE tenant_acme.wf_key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)",
     "UPDATE tenant_acme.wf_key SET wrapped = (SELECT wrapped FROM tenant_globex.wf_key)",
-    "UPDATE tenant_acme.wf_secret SET (sealed, id) = "
-    "(SELECT sealed, id FROM tenant_globex.wf_secret)",
+    (
+        "UPDATE tenant_acme.wf_secret SET (sealed, id) = "
+        "(SELECT sealed, id FROM tenant_globex.wf_secret)"
+    ),
 )
 
 
