@@ -7,14 +7,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 
-from orchestrator.lifecycle.doctor.examine import Examination, examine
+from orchestrator.lifecycle.doctor.examine import SETTINGS, Examination, examine
 from orchestrator.model.errors import DatabaseUnavailable, StateDirectoryInUse
 from orchestrator.model.findings import Diagnosis
 from orchestrator.model.progress import Report
 from orchestrator.settings.load import Snapshot
-from orchestrator.store.connect import Target, connect, translated
+from orchestrator.store.connect import ControlPool, Target, connect, translated
 from orchestrator.store.embedded import EmbeddedPostgres, StateLock, Tuning
 from orchestrator.store.migrate import read_migrations
+from orchestrator.store.shards import Shards
+
+NAME = "insula doctor"
 
 
 def diagnose(snapshot: Snapshot, tenants: Sequence[str], report: Report) -> Diagnosis:
@@ -27,26 +30,35 @@ def diagnose(snapshot: Snapshot, tenants: Sequence[str], report: Report) -> Diag
 
 async def _diagnose(snapshot: Snapshot, tenants: Sequence[str], report: Report) -> Diagnosis:
     path = snapshot.migrations_path
-    async with _database(snapshot) as target:
-        connection = await connect(
-            target,
-            application_name="insula doctor",
-            settings={"lock_timeout": "2s", "statement_timeout": "60s", "timezone": "UTC"},
+    prefix = snapshot.settings.database.role_prefix
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(_database(snapshot))
+        examination = Examination(
+            role_prefix=prefix,
+            app_migrations=read_migrations(path) if path else (),
+            max_awake=snapshot.settings.node.max_awake_tenants,
+            state_dir=snapshot.state_dir,
+            database=target.redacted,
+            tenants=tuple(tenants),
+            aliases=dict(snapshot.aliases),
         )
-        try:
-            examination = Examination(
-                role_prefix=snapshot.settings.database.role_prefix,
-                app_migrations=read_migrations(path) if path else (),
-                max_awake=snapshot.settings.node.max_awake_tenants,
-                state_dir=snapshot.state_dir,
-                database=target.redacted,
-                tenants=tuple(tenants),
-                aliases=dict(snapshot.aliases),
+        connection = await connect(target, application_name=NAME, settings=SETTINGS)
+        stack.callback(connection.terminate)
+        timeout = snapshot.settings.database.connect_timeout.total_seconds()
+        control = await stack.enter_async_context(
+            ControlPool.open(target, application_name=NAME, timeout=timeout, at_once=False)
+        )
+        shards = await stack.enter_async_context(
+            Shards.open(
+                control,
+                snapshot.shards.values(),
+                role_prefix=prefix,
+                application_name=NAME,
+                timeout=timeout,
             )
-            with translated("the installation can not be examined"):
-                return await examine(connection, examination, report)
-        finally:
-            connection.terminate()
+        )
+        with translated("the installation can not be examined"):
+            return await examine(connection, examination, report, shards=shards)
 
 
 @asynccontextmanager

@@ -53,7 +53,7 @@ async def findings(
         tenants=tenants,
         **known,
     )
-    return (await examine(await database.connect(), examination, unheard)).findings
+    return (await examine(await database.connect(), examination, unheard, shards=None)).findings
 
 
 async def differences(database: Database, files: tuple[Migration, ...]) -> list[tuple[str, str]]:
@@ -266,7 +266,7 @@ async def test_a_login_without_a_right_is_named(database: Database, admin: Conne
         database="",
     )
 
-    found = (await examine(weak, examination, unheard)).findings
+    found = (await examine(weak, examination, unheard, shards=None)).findings
 
     assert [each.what for each in found if each.check == "login.rights"] == [
         "the login of [database] url has no CREATEROLE: no tenant can be made",

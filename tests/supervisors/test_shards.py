@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from orchestrator.client.transaction import enqueue
+from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
     ConfigError,
@@ -21,6 +22,7 @@ from orchestrator.model.errors import (
     TenantElsewhere,
 )
 from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import unheard
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Connection, Target
@@ -261,3 +263,33 @@ async def test_with_a_database_each_the_catalogs_tell_nothing_of_others(
         other = place.with_database(f"{database.role_prefix}_t_globex")
         with pytest.raises(DatabaseRefused, match="permission denied"):
             await database.connect(database.logins("acme").as_app(other))
+
+
+async def test_a_shard_and_its_tenants_are_examined_where_they_are(
+    database: Database, home: ShardConfig
+) -> None:
+    async with node_with(database, home) as node:
+        for tenant in (ACME, GLOBEX):
+            await node.tenants.prepare(tenant)
+        on_shard = await admin_of(database, home)
+        examination = Examination(
+            role_prefix=database.role_prefix,
+            app_migrations=(),
+            max_awake=10,
+            state_dir=Path("/nowhere"),
+            database="",
+        )
+
+        async def found() -> list[tuple[str, str]]:
+            diagnosis = await examine(
+                await database.connect(), examination, unheard, shards=node.tenants.shards
+            )
+            return [(each.subject, each.check) for each in diagnosis.findings]
+
+        well = await found()
+        await on_shard.execute("DROP INDEX tenant_acme.wf_run_dead")
+        worse = await found()
+
+    assert [each for each in well if each[0].startswith(("tenant", "schema", "role t"))] == []
+    assert ("shard eu, server", "setting.fsync") in well
+    assert set(worse) - set(well) == {("tenant acme", "drift.missing")}

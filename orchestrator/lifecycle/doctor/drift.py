@@ -42,10 +42,15 @@ class Reference(msgspec.Struct, frozen=True):
     objects: Objects
 
 
-async def build_reference(connection: Connection, spec: ProvisionSpec) -> Reference:
-    """Return what a tenant has that is made from `spec`; raises what provisioning does."""
+async def build_reference(
+    connection: Connection, spec: ProvisionSpec, *, control: Connection | None = None
+) -> Reference:
+    """Return what a tenant has that is made from `spec`; raises what provisioning does.
+
+    `control` leads to the registry, if `connection` does not.
+    """
     tenant = TenantId(f"reference_{secrets.token_hex(6)}")
-    async with rehearsal(connection, tenant, _without_concurrency(spec)):
+    async with rehearsal(connection, tenant, _without_concurrency(spec), control=control):
         objects = (await read_objects(connection, [tenant], spec.role_prefix))[tenant]
         digest = (await read_digests(connection, [tenant], spec.role_prefix))[tenant]
     return Reference(digest, objects)

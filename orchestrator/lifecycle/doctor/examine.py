@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,17 +14,27 @@ from orchestrator.lifecycle.doctor.tenants import (
     control_version,
     examine_leftovers,
     examine_tables,
+    examine_unfinished,
     examine_versions,
 )
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.provision import ProvisionSpec
-from orchestrator.model.errors import TenantNotFound
+from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    InsulaError,
+    TenantNotFound,
+)
 from orchestrator.model.findings import Diagnosis, Finding, Severity, sorted_findings
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Progress, Report
-from orchestrator.store.connect import Connection
+from orchestrator.store.connect import Connection, Target, connect, translated
 from orchestrator.store.control.tenants import TenantRow, fetch_all, installation_id
 from orchestrator.store.migrate import Migration, control_migrations
+from orchestrator.store.shards import Shard, Shards
+
+SETTINGS = {"lock_timeout": "2s", "statement_timeout": "60s", "timezone": "UTC"}
+"""Of every session that looks."""
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,24 +49,24 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, TenantId] = msgspec.field(default_factory=dict)
 
 
-async def examine(connection: Connection, examination: Examination, report: Report) -> Diagnosis:
-    """Examine what `connection`, one of the admin's, leads to. Raises TenantNotFound.
+async def examine(
+    connection: Connection, examination: Examination, report: Report, *, shards: Shards | None
+) -> Diagnosis:
+    """Examine what `connection`, one of the admin's, leads to, and the shards. TenantNotFound.
 
     What is built to compare with is rolled back; nothing is changed.
     """
     report(Progress("looking at the server"))
     findings: list[Finding] = []
     if not examination.tenants:
-        findings += await examine_server(connection, max_awake=examination.max_awake)
-        findings += await examine_sessions(connection)
+        findings += await _examine_server(connection, examination)
     version = await control_version(connection)
     newest = len(control_migrations())
     tenants = 0
     if version == newest:
-        found = await fetch_all(connection)
-        chosen = _chosen(found, examination)
-        tenants = len(chosen)
-        findings += await _examine_tenants(connection, examination, found, chosen, report)
+        call = _Call(connection, examination, await fetch_all(connection), report)
+        tenants = len(call.chosen)
+        findings += await call.run(shards)
     else:
         findings.append(_control(version, newest))
     return Diagnosis(
@@ -66,25 +77,116 @@ async def examine(connection: Connection, examination: Examination, report: Repo
     )
 
 
-async def _examine_tenants(
-    connection: Connection,
-    examination: Examination,
-    rows: list[TenantRow],
-    chosen: list[TenantRow],
-    report: Report,
-) -> list[Finding]:
-    spec = ProvisionSpec(
-        role_prefix=examination.role_prefix,
-        installation=await installation_id(connection),
-        # No login is made from it that stays.
-        key=InstallationKey(secrets.token_bytes(32)),
-        app_migrations=examination.app_migrations,
+class _Call:
+    """One examination of the tenants, wherever they are."""
+
+    def __init__(
+        self,
+        control: Connection,
+        examination: Examination,
+        rows: list[TenantRow],
+        report: Report,
+    ) -> None:
+        self._control = control
+        self._examination = examination
+        self._rows = rows
+        self._report = report
+        self.chosen = _chosen(rows, examination)
+        self._spec: ProvisionSpec
+
+    async def run(self, shards: Shards | None) -> list[Finding]:
+        examination = self._examination
+        self._spec = ProvisionSpec(
+            role_prefix=examination.role_prefix,
+            installation=await installation_id(self._control),
+            # No login is made from it that stays.
+            key=InstallationKey(secrets.token_bytes(32)),
+            app_migrations=examination.app_migrations,
+        )
+        findings: list[Finding] = []
+        if not examination.tenants:
+            findings += await examine_unfinished(self._rows, examination.state_dir)
+            findings += await self._leftovers(self._control, CONTROL_SHARD)
+        here = [row for row in self.chosen if row.shard == CONTROL_SHARD]
+        findings += await self._tenants(self._control, here)
+        others = dict(shards.others) if shards is not None else {}
+        for name, shard in sorted(others.items()):
+            findings += await self._shard(name, shard)
+        known = {CONTROL_SHARD, *others}
+        return findings + [_unknown(row) for row in self.chosen if row.shard not in known]
+
+    async def _shard(self, name: str, shard: Shard) -> list[Finding]:
+        places: dict[Target, list[TenantRow]] = {}
+        for row in self.chosen:
+            if row.shard == name:
+                places.setdefault(shard.target_of(row.id), []).append(row)
+        findings: list[Finding] = []
+        try:
+            if not self._examination.tenants:
+                async with _connected(shard.target) as server:
+                    found = await _examine_server(server, self._examination)
+                    found += [] if shard.apart else await self._leftovers(server, name)
+                findings += [_of_shard(name, each) for each in found]
+            for target, rows in places.items():
+                async with _connected(target) as there:
+                    findings += await self._tenants(there, rows)
+        except (DatabaseUnavailable, DatabaseRefused) as error:
+            findings.append(_unreachable(name, error))
+        return findings
+
+    async def _leftovers(self, connection: Connection, shard: str) -> list[Finding]:
+        return await examine_leftovers(connection, self._rows, self._spec, shard=shard)
+
+    async def _tenants(self, connection: Connection, rows: list[TenantRow]) -> list[Finding]:
+        return [
+            *await examine_tables(connection, [row.id for row in rows]),
+            *await examine_versions(
+                connection, rows, self._spec, self._report, control=self._control
+            ),
+        ]
+
+
+async def _examine_server(connection: Connection, examination: Examination) -> list[Finding]:
+    return [
+        *await examine_server(connection, max_awake=examination.max_awake),
+        *await examine_sessions(connection),
+    ]
+
+
+@asynccontextmanager
+async def _connected(target: Target) -> AsyncIterator[Connection]:
+    connection = await connect(target, application_name="insula doctor", settings=SETTINGS)
+    try:
+        with translated("the shard can not be examined"):
+            yield connection
+    finally:
+        connection.terminate()
+
+
+def _of_shard(name: str, finding: Finding) -> Finding:
+    if finding.subject.startswith("tenant "):
+        return finding
+    return msgspec.structs.replace(finding, subject=f"shard {name}, {finding.subject}")
+
+
+def _unreachable(name: str, error: InsulaError) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        check="shard.unreachable",
+        subject=f"shard {name}",
+        what=f"its tenants can not be served, and were not looked at: {error}",
+        mend=error.hint,
     )
-    findings: list[Finding] = []
-    if not examination.tenants:
-        findings += await examine_leftovers(connection, rows, spec, examination.state_dir)
-    findings += await examine_tables(connection, [row.id for row in chosen])
-    return findings + await examine_versions(connection, chosen, spec, report)
+
+
+def _unknown(row: TenantRow) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        check="shard.unknown",
+        subject=f"tenant {row.id}",
+        what=f"it is on the shard {row.shard}, which the configuration does not name",
+        mend=f"add [shards.{row.shard}] to the configuration",
+    )
 
 
 def _chosen(rows: Iterable[TenantRow], examination: Examination) -> list[TenantRow]:

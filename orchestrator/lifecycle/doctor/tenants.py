@@ -47,9 +47,12 @@ async def control_version(connection: Connection) -> int | None:
 
 
 async def examine_leftovers(
-    connection: Connection, rows: Sequence[TenantRow], spec: ProvisionSpec, state_dir: Path
+    connection: Connection, rows: Sequence[TenantRow], spec: ProvisionSpec, *, shard: str
 ) -> list[Finding]:
-    """Return schemas, roles and files of ours that belong to no tenant, and what is missing."""
+    """Return schemas and roles of ours that belong to no tenant, and what of a shard is missing.
+
+    A schema of a tenant that was moved away is known: it is kept until that is confirmed.
+    """
     usable = [row for row in rows if row.state != "removed"]
     known = {row.schema_name for row in usable}
     schemas = {row[0] for row in await connection.fetch(SCHEMAS)}
@@ -63,9 +66,15 @@ async def examine_leftovers(
         *(
             _gone(row.id)
             for row in usable
-            if row.state == "provisioned" and row.schema_name not in schemas
+            if row.state == "provisioned" and row.shard == shard and row.schema_name not in schemas
         ),
-        *(_half_deleted(row) for row in usable if row.state == "deleting"),
+    ]
+
+
+async def examine_unfinished(rows: Sequence[TenantRow], state_dir: Path) -> list[Finding]:
+    """Return deletions that have not ended, and files that were not written to their end."""
+    return [
+        *(_half_deleted(row) for row in rows if row.state == "deleting"),
         *(_partial(file) for file in await anyio.to_thread.run_sync(_parts, state_dir)),
     ]
 
@@ -101,9 +110,17 @@ async def examine_tables(connection: Connection, tenants: Iterable[TenantId]) ->
 
 
 async def examine_versions(
-    connection: Connection, rows: Sequence[TenantRow], spec: ProvisionSpec, report: Report
+    connection: Connection,
+    rows: Sequence[TenantRow],
+    spec: ProvisionSpec,
+    report: Report,
+    *,
+    control: Connection | None = None,
 ) -> list[Finding]:
-    """Return what tenants lack of the files, and how they differ from what these make."""
+    """Return what tenants lack of the files, and how they differ from what these make.
+
+    `control` leads to the registry, if `connection` does not.
+    """
     tenants = {row.id: row for row in rows}
     ledgers = await read_ledgers(connection, tenants)
     findings: list[Finding] = []
@@ -122,7 +139,7 @@ async def examine_versions(
             app_migrations=spec.app_migrations[:app],
         )
         try:
-            reference = await build_reference(connection, made_from)
+            reference = await build_reference(connection, made_from, control=control)
         except InsulaError as error:
             findings.append(_no_reference(error, len(group)))
             continue
