@@ -115,6 +115,7 @@ async def test_no_payload_stands_in_any_table_and_all_of_them_are_read(database:
     assert told.output == f"child {PLAIN}"
 
 
+@pytest.mark.slow
 async def test_a_run_is_taken_up_again_from_what_is_sealed(database: Database) -> None:
     declared = snapshot(["acme"], encrypt_payloads=True, idle_ttl=Duration(milliseconds=20))
     async with running_node(database, declared, registry=REGISTRY) as node:
@@ -129,6 +130,7 @@ async def test_a_run_is_taken_up_again_from_what_is_sealed(database: Database) -
         assert PLAIN not in await dump(await database.connect())
 
 
+@pytest.mark.slow
 async def test_plain_runs_of_before_and_sealed_ones_of_then_stay_readable(
     database: Database,
 ) -> None:
