@@ -27,6 +27,7 @@ from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import tenants
 from orchestrator.store.control.shards import Owner, prepare
 from supervisors.slot import SlotState
+from tests.lifecycle.test_isolation import attacked
 from tests.store.submitting import submit
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import lifecycle
@@ -261,3 +262,28 @@ async def test_with_a_database_each_the_catalogs_tell_nothing_of_others(
         other = place.with_database(f"{database.role_prefix}_t_globex")
         with pytest.raises(DatabaseRefused, match="permission denied"):
             await database.connect(database.logins("acme").as_app(other))
+
+
+@pytest.mark.parametrize("which", ["engine", "app"])
+async def test_every_way_out_of_a_tenants_database_is_closed(
+    database: Database, home: ShardConfig, which: str
+) -> None:
+    declared = snapshot(["acme", "globex"], shards=[home], shard="eu")
+    async with running_node(database, declared, shards=[home]) as node:
+        for tenant in (ACME, GLOBEX):
+            await node.tenants.prepare(tenant)
+        shards = node.tenants.shards
+        mine, other = database.logins("acme"), database.logins("globex")
+        place = shards.target_of(await shards.row(ACME))
+        login = mine.as_engine(place) if which == "engine" else mine.as_app(place)
+        names = {
+            "other_engine": other.engine,
+            "other_app": other.app,
+            "myself": login.user,
+            "sibling": mine.app if which == "engine" else mine.engine,
+            "admin": database.target.user,
+        }
+
+        open_doors = await attacked(await database.connect(login), names)
+
+        assert open_doors == []
