@@ -68,7 +68,7 @@ async def test_a_node_that_dies_at_any_statement_of_the_source_leaves_one_tenant
         await first.until_finished("acme", 1)
     admin, there = await database.connect(), await admin_of(database, shard)
     seen: set[str] = set()
-    for cut in count(25, step=9):
+    for cut in count(25, step=17):
         proxy = CuttingProxy(database.target, cut_at=cut, for_good=True)
         declared = snapshot(["acme"], shards=[shard])
         async with running_node(database, declared, shards=[shard]) as node, proxy.running():

@@ -98,9 +98,9 @@ async def test_it_comes_home_again_by_a_second_move_once_the_first_is_confirmed(
 
 
 async def test_back_returns_to_the_old_copy_when_nothing_happened_since(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
+    async with used(database, shard) as node:
         verb = moves(node, tmp_path)
         with pytest.raises(NoCopyKept):
             await verb.run(ACME, MoveTenant(back=True))
@@ -115,13 +115,13 @@ async def test_back_returns_to_the_old_copy_when_nothing_happened_since(
 
 
 async def test_back_does_not_give_up_what_was_done_since_unless_forced(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
+    async with used(database, shard) as node:
         verb = moves(node, tmp_path)
         await verb.run(ACME, MoveTenant(to="eu"))
         await node.submit("acme")
-        await succeeded(await admin_of(database, home), 2)
+        await succeeded(await admin_of(database, shard), 2)
 
         with pytest.raises(MoveFailed, match="not the same"):
             await verb.run(ACME, MoveTenant(back=True))
@@ -132,10 +132,10 @@ async def test_back_does_not_give_up_what_was_done_since_unless_forced(
 
 
 async def test_a_run_under_way_keeps_it_and_goes_on_at_the_target_when_forced(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
-        verb, gate = moves(node, tmp_path), f"moves to {home.isolation}"
+    async with used(database, shard) as node:
+        verb, gate = moves(node, tmp_path), "moves"
         await node.submit("acme", "wait", gate=gate)
         await until(lambda: GATES.arrived[gate] == 1, what="the task runs")
         with pytest.raises(TenantInUse, match="1 unfinished run"):
@@ -145,7 +145,7 @@ async def test_a_run_under_way_keeps_it_and_goes_on_at_the_target_when_forced(
 
         await verb.run(ACME, MoveTenant(to="eu", force=True))
 
-        await succeeded(await admin_of(database, home), 2)
+        await succeeded(await admin_of(database, shard), 2)
 
 
 async def test_a_tenant_that_was_never_used_moves_by_its_row_alone(
@@ -176,9 +176,9 @@ async def test_a_shard_that_is_away_leaves_the_tenant_where_it_was(
 
 
 async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
+    async with running_node(database, snapshot([], shards=[shard]), shards=[shard]) as node:
         await node.tenants.register(CreateTenant(id="acme"))
         await node.submit("acme")
         await node.until_finished("acme", 1)

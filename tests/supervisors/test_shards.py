@@ -118,11 +118,11 @@ async def test_a_sleeping_tenant_wakes_for_an_applications_own_transaction_on_th
 
 
 async def test_what_the_registry_says_reaches_the_shard(
-    database: Database, home: ShardConfig
+    database: Database, shard: ShardConfig
 ) -> None:
-    async with node_with(database, home) as node:
+    async with node_with(database, shard) as node:
         await node.tenants.prepare(ACME)
-        on_shard = await admin_of(database, home)
+        on_shard = await admin_of(database, shard)
         async with node.control.acquire() as connection:
             await tenants.disable(connection, ACME, "unpaid")
         await node.tenants.refresh()
