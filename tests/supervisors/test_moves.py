@@ -28,6 +28,7 @@ from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shards import admin_of, home, succeeded
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
+from tests.support.server import own_server
 from tests.support.wait import until
 
 __all__ = ["home"]
@@ -193,3 +194,24 @@ async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
             )
             == 0
         )
+
+
+@pytest.mark.slow
+async def test_on_another_server_the_logins_are_made_and_those_of_before_go(
+    database: Database, state_dir: Path, tmp_path: Path
+) -> None:
+    roles = "SELECT count(*) FROM pg_roles WHERE rolname ^@ $1"
+    prefix = f"{database.role_prefix}_"
+    async with own_server(state_dir / "second") as (_, target):
+        elsewhere = ShardConfig(name="eu", url=target.url)
+        async with used(database, elsewhere) as node:
+            verb = moves(node, tmp_path)
+            await verb.run(ACME, MoveTenant(to="eu"))
+            await node.submit("acme")
+            there = await admin_of(database, elsewhere)
+            await succeeded(there, 2)
+            assert await node.sql(roles, prefix) == 2
+
+            await verb.run(ACME, MoveTenant(confirm=True))
+
+            assert (await node.sql(roles, prefix), await there.fetchval(roles, prefix)) == (0, 2)
