@@ -28,6 +28,7 @@ from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shards import admin_of, home, succeeded
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
+from tests.support.server import own_server
 from tests.support.wait import until
 
 __all__ = ["home"]
@@ -98,9 +99,9 @@ async def test_it_comes_home_again_by_a_second_move_once_the_first_is_confirmed(
 
 
 async def test_back_returns_to_the_old_copy_when_nothing_happened_since(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
+    async with used(database, shard) as node:
         verb = moves(node, tmp_path)
         with pytest.raises(NoCopyKept):
             await verb.run(ACME, MoveTenant(back=True))
@@ -115,13 +116,13 @@ async def test_back_returns_to_the_old_copy_when_nothing_happened_since(
 
 
 async def test_back_does_not_give_up_what_was_done_since_unless_forced(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
+    async with used(database, shard) as node:
         verb = moves(node, tmp_path)
         await verb.run(ACME, MoveTenant(to="eu"))
         await node.submit("acme")
-        await succeeded(await admin_of(database, home), 2)
+        await succeeded(await admin_of(database, shard), 2)
 
         with pytest.raises(MoveFailed, match="not the same"):
             await verb.run(ACME, MoveTenant(back=True))
@@ -132,10 +133,10 @@ async def test_back_does_not_give_up_what_was_done_since_unless_forced(
 
 
 async def test_a_run_under_way_keeps_it_and_goes_on_at_the_target_when_forced(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
-        verb, gate = moves(node, tmp_path), f"moves to {home.isolation}"
+    async with used(database, shard) as node:
+        verb, gate = moves(node, tmp_path), "moves"
         await node.submit("acme", "wait", gate=gate)
         await until(lambda: GATES.arrived[gate] == 1, what="the task runs")
         with pytest.raises(TenantInUse, match="1 unfinished run"):
@@ -145,7 +146,7 @@ async def test_a_run_under_way_keeps_it_and_goes_on_at_the_target_when_forced(
 
         await verb.run(ACME, MoveTenant(to="eu", force=True))
 
-        await succeeded(await admin_of(database, home), 2)
+        await succeeded(await admin_of(database, shard), 2)
 
 
 async def test_a_tenant_that_was_never_used_moves_by_its_row_alone(
@@ -176,9 +177,9 @@ async def test_a_shard_that_is_away_leaves_the_tenant_where_it_was(
 
 
 async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
-    database: Database, home: ShardConfig, tmp_path: Path
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
+    async with running_node(database, snapshot([], shards=[shard]), shards=[shard]) as node:
         await node.tenants.register(CreateTenant(id="acme"))
         await node.submit("acme")
         await node.until_finished("acme", 1)
@@ -193,3 +194,24 @@ async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
             )
             == 0
         )
+
+
+@pytest.mark.slow
+async def test_on_another_server_the_logins_are_made_and_those_of_before_go(
+    database: Database, state_dir: Path, tmp_path: Path
+) -> None:
+    roles = "SELECT count(*) FROM pg_roles WHERE rolname ^@ $1"
+    prefix = f"{database.role_prefix}_"
+    async with own_server(state_dir / "second") as (_, target):
+        elsewhere = ShardConfig(name="eu", url=target.url)
+        async with used(database, elsewhere) as node:
+            verb = moves(node, tmp_path)
+            await verb.run(ACME, MoveTenant(to="eu"))
+            await node.submit("acme")
+            there = await admin_of(database, elsewhere)
+            await succeeded(there, 2)
+            assert await node.sql(roles, prefix) == 2
+
+            await verb.run(ACME, MoveTenant(confirm=True))
+
+            assert (await node.sql(roles, prefix), await there.fetchval(roles, prefix)) == (0, 2)

@@ -29,6 +29,7 @@ from orchestrator.store.connect import Connection, Target
 from orchestrator.store.control import tenants
 from orchestrator.store.control.shards import Owner, prepare
 from supervisors.slot import SlotState
+from tests.lifecycle.test_isolation import attacked
 from tests.store.submitting import submit
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import lifecycle
@@ -119,11 +120,11 @@ async def test_a_sleeping_tenant_wakes_for_an_applications_own_transaction_on_th
 
 
 async def test_what_the_registry_says_reaches_the_shard(
-    database: Database, home: ShardConfig
+    database: Database, shard: ShardConfig
 ) -> None:
-    async with node_with(database, home) as node:
+    async with node_with(database, shard) as node:
         await node.tenants.prepare(ACME)
-        on_shard = await admin_of(database, home)
+        on_shard = await admin_of(database, shard)
         async with node.control.acquire() as connection:
             await tenants.disable(connection, ACME, "unpaid")
         await node.tenants.refresh()
@@ -293,3 +294,28 @@ async def test_a_shard_and_its_tenants_are_examined_where_they_are(
     assert [each for each in well if each[0].startswith(("tenant", "schema", "role t"))] == []
     assert ("shard eu, server", "setting.fsync") in well
     assert set(worse) - set(well) == {("tenant acme", "drift.missing")}
+
+
+@pytest.mark.parametrize("which", ["engine", "app"])
+async def test_every_way_out_of_a_tenants_database_is_closed(
+    database: Database, home: ShardConfig, which: str
+) -> None:
+    declared = snapshot(["acme", "globex"], shards=[home], shard="eu")
+    async with running_node(database, declared, shards=[home]) as node:
+        for tenant in (ACME, GLOBEX):
+            await node.tenants.prepare(tenant)
+        shards = node.tenants.shards
+        mine, other = database.logins("acme"), database.logins("globex")
+        place = shards.target_of(await shards.row(ACME))
+        login = mine.as_engine(place) if which == "engine" else mine.as_app(place)
+        names = {
+            "other_engine": other.engine,
+            "other_app": other.app,
+            "myself": login.user,
+            "sibling": mine.app if which == "engine" else mine.engine,
+            "admin": database.target.user,
+        }
+
+        open_doors = await attacked(await database.connect(login), names)
+
+        assert open_doors == []

@@ -41,6 +41,7 @@ MADE = {
     errors.TenantInUse: errors.TenantInUse("acme", 3),
     errors.CopyKept: errors.CopyKept("acme", "eu"),
     errors.NoCopyKept: errors.NoCopyKept("acme"),
+    errors.TenantArchived: errors.TenantArchived("acme"),
     errors.TenantHeld: errors.TenantHeld("acme", "rename"),
     errors.AdoptionRefused: errors.AdoptionRefused("acme", "legacy", ["there is no such schema"]),
     QuotaExceeded: QuotaExceeded("acme", limit="max_queue_length", allowed=3, retry_after=2.5),
