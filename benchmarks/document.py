@@ -15,6 +15,8 @@ import msgspec
 from benchmarks.protocol import Figures
 
 INSULA = "insula"
+LEFT_OUT = "left out: the time of the run was over"
+"""Instead of an error, of a case that was not begun."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

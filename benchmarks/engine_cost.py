@@ -119,7 +119,7 @@ async def memory(parts: Parts, tenant: TenantId, *, waiting: int) -> dict[str, A
 async def commits(parts: Parts) -> int:
     """Return the server's count of committed transactions in our database, once all is in it."""
     await anyio.sleep(REPORTED_SECONDS)
-    async with parts.control.acquire() as connection:
+    async with parts.shards.control.acquire() as connection:
         return await committed(connection)
 
 

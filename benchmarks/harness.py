@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from benchmarks.document import INSULA, Measured
+from benchmarks.document import INSULA, LEFT_OUT, Measured
 from benchmarks.plan import Case
 from benchmarks.schedule import Key, Step, Subject, Timetable
 from benchmarks.server import Server
@@ -63,7 +63,7 @@ class Harness:
             if not timetable.fits(step):
                 given_up.add(step.key)
                 if step.round == 1:
-                    yield _not_measured(step, "left out: the time of the run was over")
+                    yield _not_measured(step, LEFT_OUT)
                 continue
             self._said(timetable.line(step))
             measured = self._one(step, timetable)
@@ -127,7 +127,8 @@ class Harness:
         try:
             output, errors = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise Failed(f"took longer than {seconds:.0f} s") from None
+            what = "its set-up took" if more else "took"
+            raise Failed(f"{what} longer than {seconds:.0f} s") from None
         finally:
             _end(process)
         if process.returncode:

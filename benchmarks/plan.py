@@ -88,6 +88,7 @@ PEER_CASES = (
     Case(name="D20", title="A over 20 tenants", count=20_000, size=20, quick=(60, 3), rounds=1),
     Case(
         name="D100", title="A over 100 tenants", count=20_000, size=100, quick=(60, 6), rounds=1,
+        seconds=150,
     ),
     Case(
         name="E50", title="kill -9 with 50 runs in flight", count=50, quick=(5, 1), rounds=1,

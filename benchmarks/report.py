@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from benchmarks import compare
-from benchmarks.document import INSULA, Document, Summary, Verdict
+from benchmarks.document import INSULA, LEFT_OUT, Document, Summary, Verdict
 from benchmarks.table import TITLES, TOTALS, number
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
@@ -126,8 +126,8 @@ def _peers(document: Document) -> Iterator[str]:
         ),
     )
     yield (
-        "`-` is what a library does not have or was not asked for; `failed` is told of below, and "
-        "`>` is a time after which it had not come to its end.\n"
+        "`-` is what a library does not have or was not asked for, `>` a time after which it had "
+        "not come to its end; of what failed or was left out the reason stands below.\n"
     )
     for case, name, title in (("A", "runs_per_s", "A, runs"), ("B", "steps_per_s", "B, steps")):
         ratios = [
@@ -139,9 +139,12 @@ def _peers(document: Document) -> Iterator[str]:
         ]
         if ratios:
             yield f"{title} a second: {', '.join(ratios)}.\n"
-    failed = [each for each in document.results if each.errors]
-    for each in failed:
-        yield f"{each.subject} {each.case} failed: {each.errors[0]}\n"
+    reasons: dict[str, list[str]] = {}
+    for each in document.results:
+        for error in each.errors[:1]:
+            reasons.setdefault(error, []).append(f"{each.subject} {each.case}")
+    for error, failed in reasons.items():
+        yield f"{', '.join(failed)}: {error}\n"
     for name, why in document.missing.items():
         yield f"{name} could not be installed on that machine: {why}\n"
 
@@ -149,11 +152,13 @@ def _peers(document: Document) -> Iterator[str]:
 def _beside(document: Document, case: str, name: str, subject: str) -> str:
     value = document.median(case, name, subject)
     if value is None:
-        failed = any(
-            (each.subject, each.case) == (subject, case) and each.errors
+        errors = [
+            error
             for each in document.results
-        )
-        return "failed" if failed else "-"
+            if (each.subject, each.case) == (subject, case)
+            for error in each.errors
+        ]
+        return "-" if not errors else "left out" if LEFT_OUT in errors else "failed"
     more = "> " if document.median(case, "still_waiting", subject) else ""
     return more + number(value)
 

@@ -50,15 +50,16 @@ class Elsewhere:
         what both have under way.
         """
         await self._ground.prepare(config.id)
-        async with self._ground.control.acquire() as control:
-            return await self._store(control, config, runs)
+        row = await self._ground.shards.row(config.id)
+        async with self._ground.shards.lend(row) as connection:
+            return await self._store(connection, config, runs)
 
     async def _store(
-        self, control: Connection, config: TenantConfig, runs: Sequence[StartRun]
+        self, connection: Connection, config: TenantConfig, runs: Sequence[StartRun]
     ) -> list[Started]:
         schema = schema_of(config.id)
         counted = await submissions.count(
-            control,
+            connection,
             schema,
             up_to=config.limits.max_queue_length or 0,
             lately=counted_span(config.limits),
@@ -74,11 +75,11 @@ class Elsewhere:
         except QuotaExceeded:
             if not keys:
                 raise
-            there = by_key(await known(control, schema, [], keys))
+            there = by_key(await known(connection, schema, [], keys))
             accepted = beside(there, runs, fit)
         rows = [run.row(epoch=0, now=counted.now) for run in accepted if isinstance(run, Accepted)]
         try:
-            stored = iter(await submissions.add(control, config.id, rows) if rows else ())
+            stored = iter(await submissions.add(connection, config.id, rows) if rows else ())
         except REFUSED as error:
             raise RunRefused(f"the database refused a run: {error}") from error
         return [run if isinstance(run, Started) else _told(run, next(stored)) for run in accepted]

@@ -9,9 +9,13 @@ from uuid import UUID
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import Clock
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
+from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.outage import Reach
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
+from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
 from supervisors.breaker import Breaker
 from supervisors.standing import Standing
@@ -33,16 +37,17 @@ class Prepare(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The node's identity, its control connections and what it serves.
+    """The node's identity, the databases it uses and what it serves.
 
     `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
-    the connections that tasks use at a time, over all tenants.
+    the connections that tasks use at a time, over all tenants; `keys` open what tenants' rows hold
+    sealed.
     """
 
     node: UUID
     name: str
     standing: Standing
-    control: ControlPool
+    shards: Shards
     prepare: Prepare
     registry: Registry
     slots: NodeSlots
@@ -50,4 +55,21 @@ class Ground:
     connect_timeout: float
     app_places: Places
     processes: ProcessPool
+    keys: WrappingKeys
     breaker: Breaker = field(default_factory=Breaker)
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+
+    @property
+    def control(self) -> ControlPool:
+        """The control connections."""
+        return self.shards.control
+
+    def reaches(self, config: TenantConfig) -> tuple[Reach, ...]:
+        """Return what has to answer for the tenant to be served: the control database first."""
+        return (self.standing, *self.shards.reaches(config.shard))
+
+    def breaker_of(self, shard: str) -> Breaker:
+        """Return the breaker of the server that has the tenants of `shard`."""
+        if shard == CONTROL_SHARD:
+            return self.breaker
+        return self.breakers.setdefault(shard, Breaker())

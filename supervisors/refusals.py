@@ -13,7 +13,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.tenants import TenantConfig
-from supervisors.standing import Outage
+from orchestrator.store.outage import Outage
 
 SHUTDOWN_SECONDS = 5.0
 """How long a daemon that is restarted may take to be back, roughly."""
@@ -27,7 +27,7 @@ def shutting_down() -> ShuttingDown:
 def database_away(outage: Outage) -> DatabaseUnavailable:
     """Say what the keeper found: the database does not answer."""
     return DatabaseUnavailable(
-        f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}",
+        outage.sentence,
         hint="nothing was stored; try again when `insula status` says that it answers",
     )
 

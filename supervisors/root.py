@@ -26,7 +26,7 @@ from orchestrator.model.errors import (
     TenantNotFound,
     Unavailable,
 )
-from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.states import RunState
 from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
@@ -277,10 +277,10 @@ class RootSupervisor:
 
     def _check_database(self, slot: Slot) -> None:
         """Refuse at once what would have to wait for the database."""
-        outage = self._ground.standing.outage
-        if outage is not None and slot.state is not SlotState.RUNNING:
-            slot.check_open(self._ground.clock.now())
-            raise database_away(outage)
+        for reach in self._ground.reaches(slot.config):
+            if reach.outage is not None and slot.state is not SlotState.RUNNING:
+                slot.check_open(self._ground.clock.now())
+                raise database_away(reach.outage)
 
     def wake(self, tenant: TenantId) -> bool:
         """Let the tenant look for work in its tables; True when it was awake already."""
@@ -336,7 +336,9 @@ class RootSupervisor:
                 async with anyio.create_task_group() as group:
                     self._group = group
                     group.start_soon(self._places.run)
-                    group.start_soon(self._ground.breaker.run, self._runner.look_again)
+                    for shard in (CONTROL_SHARD, *self._ground.shards.others):
+                        breaker = self._ground.breaker_of(shard)
+                        group.start_soon(breaker.run, self._runner.look_again)
                     group.start_soon(self.history.run)
                     await group.start(Waker(self, self._ground, self.neighbours).run)
                     task_status.started()

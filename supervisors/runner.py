@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import eq
 
 import anyio
 import structlog
@@ -54,8 +55,10 @@ class Runner:
         self._policy = policy
         self._hooks = hooks
         self._drain_seconds = drain_seconds
-        self._starts = Starts(ground.standing)
+        self._starts: dict[str, Starts] = {}
         self._unserved: set[Slot] = set()
+        for shard in ground.shards.others.values():
+            shard.reach.listen(self.look_again)
 
     async def run(self, slot: Slot) -> None:
         """Run one incarnation after the other until the tenant is at rest."""
@@ -74,7 +77,8 @@ class Runner:
 
     def look_again(self) -> None:
         """Have those look around that wait for the keeper's word."""
-        self._starts.look_again()
+        for starts in self._starts.values():
+            starts.look_again()
         for slot in self._unserved:
             slot.look()
 
@@ -86,26 +90,52 @@ class Runner:
         The keeper probes the database for all tenants: none of them tries before it has answered,
         and while the server is full, one at a time.
         """
-        standing, breaker = self._ground.standing, self._ground.breaker
         self._unserved.add(slot)
         try:
-            while slot.stop_wanted is None and not (
-                standing.serves and standing.words != slot.doubted and breaker.admits(slot)
-            ):
-                if slot.doubted is None and not standing.serves:
-                    slot.doubted = standing.words
-                if standing.outage is not None:
-                    slot.last_error = standing.outage.error
-                    slot.refuse_mail(database_away(standing.outage))
-                elif breaker.full is not None:
-                    slot.last_error, slot.retry_at = breaker.full, None
-                    slot.refuse_mail(database_full(breaker.full))
+            while slot.stop_wanted is None and not self._can_serve(slot):
+                if slot.doubted is None and self._is_away(slot):
+                    slot.doubted = self._silent(slot)
+                self._refuse(slot)
                 slot.state = SlotState.BACKOFF
                 await slot.attention()
         finally:
             self._unserved.discard(slot)
         slot.doubted = None
         slot.state = SlotState.STARTING
+
+    def _can_serve(self, slot: Slot) -> bool:
+        """Return whether all servers that the tenant needs answer, and have since it doubted."""
+        if self._is_away(slot):
+            return False
+        if slot.doubted is not None and any(map(eq, self._words(slot), slot.doubted)):
+            return False
+        return self._ground.breaker_of(slot.config.shard).admits(slot)
+
+    def _is_away(self, slot: Slot) -> bool:
+        if not self._ground.standing.serves:
+            return True
+        return any(reach.outage is not None for reach in self._ground.reaches(slot.config))
+
+    def _refuse(self, slot: Slot) -> None:
+        """Tell whoever wrote to the tenant which server can not be had, and why."""
+        full = self._ground.breaker_of(slot.config.shard).full
+        for reach in self._ground.reaches(slot.config):
+            if reach.outage is not None:
+                slot.last_error = reach.outage.told
+                slot.refuse_mail(database_away(reach.outage))
+                return
+        if full is not None:
+            slot.last_error, slot.retry_at = full, None
+            slot.refuse_mail(database_full(full))
+
+    def _words(self, slot: Slot) -> tuple[int, ...]:
+        return tuple(reach.words for reach in self._ground.reaches(slot.config))
+
+    def _silent(self, slot: Slot) -> tuple[int, ...]:
+        """Return the last words of those that are to say another one; -1 for who answers."""
+        standing, *others = self._ground.reaches(slot.config)
+        own = -1 if self._ground.standing.serves else standing.words
+        return (own, *(-1 if reach.outage is None else reach.words for reach in others))
 
     async def _life(self, slot: Slot) -> Ended:
         with anyio.CancelScope() as slot.life:
@@ -140,12 +170,19 @@ class Runner:
             return
         try:
             supervisor = TenantSupervisor(
-                slot, self._ground, self._starts, drain_seconds=self._drain_seconds
+                slot, self._ground, self._starts_of(slot), drain_seconds=self._drain_seconds
             )
             await supervisor.run()
         finally:
             self._places.leave(slot)
             self.moved.beat()
+
+    def _starts_of(self, slot: Slot) -> Starts:
+        """Return the gate to the tenant's server: those of a slow one hold up nobody else."""
+        shard = slot.config.shard
+        if shard not in self._starts:
+            self._starts[shard] = Starts(*self._ground.reaches(slot.config))
+        return self._starts[shard]
 
     async def _wanted(self, slot: Slot) -> None:
         """Return when a resting supervisor is wanted to stop.
@@ -179,14 +216,15 @@ class Runner:
                     return 0.0
                 slot.state = SlotState.DORMANT
             case Restart(delay=delay):
-                full = self._ground.breaker.full is not None
+                full = self._ground.breaker_of(slot.config.shard).full is not None
                 if ended.failure is Failure.INFRASTRUCTURE and full:
                     return 0.0  # the breaker tells when it may try again
                 slot.retry_at = self._ground.clock.now() + timedelta(seconds=delay)
                 slot.state = SlotState.BACKOFF
                 if ended.failure is Failure.INFRASTRUCTURE:
-                    slot.doubted = self._ground.standing.words
-                    self._ground.standing.doubt()
+                    slot.doubted = self._words(slot)
+                    for reach in self._ground.reaches(slot.config):
+                        reach.doubt()
                 return delay
             case Quarantine(delay=delay):
                 self._quarantine(slot, delay)

@@ -79,7 +79,7 @@ class Slot:
         self.last_active = -math.inf
         self.attendant: Attendant | None = None
         self.life: anyio.CancelScope | None = None
-        self.doubted: int | None = None
+        self.doubted: tuple[int, ...] | None = None
         self._state = SlotState.DORMANT if config.works else SlotState.SUSPENDED
         self._send = send
         self._attention = Pulse()

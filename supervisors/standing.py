@@ -9,9 +9,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from orchestrator.model.errors import DatabaseUnavailable
+from orchestrator.store.outage import Reach
 
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -19,14 +18,6 @@ _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def elapsed() -> float:
     """Return seconds since the machine started, those that it slept included."""
     return time.clock_gettime(_BOOTTIME)
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """Since when the database has not answered, and what was heard last."""
-
-    since: datetime
-    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,7 @@ class _Word:
     term: int = 0
 
 
-class Standing:
+class Standing(Reach):
     """Until when the node's row is alive for certain, judged by this machine alone.
 
     A renewal is asked for at a moment of ours and counts on the database from some later moment on,
@@ -46,14 +37,10 @@ class Standing:
     """
 
     def __init__(self, expiry: float, clock: Callable[[], float] = elapsed) -> None:
-        self.outage: Outage | None = None
-        self.words = 0
-        self._asked = False
+        super().__init__()
         self._expiry = expiry
         self._clock = clock
         self._word = _Word()
-        self._listeners: list[Callable[[], None]] = []
-        self._ask: Callable[[], None] = lambda: None
 
     # -- what the keeper says ----------------------------------------------------------
 
@@ -72,18 +59,7 @@ class Standing:
             self._word = _Word(until, before.since, before.term)
         else:
             self._word = _Word(until, now, before.term + 1)
-        self.outage = None
-        self._tell()
-
-    def lost(self, error: str) -> None:
-        """Note that the database did not answer, or said no."""
-        since = self.outage.since if self.outage else datetime.now(UTC)
-        self.outage = Outage(since, error)
-        self._tell()
-
-    def answer(self, ask: Callable[[], None]) -> None:
-        """Have `ask` called, from any thread, when somebody doubts that the database is there."""
-        self._ask = ask
+        self.found()
 
     # -- what the others read ----------------------------------------------------------
 
@@ -110,32 +86,3 @@ class Standing:
     def term(self) -> int:
         """A number that grows with each gap: what was taken in an earlier one may be lost."""
         return self._word.term
-
-    @property
-    def in_doubt(self) -> bool:
-        """True from when somebody could not reach the database until the keeper has looked."""
-        return self._asked and self.outage is None
-
-    def doubt(self) -> None:
-        """Have the keeper look now whether the database is there."""
-        self._asked = True
-        self._ask()
-
-    def check(self) -> None:
-        """Raise DatabaseUnavailable while the keeper has found that nobody can connect.
-
-        It alone tries then.
-        """
-        outage = self.outage
-        if outage is not None:
-            raise DatabaseUnavailable(outage.error)
-
-    def listen(self, call: Callable[[], None]) -> None:
-        """Have `call` called at every word of the keeper, from its thread."""
-        self._listeners.append(call)
-
-    def _tell(self) -> None:
-        self.words += 1
-        self._asked = False
-        for call in self._listeners:
-            call()

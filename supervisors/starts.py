@@ -7,21 +7,21 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from orchestrator.store.outage import Reach
 from supervisors.slot import Slot
-from supervisors.standing import Standing
 
 AT_ONCE = 8
 
 
 class Starts:
-    """Bounds what a crowd that wakes asks of the server, above all of one that has died.
+    """Bounds what a crowd that wakes asks of its server, above all of one that has died.
 
     Those who are let in first find that out, and have the keeper look. The rest wait for its word
-    and end with that, instead of trying as well.
+    and end with that, instead of trying as well. `reaches` are all that has to answer.
     """
 
-    def __init__(self, standing: Standing, at_once: int = AT_ONCE) -> None:
-        self._standing = standing
+    def __init__(self, *reaches: Reach, at_once: int = AT_ONCE) -> None:
+        self._reaches = reaches
         self._places = anyio.CapacityLimiter(at_once)
         self._waiting: set[Slot] = set()
 
@@ -34,11 +34,12 @@ class Starts:
         async with self._places:
             self._waiting.add(slot)
             try:
-                while self._standing.in_doubt and slot.stop_wanted is None:
+                while any(r.in_doubt for r in self._reaches) and slot.stop_wanted is None:
                     await slot.attention()
             finally:
                 self._waiting.discard(slot)
-            self._standing.check()
+            for reach in self._reaches:
+                reach.check()
             yield
 
     def look_again(self) -> None:

@@ -15,6 +15,7 @@ from typing import assert_never
 import anyio
 import structlog
 
+from orchestrator.cache.tenant_cache import BYTES, ENTRIES, Bounds, TenantCache
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
@@ -27,12 +28,15 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Target, at_its_own_limit
 from orchestrator.store.control import leases, tenants
+from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
+from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.login import Login, Renew, Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.runs import Claims
+from orchestrator.store.tenant.secrets import OpenSecrets
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -94,7 +98,8 @@ class TenantSupervisor:
         lease = await stack.enter_async_context(self._lease())
         owned, journal, moment = await self._take_over(stack, access.engine)
         database = await stack.enter_async_context(self._database(access.app, journal.fence))
-        engine = self._engine(owned, database, self._epoch)
+        cache = await stack.enter_async_context(self._cache(access.app))
+        engine = self._engine(owned, database, cache)
         clock = AnchoredClock(moment, self._ground.clock)
         # Whoever poked until now told of work that recovery is about to read.
         self._slot.poked = False
@@ -122,8 +127,13 @@ class TenantSupervisor:
 
     async def _overtake(self) -> None:
         """Raise the epoch of our lease above the fence, when no newer owner has raised that."""
+        row = await self._ground.shards.row(self._tenant)
+        async with self._ground.shards.lend(row) as connection:
+            fence = await leases.fence(connection, row.schema_name)
         async with self._ground.control.acquire() as control:
-            epoch = await leases.overtake(control, self._tenant, self._ground.node, self._epoch)
+            epoch = await leases.overtake(
+                control, self._tenant, self._ground.node, self._epoch, fence=fence
+            )
         if epoch is None:
             raise LeaseLost(self._tenant, f"another owner has taken tenant {self._tenant!r}")
         log.warning("tenant.fence_was_ahead", lease=self._epoch, raised_to=epoch)
@@ -305,10 +315,12 @@ class TenantSupervisor:
     def _attempt(self) -> Iterator[None]:
         """Let a connection be tried, unless it is known that nobody can have one.
 
-        While the server is away the keeper alone tries, while it is full one tenant at a time.
+        While a server is away its keeper alone tries, while it is full one tenant at a time.
         """
-        standing, breaker = self._ground.standing, self._ground.breaker
-        standing.check()
+        reaches = self._ground.reaches(self._slot.config)
+        breaker = self._ground.breaker_of(self._slot.config.shard)
+        for reach in reaches:
+            reach.check()
         breaker.check(self._slot)
         try:
             yield
@@ -316,8 +328,8 @@ class TenantSupervisor:
             breaker.trip(error)
             raise
         except DatabaseUnavailable as error:
-            if not at_its_own_limit(error.__cause__):
-                standing.doubt()
+            for reach in () if at_its_own_limit(error.__cause__) else reaches:
+                reach.doubt()
             raise
         breaker.close()
 
@@ -340,16 +352,45 @@ class TenantSupervisor:
 
         return renew
 
-    def _engine(self, owned: OwnedConnection, database: TenantDatabase, epoch: int) -> Engine:
+    @asynccontextmanager
+    async def _cache(self, target: Target) -> AsyncIterator[TenantCache]:
+        connection = CacheConnection(
+            Login(
+                Way(target, self._renewing(lambda access: access.app), self._attempt),
+                application_name=f"insula {self._ground.name} cache {self._tenant}"[:63],
+                timeout=self._ground.connect_timeout,
+                settings=CACHE_SESSION,
+            )
+        )
+        store = PostgresStore(connection.run, schema_of(self._tenant))
+        try:
+            yield TenantCache(store, self._cache_bounds)
+        finally:
+            await connection.close()
+
+    def _cache_bounds(self) -> Bounds:
+        limits = self._slot.config.limits
+        return Bounds(limits.max_cache_entries or ENTRIES, limits.max_cache_bytes or BYTES)
+
+    def _engine(
+        self, owned: OwnedConnection, database: TenantDatabase, cache: TenantCache
+    ) -> Engine:
         slot = self._slot
         limit = slot.config.limits.max_concurrent_tasks or self._ground.slots.total
         threads = min(limit, self._ground.slots.total)
-        attempts = Attempts(lambda: slot.config, database, self._ground.processes, threads=threads)
+        attempts = Attempts(
+            lambda: slot.config,
+            database,
+            self._ground.processes,
+            threads=threads,
+            secrets=OpenSecrets(self._tenant, owned.secrets, self._ground.keys),
+            cache=cache,
+        )
         return Engine(
             lambda: slot.config,
             self._ground.registry,
             owned,
             attempts,
             self._ground.slots,
-            epoch=epoch,
+            epoch=self._epoch,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from orchestrator.settings.shards import ShardConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Target
 from tests.support.database import Database, Databases
@@ -77,6 +78,22 @@ async def database(
             pytest.skip(f"needs PostgreSQL {mark.args[0]}, this is {server_version}")
     async with databases.lend() as lent:
         yield lent
+
+
+@pytest.fixture(scope="session")
+def further_databases(server: Target) -> Iterator[Databases]:
+    """Yield what lends a second database, beside that of the test."""
+    made = Databases(server)
+    yield made
+    asyncio.run(made.drop())
+
+
+@pytest.fixture
+async def shard(database: Database, further_databases: Databases) -> AsyncIterator[ShardConfig]:
+    """Yield shard `eu`, an empty database beside that of the test."""
+    del database  # it has to outlive this one, whose roles it drops
+    async with further_databases.lend_empty() as target:
+        yield ShardConfig(name="eu", url=target.url)
 
 
 @pytest.fixture

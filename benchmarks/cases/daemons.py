@@ -46,7 +46,11 @@ async def no_set_up(order: Order) -> None:
 
 async def recovery(order: Order) -> Figures:
     """Kill a daemon with `count` runs in flight; restart until each has been started again (E)."""
-    async with daemon(order, tenants=1) as made, made.client() as client:
+    async with (
+        daemon(order, tenants=1) as made,
+        made.client() as client,
+        Ledger.open(order, [ONE]) as ledger,
+    ):
         await made.start()
         await client.tenant(ONE).start_many([StartRun(workflow="resumed")] * order.count)
 
@@ -54,22 +58,21 @@ async def recovery(order: Order) -> Figures:
             return (await client.status()).running_tasks == order.count
 
         await until(all_run, seconds=30)
-        async with Ledger.open(order, [ONE]) as ledger:
-            outputs = await ledger.outputs(ONE, "resumed")
-            running = [run for run, output in outputs.items() if output is None]
-            await made.end(signal.SIGKILL)
-            killed = time.monotonic()
-            await made.start()
-            ready = time.monotonic()
+        outputs = await ledger.outputs(ONE, "resumed")
+        running = [run for run, output in outputs.items() if output is None]
+        await made.end(signal.SIGKILL)
+        killed = time.monotonic()
+        await made.start()
+        ready = time.monotonic()
 
-            async def all_done() -> bool:
-                outputs = await ledger.outputs(ONE, "resumed")
-                return all(outputs[run] is not None for run in running)
-
-            await until(all_done, seconds=30, look=0.05)
-            done = time.monotonic()
+        async def all_done() -> bool:
             outputs = await ledger.outputs(ONE, "resumed")
-            await ledger.expect(order.count)
+            return all(outputs[run] is not None for run in running)
+
+        await until(all_done, seconds=30, look=0.05)
+        done = time.monotonic()
+        outputs = await ledger.outputs(ONE, "resumed")
+        await ledger.expect(order.count)
     resumed = [float(outputs[run]) for run in running]
     return {
         "kill_to_ready_s": ready - killed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, NoReturn
 
@@ -12,6 +12,8 @@ import typer
 from typer.main import get_command
 
 from orchestrator.cli import (
+    adoption,
+    archives,
     control,
     dead,
     doctor,
@@ -19,16 +21,19 @@ from orchestrator.cli import (
     lifecycle,
     maintenance,
     migration,
+    moves,
     node,
     output,
     replay,
     runs,
     schedules,
+    secrets,
     serve,
     statistics,
     tenants,
 )
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
+from orchestrator.cli.groups import group, help_without_command
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
 
@@ -37,7 +42,7 @@ Version = Annotated[bool, typer.Option("--version", help="Print the version and 
 
 def build() -> typer.Typer:
     """Return the application with all its commands."""
-    app = _group(
+    app = group(
         "Insula: durable workflows for many tenants on PostgreSQL.",
         callback=_root,
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
@@ -50,17 +55,17 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, statistics, maintenance],
+            [tenants, lifecycle, moves, archives, statistics, maintenance, secrets, adoption],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
         ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
     ):
-        group = _group(purpose)
+        part = group(purpose)
         for module in modules:
-            module.register(group)
-        app.add_typer(group, name=name)
+            module.register(part)
+        app.add_typer(part, name=name)
     return app
 
 
@@ -104,28 +109,11 @@ def run() -> NoReturn:
     sys.exit(main(sys.argv[1:]))
 
 
-def _group(purpose: str, callback: Callable[..., None] | None = None, **more: Any) -> typer.Typer:
-    group = typer.Typer(
-        help=purpose,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        add_completion=False,
-        **more,
-    )
-    group.callback(invoke_without_command=True)(callback or _help_without_command)
-    return group
-
-
 def _root(context: typer.Context, show_version: Version = False) -> None:
     if show_version:
         typer.echo(f"insula {version()}")
     else:
-        _help_without_command(context)
-
-
-def _help_without_command(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        help_without_command(context)
 
 
 def _complain_of_usage(error: typer.TyperException, *, as_json: bool) -> None:

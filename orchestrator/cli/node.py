@@ -10,7 +10,7 @@ from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED, exit_code
 from orchestrator.client import calls
-from orchestrator.model.api import LoopBlocked, ReloadReport, Status
+from orchestrator.model.api import LoopBlocked, ReloadReport, ShardStatus, Status
 from orchestrator.model.errors import ConfigError, InsulaError, revive
 
 Wait = Annotated[
@@ -79,9 +79,19 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("database", f"{found.database} (PostgreSQL {found.database_version})"),
         ("no answer since", outage and outage.since),
         ("because", outage and outage.error),
+        *((f"shard {shard.name}", _shard(shard)) for shard in found.shards),
         ("loop lag", f"{found.loop_lag_ms:.1f} ms"),
         ("last blocked", found.loop_blocked and _blocked(found.loop_blocked)),
     ]
+
+
+def _shard(found: ShardStatus) -> str:
+    """Return what a shard has, and whether it answers."""
+    text = f"{found.tenants} tenants, isolation {found.isolation}, {found.database}"
+    if found.outage is None:
+        return text
+    since = f"{found.outage.since:%Y-%m-%d %H:%M:%S}"
+    return f"{text}: no answer since {since}, because {found.outage.error}"
 
 
 def _blocked(found: LoopBlocked) -> str:

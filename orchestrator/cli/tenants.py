@@ -220,6 +220,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("schema", view.schema if made else f"{view.schema} (made at first use)"),
         ("versions", versions if made else None),
         ("provisioned", view.provisioned_at),
+        ("shard", view.shard),
         ("engine role", view.engine_role),
         ("application role", view.app_role),
     ]

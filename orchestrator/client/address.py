@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +18,8 @@ from tenacity import (
     wait_random,
 )
 
-from orchestrator.client.calls import Call, header_value
-from orchestrator.client.content import encode
+from orchestrator.client.calls import Call, Upload, header_value
+from orchestrator.client.content import encode, pieces_of
 from orchestrator.model.errors import (
     DaemonUnreachable,
     DeadlineExceeded,
@@ -105,18 +105,25 @@ class Options:
         return cls(Address.parse(url), timeout, retries, headers)
 
 
-def request(call: Call[Any], *, timeout: float) -> dict[str, Any]:
-    """Return the call as the arguments of httpx's `request`."""
+def request(
+    call: Call[Any], *, timeout: float, pieces: Callable[[Upload], Any] = pieces_of
+) -> dict[str, Any]:
+    """Return the call as the arguments of httpx's `request`; `pieces` reads a file that is sent."""
     timeout = min(timeout, call.within)
+    media = "application/json"
+    if isinstance(call.body, Upload):
+        content, media = pieces(call.body), call.body.media
+    else:
+        content = None if call.body is None else encode(call.body)
     return {
         "method": call.method,
         "url": call.path,
         "params": dict(call.query),
-        "content": None if call.body is None else encode(call.body),
+        "content": content,
         # Also without a body: the server takes a POST from nobody who does not say that it is JSON.
         "headers": {
             **call.headers,
-            **({"Content-Type": "application/json"} if call.method == "POST" else {}),
+            **({"Content-Type": media} if call.method == "POST" else {}),
         },
         "timeout": httpx.Timeout(timeout, read=timeout + call.wait),
     }

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
 
+from orchestrator.archive.manifest import Runs as Selection
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     ChangedRun,
@@ -42,11 +45,20 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
-from orchestrator.model.progress import NDJSON
+from orchestrator.model.moves import MovedTenant, MoveTenant
+from orchestrator.model.progress import NDJSON, Report
+from orchestrator.model.secrets import (
+    DeletedSecret,
+    PutSecret,
+    RotatedKey,
+    SecretList,
+    SecretView,
+)
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 
@@ -58,6 +70,9 @@ FOLLOW_PATIENCE = 60.0
 
 DELETE_SECONDS = 600.0
 """How long the server may take to drop a tenant, and to write its results into a file."""
+
+COPY_SECONDS = 6 * 3600.0
+"""How long the server may take to copy a whole tenant, between two signs of life."""
 
 RENAME_SECONDS = 120.0
 """How long a tenant may take to come to rest before it is renamed."""
@@ -116,6 +131,15 @@ class Call(Generic[T]):
     def told(self) -> Call[T]:
         """The same call, which asks how far it is as well."""
         return replace(self, headers={**self.headers, "Accept": NDJSON})
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as the body of a request; `report` hears how much of it has been sent."""
+
+    path: Path
+    report: Report | None = None
+    media: str = ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -219,9 +243,64 @@ def enable_tenant(tenant: str) -> Call[TenantView]:
     return Call("POST", _path(tenant, "enable"), TenantView, repeatable=True)
 
 
+def backup_tenant(tenant: str, runs: Selection) -> Call[bytes]:
+    """Ask for the archive of a tenant."""
+    query = {"runs": runs}
+    return Call("POST", _path(tenant, "backup"), bytes, query=query, wait=COPY_SECONDS)
+
+
+def restore_tenant(
+    tenant: str, upload: Upload, *, of: str | None, runs: Selection | None, foreign: bool
+) -> Call[RestoredTenant]:
+    """Make a tenant of an archive."""
+    asked = {"of": of, "runs": runs, "foreign": "true" if foreign else None}
+    query = {key: value for key, value in asked.items() if value is not None}
+    path = _path(tenant, "restore")
+    return Call("POST", path, RestoredTenant, body=upload, query=query, wait=COPY_SECONDS)
+
+
+def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant]:
+    """Make another tenant like this one."""
+    query = {"into": into, "runs": runs}
+    return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
+
+
+def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTenant]:
+    """Write a tenant into a file on the server, and drop it."""
+    query = {"force": str(force).lower(), "wait": str(wait)}
+    patience = COPY_SECONDS + wait
+    return Call("POST", _path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
+
+
+def unarchive_tenant(tenant: str) -> Call[RestoredTenant]:
+    """Bring an archived tenant back."""
+    return Call("POST", _path(tenant, "unarchive"), RestoredTenant, wait=COPY_SECONDS)
+
+
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
     """Give a tenant's logins new passwords."""
     return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
+
+
+def list_secrets(tenant: str) -> Call[SecretList]:
+    """Ask for the names of a tenant's secrets."""
+    return Call("GET", _path(tenant, "secrets"), SecretList, repeatable=True)
+
+
+def put_secret(tenant: str, name: str, value: str) -> Call[SecretView]:
+    """Store a secret."""
+    body = PutSecret(value=value)
+    return Call("PUT", _path(tenant, "secrets", name), SecretView, body, repeatable=True)
+
+
+def delete_secret(tenant: str, name: str) -> Call[DeletedSecret]:
+    """Delete a secret."""
+    return Call("DELETE", _path(tenant, "secrets", name), DeletedSecret)
+
+
+def rotate_key(tenant: str) -> Call[RotatedKey]:
+    """Seal the secrets with a new key."""
+    return Call("POST", _path(tenant, "rotate-key"), RotatedKey, repeatable=True)
 
 
 def maintain_tenant(
@@ -239,6 +318,12 @@ def maintain_tenant(
     )
 
 
+def move_tenant(tenant: str, wanted: MoveTenant) -> Call[MovedTenant]:
+    """Move a tenant to another database."""
+    wait = wanted.wait + COPY_SECONDS
+    return Call("POST", _path(tenant, "move"), MovedTenant, body=wanted, wait=wait)
+
+
 def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
     """Give a tenant another id."""
     wait = wanted.wait + RENAME_SECONDS
@@ -248,6 +333,11 @@ def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
 def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
     """Migrate tenants. Done again it goes on where it stopped."""
     return Call("POST", "/v1/migrate", MigrationReport, body=wanted, wait=MIGRATE_SECONDS)
+
+
+def adopt_schema(tenant: str, wanted: AdoptSchema) -> Call[AdoptionReport]:
+    """Make an existing schema the tenant's."""
+    return Call("POST", _path(tenant, "adopt"), AdoptionReport, body=wanted, wait=DELETE_SECONDS)
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:

@@ -26,9 +26,12 @@ from tenacity import AsyncRetrying
 
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
+from orchestrator.client.archives import TenantArchives
 from orchestrator.client.calls import Call
+from orchestrator.client.content import pieces_of_async
 from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.progress import ToldAnswer
+from orchestrator.client.secrets import TenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import (
@@ -177,14 +180,14 @@ class Client:
         options = self._options
         try:
             answer: httpx.Response = await AsyncRetrying(**policy(call, retries=options.retries))(
-                self._http.request, **request(call, timeout=options.timeout)
+                self._http.request, **request(call, timeout=options.timeout, pieces=pieces_of_async)
             )
         except httpx.HTTPError as error:
             raise options.address.explain(call, error) from error
         return call.decode(answer.status_code, answer.content)
 
     async def _send_told(self, call: Call[T], report: Report) -> T:
-        async with self._open(call) as answer:
+        async with self.open(call) as answer:
             if answer.headers.get("Content-Type") != NDJSON:
                 return call.decode(answer.status_code, await answer.aread())
             told = ToldAnswer(call, report)
@@ -203,7 +206,7 @@ class Client:
         patience = 0.0
         while True:
             call, seen = calls.follow_events(tenant, run, after, patience=patience), after
-            async with self._open(call) as answer:
+            async with self.open(call) as answer:
                 if answer.status_code == FINISHED:
                     return
                 async for event in _events(answer):
@@ -214,9 +217,12 @@ class Client:
             patience = calls.FOLLOW_PATIENCE
 
     @asynccontextmanager
-    async def _open(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+    async def open(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+        """Send one of `orchestrator.client.calls`, and yield its answer as it comes."""
         options = self._options
-        sent = self._http.build_request(**request(call, timeout=options.timeout))
+        sent = self._http.build_request(
+            **request(call, timeout=options.timeout, pieces=pieces_of_async)
+        )
         try:
             answer: httpx.Response = await AsyncRetrying(**policy(call, retries=options.retries))(
                 self._http.send, sent, stream=True
@@ -227,6 +233,8 @@ class Client:
             if not answer.is_success:
                 raise calls.refusal(answer.status_code, await answer.aread())
             yield answer
+        except httpx.HTTPError as error:
+            raise options.address.explain(call, error) from error
         finally:
             await answer.aclose()
 
@@ -238,6 +246,8 @@ class TenantClient:
         self._client = client
         self.id = id
         self.lifecycle = TenantLifecycle(client.send, id)
+        self.archives = TenantArchives(client.send, client.open, id)
+        self.secret = TenantSecrets(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -1,18 +1,27 @@
-"""What a client sends: JSON that the daemon and its database can hold, or an error before it goes.
+"""What a client sends: JSON that the daemon and its database can hold, or a file.
 
-msgspec alone would write NaN as null; a value that is wrong without a word.
+What can not be sent is an error before it goes.
+
+JSON: msgspec alone would write NaN as null; a value that is wrong without a word.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
+from orchestrator.client.calls import Upload
 from orchestrator.model.errors import InvalidInput
 from orchestrator.model.fit import fit
+from orchestrator.model.progress import Progress
+
+PIECE = 1 << 18
+"""Bytes of a file that are sent at a time."""
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL character in JSON, and not a backslash followed by the letters."""
@@ -44,3 +53,24 @@ def to_json(value: Any) -> str:
     if _NUL.search(text):
         raise ValueError("has a NUL character, which PostgreSQL can not hold")
     return text
+
+
+def pieces_of(upload: Upload) -> Generator[bytes]:
+    """Yield a file piece by piece, and report how much of it has been taken."""
+    with upload.path.open("rb") as file:
+        done, total = 0, upload.path.stat().st_size
+        while piece := file.read(PIECE):
+            yield piece
+            done += len(piece)
+            if upload.report is not None:
+                upload.report(Progress("sent", done, total, "bytes"))
+
+
+async def pieces_of_async(upload: Upload) -> AsyncIterator[bytes]:
+    """Do the same for who must not wait for a disk."""
+    pieces = pieces_of(upload)
+    try:
+        while (piece := await anyio.to_thread.run_sync(next, pieces, None)) is not None:
+            yield piece
+    finally:
+        pieces.close()

@@ -7,9 +7,11 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, TenantView
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
+from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report
 
 T = TypeVar("T")
@@ -96,6 +98,19 @@ class TenantLifecycle:
         call = calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
         return await self._send(call, report)
 
+    async def adopt(
+        self, schema: str, *, at: int | None = None, dry_run: bool = False
+    ) -> AdoptionReport:
+        """Make an existing schema that of this tenant, which was never used.
+
+        It has the migrations up to number `at`, or is just what some of them make.
+
+        >>> (await tenant.lifecycle.adopt("legacy", dry_run=True)).obstacles  # doctest: +SKIP
+        []
+        """
+        wanted = AdoptSchema(schema=schema, at=at, dry_run=dry_run)
+        return await self._send(calls.adopt_schema(self._tenant, wanted))
+
     async def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
 
@@ -123,6 +138,35 @@ class TenantLifecycle:
         """
         wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
         return await self._send(calls.rename_tenant(self._tenant, wanted), report)
+
+    async def move(
+        self,
+        to: str,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> MovedTenant:
+        """Move the tenant to another shard; the copy of before is kept until that is confirmed.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on there. `report` hears how far it is.
+
+        >>> (await tenant.lifecycle.move("eu")).shard  # doctest: +SKIP
+        'eu'
+        """
+        wanted = MoveTenant(to=to, force=force, wait=wait)
+        return await self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    async def confirm_move(self, *, report: Report | None = None) -> MovedTenant:
+        """Drop the copy that is kept where the tenant has moved from."""
+        wanted = MoveTenant(confirm=True)
+        return await self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    async def move_back(self, *, force: bool = False, report: Report | None = None) -> MovedTenant:
+        """Return to that copy; MoveFailed when anything was done since, unless `force`."""
+        wanted = MoveTenant(back=True, force=force)
+        return await self._send(calls.move_tenant(self._tenant, wanted), report)
 
     async def delete(
         self,
@@ -213,6 +257,17 @@ class SyncTenantLifecycle:
         call = calls.maintain_tenant(self._tenant, after=after, statement_seconds=statement_seconds)
         return self._send(call, report)
 
+    def adopt(self, schema: str, *, at: int | None = None, dry_run: bool = False) -> AdoptionReport:
+        """Make an existing schema that of this tenant, which was never used.
+
+        It has the migrations up to number `at`, or is just what some of them make.
+
+        >>> (tenant.lifecycle.adopt("legacy", dry_run=True)).obstacles  # doctest: +SKIP
+        []
+        """
+        wanted = AdoptSchema(schema=schema, at=at, dry_run=dry_run)
+        return self._send(calls.adopt_schema(self._tenant, wanted))
+
     def rotate_credentials(self) -> RotatedCredentials:
         """Give both logins of the tenant new passwords; sessions go on.
 
@@ -240,6 +295,35 @@ class SyncTenantLifecycle:
         """
         wanted = RenameTenant(to=new, alias=alias, force=force, wait=wait)
         return self._send(calls.rename_tenant(self._tenant, wanted), report)
+
+    def move(
+        self,
+        to: str,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report | None = None,
+    ) -> MovedTenant:
+        """Move the tenant to another shard; the copy of before is kept until that is confirmed.
+
+        TenantInUse when it has unfinished runs, after `wait` seconds, unless `force`: then they go
+        on there. `report` hears how far it is.
+
+        >>> tenant.lifecycle.move("eu").shard  # doctest: +SKIP
+        'eu'
+        """
+        wanted = MoveTenant(to=to, force=force, wait=wait)
+        return self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    def confirm_move(self, *, report: Report | None = None) -> MovedTenant:
+        """Drop the copy that is kept where the tenant has moved from."""
+        wanted = MoveTenant(confirm=True)
+        return self._send(calls.move_tenant(self._tenant, wanted), report)
+
+    def move_back(self, *, force: bool = False, report: Report | None = None) -> MovedTenant:
+        """Return to that copy; MoveFailed when anything was done since, unless `force`."""
+        wanted = MoveTenant(back=True, force=force)
+        return self._send(calls.move_tenant(self._tenant, wanted), report)
 
     def delete(
         self,

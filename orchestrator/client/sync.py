@@ -15,9 +15,11 @@ from tenacity import Retrying
 
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
+from orchestrator.client.archives import SyncTenantArchives
 from orchestrator.client.calls import Call
 from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
+from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.model.api import (
     AuditPage,
@@ -168,7 +170,7 @@ class SyncClient:
         return call.decode(answer.status_code, answer.content)
 
     def _send_told(self, call: Call[T], report: Report) -> T:
-        with self._open(call) as answer:
+        with self.open(call) as answer:
             if answer.headers.get("Content-Type") != NDJSON:
                 return call.decode(answer.status_code, answer.read())
             told = ToldAnswer(call, report)
@@ -187,7 +189,7 @@ class SyncClient:
         patience = 0.0
         while True:
             call, seen = calls.follow_events(tenant, run, after, patience=patience), after
-            with self._open(call) as answer:
+            with self.open(call) as answer:
                 if answer.status_code == FINISHED:
                     return
                 for event in _events(answer):
@@ -198,7 +200,8 @@ class SyncClient:
             patience = calls.FOLLOW_PATIENCE
 
     @contextmanager
-    def _open(self, call: Call[Any]) -> Iterator[httpx.Response]:
+    def open(self, call: Call[Any]) -> Iterator[httpx.Response]:
+        """Send one of `orchestrator.client.calls`, and yield its answer as it comes."""
         options = self._options
         sent = self._http.build_request(**request(call, timeout=options.timeout))
         try:
@@ -211,6 +214,8 @@ class SyncClient:
             if not answer.is_success:
                 raise calls.refusal(answer.status_code, answer.read())
             yield answer
+        except httpx.HTTPError as error:
+            raise options.address.explain(call, error) from error
         finally:
             answer.close()
 
@@ -222,6 +227,8 @@ class SyncTenantClient:
         self._client = client
         self.id = id
         self.lifecycle = SyncTenantLifecycle(client.send, id)
+        self.archives = SyncTenantArchives(client.send, client.open, id)
+        self.secret = SyncTenantSecrets(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -32,8 +32,10 @@ _CODES = {
     "IN403": "not_allowed",
     "IN404": "tenant_not_found",
     "IN410": "tenant_removed",
+    "IN421": "tenant_elsewhere",
     "IN422": "input_invalid",
     "IN423": "tenant_suspended",
+    "IN424": "tenant_archived",
     "IN425": "tenant_held",
     "IN503": "tenant_starting",
 }
@@ -82,10 +84,11 @@ async def enqueue(
 
     The run is there when that transaction commits, and never was when it rolls back; a dormant
     tenant wakes for it. `tenant` is an id, not an alias; None is the tenant that the workflow was
-    bound to where it was defined. The connection is one of asyncpg or an
-    async one of psycopg, under a role with EXECUTE on `insula.submit`. Raises InvalidInput,
-    TenantNotFound, TenantSuspended, TenantRemoved, TenantStarting (not provisioned yet) or
-    NotAllowed; what comes from the database has failed the transaction, as every SQL error does.
+    bound to where it was defined. The connection is one of asyncpg or an async one of psycopg, to
+    the tenant's database, under a role with EXECUTE on `insula.submit`. Raises InvalidInput,
+    TenantNotFound, TenantSuspended, TenantRemoved, TenantElsewhere (on another shard),
+    TenantStarting (not provisioned yet) or NotAllowed; what comes from the database has failed the
+    transaction, as every SQL error does.
 
     >>> await enqueue(connection, "acme_corp", "report", {"month": 1})  # doctest: +SKIP
     UUID('019b7612-0000-7a3e-9c55-0e8d0f6c1b2a')

@@ -7,13 +7,13 @@ from uuid import UUID
 
 import anyio
 
-from orchestrator.daemon.platform import is_made
+from orchestrator.daemon.platform import of_tenant
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import BATCH, DeadReport, RefusedRun, RunPage
 from orchestrator.model.errors import InsulaError, RunConflict, RunError
 from orchestrator.model.ids import TenantId, schema_of
-from orchestrator.store.connect import ControlPool
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import dead
 from supervisors.root import RootSupervisor
 
@@ -23,15 +23,15 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class TenantDeadLetters:
-    """The dead letters of every tenant: read over the control connections, retried by its owner."""
+    """The dead letters of every tenant: read in their tables, retried by its owner."""
 
     root: RootSupervisor
-    control: ControlPool
+    shards: Shards
 
     async def read(self, tenant: TenantId, *, limit: int, cursor: UUID | None) -> RunPage:
         """Return a page of dead letters, newest first."""
-        async with self.control.acquire() as connection:
-            if not await is_made(self.root, connection, tenant):
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if connection is None:
                 return RunPage(runs=[])
             listed = await dead.page(connection, schema_of(tenant), limit=limit, cursor=cursor)
         return views.page_of(listed, limit)
@@ -72,8 +72,8 @@ class TenantDeadLetters:
         """Mark dead letters, these or the oldest of all, so that they are not listed any more."""
         wanted = await self._wanted(tenant, runs)
         done: set[UUID] = set()
-        async with self.control.acquire() as connection:
-            if wanted and await is_made(self.root, connection, tenant):
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if wanted and connection is not None:
                 done.update(await dead.discard(connection, schema_of(tenant), wanted))
         refused = [
             RefusedRun(run=run, code=RunConflict.code, detail=f"run {run} is no dead letter")
@@ -87,13 +87,13 @@ class TenantDeadLetters:
         """Return what is to be changed, each run once."""
         if runs is not None:
             return list(dict.fromkeys(runs))
-        async with self.control.acquire() as connection:
-            if not await is_made(self.root, connection, tenant):
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if connection is None:
                 return []
             return await dead.oldest(connection, schema_of(tenant), BATCH)
 
     async def _left(self, tenant: TenantId) -> int:
-        async with self.control.acquire() as connection:
-            if not await is_made(self.root, connection, tenant):
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if connection is None:
                 return 0
             return await dead.count(connection, schema_of(tenant))

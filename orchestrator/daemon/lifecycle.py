@@ -9,26 +9,35 @@ from typing import Literal
 
 import anyio
 import structlog
+from msgspec import structs
 
+from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
-from orchestrator.lifecycle.removal import Removed, remove, unfinished
+from orchestrator.lifecycle.move import drop_kept
+from orchestrator.lifecycle.removal import Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
+from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.errors import (
+    ArchiveInvalid,
+    CopyKept,
     DatabaseRefused,
     DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
+    InvalidRequest,
     SchemaConflict,
     StorageFailed,
+    TenantElsewhere,
     TenantInUse,
     TenantNotFound,
+    ToolMissing,
 )
-from orchestrator.model.ids import TenantId, parse_tenant_id
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
 from orchestrator.store.control import tenants as rows
@@ -41,7 +50,7 @@ LOOK_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
-_NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed)
+_NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed, ToolMissing, ArchiveInvalid)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class TenantLifecycle:
     errands: Errands
     state_dir: Path
     holds: Holds
+    archives: TenantArchives
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
         """Change the declaration of a tenant that was registered at run time."""
@@ -92,7 +102,7 @@ class TenantLifecycle:
         """
         row = await self.tenants.rotate(tenant)
         before = self.tenants.spec.logins(tenant, row.rotation - 1)
-        old_password = await _try(before.as_app(self.tenants.target))
+        old_password = await _try(before.as_app(self.tenants.shards.target_of(row)))
         log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
         return RotatedCredentials(
             tenant=tenant,
@@ -113,9 +123,10 @@ class TenantLifecycle:
         new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
         if new == tenant:
             return new
+        self._refuse_elsewhere(tenant)
         self.tenants.refuse_to_rename(tenant, new)
         if not wanted.force:
-            await self._idle(tenant, wanted.wait, report, forced=GO_ON)
+            await self.idle(tenant, wanted.wait, report, forced=GO_ON)
         deed = Deed(new, by, "tenant.rename", f"from {tenant}")
         report(Progress("waiting for its nodes to let go"))
         async with self.holds.of(tenant, "rename") as hold:
@@ -150,7 +161,7 @@ class TenantLifecycle:
         tenant = await self._find(name)
         self._refuse_declared(tenant)
         if not force:
-            await self._idle(tenant, wait, report)
+            await self.idle(tenant, wait, report)
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
                 row = await rows.mark_deleting(
@@ -158,6 +169,31 @@ class TenantLifecycle:
                 )
             removed = await self._finish(row, report)
         return _view(tenant, removed)
+
+    async def archive(
+        self,
+        tenant: TenantId,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        report: Report = unheard,
+    ) -> ArchivedTenant:
+        """Write the tenant into a file of the state directory, and drop it as `delete` does.
+
+        Its row stays, and tells of the file. Raises InvalidRequest for a tenant that has no tables,
+        and what `delete` does but for DeclaredInFile: a file may go on to declare it.
+        """
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.provisioned_at is None:
+            raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
+        if not force:
+            await self.idle(tenant, wait, report)
+        with anyio.CancelScope(shield=True):
+            async with self.control.acquire() as connection:
+                row = await rows.mark_deleting(connection, tenant, "archive", forced=force)
+            removed = await self._finish(row, report)
+        return ArchivedTenant(tenant=tenant, file=str(removed.results), rows=removed.rows_kept)
 
     async def resume(self) -> None:
         """Finish the deletions that a node has begun and not ended."""
@@ -186,10 +222,7 @@ class TenantLifecycle:
         again = f"insula tenant delete {row.id}"
         await self.holds.until_let_go(row.id, f"being deleted ({again} goes on where this stops)")
         try:
-            async with self.errands.connection("deletion", lock_timeout="10s") as connection:
-                removed = await remove(
-                    connection, row, self.tenants.spec, archive=self._archive(row), report=report
-                )
+            removed = await self._remove(row, report)
         except _NOTHING_DROPPED:
             async with self.control.acquire() as connection:
                 await rows.unmark_deleting(connection, row)
@@ -200,6 +233,27 @@ class TenantLifecycle:
             await self.tenants.publish()
         await self.tenants.refresh()
         log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
+        return removed
+
+    async def _remove(self, row: TenantRow, report: Report) -> Removed:
+        """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
+        shards, removed = self.tenants.shards, Removed()
+        await self.drop_kept(row)
+        if await shards.is_there(row):
+            async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
+                removed = await remove(
+                    server,
+                    row,
+                    self.tenants.spec,
+                    archive=self._archive(row),
+                    whole=self._whole(row, report),
+                    report=report,
+                    control=control,
+                )
+        if row.shard != CONTROL_SHARD:
+            await shards.drop_database(row)
+            async with self.control.acquire() as control:
+                await rows.bury(control, row.id, self._kept_whole(row, removed))
         return removed
 
     async def _find(self, name: str) -> TenantId:
@@ -222,9 +276,33 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
 
-    async def _idle(
+    async def drop_kept(self, row: TenantRow) -> None:
+        """Drop what is kept of a tenant where it has moved from; done twice it is done once."""
+        if row.moved_from is None:
+            return
+        kept = at(row, row.moved_from)
+        if await self.tenants.shards.is_there(kept):
+            async with self.errands.connection("move", kept, lock_timeout="10s") as connection:
+                await drop_kept(connection, row.id, self.tenants.spec)
+        await self.tenants.shards.drop_database(kept)
+
+    def _refuse_elsewhere(self, tenant: TenantId) -> None:
+        row = self.tenants.remembered(tenant)
+        if row is not None and row.moved_from is not None:
+            raise CopyKept(tenant, row.moved_from)
+        shard = self.root.slot(tenant).config.shard
+        if shard != CONTROL_SHARD:
+            raise TenantElsewhere(
+                tenant,
+                f"tenant {tenant!r} lives on shard {shard!r}, and its row does not: "
+                "one transaction has to rename both",
+                hint=f"insula tenant move {tenant} --to {CONTROL_SHARD}, and rename it then",
+            )
+
+    async def idle(
         self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"
     ) -> None:
+        """Wait for its unfinished runs, so many seconds; TenantInUse when there are any then."""
         first = left = await self._unfinished(tenant)
         with anyio.move_on_after(wait):
             while left:
@@ -235,16 +313,36 @@ class TenantLifecycle:
             raise TenantInUse(tenant, left, forced=forced)
 
     async def _unfinished(self, tenant: TenantId) -> int:
-        async with self.control.acquire() as connection:
-            return await unfinished(connection, tenant)
+        async with self.tenants.shards.tenant(tenant) as (_, connection):
+            return 0 if connection is None else await unfinished(connection, tenant)
+
+    def _kept_whole(self, row: TenantRow, removed: Removed) -> str | None:
+        """Return the file that all of the tenant is in, also if a call before dropped it."""
+        path = self._archive(row)
+        if path is None or row.results != "archive":
+            return None
+        return str(path) if removed.schema is not None or path.exists() else None
+
+    def _whole(self, row: TenantRow, report: Report) -> Whole | None:
+        if row.results != "archive":
+            return None
+        return lambda path: self.archives.store(row, path, report)
 
     def _archive(self, row: TenantRow) -> Path | None:
-        if row.results != "keep":
+        """Return the file in which something of the tenant is kept."""
+        if row.results == "purge":
             return None
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
-        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}.jsonl.gz"
-        return self.state_dir / "results" / name
+        name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}"
+        if row.results == "archive":
+            return self.state_dir / "archives" / f"{name}.tar"
+        return self.state_dir / "results" / f"{name}.jsonl.gz"
+
+
+def at(row: TenantRow, shard: str) -> TenantRow:
+    """Return the row as if the tenant lived on `shard`: what says where to connect."""
+    return structs.replace(row, shard=shard)
 
 
 async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:

@@ -15,20 +15,26 @@ import anyio
 import structlog
 
 from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon.adoption import TenantAdoption
+from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
 from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.migration import TenantMigrations
+from orchestrator.daemon.moves import TenantMoves
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.secrets import TenantSecrets
+from orchestrator.daemon.shards import outage_of, statuses
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.wiring import Parts, build
@@ -36,7 +42,7 @@ from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
 from orchestrator.http.serve import serve as serve_http
 from orchestrator.http.services import Services
-from orchestrator.model.api import DatabaseOutage, Status
+from orchestrator.model.api import Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
@@ -161,12 +167,17 @@ class Daemon:
             group.start_soon(parts.keeper.watch)
             if parts.embedded is not None:
                 group.start_soon(parts.embedded.watch)
+            async with anyio.create_task_group() as starting:
+                for keeper in parts.shard_keepers:
+                    starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
             group.start_soon(self._lifecycle.resume)
+            group.start_soon(self._moves.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
+            group.start_soon(self._inactivity.run, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             self._say_ready()
             if self._hangups.count:
@@ -261,52 +272,76 @@ class Daemon:
         parts = self._parts
         platform = TenantPlatform(
             root=parts.root,
-            control=parts.control,
+            shards=parts.shards,
             registry=parts.registry,
             node=self._snapshot.settings.node.name,
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            deleting=parts.tenants.deleting,
+            absent=parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
         )
-        supervision = self._snapshot.settings.supervision
-        audit = TenantAudit(parts.control, self._snapshot.settings.node.name, parts.keeper.standing)
-        self._holds = Holds(
-            parts.root,
-            parts.control,
-            parts.tenants,
-            audit,
-            parts.node,
-            patience=supervision.drain_timeout.total_seconds() + LET_GO_SECONDS,
+        audit = TenantAudit(
+            parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
         )
-        self._lifecycle = TenantLifecycle(
-            root=parts.root,
-            control=parts.control,
-            tenants=parts.tenants,
-            audit=audit,
-            errands=Errands(parts.tenants.target),
-            state_dir=self._snapshot.state_dir,
-            holds=self._holds,
-        )
+        self._wire_verbs(audit)
         return Services(
             root=platform,
-            dead=TenantDeadLetters(parts.root, parts.control),
-            schedules=TenantSchedules(parts.root, parts.control),
+            dead=TenantDeadLetters(parts.root, parts.shards),
+            schedules=TenantSchedules(parts.root, parts.shards),
             audit=audit,
             lifecycle=self._lifecycle,
-            statistics=TenantStatistics(parts.tenants, Errands(parts.tenants.target)),
-            maintenance=TenantMaintenance(Errands(parts.tenants.target)),
-            migrations=TenantMigrations(parts.root, parts.tenants, parts.tenants.target),
+            archives=self._archives,
+            moves=self._moves,
+            use=self._inactivity.use,
+            statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
+            maintenance=TenantMaintenance(Errands(parts.shards)),
+            secrets=TenantSecrets(parts.shards, parts.tenants),
+            migrations=TenantMigrations(parts.root, parts.tenants),
+            adoption=TenantAdoption(parts.tenants, Errands(parts.shards)),
             status=self._status,
             reload=self._reloader.reload,
         )
 
+    def _wire_verbs(self, audit: TenantAudit) -> None:
+        """Build what changes whole tenants, each part on those before it."""
+        parts, state_dir = self._parts, self._snapshot.state_dir
+        drain_seconds = self._snapshot.settings.supervision.drain_timeout.total_seconds()
+        self._holds = Holds(
+            parts.root,
+            parts.shards.control,
+            parts.tenants,
+            audit,
+            parts.node,
+            patience=drain_seconds + LET_GO_SECONDS,
+        )
+        self._archives = TenantArchives(
+            parts.shards.control, parts.tenants, Errands(parts.shards), state_dir
+        )
+        self._lifecycle = TenantLifecycle(
+            root=parts.root,
+            control=parts.shards.control,
+            tenants=parts.tenants,
+            audit=audit,
+            errands=Errands(parts.shards),
+            state_dir=state_dir,
+            holds=self._holds,
+            archives=self._archives,
+        )
+        self._inactivity = Inactivity(
+            parts.shards.control,
+            self._lifecycle,
+            self._archives,
+            audit,
+            lambda: parts.tenants.snapshot.settings.archive,
+        )
+        self._moves = TenantMoves(
+            self._lifecycle, self._archives, self._holds, Errands(parts.shards)
+        )
+
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
-        away = parts.keeper.standing.outage
-        outage = DatabaseOutage(since=away.since, error=away.error) if away else None
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -323,7 +358,8 @@ class Daemon:
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,
-            database_outage=outage,
+            database_outage=outage_of(parts.keeper.standing),
+            shards=statuses(parts.shards, parts.root.slots.values()),
             loop_lag_ms=self._watch.lag_ms,
             loop_blocked=self._watch.last,
             last_reload=self._reloader.last,

@@ -11,7 +11,6 @@ from orchestrator.lifecycle.maintenance import maintain
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.progress import Report, unheard
-from orchestrator.store.control import tenants as rows
 
 SLICE_SECONDS = 2.0
 """No further table is begun after so long: whoever asked hears how far it is."""
@@ -34,12 +33,12 @@ class TenantMaintenance:
         report: Report = unheard,
     ) -> MaintenanceReport:
         """Care for some tables of a tenant; one that was never used has none."""
+        row = await self.errands.shards.row(tenant)
+        if row.provisioned_at is None:
+            return MaintenanceReport(tenant=tenant, tables=[])
         async with self.errands.connection(
-            "maintenance", lock_timeout="2s", statement_seconds=statement_seconds
+            "maintenance", row, lock_timeout="2s", statement_seconds=statement_seconds
         ) as connection:
-            row = await rows.fetch(connection, tenant)
-            if row.provisioned_at is None:
-                return MaintenanceReport(tenant=tenant, tables=[])
             done = await maintain(
                 connection, tenant, after=after, seconds=SLICE_SECONDS, report=report
             )

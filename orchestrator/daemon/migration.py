@@ -14,18 +14,20 @@ from tenacity.wait import wait_random_exponential
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.services import Notes
-from orchestrator.lifecycle.ledgers import Lacking, lacking, read_ledgers
+from orchestrator.lifecycle.holders import holders
+from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
     InsulaError,
     LockNotHad,
     MigrationChecksumMismatch,
     MigrationFailed,
+    SchemaConflict,
     TenantError,
     TenantHeld,
     TenantRemoved,
 )
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.migration import (
     FailedMigration,
     MigratedTenant,
@@ -35,6 +37,7 @@ from orchestrator.model.migration import (
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import DRIVER_ERRORS, Target
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.tenants import TenantRow
 from supervisors.messages import Stop
 from supervisors.root import RootSupervisor
 from supervisors.slot import AT_REST, SlotState
@@ -55,7 +58,6 @@ class TenantMigrations:
 
     root: RootSupervisor
     tenants: Tenants
-    target: Target
     lock_timeout: str = LOCK_TIMEOUT
     pause: float = PAUSE_SECONDS
 
@@ -88,9 +90,10 @@ class _Call:
         self._record = record
         self._report = report
         self._spec = spec
-        self._errands = Errands(service.target, anyio.CapacityLimiter(wanted.parallel))
+        self._errands = Errands(service.tenants.shards, anyio.CapacityLimiter(wanted.parallel))
         self._migrated: list[MigratedTenant] = []
         self._failed: list[FailedMigration] = []
+        self._provisioned: set[TenantId] = set()
         self._total = 0
 
     async def run(self) -> MigrationReport:
@@ -112,10 +115,10 @@ class _Call:
     async def _chosen(self, canary: TenantId | None) -> list[TenantId]:
         """Return the tenants that are named, or all that are provisioned; the canary is one."""
         named = {self._root.resolve(name) for name in self._wanted.tenants}
-        if not named:
-            async with self._tenants.control.acquire() as connection:
-                every = await rows.fetch_all(connection)
-            named = {row.id for row in every if row.state == "provisioned"}
+        async with self._tenants.control.acquire() as connection:
+            every = await rows.fetch_all(connection)
+        self._provisioned = {row.id for row in every if row.state == "provisioned"}
+        named = named or self._provisioned
         return sorted(named | ({canary} if canary else set()))
 
     async def _plan(self, chosen: Iterable[TenantId]) -> list[Lacking]:
@@ -123,10 +126,12 @@ class _Call:
 
         Nothing is done as long as a file is not what was applied: restore it first.
         """
-        async with self._errands.connection("migration", lock_timeout="10s") as connection:
-            ledgers = await read_ledgers(connection, chosen)
+        ledgers = await self._ledgers(chosen)
         work: list[Lacking] = []
         for tenant in chosen:
+            if tenant in self._provisioned and tenant not in ledgers:
+                self._fail(tenant, _gone(tenant))
+                continue
             try:
                 found = lacking(tenant, ledgers.get(tenant), self._spec)
             except MigrationChecksumMismatch:
@@ -136,6 +141,22 @@ class _Call:
             else:
                 work += [found] if found.files or tenant not in ledgers else []
         return work
+
+    async def _ledgers(self, chosen: Iterable[TenantId]) -> dict[TenantId, Ledgers]:
+        """Return the ledgers of those that have one: for each database there is one errand."""
+        shards = self._tenants.shards
+        places: dict[Target, list[TenantRow]] = {}
+        for tenant in chosen:
+            row = self._tenants.remembered(tenant) or await shards.row(tenant)
+            if row.shard == CONTROL_SHARD or await shards.is_there(row):
+                places.setdefault(shards.target_of(row), []).append(row)
+        found: dict[TenantId, Ledgers] = {}
+        for rows_there in places.values():
+            async with self._errands.connection(
+                "migration", rows_there[0], lock_timeout="10s"
+            ) as connection:
+                found |= await read_ledgers(connection, [row.id for row in rows_there])
+        return found
 
     async def _canary(self, work: Lacking) -> bool:
         """Migrate the canary; only then the others are made from the files as they are now."""
@@ -166,7 +187,9 @@ class _Call:
         began = anyio.current_time()
         try:
             untried = await self._with_retries(work)
-        except (TenantError, TenantHeld, TenantRemoved, LockNotHad) as error:
+        except LockNotHad as error:
+            self._fail(work.tenant, await self._who_holds(work.tenant, error))
+        except (TenantError, TenantHeld, TenantRemoved) as error:
             self._fail(work.tenant, error)
         except DRIVER_ERRORS as error:
             self._fail(work.tenant, InsulaError(str(error) or type(error).__name__))
@@ -202,13 +225,28 @@ class _Call:
 
     async def _migrate(self, work: Lacking) -> None:
         timeout = self._service.lock_timeout
-        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            await self._tenants.migrate(connection, work.tenant, lock_timeout=timeout)
+        row = await self._tenants.shards.row(work.tenant)
+        async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
+            await self._tenants.migrate(control, server, work.tenant, lock_timeout=timeout)
+
+    async def _who_holds(self, tenant: TenantId, error: LockNotHad) -> LockNotHad:
+        """Return the error with the sessions that hold the tenant's tables now."""
+        row = await self._tenants.shards.row(tenant)
+        async with self._errands.connection("migration", row, lock_timeout="2s") as connection:
+            found = await holders(connection, tenant)
+        if not found:
+            return error
+        return LockNotHad(
+            f"{error}; held by {', '.join(found)}", hint=error.hint, data={"holders": found}
+        )
 
     async def _rehearse(self, work: Lacking) -> list[str]:
         timeout = self._service.lock_timeout
-        async with self._errands.connection("migration", lock_timeout=timeout) as connection:
-            trial = rehearsal(connection, work.tenant, self._spec, lock_timeout=timeout)
+        row = await self._tenants.shards.row(work.tenant)
+        async with self._errands.pair("migration", row, lock_timeout=timeout) as (control, server):
+            trial = rehearsal(
+                server, work.tenant, self._spec, lock_timeout=timeout, control=control
+            )
             async with trial as left:
                 return Lacking(tenant=work.tenant, engine=(), app=left).files
 
@@ -258,3 +296,12 @@ class _Call:
             up_to_date=up_to_date,
             untouched=untouched,
         )
+
+
+def _gone(tenant: TenantId) -> SchemaConflict:
+    """Return why a tenant is not simply made anew, without its data."""
+    return SchemaConflict(
+        tenant,
+        f"tenant {tenant!r} was provisioned, and its schema is not there",
+        hint="restore it from a backup, or delete the tenant",
+    )

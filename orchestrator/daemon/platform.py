@@ -5,7 +5,8 @@ The root supervisor does the work, the control connections do the reading.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -31,20 +32,22 @@ from orchestrator.model.api import (
     Transition,
 )
 from orchestrator.model.errors import (
+    InvalidTenantId,
     QuotaExceeded,
     RunConflict,
     RunNotFound,
+    TenantArchived,
     TenantNotFound,
     Unavailable,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
-from orchestrator.store.connect import Connection, ControlPool
-from orchestrator.store.control import tenants as registry_rows
+from orchestrator.store.connect import Connection
 from orchestrator.store.control import transitions
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
 from orchestrator.store.tenant.runs import RunFilter
@@ -71,13 +74,13 @@ class TenantPlatform:
     """
 
     root: RootSupervisor
-    control: ControlPool
+    shards: Shards
     registry: Registry
     node: str
     role_prefix: str
     standing: Standing
     remembered: Callable[[TenantId], TenantRow | None]
-    deleting: Callable[[], Iterable[TenantRow]]
+    absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
 
@@ -85,11 +88,13 @@ class TenantPlatform:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
         try:
             return self.root.resolve(name)
-        except TenantNotFound as error:
-            row = self.remembered(TenantId(error.tenant))
-            if row is None or row.state != "deleting":
-                raise
-            raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
+        except (TenantNotFound, InvalidTenantId):
+            for row in self.absent():
+                if name == row.id or name.casefold() in _aliases(row):
+                    if row.state == "archived":
+                        raise TenantArchived(row.id) from None
+                    raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
+            raise
 
     async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:
         """Accept all of the runs, or none; they are durable when this returns."""
@@ -97,18 +102,19 @@ class TenantPlatform:
 
     async def read_runs(self, tenant: TenantId, wanted: RunFilter) -> RunPage:
         """Return a page of runs, newest first."""
-        async with self.control.acquire() as connection:
-            if not await is_made(self.root, connection, tenant):
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if connection is None:
                 return RunPage(runs=[])
             listed = await stored_runs.page(connection, schema_of(tenant), wanted)
         return views.page_of(listed, wanted.limit)
 
     async def read_run(self, tenant: TenantId, run: UUID) -> RunView:
         """Return everything about one run; RunNotFound when there is none."""
-        async with self.control.acquire() as connection:
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if connection is None:
+                raise _no_run(tenant, run)
             schema = schema_of(tenant)
-            made = await is_made(self.root, connection, tenant)
-            found = await stored_runs.read(connection, schema, run) if made else None
+            found = await stored_runs.read(connection, schema, run)
             if found is None:
                 raise _no_run(tenant, run)
             history = await stored_runs.history(connection, schema, run)
@@ -126,8 +132,10 @@ class TenantPlatform:
             await self.root.send_signal(tenant, Sent(run, new_run_id(), name, key, text.decode()))
         except RunConflict as error:
             # One statement looks for the runs that can take a signal; why one can not is read here.
-            async with self.control.acquire() as connection:
-                if not await stored_runs.exists(connection, schema_of(tenant), run):
+            async with self.shards.tenant(tenant) as (row, connection):
+                if connection is None or not await stored_runs.exists(
+                    connection, row.schema_name, run
+                ):
                     raise _no_run(tenant, run) from error
             raise RunConflict(f"run {run} has finished, so it takes no signal") from error
 
@@ -157,10 +165,10 @@ class TenantPlatform:
 
         RunNotFound when there is no such run; an empty part is the end for now.
         """
-        async with self.control.acquire() as connection:
-            schema = schema_of(tenant)
-            if not await is_made(self.root, connection, tenant):
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            if connection is None:
                 raise _no_run(tenant, run)
+            schema = schema_of(tenant)
             history = await stored_runs.history(
                 connection, schema, run, first=after + 1, limit=EVENT_ROWS
             )
@@ -169,9 +177,9 @@ class TenantPlatform:
         return views.events_of(history, after)
 
     def tenants(self) -> list[TenantSummary]:
-        """Return every tenant, by id, those that are being deleted among them."""
+        """Return every tenant, by id, those that are being deleted or are archived among them."""
         slots = self.root.slots
-        gone = [_farewell_of(row) for row in self.deleting() if row.id not in slots]
+        gone = [_farewell_of(row) for row in self.absent() if row.id not in slots]
         return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
@@ -189,8 +197,8 @@ class TenantPlatform:
             return []
         try:
             with anyio.fail_after(ANSWER_SECONDS):
-                async with self.control.acquire() as connection:
-                    found = await stored_runs.pauses(connection, schema_of(slot.config.id))
+                async with self.shards.lend(row) as connection:
+                    found = await stored_runs.pauses(connection, row.schema_name)
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
             return None
@@ -203,8 +211,7 @@ class TenantPlatform:
             return row
         try:
             with anyio.move_on_after(ANSWER_SECONDS):
-                async with self.control.acquire() as connection:
-                    row = await registry_rows.fetch(connection, tenant)
+                row = await self.shards.row(tenant)
         except Unavailable as error:
             log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
         return row
@@ -214,7 +221,12 @@ class TenantPlatform:
         slot = self.root.slot(tenant)
         outlook, stored = await self._written_of(tenant)
         row = await self._row(tenant)
-        because, next_at = explain(slot, row, outlook, node=self.node, outage=self.standing.outage)
+        outages = [
+            self.standing.outage,
+            *(r.outage for r in self.shards.reaches(slot.config.shard)),
+        ]
+        outage = next(filter(None, outages), None)
+        because, next_at = explain(slot, row, outlook, node=self.node, outage=outage)
         pauses = await self._pauses(slot, row) or ()
         because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
@@ -233,7 +245,7 @@ class TenantPlatform:
         try:
             with anyio.fail_after(ANSWER_SECONDS):
                 await self.root.history.flush()
-                async with self.control.acquire() as connection:
+                async with self.shards.control.acquire() as connection:
                     return (
                         await transitions.outlook(connection, tenant),
                         await transitions.recent(connection, tenant),
@@ -258,6 +270,7 @@ class TenantPlatform:
             schema=schema_of(slot.config.id),
             engine_role=engine_role(slot.config.id, prefix=self.role_prefix),
             app_role=app_role(slot.config.id, prefix=self.role_prefix),
+            shard=slot.config.shard,
             epoch=slot.epoch,
             retry_at=slot.retry_at,
             last_error=slot.last_error,
@@ -274,14 +287,17 @@ class TenantPlatform:
         )
 
 
-async def is_made(root: RootSupervisor, connection: Connection, tenant: TenantId) -> bool:
-    """Return whether the tenant's tables were ever made; TenantNotFound when it is not declared.
+@asynccontextmanager
+async def of_tenant(
+    root: RootSupervisor, shards: Shards, tenant: TenantId
+) -> AsyncIterator[Connection | None]:
+    """Lend a connection to the tenant's tables; None when they were never made.
 
-    A declared tenant may never have been used.
+    A declared tenant may never have been used. TenantNotFound when it is not declared.
     """
     root.slot(tenant)
-    row = await registry_rows.fetch(connection, tenant)
-    return row.provisioned_at is not None
+    async with shards.tenant(tenant) as (_, connection):
+        yield connection
 
 
 def summary_of(slot: Slot) -> TenantSummary:
@@ -319,10 +335,15 @@ def _pause(stored: stored_runs.Pause) -> TenantPause:
 
 
 def _farewell_of(row: TenantRow) -> TenantSummary:
-    """Return one line about a tenant that is being deleted."""
+    """Return one line about a tenant that is being deleted, or is archived."""
     return TenantSummary(
-        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state="deleting"
+        id=row.id, name=row.id, tier=None, source=row.source, enabled=False, state=row.state
     )
+
+
+def _aliases(row: TenantRow) -> list[str]:
+    declared: dict[str, Any] = msgspec.json.decode(row.declaration)
+    return [alias.casefold() for alias in declared.get("aliases", ())]
 
 
 def _no_run(tenant: TenantId, run: UUID) -> RunNotFound:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.daemon.platform import is_made
+from orchestrator.daemon.platform import of_tenant
 from orchestrator.engine.schedules import ScheduleVerb, not_found
 from orchestrator.model.api import FireView, ScheduleView, Started
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.settings.schedule import next_fire, starts_at
 from orchestrator.settings.schedules import TenantSchedule
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import schedules as declared
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import schedules as stored
 from orchestrator.store.tenant.schedules import Seen
 from supervisors.root import RootSupervisor
@@ -24,15 +24,15 @@ class TenantSchedules:
     """The schedules of every tenant: what is declared, with what the tenant's tables say of it."""
 
     root: RootSupervisor
-    control: ControlPool
+    shards: Shards
 
     async def read(self, tenant: TenantId) -> list[ScheduleView]:
         """Return the tenant's schedules, by name."""
         config = self.root.slot(tenant).config
-        async with self.control.acquire() as connection:
-            made = await is_made(self.root, connection, tenant)
-            rows = await stored.seen(connection, schema_of(tenant)) if made else []
-            now = await declared.now(connection)
+        async with of_tenant(self.root, self.shards, tenant) as connection:
+            rows = [] if connection is None else await stored.seen(connection, schema_of(tenant))
+        async with self.shards.control.acquire() as control:
+            now = await declared.now(control)
         seen = {row.name: row for row in rows}
         return [_view(config, each, seen.get(each.name), now) for each in config.schedules]
 

@@ -10,7 +10,6 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
-from orchestrator.store.control import tenants as rows
 from orchestrator.store.tenant import statistics
 
 READ_SECONDS = 10.0
@@ -28,10 +27,12 @@ class TenantStatistics:
     async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
         """Return the tenant in figures; one that was never used has hardly any."""
         logins = self.tenants.spec.logins(tenant)
-        async with self.errands.connection("statistics", lock_timeout="500ms") as connection:
-            row = await rows.fetch(connection, tenant)
-            found = TenantFigures(tenant=tenant)
-            if row.provisioned_at is not None:
+        row = await self.errands.shards.row(tenant)
+        found = TenantFigures(tenant=tenant)
+        if row.provisioned_at is not None:
+            async with self.errands.connection(
+                "statistics", row, lock_timeout="500ms"
+            ) as connection:
                 found = await statistics.read(
                     connection,
                     tenant,

@@ -12,6 +12,8 @@ import msgspec
 import structlog
 
 from orchestrator.daemon import timetable
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.shards import check_homes
 from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import (
     ProvisionSpec,
@@ -30,7 +32,7 @@ from orchestrator.model.errors import (
     TenantRemoved,
     Unavailable,
 )
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -42,10 +44,12 @@ from orchestrator.settings.tenants import (
     tenant_config,
     updated,
 )
-from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool, Target
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
+from orchestrator.store.control import shards as copies
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.migrate import read_migrations
+from orchestrator.store.shards import Shards
 from supervisors.ground import Access
 from supervisors.root import RootSupervisor
 from supervisors.standing import Standing
@@ -62,8 +66,7 @@ log = structlog.get_logger(__name__)
 class Tenants:
     """Keeps the registry, the files and the root's slots in step."""
 
-    control: ControlPool
-    target: Target
+    shards: Shards
     spec: ProvisionSpec
     snapshot: Snapshot
     root: RootSupervisor | None = None
@@ -76,6 +79,12 @@ class Tenants:
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
     )
+    _provisioning_on: dict[str, anyio.CapacityLimiter] = field(default_factory=dict)
+
+    @property
+    def control(self) -> ControlPool:
+        """The control connections."""
+        return self.shards.control
 
     async def publish(self, snapshot: Snapshot | None = None) -> None:
         """Make `snapshot` the truth, or the one in force once more: registry first, then slots.
@@ -91,13 +100,16 @@ class Tenants:
             ]
             async with self.control.acquire() as connection, connection.transaction():
                 seen = await rows.horizon(connection)
-                await rows.declare(connection, declared)
+                homes = {tenant: config.shard for tenant, config in snapshot.tenants.items()}
+                await rows.declare(connection, declared, shards=homes)
                 stored = {row.id: row for row in await rows.fetch_all(connection)}
+                check_homes(stored.values(), snapshot.shards)
                 registered = self._registered(snapshot, stored.values())
                 served = _served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
-            self._rows, self._seen, self.since = stored, seen, since
+            self._note(stored, seen)
+            self.since = since
             self.snapshot, self.registered = snapshot, registered
             self._declare()
 
@@ -110,7 +122,9 @@ class Tenants:
             config = _config(self.snapshot, tenant, declaration)
             async with self._alone() as connection:
                 self._refuse_taken(tenant, config.aliases)
-                await rows.register(connection, tenant, dump_declaration(declaration))
+                await rows.register(
+                    connection, tenant, dump_declaration(declaration), shard=config.shard
+                )
             await self._look()
         return tenant
 
@@ -126,7 +140,9 @@ class Tenants:
                 declaration = updated(row.declaration, request, self.snapshot.settings.tiers)
                 config = _config(self.snapshot, tenant, declaration)
                 self._refuse_taken(tenant, config.aliases, but=tenant)
-                await rows.redeclare(connection, tenant, dump_declaration(declaration))
+                await rows.redeclare(
+                    connection, tenant, dump_declaration(declaration), shard=config.shard
+                )
             await self._look()
 
     def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
@@ -175,6 +191,22 @@ class Tenants:
         async with self.lock:
             await self._look()
 
+    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
+        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
+        _config(self.snapshot, tenant, load_declaration(declaration))
+
+    async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
+        """Refuse the id and the aliases that another tenant has, until the transaction is over.
+
+        Raises TenantExists. A tenant that is declared already has its names.
+        """
+        async with self.lock:
+            await rows.lock(connection)
+            await self._take_over(connection)
+            if tenant not in self.snapshot.tenants and tenant not in self.registered:
+                config = _config(self.snapshot, tenant, load_declaration(declaration))
+                self._refuse_taken(tenant, config.aliases)
+
     def _refuse_taken(
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
     ) -> None:
@@ -206,26 +238,28 @@ class Tenants:
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
         if again or needs_provisioning(row, self.spec_of(tenant)):
-            # Migrations may take their time; those who only want a lease must find a connection.
-            async with self._provisioning, self.control.acquire() as connection:
-                row = await self._provision(connection, tenant, again=again)
+            async with self._provisioner(row) as (control, server):
+                row = await self._provision(control, server, tenant, again=again)
+                if control is not server:
+                    # insula.submit takes runs there as soon as this returns.
+                    await copies.copy(server, await copies.of_tenants(control, [tenant]))
         self._remember(row)
-        logins = self.spec.logins(tenant, row.rotation)
-        return Access(engine=logins.as_engine(self.target), app=logins.as_app(self.target))
+        logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
+        return Access(engine=logins.as_engine(target), app=logins.as_app(target))
 
     async def _provision(
-        self, connection: Connection, tenant: TenantId, *, again: bool
+        self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
     ) -> TenantRow:
         spec = self.spec_of(tenant)
         try:
-            return await ensure_provisioned(connection, connection, tenant, spec, again=again)
+            return await ensure_provisioned(control, server, tenant, spec, again=again)
         except SchemaVersionAhead:
             newer = await self.read_spec()
             if newer == spec:
                 raise
             # Another node has migrated it since we read the files, which came to us as well.
             self.trials[tenant] = newer
-            return await ensure_provisioned(connection, connection, tenant, newer, again=again)
+            return await ensure_provisioned(control, server, tenant, newer, again=again)
 
     def spec_of(self, tenant: TenantId) -> ProvisionSpec:
         """Return what the tenant is made from: newer files than the others', for a canary."""
@@ -245,27 +279,54 @@ class Tenants:
         self.trials.clear()
 
     async def migrate(
-        self, connection: Connection, tenant: TenantId, *, lock_timeout: str
+        self, control: Connection, server: Connection, tenant: TenantId, *, lock_timeout: str
     ) -> TenantRow:
-        """Bring the tenant up to date over a connection that may take its time.
+        """Bring the tenant up to date over connections that may take their time.
 
-        Raises TenantHeld for one that a verb keeps quiet.
+        Whatever its row says: a schema that was restored may be older than that. Raises TenantHeld
+        for one that a verb keeps quiet.
         """
-        row = await rows.fetch(connection, tenant)
+        row = await rows.fetch(control, tenant)
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
         row = await ensure_provisioned(
-            connection, connection, tenant, self.spec_of(tenant), lock_timeout=lock_timeout
+            control,
+            server,
+            tenant,
+            self.spec_of(tenant),
+            again=True,
+            lock_timeout=lock_timeout,
         )
         self._remember(row)
         return row
 
     async def rotate(self, tenant: TenantId) -> TenantRow:
         """Give the tenant's two logins new passwords, and return its row."""
-        async with self._provisioning, self.control.acquire() as connection:
-            row = await rotate(connection, tenant, self.spec_of(tenant))
+        row = await self.shards.row(tenant)
+        async with self._provisioner(row) as (control, server):
+            row = await rotate(server, tenant, self.spec_of(tenant), control=control)
         self._remember(row)
         return row
+
+    @asynccontextmanager
+    async def _provisioner(self, row: TenantRow) -> AsyncIterator[tuple[Connection, Connection]]:
+        """Lend connections to the registry and to the tenant's database, which may be one.
+
+        Migrations may take their time; those who only want a lease must find a connection.
+        """
+        if row.shard == CONTROL_SHARD:
+            async with self._provisioning, self.control.acquire() as connection:
+                yield connection, connection
+            return
+        places = self._provisioning_on.setdefault(
+            row.shard, anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
+        )
+        async with places:
+            await self.shards.make_ready(row, self.spec.installation)
+            # A slow shard must not keep what the control connections are for from anybody.
+            pair = Errands(self.shards).pair("provisioning", row, lock_timeout="10s")
+            async with pair as connections:
+                yield connections
 
     def remembered(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row as it was last seen; None when it is newer than that."""
@@ -276,9 +337,9 @@ class Tenants:
         if not _differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
-    def deleting(self) -> list[TenantRow]:
-        """Return the tenants whose deletion has begun and not ended, as far as is known here."""
-        return [row for row in self._rows.values() if row.state == "deleting"]
+    def absent(self) -> list[TenantRow]:
+        """Return the tenants that are being deleted, or are archived, as far as is known here."""
+        return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
     def _declare(self) -> None:
         if self.root is not None:
@@ -318,10 +379,18 @@ class Tenants:
             every = {**registered, **self.snapshot.tenants}
             served = _served([every[tenant] for tenant in changed if tenant in every], stored)
             since = {**since, **await timetable.note(connection, served)}
-        self._rows, self._seen = stored, seen
+        self._note(stored, seen)
         self.registered, self.since = registered, since
         if changed:
             self._declare()
+
+    def _note(self, stored: dict[TenantId, TenantRow], seen: str) -> None:
+        """Keep the rows as they are now, and have shards hear of those that changed."""
+        for row in stored.values():
+            before = self._rows.get(row.id)
+            if row is not before and row != before:
+                self.shards.changed(before, row)
+        self._rows, self._seen = stored, seen
 
     def _names(self) -> Mapping[str, TenantId]:
         """Every id and alias that is taken, folded, with its tenant.
@@ -372,6 +441,8 @@ def _served(
 
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
+    if row.shard != config.shard:
+        config = msgspec.structs.replace(config, shard=row.shard)
     if row.origin is not None:
         config = config.made_as(row.origin)
     if row.disabled_at is not None:
@@ -392,6 +463,7 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.disabled_at,
         row.disabled_because,
         row.held_for,
+        row.shard,
         row.origin,
     )
 

@@ -8,8 +8,8 @@ from orchestrator.model.api import TenantPause
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
+from orchestrator.store.outage import Outage
 from supervisors.slot import Slot, SlotState
-from supervisors.standing import Outage
 
 _PLAIN = {
     SlotState.STARTING: "it takes its lease and what was left",
@@ -65,5 +65,5 @@ def _failed(slot: Slot, outage: Outage | None) -> tuple[str, datetime | None]:
     if slot.state is SlotState.QUARANTINED:
         return f"it kept failing, or needs somebody: {slot.last_error}", slot.retry_at
     if outage is not None:
-        return f"the database does not answer: {outage.error}", None
+        return f"{outage.what} does not answer: {outage.error}", None
     return f"it failed and is tried again: {slot.last_error}", slot.retry_at

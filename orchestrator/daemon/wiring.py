@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon.sd_notify import CLOSING_SECONDS, Notifier
+from orchestrator.daemon.shards import ShardKeeper
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
@@ -23,6 +24,7 @@ from orchestrator.store.connect import ControlPool, Target, connect
 from orchestrator.store.control.tenants import installation_id
 from orchestrator.store.embedded import START_SECONDS, EmbeddedPostgres, Tuning
 from orchestrator.store.migrate import migrate_control, read_migrations
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
@@ -42,7 +44,8 @@ class Parts:
     node: UUID
     target: Target
     server_version: str
-    control: ControlPool
+    shards: Shards
+    shard_keepers: Sequence[ShardKeeper]
     registry: Registry
     tenants: Tenants
     root: RootSupervisor
@@ -74,18 +77,14 @@ async def build(
         )
         node = uuid4()
         keeper = await stack.enter_async_context(_alive(snapshot, node, target))
-        control = await stack.enter_async_context(
-            ControlPool.open(
-                target, application_name=f"insula {settings.node.name}", timeout=timeout
-            )
-        )
+        shards = await stack.enter_async_context(_shards(snapshot, target))
         slots = NodeSlots(settings.node.max_concurrent_tasks)
-        tenants = Tenants(control, target, spec, snapshot)
+        tenants = Tenants(shards, spec, snapshot)
         ground = Ground(
             node=node,
             name=settings.node.name,
             standing=keeper.standing,
-            control=control,
+            shards=shards,
             prepare=tenants.prepare,
             registry=registry,
             slots=slots,
@@ -93,15 +92,34 @@ async def build(
             connect_timeout=timeout,
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
+            keys=key,
         )
         root = RootSupervisor(
             ground, settings.supervision, max_awake=settings.node.max_awake_tenants
         )
         tenants.root = root
         await tenants.publish(snapshot)
-        yield Parts(
-            node, target, version, control, registry, tenants, root, ground, keeper, embedded
-        )
+        keepers = [ShardKeeper(each, shards, installation) for each in shards.others.values()]
+        databases = (target, version, shards, keepers)
+        yield Parts(node, *databases, registry, tenants, root, ground, keeper, embedded)
+
+
+@asynccontextmanager
+async def _shards(snapshot: Snapshot, target: Target) -> AsyncIterator[Shards]:
+    """Open the connections under the admin login, to the control database and the shards."""
+    name = f"insula {snapshot.settings.node.name}"
+    timeout = snapshot.settings.database.connect_timeout.total_seconds()
+    async with (
+        ControlPool.open(target, application_name=name, timeout=timeout) as control,
+        Shards.open(
+            control,
+            snapshot.shards.values(),
+            role_prefix=snapshot.settings.database.role_prefix,
+            application_name=name,
+            timeout=timeout,
+        ) as shards,
+    ):
+        yield shards
 
 
 def _processes(snapshot: Snapshot) -> ProcessPool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import msgspec
-import structlog
 
 from orchestrator.engine.durable import Durable, Port
 from orchestrator.engine.execute import execute
@@ -17,13 +17,16 @@ from orchestrator.engine.outcome import Outcome, Stored, Succeeded, Waiting, fai
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.processes.wire import ProcessCall
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
+from orchestrator.observability.logging import hide_secrets, name_attempt
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.session import Session
 from orchestrator.store.tenant.whole import Whole
+from orchestrator.workflow.cache import Cache
 from orchestrator.workflow.context import Context, Current, TenantInfo
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.retry import Retry
+from orchestrator.workflow.secret import GivenSecrets, Secrets
 
 
 class Attempts:
@@ -36,8 +39,12 @@ class Attempts:
         processes: ProcessPool,
         *,
         threads: int,
+        secrets: Secrets | None = None,
+        cache: Cache | None = None,
     ) -> None:
+        self._cache = cache
         self._config = config
+        self._secrets = secrets or GivenSecrets(config().id, {})
         self._processes = processes
         self._database = database
         self._threads = anyio.CapacityLimiter(threads)
@@ -59,22 +66,26 @@ class Attempts:
         durable = Durable(port, execution, name)
         task = execution.workflow.tasks[name]
         attempt = execution.tasks[name].attempt
-        run = str(execution.id)
-        structlog.contextvars.bind_contextvars(run=run, task=name, attempt=attempt)
+        name_attempt(execution.id, name, attempt)
         if task.executor == "process":
-            return await self._processes.run(task, self._call(execution, name))
+            call = self._call(execution, name)
+            return await self._processes.run(task, call, self._secrets.read)
         values, outputs = execution.before(name)
-        session = Session(self._database, f"task {name!r} of run {run}")
+        session = Session(self._database, f"task {name!r} of run {execution.id}")
         whole = Whole(session) if task.transactional else None
         ctx = Context(
             input=msgspec.json.decode(execution.input),
             values=values,
             outputs=outputs,
-            tenant=tenant_info(self._config()),
+            tenant=partial(tenant_info, self._config()),
             database=whole or session,
             current=Current(run_id=execution.id, task=name, attempt=attempt),
             durable=durable,
+            secrets=self._secrets,
+            cache=self._cache,
         )
+        durable.revealed = ctx.revealed
+        hide_secrets(ctx.revealed)
         parameters = execution.workflow.parameters[name]
         try:
             result = await execute(task, ctx, parameters, durable, self._threads)

@@ -498,6 +498,8 @@ class Board:
 
     def _is_early(self, execution: Execution) -> bool:
         """Tell whether the run may not begin yet, though somebody has asked for it."""
+        if execution.begins_at is None:
+            return False
         begins_at = execution.not_before
         return begins_at is not None and begins_at > self.clock.now()
 

@@ -84,6 +84,7 @@ class GroupCommit:
         self._listener = listener
         self._touched: dict[Execution | Note, None] = {}
         self._wake = anyio.Event()
+        self._woken = False
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
         self._settled = Pulse()
@@ -94,7 +95,9 @@ class GroupCommit:
     def touch(self, execution: Execution | Note) -> None:
         """Let the next flush carry what `execution` has recorded."""
         self._touched[execution] = None
-        self._wake.set()
+        if not self._woken:
+            self._woken = True
+            self._wake.set()
 
     @property
     def idle(self) -> bool:
@@ -106,7 +109,7 @@ class GroupCommit:
         try:
             while True:
                 await self._wake.wait()
-                self._wake = anyio.Event()
+                self._wake, self._woken = anyio.Event(), False
                 while items := self._gather():
                     await self._flush(items)
         finally:

@@ -35,6 +35,7 @@ from orchestrator.workflow.durable import (
     ChildRequest,
     OtherLoop,
 )
+from orchestrator.workflow.secret import Revealed, refuse_secrets
 
 INLINE_SECONDS = 1.0
 """A sleep no longer than this keeps its slot; waking up again would cost more."""
@@ -94,6 +95,7 @@ class Durable:
         self._parked = False
         self._diverged: str | None = None
         self._open = True
+        self.revealed: Revealed | None = None
         self._loop = asyncio.get_running_loop()
 
     async def step(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -102,7 +104,7 @@ class Durable:
         if known is not None:
             return msgspec.json.decode(known.value)
         with self._work():
-            raw = encode(await self._call(function, *args))
+            raw = self._encode(await self._call(function, *args))
             branch, number = place
             await self._commit(entries.StepDone(self._task, number, name, raw, branch))
         return msgspec.json.decode(raw)
@@ -148,6 +150,7 @@ class Durable:
         if known is not None and known.child is not None:
             return Child(known.child, request.workflow)
         row = self._port.child_row(request, self._execution)
+        refuse_secrets("the input", row.input.encode(), self.revealed)
         self._execution.add_child(row)
         await self._commit(
             entries.ChildStarted(
@@ -188,7 +191,7 @@ class Durable:
 
         async def work() -> None:
             for index in waiting:
-                raw = encode(await self._call(function, items[index]))
+                raw = self._encode(await self._call(function, items[index]))
                 await unstored.acquire()
                 done[index] = raw
                 self._execution.on_durable(unstored.release)
@@ -243,6 +246,11 @@ class Durable:
         self._open = False
 
     # -- inside ------------------------------------------------------------------------
+
+    def _encode(self, value: Any) -> msgspec.Raw:
+        raw = encode(value)
+        refuse_secrets("the result", raw, self.revealed)
+        return raw
 
     async def _place(self, kind: str, name: str) -> tuple[Place, Step | None]:
         """Return where this call stands and what the journal holds there."""

@@ -233,6 +233,7 @@ class Engine:
                 group.start_soon(self.schedules.run, self.changed.beat, name="schedules")
                 group.start_soon(self._timer_loop, name="timers")
                 group.start_soon(self._retention.run, name="retention")
+                group.start_soon(self._retention.sweep_cache, name="cache sweep")
                 group.start_soon(self._bound_last_flush, name="last flush")
                 yield
                 group.cancel_scope.cancel()

@@ -20,6 +20,7 @@ from orchestrator.engine.threads import in_thread
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.parameters import Parameters
+from orchestrator.workflow.secret import Revealed
 
 
 async def execute(
@@ -39,15 +40,17 @@ async def execute(
         with _deadline(task):
             returned = await _call(task, ctx, parameters.decode(ctx.input), limiter)
             durable.check_finished()
-            return outcome.succeeded(returned, ctx.changes)
-        return _failure(AttemptTimeout(f"the attempt took longer than {_seconds(task):g} s"), task)
+            result = outcome.succeeded(returned, ctx.changes)
+            return outcome.keep_secrets(result, ctx.revealed) if ctx.revealed else result
+        timeout = AttemptTimeout(f"the attempt took longer than {_seconds(task):g} s")
+        return _failure(timeout, task, ctx.revealed)
     except BaseException as error:
         if isinstance(error, GeneratorExit) and _running_task() is not mine:
             raise  # nobody raised it: this coroutine is being thrown away
         if anyio.current_effective_deadline() == -math.inf:
             # The engine stops, or the run has ended: what the task makes of that is no outcome.
             await anyio.lowlevel.checkpoint_if_cancelled()
-        return _ending(error, task, durable)
+        return _ending(error, task, durable, ctx.revealed)
     finally:
         ctx.close()
 
@@ -70,7 +73,7 @@ def _running_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _ending(error: BaseException, task: AnyTask, durable: Durable) -> Outcome:
+def _ending(error: BaseException, task: AnyTask, durable: Durable, revealed: Revealed) -> Outcome:
     """Return what an exception means: a wait, a divergence, or a failed attempt."""
     if durable.diverged is not None:
         return outcome.Diverged(durable.diverged)
@@ -80,13 +83,14 @@ def _ending(error: BaseException, task: AnyTask, durable: Durable) -> Outcome:
         case BaseExceptionGroup():
             # A call of a task group that waits does not hide that another one failed.
             _, others = error.split(Parked)
-            return _failure(others, task) if others else outcome.Waiting(durable.waits_for)
+            waiting = outcome.Waiting(durable.waits_for)
+            return _failure(others, task, revealed) if others else waiting
         case SystemExit() | KeyboardInterrupt() | GeneratorExit():
-            return _failure(outcome.exited(error), task)
+            return _failure(outcome.exited(error), task, revealed)
         case asyncio.CancelledError():
-            return _failure(TaskExited("the task was cancelled from inside"), task)
+            return _failure(TaskExited("the task was cancelled from inside"), task, revealed)
         case _:
-            return _failure(error, task)
+            return _failure(error, task, revealed)
 
 
 async def _call(
@@ -98,5 +102,5 @@ async def _call(
     return await in_thread(call, limiter)
 
 
-def _failure(error: BaseException, task: AnyTask) -> Outcome:
-    return outcome.failed(error, task.name, task.retry)
+def _failure(error: BaseException, task: AnyTask, revealed: Revealed) -> Outcome:
+    return outcome.failed(error, task.name, task.retry, revealed)

@@ -280,7 +280,8 @@ class Execution:
                 assert_never(entry)
         if task.state.settled and self._settled is not None:
             self._settled.append(entry.task)
-        self.state = self._standing()
+        running = task.state is TaskState.RUNNING
+        self.state = RunState.RUNNING if running else self._standing()
 
     def _standing(self) -> RunState:
         """Tell where an unfinished run stands, from what its journal says of its tasks.
@@ -290,11 +291,13 @@ class Execution:
         """
         if not self.started:
             return RunState.PAUSED if self.paused else RunState.QUEUED
-        if self.at_work:
-            return RunState.RUNNING
+        rests = False
+        for task in self.tasks.values():
+            if task.state is TaskState.RUNNING:
+                return RunState.RUNNING
+            rests = rests or task.due_at is not None or task.wait is not None  # as `rested` tells
         if self.paused:
             return RunState.PAUSED
-        rests = any(task.rested for task in self.tasks.values())
         return RunState.WAITING if rests and not self._has_fresh_work() else RunState.RUNNING
 
     def _has_fresh_work(self) -> bool:
@@ -337,7 +340,8 @@ class Execution:
     @property
     def over(self) -> bool:
         """True when no attempt may do anything more: finished, or blocked until somebody helps."""
-        return self.state.finished or self.state is RunState.BLOCKED
+        state = self.state
+        return state.finished or state is RunState.BLOCKED
 
     @property
     def not_before(self) -> datetime | None:
@@ -477,9 +481,10 @@ class Execution:
         )
 
     def _final_context(self) -> str:
-        if all(task.values is entries.NOTHING for task in self.tasks.values()):
-            return self.input
-        return msgspec.json.encode(self._merge(self.workflow.graph.order)).decode()
+        for task in self.tasks.values():
+            if task.values is not entries.NOTHING:
+                return msgspec.json.encode(self._merge(self.workflow.graph.order)).decode()
+        return self.input
 
     def _merge(self, names: tuple[str, ...]) -> dict[str, Any]:
         return self._set_by(names, msgspec.json.decode(self.input))

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.engine.values import to_json
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import InvalidInput, WorkflowNotFound
 from orchestrator.model.ids import new_run_id
 from orchestrator.model.text import line_problem
+from orchestrator.model.values import to_json
 from orchestrator.quota.limits import Usage, Wanted, check_submit
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.tenants import TenantConfig
@@ -91,11 +91,14 @@ def accept(
     """
     workflows = [_workflow(run.workflow, config, registry) for run in runs]
     inputs: list[str] = []
+    sizes: list[int] = []
     problems: list[str] = []
     for index, (run, workflow) in enumerate(zip(runs, workflows, strict=True)):
         found = _problems(run, workflow)
         try:
-            inputs.append(to_json("it", run.input).decode())
+            encoded = to_json("it", run.input)
+            inputs.append(encoded.decode())
+            sizes.append(len(encoded))
         except (TypeError, ValueError) as error:
             found.append(f"$.input: {error}")
         problems += found if len(runs) == 1 else [f"runs[{index}]: {each}" for each in found]
@@ -107,7 +110,7 @@ def accept(
         _accepted(run, flow, text, now + usage.delay(config.limits, now, place), now)
         for place, (run, flow, text) in enumerate(zip(runs, workflows, inputs, strict=True), 1)
     ]
-    wanted = [Wanted(run.queue, len(run.input.encode())) for run in accepted]
+    wanted = [Wanted(run.queue, size) for run, size in zip(accepted, sizes, strict=True)]
     check_submit(config.id, config.limits, usage, wanted, now=now)
     return accepted
 
@@ -132,12 +135,17 @@ def _problems(run: StartRun, workflow: Workflow) -> list[str]:
         found.append(f"$.key: has 1 to {KEY_CHARACTERS} characters")
     if run.queue is not None and not 0 < len(run.queue) <= KEY_CHARACTERS:
         found.append(f"$.queue: has 1 to {KEY_CHARACTERS} characters")
-    found += _time_problems(run)
-    named = [("key", run.key), ("queue", run.queue), *(("tags", tag) for tag in run.tags)]
-    for name, text in named:
-        if text and (problem := line_problem(text)):
-            found.append(f"$.{name}: {problem}")
+    if run.at is not None or run.delay or run.deadline:
+        found += _time_problems(run)
+    if run.key or run.queue or run.tags:
+        found += _text_problems(run)
     return found
+
+
+def _text_problems(run: StartRun) -> list[str]:
+    named = [("key", run.key), ("queue", run.queue), *(("tags", tag) for tag in run.tags)]
+    found = [(name, line_problem(text)) for name, text in named if text]
+    return [f"$.{name}: {problem}" for name, problem in found if problem]
 
 
 def _time_problems(run: StartRun) -> list[str]:

@@ -20,9 +20,10 @@ from orchestrator.engine.entries import (
     TaskRetrying,
 )
 from orchestrator.engine.failures import TaskExited
-from orchestrator.engine.values import to_json
 from orchestrator.model.api import Failure
+from orchestrator.model.values import to_json
 from orchestrator.workflow.retry import Fail, Retry
+from orchestrator.workflow.secret import Revealed, refuse_secrets
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 8_000
@@ -78,9 +79,18 @@ def succeeded(output: Any, changes: dict[str, Any]) -> Succeeded:
     )
 
 
-def failed(error: BaseException, task: str, retry: Retry) -> Failed:
-    """Describe the exception of an attempt, bounded."""
-    return Failed(error=describe(error, task), retryable=retry.covers(error))
+def failed(
+    error: BaseException, task: str, retry: Retry, revealed: Revealed | None = None
+) -> Failed:
+    """Describe the exception of an attempt, bounded and without what it has `revealed`."""
+    return Failed(error=describe(error, task, revealed), retryable=retry.covers(error))
+
+
+def keep_secrets(result: Succeeded, revealed: Revealed) -> Succeeded:
+    """Return the result of an attempt; SecretLeaked when it holds a secret that the task read."""
+    refuse_secrets("the output", result.output, revealed)
+    refuse_secrets("the context", result.values, revealed)
+    return result
 
 
 def broken(error: BaseException, task: str) -> Failed:
@@ -95,14 +105,19 @@ def broken(error: BaseException, task: str) -> Failed:
     return Failed(error=failure, retryable=True)
 
 
-def describe(error: BaseException, task: str | None = None) -> Failure:
+def describe(
+    error: BaseException, task: str | None = None, revealed: Revealed | None = None
+) -> Failure:
     """Return the error as stored: type, message and traceback, each bounded and free of NULs.
 
-    A Fail says all there is to say, so it has no traceback.
+    A Fail says all there is to say, so it has no traceback. Secrets are hidden before anything is
+    cut: half of one would be found no more.
     """
     kind = type(error).__name__
     message = _read(lambda: str(error) or kind, f"{kind}, whose message can not be read")
     trace = _read(lambda: "".join(traceback.format_exception(error)), "")
+    if revealed:
+        message, trace = revealed.hide(message), revealed.hide(trace)
     return Failure(
         type=_bounded(kind, MESSAGE_CHARACTERS),
         message=_bounded(message, MESSAGE_CHARACTERS),

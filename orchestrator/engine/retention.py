@@ -12,6 +12,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.retention import OwnedRetention
 
 PERIOD_SECONDS = 3600.0
+SWEEP_SECONDS = 60.0
 BATCH = 500
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,13 @@ class Retention:
             if days is not None:
                 await self._delete(self._now() - timedelta(days=days))
             await anyio.sleep(PERIOD_SECONDS)
+
+    async def sweep_cache(self) -> None:
+        """Delete for ever what is over in the tenant's cache; ends by cancellation."""
+        while True:
+            await anyio.sleep(SWEEP_SECONDS)
+            while await self._rows.sweep(BATCH) == BATCH:
+                pass
 
     async def _delete(self, before: datetime) -> None:
         deleted = batch = await self._rows.delete(before, BATCH)

@@ -13,6 +13,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from orchestrator.http import errors, guard
 from orchestrator.http.audit import record_of
 from orchestrator.http.routes import (
+    adoption,
+    archives,
     audit,
     control,
     dead,
@@ -21,9 +23,11 @@ from orchestrator.http.routes import (
     lifecycle,
     maintenance,
     migration,
+    moves,
     node,
     runs,
     schedules,
+    secrets,
     statistics,
     tenants,
 )
@@ -38,9 +42,13 @@ _RESOURCES = (
     node,
     tenants,
     lifecycle,
+    archives,
     statistics,
     maintenance,
+    secrets,
     migration,
+    moves,
+    adoption,
     audit,
     runs,
     control,
@@ -64,7 +72,7 @@ def build_app(services: Services) -> Litestar:
         guards=[
             guard.refuse_strangers,
             guard.refuse_ambiguous_paths,
-            guard.require_json,
+            guard.require_media,
             guard.refuse_unknown_parameters,
         ],
         exception_handlers={

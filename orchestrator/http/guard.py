@@ -55,15 +55,16 @@ def refuse_ambiguous_paths(connection: Connection, _: BaseRouteHandler) -> None:
         raise NotFoundException
 
 
-def require_json(connection: Connection, _: BaseRouteHandler) -> None:
-    """Refuse a POST that is not declared as JSON."""
+def require_media(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Refuse a POST that is not declared as JSON, or as the `media` that the route is for."""
     if connection.scope.get("method") != "POST":
         return
     kind = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    wanted = handler.opt.get("media", "application/json")
+    if kind != wanted:
         raise InvalidRequest(
             f"the Content-Type is {kind or 'missing'}",
-            hint="send the header `Content-Type: application/json`, also without a body",
+            hint=f"send the header `Content-Type: {wanted}`, also without a body",
         )
 
 

@@ -11,6 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
 from orchestrator.http.errors import PROBLEM
+from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import (
     ChangeRun,
     CreateTenant,
@@ -25,6 +26,8 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.migration import MigrateTenants
+from orchestrator.model.moves import MoveTenant
+from orchestrator.model.secrets import PutSecret
 
 _MEANING = {
     403: "Not allowed, or the tenant is disabled",
@@ -98,11 +101,27 @@ class DisableOperation(Operation):
 
 
 @dataclass
+class SecretOperation(Operation):
+    """`PUT /v1/tenants/{id}/secrets/{name}`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(PutSecret))
+
+
+@dataclass
 class RenameOperation(Operation):
     """`POST /v1/tenants/{id}/rename`."""
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(RenameTenant))
+
+
+@dataclass
+class MoveOperation(Operation):
+    """`POST /v1/tenants/{id}/move`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(MoveTenant))
 
 
 @dataclass
@@ -143,6 +162,14 @@ class DeadOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(DeadSelection), required=False)
+
+
+@dataclass
+class AdoptOperation(Operation):
+    """`POST /v1/tenants/{id}/adopt`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(AdoptSchema))
 
 
 @dataclass

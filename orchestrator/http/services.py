@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
+from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -29,11 +31,14 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
+from orchestrator.model.archives import ArchivedTenant, RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
+from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
+from orchestrator.model.secrets import RotatedKey, SecretView
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -190,6 +195,61 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, with all its data."""
         ...
 
+    async def archive(
+        self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ArchivedTenant:
+        """Write a tenant into a file, and drop it."""
+        ...
+
+
+class Archives(Protocol):
+    """The verbs that copy a whole tenant, out of the database and into it."""
+
+    async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
+        """Return a file with the archive of a tenant; whoever gets it closes it."""
+        ...
+
+    async def restore(
+        self,
+        tenant: TenantId,
+        spool: BinaryIO,
+        *,
+        of: str | None,
+        runs: Runs | None,
+        foreign: bool,
+        report: Report,
+    ) -> RestoredTenant:
+        """Make a tenant that is not there of an archive."""
+        ...
+
+    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
+        """Bring an archived tenant back."""
+        ...
+
+    async def clone(
+        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+    ) -> RestoredTenant:
+        """Make another tenant like this one."""
+        ...
+
+    async def spool(self) -> BinaryIO:
+        """Return a new file without a name; StorageFailed."""
+        ...
+
+    async def keep(self, spool: BinaryIO, content: bytes) -> None:
+        """Add what has come to such a file; StorageFailed."""
+        ...
+
+
+class Moves(Protocol):
+    """Tenants that go from one database to another."""
+
+    async def run(
+        self, tenant: TenantId, wanted: MoveTenant, *, report: Report = unheard
+    ) -> MovedTenant:
+        """Move a tenant, confirm its move, or go back."""
+        ...
+
 
 class Statistics(Protocol):
     """Tenants in figures."""
@@ -214,6 +274,26 @@ class Maintenance(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    """The secrets of tenants."""
+
+    async def put(self, tenant: TenantId, name: str, value: str) -> SecretView:
+        """Store a secret, in place of the one of that name."""
+        ...
+
+    async def remove(self, tenant: TenantId, name: str) -> None:
+        """Delete a secret; SecretNotFound."""
+        ...
+
+    async def listed(self, tenant: TenantId) -> list[SecretView]:
+        """Return what may be told of the secrets, by name."""
+        ...
+
+    async def rotate(self, tenant: TenantId) -> RotatedKey:
+        """Seal the secrets with a new key."""
+        ...
+
+
 class Notes(Protocol):
     """Where what is done to a tenant is noted, for the one who asked."""
 
@@ -232,17 +312,30 @@ class Migrations(Protocol):
         ...
 
 
+class Adoption(Protocol):
+    """What makes tenants of schemas that exist."""
+
+    async def run(self, tenant: TenantId, wanted: AdoptSchema) -> AdoptionReport:
+        """Make the schema the tenant's; AdoptionRefused with what stands in the way."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
-    """Everything the API is built from."""
+    """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
 
     root: Platform
     dead: DeadLetters
     schedules: Schedules
     audit: Audit
     lifecycle: Lifecycle
+    moves: Moves
+    archives: Archives
+    use: Callable[[TenantId], None]
     statistics: Statistics
     maintenance: Maintenance
+    secrets: Secrets
     migrations: Migrations
+    adoption: Adoption
     status: Callable[[], Awaitable[Status]]
     reload: Callable[[], Awaitable[ReloadReport]]

@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 from orchestrator.model.errors import StartError
 
 _NAME = "installation.key"
+_FORMER = "installation.key.former"
 _BYTES = 32
 # RFC 7677 asks for 4096 at least; the passwords are 256 random bits, so more would buy nothing.
 _SCRAM_ITERATIONS = 4096
@@ -26,10 +28,11 @@ class InstallationKey:
     >>> key.password("insula_e_acme")
     """
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, former: InstallationKey | None = None) -> None:
         if len(secret) != _BYTES:
             raise ValueError(f"an installation key has {_BYTES} bytes")
         self._secret = secret
+        self._former = former
 
     @classmethod
     def load_or_create(
@@ -38,15 +41,17 @@ class InstallationKey:
         """Read the key: the systemd credential `installation.key` first, else the state directory.
 
         Without either, a new key is written to the state directory, complete or not at all.
+        `installation.key.former` beside it is the key of before, which opens what that has sealed.
         Raises StartError for a file that is no key, rather than locking every tenant out.
         """
         credentials = (os.environ if environ is None else environ).get("CREDENTIALS_DIRECTORY")
-        if credentials and (found := Path(credentials) / _NAME).exists():
-            return cls(_read(found))
         path = state_dir / _NAME
-        if not path.exists():
+        if credentials and (found := Path(credentials) / _NAME).exists():
+            path = found
+        elif not path.exists():
             _create(path)
-        return cls(_read(path))
+        former = path.with_name(_FORMER)
+        return cls(_read(path), cls(_read(former)) if former.exists() else None)
 
     def password(self, role: str, rotation: int = 0) -> str:
         """Return the password of a login role; a new rotation gives a new one."""
@@ -70,6 +75,25 @@ class InstallationKey:
     def fingerprint(self, *parts: str, rotation: int = 0) -> str:
         """Return what tells two keys apart without saying anything about them."""
         return self._derive("fingerprint", "\0".join(parts), rotation).hex()[:32]
+
+    def seal(self, content: bytes) -> str:
+        """Return what only this installation can have said of `content`."""
+        return self._derive("archive", hashlib.sha256(content).hexdigest(), 0).hex()
+
+    @property
+    def wraps_as(self) -> str:
+        """What tells this key from others in what it has wrapped."""
+        return self.fingerprint("wrapping")
+
+    def wrapping_key(self, key: UUID, wrapped_by: str) -> bytes | None:
+        """Return what seals data key `key`; None when `wrapped_by` is neither this nor the former.
+
+        >>> key.wrapping_key(UUID(int=1), key.wraps_as)
+        b'…'
+        """
+        if wrapped_by == self.wraps_as:
+            return self._derive("wrapping", str(key), 0)
+        return None if self._former is None else self._former.wrapping_key(key, wrapped_by)
 
     def _derive(self, purpose: str, subject: str, rotation: int) -> bytes:
         message = f"insula {purpose}\0{subject}\0{rotation}".encode()

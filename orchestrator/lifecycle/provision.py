@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,7 @@ from orchestrator.model.errors import (
     LockNotHad,
     RoleConflict,
     SchemaConflict,
+    TenantExists,
     TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
@@ -33,7 +35,6 @@ from orchestrator.store.tenant.places import APP_CONNECTIONS
 
 _QUERIES = sql.load(__name__)
 BEGIN = _QUERIES["begin"]
-IS_REMOVED = _QUERIES["is_removed"]
 LOOK_AT_SCHEMA = _QUERIES["look_at_schema"]
 LOOK_AT_ROLES = _QUERIES["look_at_roles"]
 CREATE_ROLE = _QUERIES["create_role"]
@@ -54,9 +55,13 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "2"
+_RIGHTS = "3"
 _NOT_IN_TIME = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
+
+
+Fill: TypeAlias = Callable[[str], Awaitable[object]]
+"""Makes a tenant's schema; it is given the application's login, which is there."""
 
 
 class ProvisionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,13 +142,20 @@ async def ensure_provisioned(
     `control` leads to the control schema and `server` to the database that holds the tenant;
     they may be one connection. Costs one query when everything is there.
     """
-    with _errors(tenant):
+    with provisioning_errors(tenant):
         row = await tenants.fetch(control, tenant)
         if not (again or needs_provisioning(row, spec)):
             return row
         while True:
             made = row.rotation
-            done = await provision(server, tenant, spec, rotation=made, lock_timeout=lock_timeout)
+            done = await provision(
+                server,
+                tenant,
+                spec,
+                rotation=made,
+                lock_timeout=lock_timeout,
+                control=control,
+            )
             await _note(control, tenant, done)
             row = await tenants.fetch(control, tenant)
             if row.rotation == made:
@@ -151,23 +163,32 @@ async def ensure_provisioned(
             # The passwords were rotated meanwhile, and now the logins have those of before.
 
 
-async def rotate(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> TenantRow:
+async def rotate(
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    control: Connection | None = None,
+) -> TenantRow:
     """Give both logins of a tenant new passwords, and return its row.
 
     Row and roles change in one transaction: after an end at any moment the logins have the
-    passwords that the row tells of. Sessions go on; who logs in next has to read the row first.
+    passwords that the row tells of. When `control` leads to the registry apart, the row goes first,
+    and tells that there is something to provision. Sessions go on; who logs in next has to read
+    the row first.
     Raises what `provision` does, TenantRemoved for one that is being deleted.
     """
-    with _errors(tenant):
+    control = control or connection
+    with provisioning_errors(tenant):
         # Migrations come first, each in a transaction of its own.
-        await ensure_provisioned(connection, connection, tenant, spec)
+        await ensure_provisioned(control, connection, tenant, spec)
         async with connection.transaction():
             # The wait comes before the row: whoever reloads waits for who holds that.
-            await _Work(connection, tenant, spec, rotation=0).begin()
-            rotation = await tenants.rotate(connection, tenant)
-            done = await provision(connection, tenant, spec, rotation=rotation)
-            await _note(connection, tenant, done)
-        return await tenants.fetch(connection, tenant)
+            await Provisioner(connection, tenant, spec, rotation=0, control=control).begin()
+            rotation = await tenants.rotate(control, tenant)
+            done = await provision(connection, tenant, spec, rotation=rotation, control=control)
+            await _note(control, tenant, done)
+        return await tenants.fetch(control, tenant)
 
 
 async def _note(control: Connection, tenant: TenantId, done: Provisioned) -> None:
@@ -186,9 +207,12 @@ async def provision(
     spec: ProvisionSpec,
     *,
     rotation: int = 0,
+    control: Connection | None = None,
     lock_timeout: str = LOCK_TIMEOUT,
 ) -> Provisioned:
     """Make or complete `tenant` under the admin login; safe to repeat and to run side by side.
+
+    `control` leads to the registry, if `connection` does not.
 
     Roles, schema, the engine's tables and all rights come in one transaction, each migration of
     the application in one of its own, so an end at any moment leaves nothing half-done and the
@@ -197,8 +221,10 @@ async def provision(
     >>> await provision(connection, TenantId("acme"), spec)
     Provisioned(engine_version=1, app_version=0, created=True, fingerprint='…')
     """
-    work = _Work(connection, tenant, spec, rotation, lock_timeout)
-    with _errors(tenant):
+    work = Provisioner(
+        connection, tenant, spec, rotation, lock_timeout=lock_timeout, control=control
+    )
+    with provisioning_errors(tenant):
         created = await work.make()
         while missing := await work.missing():
             await work.apply(missing[0])
@@ -210,20 +236,33 @@ async def provision(
     )
 
 
+async def provision_filled(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, fill: Fill, *, rotation: int
+) -> None:
+    """Make the roles of `tenant`, have `fill` make its schema with all that is in it, and grant.
+
+    In the caller's transaction, which ends it all or nothing; what the engine has changed since is
+    made up for, and what the application has is left for the tenant's next use. Raises
+    TenantExists when there is a schema, and what `provision` does.
+    """
+    with provisioning_errors(tenant):
+        await Provisioner(connection, tenant, spec, rotation).make(fill)
+
+
 async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
     """Within a transaction, wait for whoever provisions, renames or deletes the tenant.
 
     TenantRemoved when it was deleted.
     """
-    await _Work(connection, tenant, spec, rotation=0).begin()
+    await Provisioner(connection, tenant, spec, rotation=0).begin()
 
 
 async def make(
     connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
 ) -> None:
     """Make or complete all of `tenant` but the application's tables, in one transaction."""
-    with _errors(tenant):
-        await _Work(connection, tenant, spec, rotation).make()
+    with provisioning_errors(tenant):
+        await Provisioner(connection, tenant, spec, rotation).make()
 
 
 @asynccontextmanager
@@ -233,6 +272,7 @@ async def rehearsal(
     spec: ProvisionSpec,
     *,
     lock_timeout: str = LOCK_TIMEOUT,
+    control: Connection | None = None,
 ) -> AsyncIterator[tuple[Migration, ...]]:
     """Do what `provision` would do, and roll all of it back after the block.
 
@@ -240,8 +280,10 @@ async def rehearsal(
     transaction, and all that come after it. Raises what `provision` would. What the tenant's
     sessions want to lock waits until the end; what a sequence has counted stays counted.
     """
-    work = _Work(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
-    with _errors(tenant):
+    work = Provisioner(
+        connection, tenant, spec, rotation=0, lock_timeout=lock_timeout, control=control
+    )
+    with provisioning_errors(tenant):
         transaction = connection.transaction()
         await transaction.start()
         try:
@@ -254,8 +296,8 @@ async def rehearsal(
                 await transaction.rollback()
 
 
-class _Work:
-    """One call of `provision`: the names it fills in and the statements in their order."""
+class Provisioner:
+    """What one tenant is made with: the names to fill in and the statements in their order."""
 
     def __init__(
         self,
@@ -263,22 +305,37 @@ class _Work:
         tenant: TenantId,
         spec: ProvisionSpec,
         rotation: int,
+        *,
         lock_timeout: str = LOCK_TIMEOUT,
+        control: Connection | None = None,
     ) -> None:
         self._connection = connection
+        self._control = control or connection
         self._tenant = tenant
         self._spec = spec
         self._schema = schema_of(tenant)
         self._logins = spec.logins(tenant, rotation)
         self._lock_timeout = lock_timeout
 
-    async def make(self) -> bool:
-        """Make everything but the application's tables; tell whether the schema is new."""
+    async def make(self, fill: Fill | None = None, *, adopt: bool = False) -> bool:
+        """Make everything but the application's tables; tell whether the schema is new.
+
+        With `fill`, which makes the schema, there must be none. SchemaConflict for a schema that
+        has anything and is not ours, unless it is to `adopt`.
+        """
         async with self._connection.transaction():
-            await self.begin()
-            exists, ours = await self._look_at_schema()
+            await self.begin(anew=fill is not None)
+            exists, ours = await self._look_at_schema(adopt=adopt)
+            if exists and fill is not None:
+                raise TenantExists(
+                    self._tenant,
+                    f"tenant {self._tenant!r} is there already, in the schema {self._schema!r}",
+                )
             await self._make_roles()
-            if not exists:
+            if fill is not None:
+                await fill(self._logins.app)
+                ours = True
+            elif not exists:
                 await self._run(CREATE_SCHEMA)
             await self._run(GRANT_SCHEMA)
             ledger = await self._ledger("engine") if ours else []
@@ -312,20 +369,24 @@ class _Work:
                 await outside.end()
         await self._connection.execute(FORGET_SETTINGS)
 
-    async def begin(self) -> None:
-        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted."""
+    async def begin(self, *, anew: bool = False) -> None:
+        """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted.
+
+        Who makes it `anew` looks at its row later.
+        """
         await self._run(BEGIN, lock_timeout=self._lock_timeout)
-        if await self._connection.fetchval(IS_REMOVED, self._tenant):
+        if not anew and await tenants.is_removed(self._control, self._tenant):
             raise TenantRemoved(f"tenant {self._tenant!r} was deleted")
 
-    async def _look_at_schema(self) -> tuple[bool, bool]:
+    async def _look_at_schema(self, *, adopt: bool) -> tuple[bool, bool]:
         row = await self._connection.fetchrow(LOOK_AT_SCHEMA, self._schema)
         exists, ours, occupied = row or (False, False, False)
-        if occupied and not ours:
+        if occupied and not (ours or adopt):
             raise SchemaConflict(
                 self._tenant,
                 f"the schema {self._schema!r} exists and is not one of Insula's",
-                hint="choose another tenant id, or rename that schema",
+                hint="choose another tenant id, or rename that schema: "
+                "`insula tenant adopt` takes it over then",
             )
         return exists, ours
 
@@ -389,6 +450,10 @@ class _Work:
             await self._connection.execute(CHECK_CONSTRAINTS)
         except asyncpg.PostgresError as error:
             raise migration_failure(self._tenant, migration, error) from error
+        await self.record(ledger, migration)
+
+    async def record(self, ledger: str, migration: Migration) -> None:
+        """Note in a ledger that the migration is applied."""
         await self._connection.execute(
             sql.bind(RECORD, self._schema),
             ledger,
@@ -412,7 +477,8 @@ class _Work:
 
 
 @contextmanager
-def _errors(tenant: TenantId) -> Iterator[None]:
+def provisioning_errors(tenant: TenantId) -> Iterator[None]:
+    """Raise the driver's errors as ours: about the connection, a right, and a lock not had."""
     with translated(
         f"tenant {tenant!r} can not be provisioned",
         hint="the admin login needs CREATEROLE and, on the database, CREATE",

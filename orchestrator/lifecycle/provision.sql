@@ -10,10 +10,6 @@ INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NO
 SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
 SET LOCAL lock_timeout = :'lock_timeout';
 
--- name: is_removed
--- Who waited for its deletion must not make it anew.
-SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state IN ('deleting', 'removed'))
-
 -- name: look_at_schema
 -- A schema without our ledger is somebody else's, unless nothing is in it. The catalog is read
 -- with a query and not with to_regclass, which may answer from before the wait for the lock.
@@ -77,13 +73,17 @@ GRANT USAGE ON SCHEMA :"schema" TO :"engine", :"app";
 -- A list, not ALL TABLES: the engine's login has no right on the application's tables, and the
 -- application's has none here. The share lock on the fence needs UPDATE.
 REVOKE ALL ON tenant.wf_fence, tenant.wf_run, tenant.wf_event, tenant.wf_signal, tenant.wf_pause,
-              tenant.wf_schedule, tenant.wf_fire, tenant.wf_migration
+              tenant.wf_schedule, tenant.wf_fire, tenant.wf_migration, tenant.wf_key, tenant.wf_secret,
+              tenant.wf_cache
     FROM PUBLIC, :"engine", :"app";
 GRANT SELECT, UPDATE ON tenant.wf_fence TO :"engine";
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.wf_signal,
                                         tenant.wf_pause, tenant.wf_schedule, tenant.wf_fire
     TO :"engine";
-GRANT SELECT ON tenant.wf_migration TO :"engine";
+-- The cache is the application's; the supervisor deletes what is over in it.
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_cache TO :"app";
+GRANT SELECT, UPDATE, DELETE ON tenant.wf_cache TO :"engine";
+GRANT SELECT ON tenant.wf_migration, tenant.wf_key, tenant.wf_secret TO :"engine";
 REVOKE ALL ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed FROM PUBLIC, :"engine", :"app";
 GRANT EXECUTE ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed TO :"app";
 

@@ -6,9 +6,9 @@ leaves the tenant whole or gone, and the next call goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.lifecycle.results import FORMAT, ResultsFile
+from orchestrator.lifecycle.transfer.dump import TABLES
 from orchestrator.model.errors import (
     LeaseHeldElsewhere,
     RemovalIncomplete,
@@ -35,6 +36,7 @@ SHUT_OUT = _QUERIES["shut_out"]
 SEND_AWAY = _QUERIES["send_away"]
 BEGIN = _QUERIES["begin"]
 HOLD_RUNS = _QUERIES["hold_runs"]
+HOLD_TABLE = _QUERIES["hold_table"]
 UNFINISHED = _QUERIES["unfinished"]
 DEPENDENTS = _QUERIES["dependents"]
 DROP_SCHEMA = _QUERIES["drop_schema"]
@@ -57,12 +59,17 @@ _IN_THE_WAY = {
 """What keeps the last transaction from dropping anything, and what to do about it."""
 
 
+Whole: TypeAlias = Callable[[Path], Awaitable[int]]
+"""Writes all of the tenant into a file and reads it back; returns how many rows there are."""
+
+
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken away; `results` is the file with the finished runs, if they were kept."""
 
     schema: str | None = None
     roles: list[str] = []
     runs_kept: int = 0
+    rows_kept: int = 0
     results: Path | None = None
 
 
@@ -80,27 +87,31 @@ async def unfinished(connection: Connection, tenant: TenantId) -> int:
     return count
 
 
-async def remove(
+async def remove(  # noqa: PLR0913 - most of them may be left out
     connection: Connection,
     row: TenantRow,
     spec: ProvisionSpec,
     *,
     archive: Path | None = None,
+    whole: Whole | None = None,
+    control: Connection | None = None,
     report: Report = unheard,
 ) -> Removed:
     """Drop the tenant of `row`, which is marked as being deleted, and make its row a tombstone.
 
-    `archive` is where its finished runs are kept; unless it is forced, unfinished ones keep it.
+    `control` leads to the registry, if `connection` does not: then that is left to the caller.
+    `archive` is where its finished runs are kept, or all of it with `whole`, and then its row tells
+    so. Unless it is forced, unfinished runs keep it.
     Raises TenantInUse, LeaseHeldElsewhere, SchemaConflict, StorageFailed, RemovalIncomplete,
     TenantNotFound when another node has ended this deletion, and what the database says.
     """
-    work = _Removal(connection, row, spec, report)
+    work = _Removal(connection, row, spec, report, control or connection)
     with translated(
         f"tenant {row.id!r} can not be deleted now",
         hint="the admin login needs CREATEROLE and INHERIT",
     ):
         try:
-            return await work.run(archive)
+            return await work.run(archive, whole)
         except asyncpg.PostgresError as error:
             hint = _IN_THE_WAY.get(error.sqlstate or "")
             if hint is None:
@@ -115,9 +126,15 @@ class _Removal:
     """One call of `remove`."""
 
     def __init__(
-        self, connection: Connection, row: TenantRow, spec: ProvisionSpec, report: Report
+        self,
+        connection: Connection,
+        row: TenantRow,
+        spec: ProvisionSpec,
+        report: Report,
+        control: Connection,
     ) -> None:
         self._connection = connection
+        self._control = control
         self._tenant = row.id
         self._row = row
         self._spec = spec
@@ -125,8 +142,8 @@ class _Removal:
         logins = spec.logins(row.id)
         self._roles = [logins.engine, logins.app]
 
-    async def run(self, archive: Path | None) -> Removed:
-        served_by = await leases.holder(self._connection, self._tenant)
+    async def run(self, archive: Path | None, whole: Whole | None) -> Removed:
+        served_by = await leases.holder(self._control, self._tenant)
         if served_by is not None:
             raise LeaseHeldElsewhere(
                 self._tenant, f"tenant {self._tenant!r} is still served by node {served_by!r}"
@@ -137,14 +154,17 @@ class _Removal:
         await self._connection.fetchval(SEND_AWAY, roles)
         async with self._connection.transaction():
             await self._begin()
-            removed = await self._drop(roles, archive)
+            removed = await self._drop(roles, archive, whole)
+            if self._control is self._connection:
+                kept = str(archive) if removed.schema and whole else None
+                await tenants.bury(self._control, self._tenant, kept)
         await self._verify()
         return removed
 
     async def _begin(self) -> None:
         """Wait for whoever provisions or deletes the tenant, and see what came of it."""
         await self._connection.execute(sql.fill(BEGIN, tenant=self._tenant))
-        if not await tenants.is_still_deleting(self._connection, self._row):
+        if not await tenants.is_still_deleting(self._control, self._row):
             raise TenantNotFound(self._tenant)
 
     async def _shut_out(self) -> list[str]:
@@ -154,28 +174,39 @@ class _Removal:
             await self._connection.execute(sql.fill(SHUT_OUT, role=role))
         return roles
 
-    async def _drop(self, roles: list[str], archive: Path | None) -> Removed:
+    async def _drop(self, roles: list[str], archive: Path | None, whole: Whole | None) -> Removed:
         ours = await self._connection.fetchval(HAS_SCHEMA, self._row.schema_name)
-        kept = 0
+        kept = rows = 0
         if ours:
-            await self._connection.execute(sql.bind(HOLD_RUNS, self._row.schema_name))
+            await self._hold(whole)
             await self._check_dependents()
             if not self._row.forced:
                 await self._check_unfinished()
-            if archive is not None:
+            if archive is not None and whole is not None:
+                rows = await whole(archive)
+            elif archive is not None:
                 kept = await ResultsFile(archive).write(self._header(), self._finished())
             self._report(Progress("dropping its schema and logins"))
             drop = sql.fill(DROP_SCHEMA, schema=self._row.schema_name)
             await self._connection.execute(drop)
         for role in roles:
             await self._connection.execute(sql.fill(DROP_ROLE, role=role))
-        await tenants.bury(self._connection, self._tenant)
         return Removed(
             schema=self._row.schema_name if ours else None,
             roles=roles,
             runs_kept=kept,
+            rows_kept=rows,
             results=archive if ours else None,
         )
+
+    async def _hold(self, whole: Whole | None) -> None:
+        """Let nobody write any more; where all is kept, who writes it down may read."""
+        schema = self._row.schema_name
+        if whole is None:
+            await self._connection.execute(sql.bind(HOLD_RUNS, schema))
+            return
+        for name, _, _ in await self._connection.fetch(TABLES, schema):
+            await self._connection.execute(sql.fill(HOLD_TABLE, schema=schema, table=name))
 
     @property
     def _mark(self) -> str:

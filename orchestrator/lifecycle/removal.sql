@@ -11,6 +11,7 @@ SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usenam
 -- name: begin
 -- The row that whoever provisions this tenant waits for.
 SET LOCAL statement_timeout = '10min';
+SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL search_path = pg_catalog, pg_temp;
 INSERT INTO insula.lock (name) VALUES ('tenant ' || :'tenant') ON CONFLICT DO NOTHING;
 SELECT FROM insula.lock WHERE name = 'tenant ' || :'tenant' FOR UPDATE;
@@ -19,6 +20,10 @@ SET LOCAL lock_timeout = '10s';
 -- name: hold_runs
 -- Who has a run in an open transaction, as by insula.submit, is waited for: it counts as well.
 LOCK TABLE tenant.wf_run IN ACCESS EXCLUSIVE MODE
+
+-- name: hold_table
+-- For an archive: nobody writes from here on, and pg_dump may read.
+LOCK TABLE :"schema".:"table" IN EXCLUSIVE MODE;
 
 -- name: unfinished
 SELECT count(*) FROM tenant.wf_run WHERE finished_at IS NULL

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
+from orchestrator.lifecycle.files import begin_file, finish_file
 from orchestrator.model.errors import StorageFailed
 
 FORMAT = 1
@@ -36,10 +36,8 @@ class ResultsFile:
 
         An existing file is replaced at the very end, by a file that is on the disk.
         """
-        # Of a known name: what a death leaves there is overwritten by the next try.
-        building = self._path.with_name(f"{self._path.name}.part")
         try:
-            await anyio.to_thread.run_sync(self._begin, building)
+            building = await anyio.to_thread.run_sync(begin_file, self._path)
             try:
                 await self._build(building, header, lots)
             finally:
@@ -57,12 +55,7 @@ class ResultsFile:
                 await anyio.to_thread.run_sync(self._add, file, lot)
                 self._count += len(lot)
             await anyio.to_thread.run_sync(self._add, file, [self._trailer()])
-        await anyio.to_thread.run_sync(self._finish, building)
-
-    def _begin(self, building: Path) -> None:
-        building.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        building.unlink(missing_ok=True)
-        building.touch(mode=0o600, exist_ok=False)
+        await anyio.to_thread.run_sync(finish_file, building, self._path)
 
     def _add(self, file: gzip.GzipFile, lines: Sequence[dict[str, Any]]) -> None:
         text = b"".join(_encode(line) + b"\n" for line in lines)
@@ -72,21 +65,8 @@ class ResultsFile:
     def _trailer(self) -> dict[str, Any]:
         return {"runs": self._count, "sha256": self._digest.hexdigest()}
 
-    def _finish(self, building: Path) -> None:
-        _sync(building)
-        building.replace(self._path)
-        _sync(self._path.parent)
-
     def _failed(self, error: OSError) -> StorageFailed:
         return StorageFailed(
             f"{self._path} can not be written: {error.strerror or error}",
             hint="nothing was deleted; make room there, or delete with --purge",
         )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

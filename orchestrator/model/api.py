@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from orchestrator.model.ids import CONTROL_SHARD
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.model.text import LINE
 
@@ -332,6 +333,7 @@ class TenantView(TenantSummary, frozen=True, kw_only=True):
     schema: str
     engine_role: str
     app_role: str
+    shard: str = CONTROL_SHARD
     epoch: int | None = None
     engine_version: int = 0
     app_version: int = 0
@@ -390,6 +392,16 @@ class DatabaseOutage(Wire, frozen=True, kw_only=True):
 
     since: datetime
     error: str
+
+
+class ShardStatus(Wire, frozen=True, kw_only=True):
+    """A further database with tenants, and since when it has not answered this node."""
+
+    name: str
+    database: str
+    isolation: str
+    tenants: int
+    outage: DatabaseOutage | None = None
 
 
 class AuditEntry(Wire, frozen=True, kw_only=True):
@@ -451,6 +463,7 @@ class Status(Wire, frozen=True, kw_only=True):
     database: str
     database_version: str
     database_outage: DatabaseOutage | None = None
+    shards: list[ShardStatus] = []
     loop_lag_ms: float
     loop_blocked: LoopBlocked | None = None
     last_reload: ReloadReport | None = None

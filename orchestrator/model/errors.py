@@ -6,13 +6,19 @@
     ├── StartError             the daemon can not start here
     │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
     ├── TenantError            about one tenant
-    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended
-    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete
-    │   ├── QuotaExceeded, ScheduleNotFound
-    │   ├── RoleConflict, SchemaConflict, MigrationFailed
-    │   ├── MigrationChecksumMismatch, SchemaVersionAhead
+    │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
+    │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
+    │   ├── MoveFailed, CopyKept, NoCopyKept
+    │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
+    │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
+    │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
+    ├── SecretUnreadable       what was sealed can not be opened
+    ├── ArchiveInvalid         an archive of a tenant, as it was given to us
+    │   └── ArchiveTooNew, ArchiveForeign
+    ├── ToolMissing            a program that we need is not installed
+    ├── SecretUnreadable       what was sealed can not be opened
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -156,10 +162,62 @@ class TenantSuspended(TenantError):
         )
 
 
+class TenantArchived(TenantError):
+    """The tenant is in an archive, and nothing of it in the database."""
+
+    code = "tenant_archived"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} is archived",
+            hint=f"insula tenant unarchive {tenant} brings it back",
+        )
+
+
 class DeclaredInFile(TenantError):
     """A file declares the tenant, so it is changed there."""
 
     code = "tenant_declared_in_file"
+
+
+class TenantElsewhere(TenantError):
+    """The tenant lives in another database than the one that was asked."""
+
+    code = "tenant_elsewhere"
+
+
+class MoveFailed(TenantError):
+    """What was copied is not what was there; the tenant stays where it was."""
+
+    code = "move_failed"
+
+
+class CopyKept(TenantError):
+    """A copy of before the tenant's last move is kept still."""
+
+    code = "tenant_copy_kept"
+
+    def __init__(self, tenant: str, shard: str) -> None:
+        super().__init__(
+            tenant,
+            f"shard {shard!r} keeps a copy of tenant {tenant!r} from before its last move",
+            hint=f"insula tenant move {tenant} --confirm drops it, --back returns to it",
+            data={"shard": shard},
+        )
+
+
+class NoCopyKept(TenantError):
+    """There is no copy of the tenant to go back to."""
+
+    code = "tenant_no_copy_kept"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            tenant,
+            f"no shard keeps a copy of tenant {tenant!r} from before a move",
+            hint="it was confirmed, or the tenant was never moved",
+        )
 
 
 class TenantInUse(TenantError):
@@ -212,6 +270,20 @@ class ScheduleNotFound(TenantError):
     code = "schedule_not_found"
 
 
+class SecretNotFound(TenantError):
+    """The tenant has no secret of that name."""
+
+    code = "secret_not_found"
+
+    def __init__(self, tenant: str, name: str) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} has no secret {name!r}",
+            hint=f"insula tenant secret set {tenant} {name}",
+            data={"secret": name},
+        )
+
+
 class RoleConflict(TenantError):
     """A database role of the name we need belongs to something else."""
 
@@ -222,6 +294,21 @@ class SchemaConflict(TenantError):
     """A schema of the name we need belongs to something else."""
 
     code = "schema_conflict"
+
+
+class AdoptionRefused(TenantError):
+    """A schema can not be taken over as it is; `obstacles` holds every reason."""
+
+    code = "adoption_refused"
+
+    def __init__(self, tenant: str, schema: str, obstacles: list[str]) -> None:
+        super().__init__(
+            tenant,
+            f"the schema {schema!r} can not become tenant {tenant!r}: {'; '.join(obstacles)}",
+            hint="nothing was changed; --dry-run tells the same, and what would be done",
+            data={"obstacles": obstacles},
+        )
+        self.obstacles = obstacles
 
 
 class MigrationFailed(TenantError):
@@ -240,6 +327,12 @@ class SchemaVersionAhead(TenantError):
     """The schema is newer than this daemon knows."""
 
     code = "schema_version_ahead"
+
+
+class RestoreFailed(TenantError):
+    """The database could not make the tenant of an archive; it has nothing of it."""
+
+    code = "restore_failed"
 
 
 class LeaseLost(TenantError):
@@ -263,6 +356,36 @@ class StorageFailed(InsulaError):
     """A file can not be written or read."""
 
     code = "storage_failed"
+
+
+class ArchiveInvalid(InsulaError):
+    """An archive is damaged, cut off or was changed; nothing was made from it."""
+
+    code = "archive_invalid"
+
+
+class ArchiveTooNew(ArchiveInvalid):
+    """A later version wrote the archive."""
+
+    code = "archive_too_new"
+
+
+class ArchiveForeign(ArchiveInvalid):
+    """Another installation wrote the archive, so that nothing proves what is in it."""
+
+    code = "archive_foreign"
+
+
+class ToolMissing(InsulaError):
+    """A program that is needed is not installed, or is too old."""
+
+    code = "tool_missing"
+
+
+class SecretUnreadable(InsulaError):
+    """What was sealed can not be opened: its key is not here, or it was changed."""
+
+    code = "secret_unreadable"
 
 
 class RunError(InsulaError):

@@ -22,6 +22,8 @@ TENANT_ID_LENGTH = 54
 SCHEMA_PREFIX = "tenant_"
 DEFAULT_ROLE_PREFIX = "insula"
 CONTROL_SCHEMA = "insula"
+CONTROL_SHARD = "control"
+"""The name of the database that holds the control schema, as a place for tenants."""
 
 _WORD = re.compile(r"[A-Za-z0-9_-]*")  # case and hyphens have reasons of their own
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol
+from uuid import UUID
 
 import structlog
 
 from orchestrator.model.text import block
+
+_ATTEMPT: ContextVar[tuple[UUID, str, int] | None] = ContextVar("attempt", default=None)
+
+
+class Hides(Protocol):
+    """Takes secrets out of text."""
+
+    def hide(self, text: str, /) -> str:
+        """Return `text` with names in the place of secrets."""
+        ...
+
+
+_REVEALED: ContextVar[Hides | None] = ContextVar("revealed", default=None)
 
 
 def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -20,9 +35,11 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     shared: list[structlog.typing.Processor] = [
         _AtLeast(level),
         structlog.contextvars.merge_contextvars,
+        _add_attempt,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _hide_secrets,
     ]
     ending: list[structlog.typing.Processor] = (
         [
@@ -44,6 +61,19 @@ def set_up(level: str, form: Literal["auto", "json", "console"]) -> None:
     )
     # What libraries say: a line like ours, not text between the lines.
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+def name_attempt(run: UUID, task: str, attempt: int) -> None:
+    """Have every line that the present task of the event loop writes tell its attempt.
+
+    Kept as it is: most attempts write no line, and the texts would cost as much as a small one.
+    """
+    _ATTEMPT.set((run, task, attempt))
+
+
+def hide_secrets(revealed: Hides) -> None:
+    """Have no line that the present task of the event loop writes show what is `revealed` to it."""
+    _REVEALED.set(revealed)
 
 
 def set_level(level: str) -> None:
@@ -69,6 +99,32 @@ class _AtLeast:
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _hide_secrets(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Show names in the place of the secrets that the attempt which logs has read."""
+    revealed = _REVEALED.get()
+    return {key: _without(each, revealed) for key, each in event.items()} if revealed else event
+
+
+def _without(value: Any, revealed: Hides) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    hidden = revealed.hide(text)
+    return value if hidden == text else hidden
+
+
+def _add_attempt(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    attempt = _ATTEMPT.get()
+    if attempt is None:
+        return event
+    run, task, number = attempt
+    return {"run": str(run), "task": task, "attempt": number, **event}
 
 
 def _spell_control_characters(

@@ -11,7 +11,8 @@ from orchestrator.model.ids import TenantId
 from orchestrator.settings.decode import Described, fields_of
 from orchestrator.settings.keys import Reload
 from orchestrator.settings.load import Snapshot
-from orchestrator.settings.model import Section, Settings
+from orchestrator.settings.model import Settings
+from orchestrator.settings.section import Section
 from orchestrator.settings.tenants import TenantConfig
 
 _PER_TENANT = {"tenants", "tiers", "include"}
@@ -86,7 +87,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _changed_settings(old: Snapshot, new: Snapshot) -> dict[Reload, list[str]]:
     found: dict[Reload, list[str]] = {"live": [], "daemon": [], "immutable": []}
     for section in msgspec.structs.fields(Settings):
-        if section.name in _PER_TENANT:
+        if section.name in {*_PER_TENANT, "shards"}:
             continue
         before, after = getattr(old.settings, section.name), getattr(new.settings, section.name)
         kind: type[Section] = type(before)
@@ -100,6 +101,8 @@ def _changed_settings(old: Snapshot, new: Snapshot) -> dict[Reload, list[str]]:
         "node.runtime_dir": old.runtime_dir != new.runtime_dir,
         "migrations.path": old.migrations_path != new.migrations_path,
     }
+    for name in sorted(old.shards.keys() | new.shards.keys()):
+        resolved[f"shards.{name}"] = old.shards.get(name) != new.shards.get(name)
     known = {path for paths in found.values() for path in paths}
     found["daemon"] += [path for path, differs in resolved.items() if differs and path not in known]
     return found

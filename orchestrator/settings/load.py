@@ -35,6 +35,7 @@ from orchestrator.settings.files import (
 )
 from orchestrator.settings.model import NodeSection, Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
+from orchestrator.settings.shards import ShardConfig, check_declared, read_shards
 from orchestrator.settings.tenants import TenantConfig, tenant_config, unknown_tier
 
 __all__ = [
@@ -79,6 +80,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir: Path
     database_url: str | None
     database_source: str
+    shards: Mapping[str, ShardConfig] = {}
     migrations_path: Path | None
     source: Path | None
     workflows: tuple[Named, ...] = ()
@@ -157,6 +159,7 @@ class _Loader:
         runtime = self._directory("INSULA_RUNTIME_DIR", settings.node.runtime_dir, runtime_dir)
         self._check_socket(runtime)
         url, url_source = self._database(settings)
+        shards = self._shards(settings, url)
         migrations = self._migrations(settings)
         problems = [each for source in self._sources for each in source.problems()]
         problems += self._problems
@@ -178,10 +181,11 @@ class _Loader:
             runtime_dir=runtime,
             database_url=url,
             database_source=url_source,
+            shards=shards,
             migrations_path=migrations,
             source=self._main.path if self._main else None,
             workflows=workflows,
-            secret_variables=_SECRETS | variables_of(settings.database.url or ""),
+            secret_variables=_SECRETS.union(*map(variables_of, _urls(settings))),
         )
         return Reading(snapshot=snapshot, modules=modules, workflows=workflows)
 
@@ -338,6 +342,14 @@ class _Loader:
             self._fault(("database", "url"), problem)
         return url, "file"
 
+    def _shards(self, settings: Settings, taken: str | None) -> dict[str, ShardConfig]:
+        check_declared(settings, self._fault)
+
+        def resolve(text: str) -> str:
+            return resolve_secret(text, self._environ, self._base)
+
+        return read_shards(settings.shards, resolve, self._fault, taken=taken)
+
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:
             return None
@@ -352,6 +364,10 @@ class _Loader:
             self._problems.append(str(Fault(path, sentence)))
         else:
             source.faults.append(Fault(path, sentence))
+
+
+def _urls(settings: Settings) -> list[str]:
+    return [settings.database.url or "", *(shard.url for shard in settings.shards.values())]
 
 
 def _listen_problem(text: str) -> str:

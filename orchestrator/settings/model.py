@@ -5,18 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A table of the file; an unknown key in it is an error.
-
-    What comes out of a file has no cycles: the garbage collector is spared ten thousand tenants.
-    """
+from orchestrator.settings.section import Section
+from orchestrator.settings.servers import DatabaseSection, ShardSection
 
 
 class NodeSection(Section, frozen=True, kw_only=True):
@@ -74,39 +69,6 @@ class NodeSection(Section, frozen=True, kw_only=True):
             example="/run/insula",
         ),
     ] = None
-
-
-class DatabaseSection(Section, frozen=True, kw_only=True):
-    """The PostgreSQL server that holds the control schema and the tenants."""
-
-    url: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=4000)] | None,
-        about(
-            "postgresql:// URL of a login that may create schemas and roles;"
-            " ${NAME} is an environment variable, file:PATH the contents of a file",
-            "daemon",
-            absent="an embedded PostgreSQL below state_dir",
-            example="postgresql:///app",
-        ),
-    ] = None
-    role_prefix: Annotated[
-        Annotated[
-            str,
-            shaped(
-                "^[a-z][a-z0-9_]{0,19}",
-                "has up to 20 lower-case letters, digits and '_', a letter first",
-            ),
-        ],
-        about("begins the name of every role that Insula makes on the server", "immutable"),
-    ] = "insula"
-    connect_timeout: Annotated[
-        Duration,
-        about("how long one attempt to connect may take", "daemon", least="100ms", most="5m"),
-    ] = Duration(seconds=10)
-
-    def __repr__(self) -> str:
-        """Leave the URL out: it may hold a password."""
-        return f"DatabaseSection(role_prefix={self.role_prefix!r})"
 
 
 class HttpSection(Section, frozen=True, kw_only=True):
@@ -204,6 +166,26 @@ class MigrationsSection(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class ArchiveSection(Section, frozen=True, kw_only=True):
+    """What becomes of tenants that nobody uses."""
+
+    after: Annotated[
+        Duration | None,
+        about(
+            "a tenant that was not used for so long is archived: written into a file of the state"
+            " directory, and dropped",
+            "live",
+            least="1h",
+            most="36500d",
+            absent="no tenant is archived by itself",
+            example="90d",
+        ),
+    ] = None
+    restore_on_use: Annotated[
+        bool, about("true: the next run of an archived tenant brings it back", "live")
+    ] = False
+
+
 class LogSection(Section, frozen=True, kw_only=True):
     """The log, on stderr."""
 
@@ -281,6 +263,14 @@ class Limits(Section, frozen=True, kw_only=True):
             absent="refuse",
             example="truncate",
         ),
+    ] = None
+    max_cache_entries: Annotated[
+        Count | None,
+        about("values in its cache; the oldest go first", "live", absent="10000", example=1000),
+    ] = None
+    max_cache_bytes: Annotated[
+        Size | None,
+        about("their size, keys included", "live", absent="64MiB", example="8MiB"),
     ] = None
     retention_days: Annotated[
         Count | None,
@@ -400,6 +390,16 @@ class Tier(Section, frozen=True, kw_only=True):
             example=2,
         ),
     ] = None
+    shard: Annotated[
+        Text | None,
+        about(
+            "where its tables are made at first use: a name of `[shards.*]`, or `control`;"
+            " whoever has tables stays where they are",
+            "live",
+            absent="control",
+            example="eu",
+        ),
+    ] = None
 
 
 class Tenant(Tier, frozen=True, kw_only=True):
@@ -425,10 +425,12 @@ class Settings(Section, frozen=True, kw_only=True):
 
     node: NodeSection = field(default_factory=NodeSection)
     database: DatabaseSection = field(default_factory=DatabaseSection)
+    shards: dict[str, ShardSection] = {}
     http: HttpSection = field(default_factory=HttpSection)
     supervision: SupervisionSection = field(default_factory=SupervisionSection)
     workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
     migrations: MigrationsSection = field(default_factory=MigrationsSection)
+    archive: ArchiveSection = field(default_factory=ArchiveSection)
     log: LogSection = field(default_factory=LogSection)
     tiers: dict[str, Tier] = {}
     tenants: dict[str, Tenant] = {}
@@ -441,12 +443,3 @@ class Settings(Section, frozen=True, kw_only=True):
             example=["tenants.d/*.toml"],
         ),
     ] = []
-
-
-NOT_SERVED_YET: dict[str, frozenset[str]] = {
-    "Settings": frozenset({"shards"}),
-    "Tier": frozenset({"retention_days", "shard"}),
-    "Tenant": frozenset({"retention_days", "shard"}),
-}
-"""Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
-believes in a limit that is not there."""

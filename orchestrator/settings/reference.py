@@ -11,7 +11,9 @@ import msgspec
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import RELOADS
-from orchestrator.settings.model import Limits, ScheduleSection, Section, Settings, Tenant, Tier
+from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
+from orchestrator.settings.section import Section
+from orchestrator.settings.servers import DatabaseSection, ShardSection
 
 _INTRODUCTION = """\
 # Configuration
@@ -56,9 +58,12 @@ def _page() -> Iterator[str]:
         for each in msgspec.structs.fields(Settings)
         if isinstance(each.type, type) and issubclass(each.type, Section)
     }
-    yield from _section("Top of the file", Settings, leave_out={*sections, "tiers", "tenants"})
+    tables = {"shards", "tiers", "tenants"}
+    yield from _section("Top of the file", Settings, leave_out={*sections, *tables})
     for name, kind in sections.items():
         yield from _section(f"`[{name}]`", kind)
+        if kind is DatabaseSection:
+            yield from _section("`[shards.NAME]`", ShardSection)
     yield from _section("`[tiers.NAME]`", Tier)
     yield from _section(
         "`[tenants.ID]`", Tenant, also="Every key of a tier, and:", leave_out=_keys(Tier)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import ConfigError, InvalidRequest
 from orchestrator.model.ids import (
+    CONTROL_SHARD,
     DEFAULT_ROLE_PREFIX,
     TenantId,
     alias_problems,
@@ -40,6 +41,8 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     schedules: tuple[TenantSchedule, ...] = ()
     idle_ttl: timedelta = Duration(seconds=60)
     weight: int = 1
+    shard: str = CONTROL_SHARD
+    """Where its tables are, or will be made."""
     source: Literal["file", "api"] = "file"
     disabled_because: str | None = None
     """The reason of an operator who disabled it; None when only its declaration may have."""
@@ -104,6 +107,7 @@ def tenant_config(
         schedules=merged(tenant, tier.schedules, declaration.schedules),
         idle_ttl=_first(declaration.idle_ttl, tier.idle_ttl, supervision.idle_ttl),
         weight=_first(declaration.weight, tier.weight, 1),
+        shard=_first(declaration.shard, tier.shard, CONTROL_SHARD),
         source=source,
     )
 
@@ -211,6 +215,12 @@ def unknown_tier(name: str, tiers: Mapping[str, Tier]) -> str:
     what = "declared tiers"
     hint = suggest(name, tiers, what=what) or "; none is declared, write [tiers.NAME]"
     return f"no tier {name!r} is declared{hint}"
+
+
+def unknown_shard(name: str, shards: Iterable[str]) -> str:
+    """Return the sentence for a shard that is not configured."""
+    hint = suggest(name, [CONTROL_SHARD, *shards], what="shards")
+    return f"no shard {name!r} is configured{hint}"
 
 
 def _decode(raw: object, faults: list[Fault]) -> Tenant:

@@ -308,8 +308,9 @@ class ControlPool:
         *,
         application_name: str,
         timeout: float = 10.0,  # noqa: ASYNC109 - as in connect
+        at_once: bool = True,
     ) -> AsyncIterator[Self]:
-        """Connect at once, so that a wrong login shows here, and close everything at the end."""
+        """Connect `at_once`, so that a wrong login shows here, and close everything at the end."""
         try:
             pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
                 **_arguments(target, application_name, None),
@@ -319,8 +320,9 @@ class ControlPool:
                 max_queries=cls.STATEMENTS,
                 reset=_keep,
             )
-            async with pool.acquire():
-                pass
+            if at_once:
+                async with pool.acquire():
+                    pass
         except CONNECT_ERRORS as error:
             raise connection_failure(error, target) from error
         try:

@@ -68,4 +68,4 @@ def in_a_transaction(script: str) -> str:
     Indexes are built at once, and what only cares for tables is left out.
     """
     kept = [each for each in statements(script) if each.words[0] not in _CARE]
-    return ";\n".join(_CONCURRENTLY.sub(" ", each.text) for each in kept)
+    return ";\n".join(_CONCURRENTLY.sub("", each.text) for each in kept)

@@ -11,6 +11,8 @@ from uuid import UUID
 import anyio
 import msgspec
 
+from orchestrator.cache.memory import MemoryStore
+from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts, tenant_info
 from orchestrator.engine.durable import INLINE_SECONDS, Durable, Port, Write
@@ -139,10 +141,13 @@ class KitAttempts(Attempts):
         stubs: Mapping[TaskName, Callable[..., Any]],
         clock: MovedClock,
         new_id: Callable[[], UUID],
+        secrets: Mapping[str, str],
     ) -> None:
         """Take no pool of processes, which is why the base is not initialised."""
         self._tenant = config
         self._fake = database
+        self._given = secrets
+        self._cache = TenantCache(MemoryStore(clock.now), bounds=Bounds)
         self._stubs = stubs
         self._clock = clock
         self._new_id = new_id
@@ -181,7 +186,10 @@ class KitAttempts(Attempts):
             database=access,
             current=current,
             durable=cast("Durability", _Apart()) if apart else durable,
+            secrets=self._given,
+            cache=self._cache,
         )
+        durable.revealed = ctx.revealed
         self._under_way.add(durable)
         try:
             result = await execute(task, ctx, parameters, durable, self._limiter)

@@ -20,12 +20,12 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.intake import accept
 from orchestrator.engine.reply import Reply
 from orchestrator.engine.slots import NodeSlots
-from orchestrator.engine.values import to_json
 from orchestrator.engine.views import events_of, view_of
 from orchestrator.model.api import EventView, Failure, RunView, StartRun, TaskView
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.ids import parse_tenant_id
 from orchestrator.model.states import RunState
+from orchestrator.model.values import to_json
 from orchestrator.quota.limits import Usage
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import Limits
@@ -54,7 +54,7 @@ class Harness:
     both stop at each timer on the way, so a retry happens when it is due. `children` are the
     workflows that tasks start, by name; a function stands for a workflow of that one task. `stub`
     puts functions in the place of tasks, which take the context and, by name, what they need of the
-    input. `database` is what tasks get as `ctx.db`.
+    input. `database` is what tasks get as `ctx.db`, `secrets` what `ctx.secret` finds, by name.
 
     >>> approval = Workflow("approval")
     >>> @approval.task()
@@ -79,6 +79,7 @@ class Harness:
         stub: Mapping[AnyTask | str, Stub] | None = None,
         deadline: str | None = None,
         start: datetime = START,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         """Raise InvalidInput, with every path, when `input` does not fit the workflow."""
         others = [_child(name, each) for name, each in (children or {}).items()]
@@ -89,7 +90,9 @@ class Harness:
         self._numbers = itertools.count(1)
         self._table = MemoryTable(self._clock)
         stubs = _stubs(workflow, [workflow, *others], stub or {})
-        self._attempts = KitAttempts(config, database, stubs, self._clock, self._new_id)
+        self._attempts = KitAttempts(
+            config, database, stubs, self._clock, self._new_id, secrets or {}
+        )
         self._engine = Engine(
             lambda: config,
             self._registry,
@@ -322,6 +325,7 @@ class Given(TypedDict, total=False):
     stub: Mapping[AnyTask | str, Stub]
     deadline: str
     start: datetime
+    secrets: Mapping[str, str]
 
 
 async def run_workflow(

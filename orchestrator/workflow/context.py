@@ -13,7 +13,16 @@ import structlog
 
 from orchestrator.model.errors import InsulaError, QuotaExceeded
 from orchestrator.settings.duration import Duration
-from orchestrator.workflow.durable import Child, ChildRequest, Durability, Inline, OnClose
+from orchestrator.workflow.cache import Cache, NoCache
+from orchestrator.workflow.durable import (
+    AttemptOver,
+    Child,
+    ChildRequest,
+    Durability,
+    Inline,
+    OnClose,
+)
+from orchestrator.workflow.secret import GivenSecrets, Revealed, Secret, Secrets
 from orchestrator.workflow.task import Task
 
 _LOG: structlog.typing.FilteringBoundLogger = structlog.get_logger("task")
@@ -100,13 +109,15 @@ class Context:
         input: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
         outputs: Mapping[str, Any] | None = None,
-        tenant: TenantInfo | None = None,
+        tenant: TenantInfo | Callable[[], TenantInfo] | None = None,
         database: Database | None = None,
         current: Current | None = None,
         durable: Durability | None = None,
+        secrets: Secrets | Mapping[str, str] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.input: dict[str, Any] = dict(input or {})
-        self.tenant = tenant or TenantInfo()
+        self._tenant = tenant or TenantInfo
         current = current or Current()
         self.run_id = current.run_id
         self.task = current.task
@@ -117,6 +128,18 @@ class Context:
         self._outputs = outputs or {}
         self._database = database
         self._durable = durable or Inline()
+        if secrets is None or isinstance(secrets, Mapping):
+            secrets = GivenSecrets(self.tenant.id, secrets or {})
+        self._secrets: Secrets | None = secrets
+        self.revealed = Revealed()
+        self._cache = cache
+
+    @property
+    def tenant(self) -> TenantInfo:
+        """What the task may know of its tenant: a copy, made when it is asked for."""
+        if not isinstance(self._tenant, TenantInfo):
+            self._tenant = self._tenant()
+        return self._tenant
 
     @property
     def idempotency_key(self) -> str:
@@ -139,12 +162,40 @@ class Context:
             )
         return self._database
 
+    @property
+    def cache(self) -> Cache:
+        """JSON values of the tenant by key, for a while: `await ctx.cache.set("k", 1, ttl="5m")`.
+
+        Not durable, and no part of the run: what is in it may be gone at any time. From a sync
+        task: `anyio.from_thread.run(ctx.cache.get, "k")`.
+        """
+        if self._cache is None:
+            raise NoCache(
+                "this context has no cache: its attempt is over, or it was made without one",
+                hint="pass cache= in a unit test, or run the workflow in the kit's Harness",
+            )
+        return self._cache.hiding(self.revealed)
+
+    async def secret(self, name: str) -> Secret:
+        """Return a secret of the tenant, as it is now; SecretNotFound when there is none.
+
+        Its value is never stored: an output or a step's result that holds it fails the attempt, and
+        errors and log lines of the attempt show its name instead. From a sync task:
+        `anyio.from_thread.run(ctx.secret, "api_key")`, or `anyio.run(ctx.secret, "api_key")` in a
+        worker process.
+        """
+        if self._secrets is None:
+            raise AttemptOver("the attempt is over; its secrets are out of reach")
+        value = await self._secrets.read(name)
+        self.revealed.add(name, value)
+        return Secret(name, value)
+
     def close(self) -> None:
-        """Take the database away.
+        """Take the database, the secrets and the cache away.
 
         Called when the attempt is over, so that a left thread can not write.
         """
-        self._database = None
+        self._database = self._secrets = self._cache = None
         self._durable.close()
 
     # -- durable calls: a task that waits, or is run again, gets the same answers --------

@@ -61,6 +61,8 @@ class Parameters:
 
     def problems(self, given: Mapping[str, Any]) -> list[str]:
         """Return one sentence, with its path, for each thing that does not fit."""
+        if not self.types:
+            return []
         found = [f"$.{name}: is required" for name in sorted(self.required - given.keys())]
         for name, kind in self.types.items():
             if name in given:

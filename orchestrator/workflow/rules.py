@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -51,7 +51,7 @@ class If:
             raise DefinitionError(f"when is one of {', '.join(When)}; got {self.when!r}") from None
 
 
-def may_start(when: When, upstream: Collection[TaskState]) -> bool:
+def may_start(when: When, upstream: Sequence[TaskState]) -> bool:
     """Return whether the rule holds for the settled states upstream; a task without any may start.
 
     A skipped task counts as neither succeeded nor failed.
@@ -60,7 +60,7 @@ def may_start(when: When, upstream: Collection[TaskState]) -> bool:
         return True
     match when:
         case When.ALL_SUCCEEDED:
-            return all(state is TaskState.SUCCEEDED for state in upstream)
+            return upstream.count(TaskState.SUCCEEDED) == len(upstream)
         case When.ALL_DONE:
             return True
         case When.ANY_SUCCEEDED:

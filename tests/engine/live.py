@@ -13,6 +13,7 @@ from uuid import UUID
 import anyio
 import msgspec
 
+from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.engine import entries
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
@@ -28,12 +29,15 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.tenant import runs
+from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
+from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.journal import Journal
-from orchestrator.store.tenant.login import Way
+from orchestrator.store.tenant.login import Login, Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.runs import Claims, Stored
+from orchestrator.store.tenant.secrets import OpenSecrets
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 from tests.support.database import Database
@@ -199,11 +203,18 @@ async def serving(
         fence=journal.fence,
         patience=options.patience,
     )
+    kept = CacheConnection(
+        Login(Way(house.database.as_app("acme")), application_name="test", settings=CACHE_SESSION)
+    )
     clock, slots = options.clock or HandClock(), options.slots or NodeSlots(64)
     config = options.config or house.config(**limits)
     try:
         anchored = AnchoredClock(await owned.open(), clock)
-        attempts = Attempts(lambda: config, app, NO_PROCESSES, threads=THREADS)
+        cache = TenantCache(PostgresStore(kept.run, SCHEMA), Bounds)
+        secrets = OpenSecrets("acme", owned.secrets, house.database.key)
+        attempts = Attempts(
+            lambda: config, app, NO_PROCESSES, threads=THREADS, secrets=secrets, cache=cache
+        )
         engine = Engine(lambda: config, registry, owned, attempts, slots, epoch=house.epoch)
         recovered = await engine.recover(anchored, crashed=options.crashed)
         async with engine.running():
@@ -211,6 +222,7 @@ async def serving(
     finally:
         await owned.close()
         await app.close()
+        await kept.close()
 
 
 def opener(target: Target, *, once: bool) -> Callable[[], Awaitable[Connection]]:

@@ -13,12 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
+import msgspec
+
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
 from orchestrator.workflow.retry import Fail, Retry
 
 tasks = Workflow("process_tasks")
 MIB = 1024**2
+NO_INPUT = msgspec.Raw(b"{}")
 
 
 class Unlucky(ArithmeticError):
@@ -179,3 +183,17 @@ def rest(ctx: Context) -> None:
 @job("nightly", executor="process")
 def nightly(ctx: Context) -> str:
     return "done"
+
+
+@tasks.task(executor="process")
+def use_secret(ctx: Context, how: str) -> Any:
+    secret = anyio.run(ctx.secret, "api_key")
+    ctx.log.info("read", secret=secret, value=secret.reveal())
+    if how == "raise":
+        raise ValueError(f"{secret} {secret.reveal()}")
+    return secret.reveal() if how == "return" else len(secret.reveal())
+
+
+@tasks.task(executor="process")
+def use_cache(ctx: Context) -> Any:
+    return anyio.run(ctx.cache.get, "key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -21,6 +22,10 @@ from tests.support.wait import until
 
 STEPS = 5
 WEIGHED = 200
+COUNTED = 200
+CALLS = 175
+"""Of functions written in Python, for a step of a chain of five."""
+
 RESIDENT_BYTES = 10_000
 WAITING_BYTES = 1_000
 """100,000 runs that wait hold less than 100 MB."""
@@ -63,6 +68,25 @@ async def test_a_thousand_runs_in_flight_cost_two_commits_in_a_hundred_steps(hou
         statements = proxy.statements - before
     assert await house.value("SELECT count(*) FROM tenant.wf_run WHERE state = 'succeeded'") == 1000
     assert statements <= 0.02 * 1000 * STEPS
+
+
+async def test_a_step_takes_few_calls_of_functions(house: House) -> None:
+    # What the loop costs is calls of functions in Python, and how many is the same anywhere.
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    async with serving(house, chain(), options=Options(slots=NodeSlots(COUNTED))) as live:
+        await live.run("chain")
+        sys.setprofile(count)
+        try:
+            await live.submit_all([StartRun(workflow="chain")] * COUNTED)
+            await live.quiet()
+        finally:
+            sys.setprofile(None)
+    assert calls <= CALLS * COUNTED * STEPS
 
 
 @pytest.fixture

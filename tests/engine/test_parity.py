@@ -96,13 +96,13 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
 
         platform = TenantPlatform(
             root=node.root,
-            control=node.control,
+            shards=node.tenants.shards,
             registry=REGISTRY,
             node=node.name,
             role_prefix=database.role_prefix,
             standing=in_good_standing(),
             remembered=node.tenants.remembered,
-            deleting=node.tenants.deleting,
+            absent=node.tenants.absent,
             register=nothing,
             prepare=node.tenants.prepare,
         )

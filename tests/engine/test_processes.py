@@ -27,6 +27,7 @@ from orchestrator.engine.processes.wire import ProcessCall
 from orchestrator.workflow.context import Context, Current, TenantInfo
 from orchestrator.workflow.define import AnyTask
 from orchestrator.workflow.retry import Retry
+from orchestrator.workflow.secret import GivenSecrets
 from orchestrator.workflow.task import Task
 from tests.engine import process_tasks as tasks
 from tests.support.wait import until
@@ -57,6 +58,9 @@ async def pool() -> AsyncIterator[ProcessPool]:
     await holder
 
 
+no_secret = GivenSecrets("acme", {}).read
+
+
 def call(input: Mapping[str, Any] | None = None) -> ProcessCall:
     """Return what a task sees that was given `input` and nothing else."""
     return ProcessCall(input=msgspec.Raw(msgspec.json.encode(input or {})))
@@ -64,14 +68,14 @@ def call(input: Mapping[str, Any] | None = None) -> ProcessCall:
 
 async def output(pool: ProcessPool, task: AnyTask, **input: Any) -> Any:
     """Run an attempt that succeeds; return its output."""
-    outcome = await pool.run(task, call(input))
+    outcome = await pool.run(task, call(input), no_secret)
     assert isinstance(outcome, Succeeded), outcome
     return msgspec.json.decode(outcome.output)
 
 
 async def failure(pool: ProcessPool, task: AnyTask, **input: Any) -> Failed:
     """Run an attempt that fails; return how."""
-    outcome = await pool.run(task, call(input))
+    outcome = await pool.run(task, call(input), no_secret)
     assert isinstance(outcome, Failed), outcome
     return outcome
 
@@ -112,6 +116,7 @@ async def test_output_changes_and_everything_the_context_says_make_the_round_tri
             tenant=TenantInfo(id="acme", settings={"hub": "LHR"}),
             current=Current(run_id=UUID(int=7), task="add", attempt=3),
         ),
+        no_secret,
     )
 
     assert isinstance(outcome, Succeeded)
@@ -124,7 +129,7 @@ async def test_output_changes_and_everything_the_context_says_make_the_round_tri
 
 
 async def test_a_task_that_sets_nothing_says_so_by_identity(pool: ProcessPool) -> None:
-    outcome = await pool.run(tasks.load, call())
+    outcome = await pool.run(tasks.load, call(), no_secret)
 
     assert isinstance(outcome, Succeeded)
     assert outcome.values is NOTHING
@@ -196,7 +201,8 @@ async def test_a_cancelled_attempt_is_dead_when_the_cancellation_comes_through(
     pool: ProcessPool, tmp_path: Path
 ) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(pool.run, tasks.hang_for_good, call({"note": str(tmp_path / "note")}))
+        note = call({"note": str(tmp_path / "note")})
+        group.start_soon(pool.run, tasks.hang_for_good, note, no_secret)
         worker, started = await noted(tmp_path / "note")
         group.cancel_scope.cancel()
 
@@ -210,7 +216,7 @@ async def test_the_end_of_the_pool_ends_every_worker(tmp_path: Path) -> None:
 
     async def run(pool: ProcessPool) -> None:
         with pytest.raises(anyio.ClosedResourceError):
-            await pool.run(tasks.hang_for_good, call({"note": str(tmp_path / "note")}))
+            await pool.run(tasks.hang_for_good, call({"note": str(tmp_path / "note")}), no_secret)
         ended.append(True)
 
     async with anyio.create_task_group() as group, ProcessPool(size=2, memory_bytes=None) as pool:
@@ -222,7 +228,7 @@ async def test_the_end_of_the_pool_ends_every_worker(tmp_path: Path) -> None:
     assert not running(worker)
     assert pool.pids == frozenset()
     with pytest.raises(anyio.ClosedResourceError):
-        await pool.run(tasks.load, call())
+        await pool.run(tasks.load, call(), no_secret)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +253,8 @@ async def test_a_worker_that_dies_fails_its_attempt_and_says_how(
 
 async def test_a_worker_that_dies_takes_nobody_along(pool: ProcessPool, tmp_path: Path) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(pool.run, tasks.hang_for_good, call({"note": str(tmp_path / "note")}))
+        note = call({"note": str(tmp_path / "note")})
+        group.start_soon(pool.run, tasks.hang_for_good, note, no_secret)
         other, _ = await noted(tmp_path / "note")
 
         await failure(pool, tasks.die, how="segfault")
@@ -468,18 +475,22 @@ async def test_workers_serve_a_loop_of_uvloop_too() -> None:
 
 
 _DAEMON = """
-import sys, anyio, msgspec
+import anyio, msgspec
+from sys import argv
 from orchestrator.observability import logging
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.processes.wire import ProcessCall
+from orchestrator.workflow.secret import GivenSecrets
 from tests.engine import process_tasks as tasks
+no_secret = GivenSecrets("acme", {}).read
 def call(**input): return ProcessCall(input=msgspec.Raw(msgspec.json.encode(input)))
 async def main():
     logging.set_up("info", "json")
     async with ProcessPool(size=3, memory_bytes=None) as pool, anyio.create_task_group() as group:
-        group.start_soon(pool.run, tasks.hang_for_good, call(note=sys.argv[1] + "/hanging"))
-        group.start_soon(pool.run, tasks.spin_in_c, call(note=sys.argv[1] + "/spinning"))
-        print(msgspec.json.decode((await pool.run(tasks.pid, call())).output), flush=True)
+        group.start_soon(pool.run, tasks.hang_for_good, call(note=argv[1] + "/hanging"), no_secret)
+        group.start_soon(pool.run, tasks.spin_in_c, call(note=argv[1] + "/spinning"), no_secret)
+        pid = await pool.run(tasks.pid, call(), no_secret)
+        print(msgspec.json.decode(pid.output), flush=True)
         await anyio.sleep_forever()
 anyio.run(main)
 """

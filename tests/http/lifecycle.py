@@ -15,6 +15,7 @@ from orchestrator.model.api import (
     TenantView,
     UpdateTenant,
 )
+from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
 
@@ -93,6 +94,13 @@ class HandMadeLifecycle:
             runs_kept=3 if keep else 0,
             results=f"/srv/{tenant}.jsonl.gz" if keep else None,
         )
+
+    async def archive(
+        self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ArchivedTenant:
+        self.asked.append(("archive", tenant, force, wait))
+        report(Progress("rows", 1, 2, "rows"))
+        return ArchivedTenant(tenant=tenant, file=f"/srv/{tenant}.tar", rows=12)
 
     def _change(self, tenant: TenantId, **fields: Any) -> None:
         views = self._platform.views

@@ -32,11 +32,15 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
+from tests.http.adoption import HandMadeAdoption
+from tests.http.archives import HandMadeArchives
 from tests.http.audit import HandMadeAudit
 from tests.http.lifecycle import HandMadeLifecycle
 from tests.http.maintenance import HandMadeMaintenance
 from tests.http.migration import HandMadeMigrations
+from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
+from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -58,6 +62,10 @@ class HandMadePlatform(HandMadeRuns):
         self.schedules = HandMadeSchedules()
         self.audit = HandMadeAudit()
         self.lifecycle = HandMadeLifecycle(self)
+        self.archives = HandMadeArchives(self)
+        self.moves = HandMadeMoves()
+        self.used: list[TenantId] = []
+        self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -93,9 +101,14 @@ class HandMadePlatform(HandMadeRuns):
             schedules=self.schedules,
             audit=self.audit,
             lifecycle=self.lifecycle,
+            archives=self.archives,
+            moves=self.moves,
+            use=self.used.append,
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
+            secrets=self.secrets,
             migrations=self.migrations,
+            adoption=HandMadeAdoption(),
             status=self.status,
             reload=self.reload,
         )

@@ -51,6 +51,7 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
     api.post("/v1/tenants/globex/disable", json={"reason": "not paid"})
     api.post("/v1/tenants/globex/enable", headers=JSON)
     api.post("/v1/tenants/globex/rotate-credentials", headers=JSON)
+    api.post("/v1/tenants/globex/move", json={"to": "eu", "force": True})
     api.post("/v1/tenants/globex/rename", json={"to": "initech"})
     api.post("/v1/tenants/initech/rename", json={"to": "globex", "alias": False})
     api.delete("/v1/tenants/globex", params={"results": "keep", "force": "true"})
@@ -61,6 +62,7 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
         ("tenant.disable", "not paid", "done"),
         ("tenant.enable", "", "done"),
         ("tenant.rotate_credentials", "", "done"),
+        ("tenant.move", "to eu, forced", "done"),
         ("tenant.rename", "to initech", "done"),
         ("tenant.delete", "results keep, forced", "done"),
     ]

@@ -71,50 +71,49 @@ async def test_tenants_that_are_as_they_should_be_are_no_finding(
     assert await findings(database, files, "acme", "globex", "a") == []
 
 
-@pytest.mark.parametrize(
-    ("change", "check", "what"),
-    [
-        ("DROP INDEX flight_by_delay", "missing", "index flight_by_delay is missing: CREATE INDEX"),
-        ("ALTER TABLE flight DROP COLUMN tail", "missing", "column flight.tail is missing: tail"),
-        ("DROP FUNCTION worst()", "missing", "function worst() is missing: CREATE OR REPLACE"),
-        ("DROP TABLE wf_pause", "missing", "table wf_pause is missing: owner"),
-        (
-            "ALTER TABLE flight DROP CONSTRAINT flight_delay_check",
-            "missing",
-            "constraint flight.flight_delay_check is missing: CHECK ((delay >= 0))",
-        ),
-        (
-            "ALTER TABLE flight ALTER carrier DROP NOT NULL",
-            "changed",
-            "column flight.carrier is otherwise: text; it should be: text not null",
-        ),
-        (
-            "CREATE OR REPLACE FUNCTION worst() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-            "changed",
-            "function worst() is otherwise:",
-        ),
-        (
-            "ALTER TYPE tail ADD VALUE 'green'",
-            "changed",
-            "type tail is otherwise: 'red', 'blue', 'green'; it should be: 'red', 'blue'",
-        ),
-        ("GRANT SELECT ON wf_run TO PUBLIC", "changed", "table wf_run is otherwise:"),
-        ("ALTER TABLE flight ADD extra int", "extra", "column flight.extra is extra: integer"),
-        ("CREATE TABLE more (id int PRIMARY KEY)", "extra", "table more is extra: owner"),
-        ("CREATE INDEX again ON flight (delay)", "extra", "index again is extra: CREATE INDEX"),
-    ],
-)
+BY_HAND = """
+DROP INDEX flight_by_delay;
+DROP VIEW late;
+DROP FUNCTION worst();
+DROP TABLE wf_pause;
+ALTER TABLE flight DROP CONSTRAINT flight_delay_check, DROP COLUMN tail;
+ALTER TABLE flight ALTER carrier DROP NOT NULL;
+ALTER TYPE tail ADD VALUE 'green';
+GRANT SELECT ON wf_run TO PUBLIC;
+ALTER TABLE flight ADD extra int;
+CREATE TABLE more (id int PRIMARY KEY);
+CREATE INDEX again ON flight (carrier);
+"""
+
+
 async def test_what_somebody_changed_by_hand_is_named(
-    database: Database, admin: Connection, tmp_path: Path, change: str, check: str, what: str
+    database: Database, admin: Connection, tmp_path: Path
 ) -> None:
     files = migrations(tmp_path, flight=FLIGHT)
     await database.provision("acme", files)
-    await admin.execute(f"SET search_path = tenant_acme; {change}")
+    for change in BY_HAND.split(";"):
+        await admin.execute(f"SET search_path = tenant_acme; {change}")
 
-    (found,) = await differences(database, files)
+    found = await differences(database, files)
 
-    assert found[0] == f"drift.{check}"
-    assert found[1].startswith(what)
+    assert [(check, what.partition(":")[0]) for check, what in found] == [
+        ("drift.missing", "column flight.tail is missing"),
+        ("drift.missing", "constraint flight.flight_delay_check is missing"),
+        ("drift.missing", "function worst() is missing"),
+        ("drift.missing", "index flight_by_delay is missing"),
+        ("drift.missing", "table wf_pause is missing"),
+        ("drift.missing", "view late is missing"),
+        ("drift.changed", "column flight.carrier is otherwise"),
+        ("drift.changed", "table wf_run is otherwise"),
+        ("drift.changed", "type tail is otherwise"),
+        ("drift.extra", "column flight.extra is extra"),
+        ("drift.extra", "index again is extra"),
+        ("drift.extra", "table more is extra"),
+    ]
+    said = dict(what.split(": ", 1) for _, what in found)
+    assert said["constraint flight.flight_delay_check is missing"] == "CHECK ((delay >= 0))"
+    assert said["column flight.carrier is otherwise"] == "text; it should be: text not null"
+    assert said["type tail is otherwise"] == "'red', 'blue', 'green'; it should be: 'red', 'blue'"
 
 
 async def test_a_login_that_was_given_more_is_named(database: Database, admin: Connection) -> None:
@@ -146,6 +145,22 @@ async def test_a_tenant_that_is_behind_is_compared_with_what_it_should_have_by_n
         (Severity.ERROR, "drift.missing", "tenant globex"),
         (Severity.NOTICE, "migration.behind", "tenant acme"),
     ]
+
+
+async def test_a_schema_that_is_older_than_its_row_says_is_named(
+    database: Database, admin: Connection, tmp_path: Path
+) -> None:
+    files = migrations(tmp_path, flight=FLIGHT, concurrent=CONCURRENT)
+    await database.provision("acme", files)
+    await admin.execute(
+        "DROP INDEX tenant_acme.flight_by_carrier;"
+        "DELETE FROM tenant_acme.wf_migration WHERE ledger = 'app' AND number = 2"
+    )
+
+    (found,) = await findings(database, files, "acme")
+
+    assert (found.severity, found.mend) == (Severity.WARNING, "insula migrate --tenant acme")
+    assert found.what == "it lacks 0002_concurrent, and the registry says it has it"
 
 
 async def test_edited_and_unknown_migrations_are_named(database: Database, tmp_path: Path) -> None:

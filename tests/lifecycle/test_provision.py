@@ -64,13 +64,17 @@ async def test_rights_are_these_and_no_more(database: Database, tmp_path: Path) 
     assert rights == [
         (logins.app, "flight", everything),
         (logins.app, "flight_id_seq", "SELECT USAGE"),
+        (logins.app, "wf_cache", everything),
+        (logins.engine, "wf_cache", "DELETE SELECT UPDATE"),
         (logins.engine, "wf_event", everything),
         (logins.engine, "wf_fence", "SELECT UPDATE"),
         (logins.engine, "wf_fire", everything),
+        (logins.engine, "wf_key", "SELECT"),
         (logins.engine, "wf_migration", "SELECT"),
         (logins.engine, "wf_pause", everything),
         (logins.engine, "wf_run", everything),
         (logins.engine, "wf_schedule", everything),
+        (logins.engine, "wf_secret", "SELECT"),
         (logins.engine, "wf_signal", everything),
     ]
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0
@@ -449,12 +453,14 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
     assert caught.value.data["sqlstate"] == "42703"
     admin = await database.connect()
     assert set(await _everything(admin)) == {
-        "flight", "flight_id_seq", "flight_pkey", "ledger", "wf_event", "wf_event_pkey",
+        "flight", "flight_id_seq", "flight_pkey", "ledger",
+        "wf_cache", "wf_cache_pkey", "wf_event", "wf_event_pkey",
         "wf_fence", "wf_fence_pkey", "wf_fire", "wf_fire_held", "wf_fire_pkey",
-        "wf_migration", "wf_migration_pkey",
+        "wf_key", "wf_key_current", "wf_key_pkey", "wf_migration", "wf_migration_pkey",
         "wf_pause", "wf_pause_pkey",
         "wf_run", "wf_run_by_key", "wf_run_children", "wf_run_dead", "wf_run_due", "wf_run_held",
         "wf_run_pkey", "wf_run_queued", "wf_run_scheduled", "wf_schedule", "wf_schedule_pkey",
+        "wf_secret", "wf_secret_pkey",
         "wf_signal", "wf_signal_by_key", "wf_signal_pkey",
     }  # fmt: skip
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0

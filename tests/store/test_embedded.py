@@ -331,6 +331,15 @@ async def test_the_socket_of_a_long_path_is_private_and_goes_with_the_server(
     assert not there(short)
 
 
+async def test_another_process_finds_a_server_that_runs(home: Path, tmp_path: Path) -> None:
+    async with embedded(home) as server:
+        other = embedded(home)
+        assert (other.made, other.found) == (True, server.url)
+    with pytest.raises(DatabaseUnavailable, match="is just starting or stopping"):
+        _ = other.found
+    assert not embedded(tmp_path).made
+
+
 async def test_a_server_with_a_long_path_is_adopted_too(state_dir: Path, made: Path) -> None:
     directory = state_dir / ("d" * 120)
     directory.mkdir()

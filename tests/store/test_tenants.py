@@ -93,7 +93,7 @@ async def test_a_deleted_tenant_begins_anew_when_it_is_declared_again(database: 
     await _provisioned(database)
     for tenant in (ACME, GLOBEX):
         await tenants.mark_deleting(connection, tenant, "purge")
-        await tenants.bury(connection, tenant)
+        await tenants.bury(connection, tenant, None)
 
     await tenants.declare(connection, [(ACME, "{}")])
     row = await tenants.register(connection, GLOBEX, "{}")

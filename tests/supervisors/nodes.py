@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -17,6 +17,7 @@ import anyio.abc
 
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.shards import ShardKeeper
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
@@ -25,9 +26,11 @@ from orchestrator.model.clock import SystemClock
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Settings, SupervisionSection, Tenant, Tier
+from orchestrator.settings.shards import ShardConfig
 from orchestrator.settings.tenants import tenant_config
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import nodes
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Ground
@@ -127,6 +130,7 @@ def snapshot(
     supervision: SupervisionSection | None = None,
     declarations: Mapping[str, Tenant] | None = None,
     tiers: Mapping[str, Tier] | None = None,
+    shards: Iterable[ShardConfig] = (),
     **common: Any,
 ) -> Snapshot:
     """Return a configuration that declares `tenants`; `common` are fields of each of them."""
@@ -152,6 +156,7 @@ def snapshot(
         runtime_dir=Path(),
         database_url=None,
         database_source="",
+        shards={each.name: each for each in shards},
         migrations_path=None,
         source=None,
     )
@@ -168,6 +173,18 @@ def in_good_standing(clock: Callable[[], float] = time.monotonic) -> Standing:
     return standing
 
 
+def _opened(
+    database: Database, control: ControlPool, shards: Iterable[ShardConfig]
+) -> AbstractAsyncContextManager[Shards]:
+    return Shards.open(
+        control,
+        shards,
+        role_prefix=database.role_prefix,
+        application_name="insula shards",
+        timeout=5.0,
+    )
+
+
 @asynccontextmanager
 async def running_node(
     database: Database,
@@ -176,6 +193,7 @@ async def running_node(
     name: str = "a",
     max_awake: int = 100,
     kept: UUID | None = None,
+    shards: Iterable[ShardConfig] = (),
     **parts: Any,
 ) -> AsyncIterator[Node]:
     """Run a root over `database` for as long as the block lasts, then drain it.
@@ -189,14 +207,15 @@ async def running_node(
     async with (
         ControlPool.open(database.target, application_name=f"insula {name}") as control,
         ProcessPool(size=1, memory_bytes=None) as processes,
+        _opened(database, control, shards) as places,
     ):
         slots = NodeSlots(64)
-        tenants = Tenants(control, database.target, database.spec(), declared)
+        tenants = Tenants(places, database.spec(), declared)
         ground = Ground(
             node=node,
             name=name,
             standing=in_good_standing(),
-            control=control,
+            shards=places,
             prepare=tenants.prepare,
             registry=Registry.of(workflows.ALL),
             slots=slots,
@@ -204,12 +223,15 @@ async def running_node(
             connect_timeout=5.0,
             app_places=Places(100),
             processes=processes,
+            keys=database.key,
         )
         ground = replace(ground, **parts)
         root = RootSupervisor(ground, declared.settings.supervision, max_awake=max_awake)
         tenants.root = root
         await tenants.publish(declared)
         async with anyio.create_task_group() as group:
+            for each in places.others.values():
+                await group.start(ShardKeeper(each, places, database.installation).run)
             await group.start(root.run)
             yield Node(node, name, database, control, tenants, root, slots, group, ground)
             await root.drain()

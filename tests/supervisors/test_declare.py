@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
+from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import (
@@ -38,6 +39,7 @@ from orchestrator.settings.model import (
 )
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access, Ground
@@ -63,7 +65,7 @@ def resting_root() -> RootSupervisor:
         node=uuid4(),
         name="a",
         standing=Standing(1.0),
-        control=ControlPool.__new__(ControlPool),
+        shards=Shards(ControlPool.__new__(ControlPool)),
         prepare=_never,
         registry=Registry(),
         slots=NodeSlots(1),
@@ -71,6 +73,7 @@ def resting_root() -> RootSupervisor:
         connect_timeout=1.0,
         app_places=Places(1),
         processes=ProcessPool(size=1, memory_bytes=None),
+        keys=InstallationKey(bytes(32)),
     )
     return RootSupervisor(ground, SupervisionSection(), max_awake=1)
 
@@ -222,7 +225,8 @@ async def test_no_change_of_a_running_tenant_restarts_it(database: Database) -> 
         "tier": "basic",
         "aliases": ["acme-corp"],
     }
-    assert set(changes) | {"enabled"} == set(Tenant.__struct_fields__)
+    # A tenant with tables stays where they are, and only to disable it stops it.
+    assert set(changes) | {"enabled", "shard"} == set(Tenant.__struct_fields__)
     async with running_node(database, snapshot(["acme"])) as node:
         await node.submit("acme", "wait", gate=held)
         await until(lambda: GATES.arrived[held] == 1)

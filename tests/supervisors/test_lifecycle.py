@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.model.api import CreateTenant, UpdateTenant
@@ -38,10 +39,16 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
         node.control,
         node.tenants,
         node.audit,
-        Errands(node.tenants.target),
+        Errands(node.tenants.shards),
         state_dir,
         node.holds,
+        archives(node, state_dir),
     )
+
+
+def archives(node: Node, state_dir: Path) -> TenantArchives:
+    """Return the verbs that copy whole tenants, as the daemon wires them."""
+    return TenantArchives(node.control, node.tenants, Errands(node.tenants.shards), state_dir)
 
 
 async def registered(node: Node, **fields: Any) -> TenantId:

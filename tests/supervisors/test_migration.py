@@ -42,9 +42,7 @@ def add(tmp_path: Path, **files: str) -> None:
 
 async def migrate(node: Node, **wanted: object) -> MigrationReport:
     """Migrate as the daemon does, with less patience for locks."""
-    service = TenantMigrations(
-        node.root, node.tenants, node.tenants.target, lock_timeout="50ms", pause=0.02
-    )
+    service = TenantMigrations(node.root, node.tenants, lock_timeout="50ms", pause=0.02)
     audit = TenantAudit(node.control, node.name, node.ground.standing)
     request = msgspec.convert(wanted, MigrateTenants)
     return await service.run(request, Record(audit, "a test"), unheard)
@@ -75,7 +73,7 @@ async def test_all_provisioned_tenants_are_migrated_and_the_audit_says_so(
         add(tmp_path, create_flight=FLIGHT, add_day="ALTER TABLE flight ADD day date;")
         told: list[Progress] = []
 
-        service = TenantMigrations(node.root, node.tenants, node.tenants.target)
+        service = TenantMigrations(node.root, node.tenants)
         audit = TenantAudit(node.control, node.name, node.ground.standing)
         report = await service.run(MigrateTenants(), Record(audit, "a test"), told.append)
         again = await migrate(node)
@@ -219,9 +217,31 @@ async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
 
         (failed,) = report.failed
         assert (failed.tenant, failed.code) == ("acme", "lock_not_had")
+        assert f"held by process {holder.get_server_pid()} (" in failed.detail
         assert [each.tenant for each in report.migrated] == ["globex"]
         assert node.slot("acme").state is SlotState.DORMANT
         assert [each.tenant for each in (await migrate(node)).migrated] == ["acme"]
+
+
+async def test_a_schema_that_is_older_than_its_row_says_is_migrated_and_one_that_is_gone_is_not(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, "acme", "globex")) as node:
+        await provisioned(node, tmp_path)
+        admin = await database.connect()
+        await admin.execute(
+            "DROP TABLE tenant_acme.flight; DELETE FROM tenant_acme.wf_migration"
+            " WHERE ledger = 'app'; DROP SCHEMA tenant_globex CASCADE"
+        )
+
+        report = await migrate(node)
+
+        assert [each.tenant for each in report.migrated] == ["acme"]
+        assert await applied(node, "acme") == 1
+        assert [(each.tenant, each.code) for each in report.failed] == [
+            ("globex", "schema_conflict")
+        ]
+        assert await node.sql("SELECT to_regnamespace('tenant_globex')") is None
 
 
 async def test_a_file_that_was_edited_stops_all_of_it(database: Database, tmp_path: Path) -> None:
@@ -267,6 +287,24 @@ async def test_a_tenant_that_runs_is_migrated_where_it_is(
 
         assert [each.tenant for each in report.migrated] == ["acme"]
         await node.until_finished("acme", 3)
+        assert node.slot("acme").incarnation == 1
+
+
+async def test_a_task_that_selects_everything_is_at_most_tried_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, "acme")) as node:
+        await provisioned(node, tmp_path, acme="has one")
+        await node.submit("acme", "widths")
+        await node.until_finished("acme", 1)
+        add(tmp_path, add_day="ALTER TABLE flight ADD day date;")
+
+        await migrate(node)
+        await node.submit("acme", "widths")
+
+        await node.until_finished("acme", 2)
+        outputs = "SELECT array_agg(output::text ORDER BY created_at) FROM tenant_acme.wf_run"
+        assert await node.sql(outputs) == ["[2,1]", "[3,2]"]
         assert node.slot("acme").incarnation == 1
 
 

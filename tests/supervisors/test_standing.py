@@ -160,7 +160,7 @@ async def test_a_fence_that_a_new_owner_raised_is_not_overtaken(database: Databa
     await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", old)
     await leases.claim(admin, ACME, new)
     await admin.execute("UPDATE tenant_acme.wf_fence SET epoch = 2")
-    assert await leases.overtake(admin, ACME, old, epoch) is None
+    assert await leases.overtake(admin, ACME, old, epoch, fence=2) is None
     assert await admin.fetchval("SELECT epoch FROM insula.lease") == 2
 
 

@@ -16,7 +16,7 @@ async def test_figures_wake_nobody_and_need_no_tables(database: Database) -> Non
     async with running_node(database, snapshot(["acme", "globex"])) as node:
         await node.submit("acme")
         await node.until_finished("acme", 1)
-        statistics = TenantStatistics(node.tenants, Errands(database.target))
+        statistics = TenantStatistics(node.tenants, Errands(node.tenants.shards))
 
         used = await statistics.read(ACME, exact=True)
         never = await statistics.read(TenantId("globex"), exact=False)

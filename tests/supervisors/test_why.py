@@ -27,13 +27,13 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
     """Return what the API asks."""
     return TenantPlatform(
         root=node.root,
-        control=node.control,
+        shards=node.tenants.shards,
         registry=Registry(),
         node=node.name,
         role_prefix=node.database.role_prefix,
         standing=standing or in_good_standing(),
         remembered=node.tenants.remembered,
-        deleting=node.tenants.deleting,
+        absent=node.tenants.absent,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
     )

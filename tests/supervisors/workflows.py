@@ -72,10 +72,17 @@ async def asks(ctx: Context, gate: str) -> None:
     await ctx.db.fetchval("SELECT 1")
 
 
+@job("widths", transactional=True, retry=Retry(attempts=2, initial="1ms", jitter=0))
+async def widths(ctx: Context) -> list[int]:
+    """Return how many columns the flights have, and which attempt it was that could tell."""
+    row = await ctx.db.fetchrow("SELECT * FROM flight")
+    return [0 if row is None else len([*row.keys()]), ctx.attempt]
+
+
 @job("private", tenant="acme")
 async def private(ctx: Context) -> None:
     """Run for acme alone."""
     EXECUTED[ctx.tenant.id].append(ctx.idempotency_key)
 
 
-ALL: list[Workflow] = [note, wait, later, cancels, asks, private]
+ALL: list[Workflow] = [note, wait, later, cancels, asks, widths, private]

@@ -109,6 +109,17 @@ class Databases:
             await _empty(connection, f"t{token}_")
             await connection.close()
 
+    @asynccontextmanager
+    async def lend_empty(self) -> AsyncIterator[Target]:
+        """Yield a database with nothing in it. Roles stay: they are the server's."""
+        target = self._server.with_database(await self._made())
+        try:
+            yield target
+        finally:
+            connection = await connect.connect(target, application_name=_NAME)
+            await _empty(connection)
+            await connection.close()
+
     async def drop(self) -> None:
         """Leave nothing on a server that outlives the session."""
         if self._name is not None:
@@ -126,8 +137,8 @@ class Databases:
         return self._name
 
 
-async def _empty(connection: Connection, roles: str) -> None:
-    """Make the database what CREATE DATABASE makes, and drop the roles of this prefix."""
+async def _empty(connection: Connection, roles: str | None = None) -> None:
+    """Make the database what CREATE DATABASE makes, and drop the roles of a prefix."""
     await connection.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -142,7 +153,7 @@ async def _empty(connection: Connection, roles: str) -> None:
     for (schema,) in schemas:
         await connection.execute(f"DROP SCHEMA {schema} CASCADE")
     for (role,) in await connection.fetch(
-        "SELECT quote_ident(rolname) FROM pg_roles WHERE starts_with(rolname, $1)", roles
+        "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname ^@ $1", roles
     ):
         await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     name = await connection.fetchval("SELECT quote_ident(current_database())")

@@ -17,15 +17,22 @@ from orchestrator.engine.failures import AttemptTimeout, WorkerDied
 from orchestrator.engine.processes.wire import (
     HEADER,
     REPLY_BYTES,
+    AskSecret,
     Raised,
+    Refused,
     Reply,
     Request,
     Returned,
     Setup,
     Started,
+    Told,
     decode_reply,
     frame,
 )
+from orchestrator.model.errors import InsulaError
+
+Secret = Callable[[str], Awaitable[str]]
+"""Reads a secret of the tenant whose task runs."""
 
 START_SECONDS = 60.0
 """How long a worker may take to start and to import the task's module."""
@@ -110,8 +117,8 @@ class Child:
         with anyio.move_on_after(REAP_SECONDS, shield=True):
             await self.gone.wait()
 
-    async def call(self, request: Request, seconds: float) -> Returned | Raised:
-        """Run one attempt and return its answer.
+    async def call(self, request: Request, seconds: float, secret: Secret) -> Returned | Raised:
+        """Run one attempt and return its answer; `secret` answers what it asks for meanwhile.
 
         Raises AttemptTimeout or WorkerDied; after them, or a cancellation, the worker must end.
         `touched` stays False when it was dead before it took the call up, `spoiled` becomes True
@@ -121,7 +128,7 @@ class Child:
         self._busy = True
         self.touched = False
         try:
-            reply = await self._exchange(request, seconds)
+            reply = await self._exchange(request, seconds, secret)
             self.spoiled = isinstance(reply, Raised) and reply.spoiled
             return reply
         finally:
@@ -129,12 +136,14 @@ class Child:
             if self.gone.is_set():
                 self._open.close()
 
-    async def _exchange(self, request: Request, seconds: float) -> Returned | Raised:
+    async def _exchange(
+        self, request: Request, seconds: float, secret: Secret
+    ) -> Returned | Raised:
         with anyio.move_on_after(START_SECONDS):
             await self._write(frame(request))
             reply = await self._read()
             self.touched = True
-            if not isinstance(reply, Started):
+            if isinstance(reply, Returned | Raised):
                 return reply
         if not self.touched:
             self.touched = True
@@ -143,7 +152,8 @@ class Child:
                 f"to start and import {request.module}"
             )
         with anyio.move_on_after(seconds):
-            reply = await self._read()
+            while isinstance(reply := await self._read(), AskSecret):
+                await self._write(frame(await _told(secret, reply.name)))
             if isinstance(reply, Started):
                 raise WorkerDied("the worker process was killed: it sent what is no reply")
             return reply
@@ -207,6 +217,14 @@ class Child:
         if self._process.returncode is None:
             self.kill()
             self._process.wait()
+
+
+async def _told(secret: Secret, name: str) -> Told:
+    try:
+        return Told(value=await secret(name))
+    except InsulaError as error:
+        refused = Refused(code=error.code, sentence=str(error), hint=error.hint, data=error.data)
+        return Told(error=refused)
 
 
 def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from orchestrator.engine import outcome
 from orchestrator.engine.entries import NOTHING
 from orchestrator.engine.failures import AttemptTimeout, WorkerDied
 from orchestrator.engine.outcome import Failed, Outcome, Succeeded
-from orchestrator.engine.processes.child import Child
+from orchestrator.engine.processes.child import Child, Secret
 from orchestrator.engine.processes.wire import ProcessCall, Raised, Request, Returned, Setup, kind
 from orchestrator.settings.model import LogSection
 from orchestrator.workflow.define import AnyTask
@@ -89,8 +89,10 @@ class ProcessPool:
         for child in tuple(self._alive):
             await child.end()
 
-    async def run(self, task: AnyTask, call: ProcessCall) -> Outcome:
+    async def run(self, task: AnyTask, call: ProcessCall, secret: Secret) -> Outcome:
         """Run one attempt and return what came of it; the task's own timeout is kept here.
+
+        `secret` reads what the task asks for.
 
         Its time counts from the moment the function is called, not while it waits for a worker.
         A cancelled attempt's process is dead when this returns. Raises ClosedResourceError when
@@ -101,7 +103,7 @@ class ProcessPool:
             module=task.function.__module__, qualname=task.function.__qualname__, call=call
         )
         try:
-            reply = await self._answer(request, seconds)
+            reply = await self._answer(request, seconds, secret)
         except (AttemptTimeout, WorkerDied) as error:
             if self._closed:
                 raise anyio.ClosedResourceError from None
@@ -113,26 +115,28 @@ class ProcessPool:
             return Succeeded(output=reply.output, values=values)
         return Failed(error=reply.error, retryable=_retryable(reply.kinds, task.retry))
 
-    async def _answer(self, request: Request, seconds: float) -> Returned | Raised:
+    async def _answer(self, request: Request, seconds: float, secret: Secret) -> Returned | Raised:
         async with self._turns:
             child = self._take()
             try:
-                return await self._call(child, request, seconds)
+                return await self._call(child, request, seconds, secret)
             except WorkerDied:
                 if child.touched or self._closed:
                     raise
             # It died while it had nothing to do, and nobody had noticed yet. Once only: a module
             # whose import kills its worker ends here too.
-            return await self._call(self._take(), request, seconds)
+            return await self._call(self._take(), request, seconds, secret)
 
     def _take(self) -> Child:
         """Return the worker that was used last, for its memory is the warmest, or a new one."""
         return self._idle.pop() if self._idle else self._start()
 
-    async def _call(self, child: Child, request: Request, seconds: float) -> Returned | Raised:
+    async def _call(
+        self, child: Child, request: Request, seconds: float, secret: Secret
+    ) -> Returned | Raised:
         """Use a worker, and keep it when it is still good; else have another one warm."""
         try:
-            reply = await child.call(request, seconds)
+            reply = await child.call(request, seconds, secret)
         except BaseException:
             await self._replace(child)
             raise

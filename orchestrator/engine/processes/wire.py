@@ -50,6 +50,28 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
     """The function was found and is called now: from here on the attempt's time counts."""
 
 
+class AskSecret(msgspec.Struct, frozen=True, tag="secret"):
+    """The function asks for a secret; it is answered with a Told before anything else is said."""
+
+    name: str
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """The secret, or the error that the question came to."""
+
+    value: str = ""
+    error: Refused | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """An error of ours, as it crosses a process."""
+
+    code: str
+    sentence: str
+    hint: str
+    data: dict[str, Any]
+
+
 class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
     """The function returned; both values are JSON, ready to be stored."""
 
@@ -69,7 +91,7 @@ class Raised(msgspec.Struct, frozen=True, kw_only=True, tag="raised"):
     spoiled: bool = False
 
 
-Reply = Started | Returned | Raised
+Reply = Started | AskSecret | Returned | Raised
 _REPLIES: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 

@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,25 +28,31 @@ from orchestrator.engine.failures import OutputTooLarge, TaskExited
 from orchestrator.engine.processes.wire import (
     HEADER,
     REPLY_BYTES,
+    AskSecret,
     Raised,
     Request,
     Returned,
     Setup,
     Started,
+    Told,
     frame,
     kind,
 )
 from orchestrator.model.api import Failure
+from orchestrator.model.errors import revive
 from orchestrator.observability import logging
+from orchestrator.workflow.cache import Cache, NoCache
 from orchestrator.workflow.context import Context, Database, NoDatabase
 from orchestrator.workflow.define import function_at
 from orchestrator.workflow.durable import Durability, NoEngine
 from orchestrator.workflow.parameters import Parameters
+from orchestrator.workflow.secret import Revealed
 
 OUT_OF_MEMORY_SCORE = "500"
 """Added to a worker's badness, so that the kernel takes it before the daemon or the database."""
 
 _REQUESTS = msgspec.json.Decoder(Request)
+_TOLD = msgspec.json.Decoder(Told)
 
 
 class NotHere:
@@ -58,6 +65,22 @@ class NotHere:
         )
 
 
+class Asked:
+    """Reads secrets over the pipe: what holds them is the daemon. One question at a time."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._turn = threading.Lock()
+
+    async def read(self, name: str, /) -> str:
+        """Return the value; raises what the daemon's reading raised."""
+        with self._turn:
+            told = _TOLD.decode(self._pipe.ask(frame(AskSecret(name))))
+        if (error := told.error) is not None:
+            raise revive(error.code, error.sentence, error.hint, error.data)
+        return told.value
+
+
 class ProcessContext(Context):
     """The context of a task in a worker process: neither database nor durable calls."""
 
@@ -68,6 +91,14 @@ class ProcessContext(Context):
             f"task {self.task!r} runs in a worker process, which has no database connection",
             hint="leave out executor='process' for the tasks that use ctx.db, and hand the data "
             "over as a task's output",
+        )
+
+    @property
+    def cache(self) -> Cache:
+        """Not there: the connection is the daemon's."""
+        raise NoCache(
+            f"task {self.task!r} runs in a worker process, which has no cache",
+            hint="leave out executor='process' for the tasks that use ctx.cache",
         )
 
 
@@ -111,6 +142,16 @@ class Pipe:
         rest = memoryview(message)
         while rest:
             rest = rest[os.write(self._replies, rest) :]
+
+    def ask(self, question: bytes) -> bytes:
+        """Send a question and return its answer, while the task runs."""
+        if not self.ours:
+            raise NoEngine("ctx.secret: a process that the task forked off has no daemon to ask")
+        self.send(question)
+        answer = self.receive()
+        if answer is None:
+            os._exit(0)
+        return answer
 
     def _read(self, size: int) -> bytes | None:
         parts: list[bytes] = []
@@ -160,23 +201,24 @@ def _limit(setup: Setup) -> int | None:
 
 def _attempt(request: Request, pipe: Pipe, memory: int | None) -> bytes:
     """Run one attempt and return the reply; whatever user code raises is one."""
-    task = request.call.current.task
+    revealed = Revealed()
     try:
-        call, changes = _prepare(request)
+        call, ctx = _prepare(request, pipe)
+        revealed = ctx.revealed
         pipe.send(frame(Started()))
-        return _returned(call(), changes)
+        return _returned(call(), ctx)
     except BaseException as error:
         if not pipe.ours:
             raise
-        return frame(_raised(error, task, memory))
+        return frame(_raised(error, request.call.current.task, memory, revealed))
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
 
 
-def _prepare(request: Request) -> tuple[Callable[[], object], dict[str, object]]:
-    """Find the function and what it is called with; return the call, and what it will have set."""
+def _prepare(request: Request, pipe: Pipe) -> tuple[Callable[[], object], Context]:
+    """Find the function and what it is called with; return the call, and its context."""
     seen = request.call
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(
@@ -193,13 +235,15 @@ def _prepare(request: Request) -> tuple[Callable[[], object], dict[str, object]]
         tenant=seen.tenant,
         current=seen.current,
         durable=cast("Durability", NotHere()),
+        secrets=Asked(pipe),
     )
+    logging.hide_secrets(ctx.revealed)
     arguments = Parameters.of(function, f"task {ctx.task!r}").decode(ctx.input)
-    return partial(function, ctx, **arguments), ctx.changes
+    return partial(function, ctx, **arguments), ctx
 
 
-def _returned(output: object, changes: dict[str, object]) -> bytes:
-    done = outcome.succeeded(output, changes)
+def _returned(output: object, ctx: Context) -> bytes:
+    done = outcome.keep_secrets(outcome.succeeded(output, ctx.changes), ctx.revealed)
     message = frame(Returned(output=done.output, values=done.values))
     if len(message) - HEADER.size > REPLY_BYTES:
         raise OutputTooLarge(
@@ -209,13 +253,13 @@ def _returned(output: object, changes: dict[str, object]) -> bytes:
     return message
 
 
-def _raised(error: BaseException, task: str, memory: int | None) -> Raised:
+def _raised(error: BaseException, task: str, memory: int | None, revealed: Revealed) -> Raised:
     out_of_memory = isinstance(error, MemoryError)
     if isinstance(error, SystemExit | KeyboardInterrupt):
         exited = TaskExited(f"the task ended the program: {error!r}")
         exited.__cause__ = error
         error = exited
-    failure = _described(error, task)
+    failure = _described(error, task, revealed)
     if out_of_memory and memory is not None:
         bound = f"a worker process may have {memory // 1024**2} MiB"
         failure = msgspec.structs.replace(failure, message=f"{failure.message}: {bound}")
@@ -224,9 +268,9 @@ def _raised(error: BaseException, task: str, memory: int | None) -> Raised:
     )
 
 
-def _described(error: BaseException, task: str) -> Failure:
+def _described(error: BaseException, task: str, revealed: Revealed) -> Failure:
     try:
-        return outcome.describe(error, task)
+        return outcome.describe(error, task, revealed)
     except BaseException as second:  # noqa: BLE001 - __str__ is user code, and memory may be out
         error.__traceback__ = None
         message = f"raised, and could not be described: {type(second).__name__}"

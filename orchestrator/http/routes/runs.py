@@ -17,7 +17,7 @@ from orchestrator.http.openapi import StartOperation, problems
 from orchestrator.http.services import Platform
 from orchestrator.http.wire import StartedRuns
 from orchestrator.model.api import RunPage, RunView, Started, StartRun, StartRuns
-from orchestrator.model.errors import InvalidRequest
+from orchestrator.model.errors import InvalidRequest, TenantArchived
 from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
@@ -68,7 +68,11 @@ async def start_runs(
     content = bodies.read(body)
     several = isinstance(content, dict) and "runs" in content
     runs = _several(content, idempotency_key) if several else [_one(content, idempotency_key)]
-    known_as = services.root.resolve(tenant)
+    try:
+        known_as = services.root.resolve(tenant)
+    except TenantArchived as error:
+        services.use(TenantId(error.tenant))
+        raise
     started = await services.root.start_runs(known_as, runs)
     status = 200 if all(each.known for each in started) else 201
     if several:

@@ -27,6 +27,9 @@ MOST = 20
 """So many differences of a tenant are told; who has more has another problem than each of them."""
 
 LONGEST = 300
+"""Characters of what is told of one difference."""
+
+_WITH_COLUMNS = frozenset({"table", "view", "materialized view"})
 
 Objects = Mapping[tuple[str, str], str]
 """What is said of each object, by its kind and name."""
@@ -89,11 +92,12 @@ def differences(tenant: TenantId, found: Objects, reference: Reference) -> list[
 
 
 def _missing(tenant: TenantId, found: Objects, wanted: Objects) -> Iterator[Finding]:
-    gone = {name for kind, name in wanted.keys() - found.keys() if kind == "table"}
+    gone = {name for kind, name in wanted.keys() - found.keys() if kind in _WITH_COLUMNS}
     for (kind, name), said in sorted(wanted.items()):
         # What a table that is missing would have is missing with it.
-        if (kind, name) not in found and not (kind != "table" and name.split(".")[0] in gone):
-            yield _finding(tenant, Severity.ERROR, "missing", f"{kind} {name} is missing: {said}")
+        if (kind, name) not in found and not _is_part(kind, name, gone):
+            what = f"{kind} {name} is missing: {said}"
+            yield _finding(tenant, Severity.ERROR, "missing", what, kind=kind)
 
 
 def _changed(tenant: TenantId, found: Objects, wanted: Objects) -> Iterator[Finding]:
@@ -105,10 +109,14 @@ def _changed(tenant: TenantId, found: Objects, wanted: Objects) -> Iterator[Find
 
 
 def _extra(tenant: TenantId, found: Objects, wanted: Objects) -> Iterator[Finding]:
-    more = {name for kind, name in found.keys() - wanted.keys() if kind == "table"}
+    more = {name for kind, name in found.keys() - wanted.keys() if kind in _WITH_COLUMNS}
     for (kind, name), said in sorted(found.items()):
-        if (kind, name) not in wanted and not (kind != "table" and name.split(".")[0] in more):
+        if (kind, name) not in wanted and not _is_part(kind, name, more):
             yield _finding(tenant, Severity.WARNING, "extra", f"{kind} {name} is extra: {said}")
+
+
+def _is_part(kind: str, name: str, tables: set[str]) -> bool:
+    return kind not in _WITH_COLUMNS and name.split(".")[0] in tables
 
 
 def _finding(

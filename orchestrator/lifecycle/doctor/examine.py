@@ -70,7 +70,7 @@ async def _examine_tenants(
     connection: Connection,
     examination: Examination,
     rows: list[TenantRow],
-    chosen: list[TenantId],
+    chosen: list[TenantRow],
     report: Report,
 ) -> list[Finding]:
     spec = ProvisionSpec(
@@ -83,11 +83,11 @@ async def _examine_tenants(
     findings: list[Finding] = []
     if not examination.tenants:
         findings += await examine_leftovers(connection, rows, spec, examination.state_dir)
-    findings += await examine_tables(connection, chosen)
+    findings += await examine_tables(connection, [row.id for row in chosen])
     return findings + await examine_versions(connection, chosen, spec, report)
 
 
-def _chosen(rows: Iterable[TenantRow], examination: Examination) -> list[TenantId]:
+def _chosen(rows: Iterable[TenantRow], examination: Examination) -> list[TenantRow]:
     """Return the tenants to look at: of those that are provisioned, those that are named."""
     there = {row.id: row for row in rows if row.usable}
     for name in examination.tenants:
@@ -95,7 +95,7 @@ def _chosen(rows: Iterable[TenantRow], examination: Examination) -> list[TenantI
             raise TenantNotFound(name)
     named = {examination.aliases.get(each.casefold(), each) for each in examination.tenants}
     return [
-        tenant
+        row
         for tenant, row in there.items()
         if row.state == "provisioned" and (not named or tenant in named)
     ]

@@ -101,15 +101,16 @@ async def examine_tables(connection: Connection, tenants: Iterable[TenantId]) ->
 
 
 async def examine_versions(
-    connection: Connection, tenants: Sequence[TenantId], spec: ProvisionSpec, report: Report
+    connection: Connection, rows: Sequence[TenantRow], spec: ProvisionSpec, report: Report
 ) -> list[Finding]:
     """Return what tenants lack of the files, and how they differ from what these make."""
+    tenants = {row.id: row for row in rows}
     ledgers = await read_ledgers(connection, tenants)
     findings: list[Finding] = []
     comparable: dict[tuple[int, int], list[TenantId]] = defaultdict(list)
     for tenant, found in ledgers.items():
         findings += [_begun(tenant, each) for each in found.begun if not each.alive]
-        behind = list(_behind(tenant, found, spec))
+        behind = list(_behind(tenants[tenant], found, spec))
         findings += behind
         if all(each.severity is not Severity.ERROR for each in behind):
             comparable[len(found.engine), len(found.app)].append(tenant)
@@ -147,7 +148,8 @@ async def _drift(
     ]
 
 
-def _behind(tenant: TenantId, ledgers: Ledgers, spec: ProvisionSpec) -> Iterator[Finding]:
+def _behind(row: TenantRow, ledgers: Ledgers, spec: ProvisionSpec) -> Iterator[Finding]:
+    tenant = row.id
     try:
         lacks = lacking(tenant, ledgers, spec)
     except TenantError as error:
@@ -160,12 +162,15 @@ def _behind(tenant: TenantId, ledgers: Ledgers, spec: ProvisionSpec) -> Iterator
         )
         return
     if lacks.files:
+        # A schema that was restored by hand: its row says that nothing is left to do.
+        older = row.engine_version > len(ledgers.engine) or row.app_version > len(ledgers.app)
+        then = "and the registry says it has it" if older else "and gets it before it is next used"
         yield Finding(
-            severity=Severity.NOTICE,
+            severity=Severity.WARNING if older else Severity.NOTICE,
             check="migration.behind",
             subject=f"tenant {tenant}",
-            what=f"it lacks {', '.join(lacks.files)}, and gets it before it is next used",
-            mend="insula migrate",
+            what=f"it lacks {', '.join(lacks.files)}, {then}",
+            mend=f"insula migrate --tenant {tenant}" if older else "insula migrate",
         )
 
 

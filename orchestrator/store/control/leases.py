@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere, TenantHeld
-from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 
@@ -19,6 +19,7 @@ HOLDER = _QUERIES["holder"]
 OBSTACLE = _QUERIES["obstacle"]
 HELD_FOR = _QUERIES["held_for"]
 OVERTAKE = _QUERIES["overtake"]
+FENCE = _QUERIES["fence"]
 RELEASE = _QUERIES["release"]
 ABANDON = _QUERIES["abandon"]
 ORPHANS = _QUERIES["orphans"]
@@ -68,14 +69,21 @@ async def holder(connection: Connection, tenant: TenantId) -> str | None:
     return name
 
 
-async def overtake(connection: Connection, tenant: TenantId, node: UUID, epoch: int) -> int | None:
-    """Raise the epoch of a lease that is ours above the tenant's fence; None when it is not ours.
+async def overtake(
+    control: Connection, tenant: TenantId, node: UUID, epoch: int, *, fence: int
+) -> int | None:
+    """Raise the epoch of a lease that is ours above the tenant's `fence`; None if it is not ours.
 
     Only whoever has found the fence ahead of `epoch` may do so.
     """
-    query = sql.bind(OVERTAKE, schema_of(tenant))
-    found: int | None = await connection.fetchval(query, tenant, node, epoch)
+    found: int | None = await control.fetchval(OVERTAKE, tenant, node, epoch, fence)
     return found
+
+
+async def fence(connection: Connection, schema: str) -> int:
+    """Return the epoch that may write in the tenant's tables."""
+    epoch: int = await connection.fetchval(sql.bind(FENCE, schema))
+    return epoch
 
 
 async def release(

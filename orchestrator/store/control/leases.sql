@@ -45,10 +45,13 @@ SELECT held_for FROM insula.tenant WHERE id = $1;
 
 -- name: overtake
 -- The fence of the tenant is ahead of a lease that is ours: the control schema was restored from an older copy.
-UPDATE insula.lease SET epoch = (SELECT greatest(fence.epoch, $3) + 1 FROM tenant.wf_fence AS fence),
-                        changed_at = clock_timestamp()
+UPDATE insula.lease SET epoch = greatest($4, $3) + 1, changed_at = clock_timestamp()
 WHERE tenant = $1 AND node = $2 AND epoch = $3
 RETURNING epoch;
+
+-- name: fence
+-- In the tenant's database, under the admin login.
+SELECT epoch FROM tenant.wf_fence;
 
 -- name: release
 -- Let go of a tenant that is still ours, and leave word when it has to be woken.

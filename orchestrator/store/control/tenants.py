@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.errors import TenantExists, TenantHeld, TenantNotFound
-from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.errors import TenantArchived, TenantExists, TenantHeld, TenantNotFound
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 
@@ -31,11 +32,16 @@ UNMARK_DELETING = _QUERIES["unmark_deleting"]
 ROTATE = _QUERIES["rotate"]
 DELETING = _QUERIES["deleting"]
 STILL_DELETING = _QUERIES["still_deleting"]
+IS_REMOVED = _QUERIES["is_removed"]
+MOVE = _QUERIES["move"]
+FORGET_KEPT = _QUERIES["forget_kept"]
 UNEARTH = _QUERIES["unearth"]
 RENAME = _QUERIES["rename"]
 LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
 BURY = _QUERIES["bury"]
 TOUCH = _QUERIES["touch"]
+BRING_BACK = _QUERIES["bring_back"]
+INACTIVE = _QUERIES["inactive"]
 
 
 class TenantRow(msgspec.Struct, frozen=True):
@@ -60,12 +66,15 @@ class TenantRow(msgspec.Struct, frozen=True):
     forced: bool
     held_for: str | None
     held_at: datetime | None
+    shard: str
     origin: str | None
+    moved_from: str | None
+    archive: str | None
 
     @property
     def usable(self) -> bool:
-        """False once it is being deleted or was removed."""
-        return self.state not in ("deleting", "removed")
+        """False once it is being deleted, or was removed or archived."""
+        return self.state not in ("deleting", "removed", "archived")
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -79,9 +88,15 @@ async def lock(connection: Connection) -> None:
     await connection.execute(LOCK)
 
 
-async def declare(connection: Connection, declarations: Iterable[tuple[TenantId, str]]) -> None:
+async def declare(
+    connection: Connection,
+    declarations: Iterable[tuple[TenantId, str]],
+    *,
+    shards: Mapping[TenantId, str] = MappingProxyType({}),
+) -> None:
     """Note the tenants that the configuration files declare, each with its JSON.
 
+    `shards` says where those without tables will have them, if not beside the control schema.
     One statement for all of them; a tenant that the files no longer name keeps its row.
     """
     pairs = sorted(declarations)
@@ -92,21 +107,26 @@ async def declare(connection: Connection, declarations: Iterable[tuple[TenantId,
             [tenant for tenant, _ in pairs],
             [declaration for _, declaration in pairs],
             [schema_of(tenant) for tenant, _ in pairs],
+            [shards.get(tenant, CONTROL_SHARD) for tenant, _ in pairs],
         )
 
 
-async def register(connection: Connection, tenant: TenantId, declaration: str) -> TenantRow:
+async def register(
+    connection: Connection, tenant: TenantId, declaration: str, *, shard: str = CONTROL_SHARD
+) -> TenantRow:
     """Add a tenant at run time; raises TenantExists."""
     async with connection.transaction():
         await lock(connection)
-        row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant))
+        row = await connection.fetchrow(REGISTER, tenant, declaration, schema_of(tenant), shard)
     if row is None:
         raise _exists(await fetch(connection, tenant))
     return TenantRow(*row)
 
 
-def _exists(known: TenantRow) -> TenantExists:
+def _exists(known: TenantRow) -> TenantExists | TenantArchived:
     tenant = known.id
+    if known.state == "archived":
+        return TenantArchived(tenant)
     if known.state == "deleting":
         return TenantExists(
             tenant,
@@ -134,10 +154,12 @@ async def fetch(connection: Connection, tenant: TenantId) -> TenantRow:
     return TenantRow(*row)
 
 
-def unfit(row: TenantRow) -> TenantNotFound | TenantHeld:
+def unfit(row: TenantRow) -> TenantNotFound | TenantHeld | TenantArchived:
     """Return why nothing can be done to a tenant that is held, or is not `usable`."""
     if row.usable and row.held_for is not None:
         return TenantHeld(row.id, row.held_for)
+    if row.state == "archived":
+        return TenantArchived(row.id)
     since = row.removed_at if row.state == "deleting" else None
     return TenantNotFound(row.id, deleting_since=since)
 
@@ -188,9 +210,11 @@ async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:
     await connection.execute(TOUCH, list(tenants))
 
 
-async def redeclare(connection: Connection, tenant: TenantId, declaration: str) -> None:
+async def redeclare(
+    connection: Connection, tenant: TenantId, declaration: str, *, shard: str = CONTROL_SHARD
+) -> None:
     """Store another declaration of a tenant that was registered at run time; TenantNotFound."""
-    if await connection.fetchval(REDECLARE, tenant, declaration) is None:
+    if await connection.fetchval(REDECLARE, tenant, declaration, shard) is None:
         raise TenantNotFound(tenant)
 
 
@@ -211,7 +235,7 @@ async def mark_deleting(
 ) -> TenantRow:
     """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
-    `results`, keep or purge, says what becomes of its finished runs. Unless it is `forced`, it
+    `results`, keep, purge or archive, says what becomes of its runs. Unless it is `forced`, it
     must have no others.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
@@ -236,6 +260,23 @@ async def is_still_deleting(connection: Connection, row: TenantRow) -> bool:
     return found
 
 
+async def move(connection: Connection, tenant: TenantId, shard: str, *, kept: str | None) -> None:
+    """Have the tenant live on `shard` from now on; a copy is `kept` on another. TenantNotFound."""
+    if await connection.fetchval(MOVE, tenant, shard, kept) is None:
+        raise TenantNotFound(tenant)
+
+
+async def forget_kept(connection: Connection, tenant: TenantId) -> None:
+    """Note that nothing is kept any more where the tenant has moved from."""
+    await connection.execute(FORGET_KEPT, tenant)
+
+
+async def is_removed(connection: Connection, tenant: TenantId) -> bool:
+    """Return whether the tenant is being deleted, or was."""
+    found: bool = await connection.fetchval(IS_REMOVED, tenant)
+    return found
+
+
 async def rename(
     connection: Connection, row: TenantRow, new: TenantId, declaration: str
 ) -> TenantRow:
@@ -254,6 +295,29 @@ async def rename(
     return TenantRow(*found)
 
 
-async def bury(connection: Connection, tenant: TenantId) -> None:
-    """Make the row of a tenant that was dropped a tombstone."""
-    await connection.execute(BURY, tenant)
+async def bury(connection: Connection, tenant: TenantId, archive: str | None) -> None:
+    """Make the row of a tenant that was dropped a tombstone, or tell in which file it is."""
+    await connection.execute(BURY, tenant, archive)
+
+
+async def bring_back(
+    connection: Connection,
+    tenant: TenantId,
+    declaration: str,
+    *,
+    versions: tuple[int, int],
+    origin: str | None,
+    wake: bool,
+) -> bool:
+    """Note a tenant that was made of an archive; False when there was one already.
+
+    `versions` are the engine's and the application's. It is woken when it has something to do. A
+    row that was only registered keeps what it says.
+    """
+    arguments = (tenant, declaration, schema_of(tenant), *versions, wake, origin)
+    return await connection.fetchval(BRING_BACK, *arguments) is not None
+
+
+async def inactive(connection: Connection, after: timedelta) -> list[TenantId]:
+    """Return the tenants that were not used for so long, and have nothing to do."""
+    return [each[0] for each in await connection.fetch(INACTIVE, after)]

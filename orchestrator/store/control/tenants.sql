@@ -10,41 +10,45 @@ LOCK TABLE insula.tenant IN SHARE ROW EXCLUSIVE MODE
 
 -- name: declare
 -- Note the tenants of the files. A row made at run time becomes the file's when a file names it;
--- a removed one begins anew, and one that is being deleted goes on to be so. Rows that say the same are not written.
-INSERT INTO insula.tenant AS known (id, source, declaration, schema_name)
-SELECT id, 'file', declaration, schema_name
-FROM unnest($1::text[], $2::json[], $3::text[]) AS declared (id, declaration, schema_name)
+-- a removed one begins anew, and one that is being deleted goes on to be so. Whoever has tables stays where they are.
+-- Rows that say the same are not written.
+INSERT INTO insula.tenant AS known (id, source, declaration, schema_name, shard)
+SELECT id, 'file', declaration, schema_name, shard
+FROM unnest($1::text[], $2::json[], $3::text[], $4::text[]) AS declared (id, declaration, schema_name, shard)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
-    removed_at = CASE known.state WHEN 'deleting' THEN known.removed_at END,
+    removed_at = CASE WHEN known.state IN ('deleting', 'archived') THEN known.removed_at END,
+    shard = CASE WHEN known.state IN ('registered', 'removed') THEN excluded.shard ELSE known.shard END,
     renamed_to = NULL,
     changed_in = pg_current_xact_id()
 WHERE known.source <> 'file'
    OR known.declaration::text <> excluded.declaration::text
    OR known.state = 'removed'
+   OR known.state = 'registered' AND known.shard <> excluded.shard
 
 -- name: register
 -- Nothing comes back when the id is taken.
-INSERT INTO insula.tenant AS known (id, source, declaration, schema_name)
-VALUES ($1, 'api', $2, $3)
+INSERT INTO insula.tenant AS known (id, source, declaration, schema_name, shard)
+VALUES ($1, 'api', $2, $3, $4)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
     state = 'registered',
+    shard = excluded.shard,
     removed_at = NULL,
     renamed_to = NULL,
     changed_in = pg_current_xact_id()
 WHERE known.state = 'removed'
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 WHERE id = $1
 
@@ -52,7 +56,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -63,7 +67,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 ORDER BY id
 
@@ -75,7 +79,8 @@ SET state = 'provisioned',
     engine_version = greatest(engine_version, $2),
     app_version = greatest(app_version, $3),
     fingerprint = $4,
-    provisioned_at = coalesce(provisioned_at, now())
+    provisioned_at = coalesce(provisioned_at, now()),
+    changed_in = pg_current_xact_id()
 WHERE id = $1 AND state IN ('registered', 'provisioned')
 RETURNING id
 
@@ -89,7 +94,8 @@ UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
 
 -- name: redeclare
 -- Only one that was registered at run time: a file's declaration is changed in the file.
-UPDATE insula.tenant SET declaration = $2, changed_in = pg_current_xact_id()
+UPDATE insula.tenant
+SET declaration = $2, shard = CASE state WHEN 'registered' THEN $3 ELSE shard END, changed_in = pg_current_xact_id()
 WHERE id = $1 AND source = 'api' AND state IN ('registered', 'provisioned')
 RETURNING id
 
@@ -116,7 +122,7 @@ SET state = 'deleting', results = $2, forced = forced OR $3,
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -128,13 +134,28 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
 -- name: still_deleting
 -- Whether it is that deletion which began at $2: another node may have ended it, and the id been used again.
 SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state = 'deleting' AND removed_at = $2)
+
+-- name: is_removed
+-- Who waited for its deletion must not make it anew.
+SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state IN ('deleting', 'removed'))
+
+-- name: move
+-- Its tables are on shard $2 from now on, and a copy of before is kept on $3. Without its fingerprint it is provisioned
+-- before its next use.
+UPDATE insula.tenant
+SET shard = $2, moved_from = $3, fingerprint = NULL, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned')
+RETURNING id
+
+-- name: forget_kept
+UPDATE insula.tenant SET moved_from = NULL, changed_in = pg_current_xact_id() WHERE id = $1
 
 -- name: unearth
 -- The tombstone goes, and its rotation is kept: nobody gets the passwords of before.
@@ -148,18 +169,21 @@ SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, origin
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
 
 -- name: leave_tombstone
 INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
 VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
--- The tombstone. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+-- The tombstone, or what stays of an archived tenant. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
-    SET state = 'removed', engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL,
-        rotation = rotation + 1, origin = NULL, disabled_at = NULL, disabled_because = '', forced = false,
+    SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
+        moved_from = NULL, engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL, rotation = rotation + 1,
+        origin = CASE WHEN $2 IS NOT NULL THEN origin END,
+        disabled_at = CASE WHEN $2 IS NOT NULL THEN disabled_at END,
+        disabled_because = CASE WHEN $2 IS NULL THEN '' ELSE disabled_because END, forced = false,
         changed_in = pg_current_xact_id()
     WHERE id = $1 AND state = 'deleting'
     RETURNING id
@@ -167,3 +191,33 @@ WITH buried AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
+
+-- name: bring_back
+-- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
+-- has changed since the archive is made up for then. One that is declared keeps its declaration.
+WITH back AS (
+    INSERT INTO insula.tenant AS known
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7)
+    ON CONFLICT (id) DO UPDATE SET
+        source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
+        declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
+        state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(), shard = 'control',
+        fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
+        changed_in = pg_current_xact_id()
+    WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+    RETURNING id
+), woken AS (
+    INSERT INTO insula.wake AS wake (tenant, due_at, reason) SELECT id, clock_timestamp(), 'restored' FROM back WHERE $6
+    ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at)
+)
+SELECT id FROM back
+
+-- name: inactive
+-- Tenants that nobody has used for $1, and that have nothing to do by themselves; the longest unused first.
+SELECT id FROM insula.tenant AS t
+WHERE state = 'provisioned' AND coalesce(last_active_at, provisioned_at) < now() - $1::interval AND held_for IS NULL
+  AND NOT EXISTS (SELECT FROM insula.wake AS w WHERE w.tenant = t.id)
+  AND NOT EXISTS (SELECT FROM insula.lease AS l WHERE l.tenant = t.id AND l.node IS NOT NULL)
+ORDER BY coalesce(last_active_at, provisioned_at)

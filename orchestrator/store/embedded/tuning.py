@@ -22,9 +22,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     def for_tenants(cls, awake: int) -> Tuning:
         """Return what serves `awake` tenants at a time, and the node's own connections.
 
-        Each has its supervisor's connection, one that its tasks use, and one kept for the next.
+        Each has its supervisor's connection, one that its tasks use, one kept for the next, and
+        one of its cache.
         """
-        return cls(max_connections=max(_LEAST_CONNECTIONS, 3 * awake + 20))
+        return cls(max_connections=max(_LEAST_CONNECTIONS, 4 * awake + 20))
 
 
 def configuration(tuning: Tuning, *, home: Path, socket_dir: Path) -> str:

@@ -37,6 +37,7 @@ from orchestrator.store.tenant.runs import (
     Signal,
 )
 from orchestrator.store.tenant.schedules import OwnedSchedules
+from orchestrator.store.tenant.secrets import OwnedSecrets
 
 T = TypeVar("T")
 Act: TypeAlias = Callable[[Connection], Awaitable[T]]
@@ -96,6 +97,7 @@ class OwnedConnection:
         self._closed = False
         fenced = Fenced(self._run, self._ours, journal.schema, journal.epoch)
         self.schedules, self.retention = OwnedSchedules(fenced), OwnedRetention(fenced)
+        self.secrets = OwnedSecrets(self._run, schema=journal.schema)
 
     async def open(self) -> datetime:
         """Connect and raise the fence to our epoch; return the database's time."""

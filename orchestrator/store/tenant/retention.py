@@ -11,6 +11,7 @@ from orchestrator.store.tenant.fenced import Fenced
 _QUERIES = sql.load(__name__)
 DELETE = _QUERIES["delete"]
 DELETE_FIRES = _QUERIES["delete_fires"]
+SWEEP = _QUERIES["sweep"]
 
 
 class OwnedRetention:
@@ -20,6 +21,7 @@ class OwnedRetention:
         self._run, self._ours, self._epoch = fenced.run, fenced.ours, fenced.epoch
         self._delete = sql.bind(DELETE, fenced.schema)
         self._delete_fires = sql.bind(DELETE_FIRES, fenced.schema)
+        self._sweep = sql.bind(SWEEP, fenced.schema)
 
     async def delete(self, before: datetime, limit: int) -> int:
         """Delete at most `limit` runs that finished before a moment; return how many there were."""
@@ -31,3 +33,8 @@ class OwnedRetention:
     async def delete_fires(self, before: datetime) -> None:
         """Delete what is known of the fires of schedules before a moment."""
         self._ours(await self._run(lambda c: c.fetchval(self._delete_fires, self._epoch, before)))
+
+    async def sweep(self, limit: int) -> int:
+        """Delete at most `limit` values of the cache whose time is over; return how many."""
+        swept: int = await self._run(lambda c: c.fetchval(self._sweep, limit))
+        return swept

@@ -30,3 +30,12 @@ WITH fence AS MATERIALIZED (
     DELETE FROM tenant.wf_fire AS fire USING fence WHERE fire.fire_at < $2 AND fire.outcome <> 'held'
 )
 SELECT epoch FROM fence;
+
+-- name: sweep
+-- At most `$1` values of the cache whose time is over. No fence: what is over is so for every owner.
+WITH removed AS (
+    DELETE FROM tenant.wf_cache WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM tenant.wf_cache WHERE expires_at <= clock_timestamp() LIMIT $1 FOR UPDATE SKIP LOCKED
+    )) RETURNING 1
+)
+SELECT count(*) AS swept FROM removed

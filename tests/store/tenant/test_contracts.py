@@ -17,6 +17,8 @@ from orchestrator.store.tenant.runs import (
     Signal,
     Stored,
 )
+from orchestrator.store.tenant.secrets import READ as READ_SECRET
+from orchestrator.store.tenant.secrets import Stored as Secret
 from tests.store.tenant.acme import SCHEMA, Acme
 
 RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
@@ -50,12 +52,14 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "runs.history": Moment,
     "retention.delete": ["deleted"],
     "retention.delete_fires": ["epoch"],
+    "retention.sweep": ["swept"],
+    "secrets.read": Secret,
 }
 QUERIES = {
     f"{module}.{name}": query
     for module in ("journal", "runs", "retention")
     for name, query in sql.load(f"orchestrator.store.tenant.{module}").items()
-}
+} | {"secrets.read": READ_SECRET}
 
 
 async def test_the_columns_of_each_query_are_the_fields_of_its_struct(acme: Acme) -> None:

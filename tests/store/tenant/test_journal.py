@@ -45,6 +45,16 @@ async def test_a_flush_adds_changes_and_logs_at_once(acme: Acme) -> None:
     assert await acme.value("SELECT count(*) FROM tenant.wf_event WHERE epoch = 1") == 2
 
 
+async def test_entries_alone_are_stored_without_opening_the_runs(acme: Acme) -> None:
+    connection, journal = await acme.take(1)
+    run = new_run()
+    await committed(journal, connection, [run])
+    async with acme.admin.transaction():
+        await acme.admin.execute("LOCK TABLE tenant_acme.wf_run IN ACCESS EXCLUSIVE MODE")
+        await committed(journal, connection, None, None, [logged(run)])
+    assert await acme.value("SELECT count(*) FROM tenant.wf_event") == 1
+
+
 async def test_an_old_epoch_writes_nothing(acme: Acme) -> None:
     connection, journal = await acme.take(1)
     run = new_run()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from benchmarks import compare, report
-from benchmarks.document import INSULA, Document, Measured, machine, summaries
+from benchmarks.document import INSULA, LEFT_OUT, Document, Measured, machine, summaries
 from benchmarks.plan import CASES, chosen
 from benchmarks.protocol import percentiles
 from benchmarks.table import number
@@ -152,15 +152,20 @@ def test_the_page_tells_what_failed_beside_the_peers_and_what_came_to_no_end() -
     beside = whole(
         measured("A", "runs_per_s", 100.0, of="oban"),
         Measured(subject="oban", case="E50", round=1, figures=late),
-        Measured(subject="oban", case="D100", round=1, error="60 of 100 had come up"),
+        Measured(subject="oban", case="D20", round=1, error=LEFT_OUT),
+        *(
+            Measured(subject=each, case="D100", round=1, error="60 of 100 had come up")
+            for each in ("insula", "oban")
+        ),
     )
 
     written = report.rewritten(f"{report.BEGIN}{report.END}", None, beside)
 
     assert "| A both together, runs/s | 5,000 | 100 |" in written
     assert "until all are started again, s | - | > 90 |" in written
-    assert "| D 100 tenants, runs/s | - | failed |" in written
-    assert "oban D100 failed: 60 of 100 had come up" in written
+    assert "| D 20 tenants, runs/s | - | left out |" in written
+    assert "| D 100 tenants, runs/s | failed | failed |" in written
+    assert "insula D100, oban D100: 60 of 100 had come up" in written
 
 
 def test_a_run_that_was_broken_off_says_so_on_the_page() -> None:

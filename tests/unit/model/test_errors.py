@@ -37,8 +37,12 @@ MADE = {
     TenantNotFound: TenantNotFound("acme"),
     TenantSuspended: TenantSuspended("acme"),
     errors.LeaseHeldElsewhere: errors.LeaseHeldElsewhere("acme", "it is served by node 'a'"),
+    errors.SecretNotFound: errors.SecretNotFound("acme", "api_key"),
     errors.TenantInUse: errors.TenantInUse("acme", 3),
+    errors.CopyKept: errors.CopyKept("acme", "eu"),
+    errors.NoCopyKept: errors.NoCopyKept("acme"),
     errors.TenantHeld: errors.TenantHeld("acme", "rename"),
+    errors.AdoptionRefused: errors.AdoptionRefused("acme", "legacy", ["there is no such schema"]),
     QuotaExceeded: QuotaExceeded("acme", limit="max_queue_length", allowed=3, retry_after=2.5),
 }
 

@@ -15,7 +15,9 @@ from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.lines import Lines
 from orchestrator.settings.lines import Path as Keys
 from orchestrator.settings.load import load
-from orchestrator.settings.model import Limits, ScheduleSection, Section, Settings, Tenant, Tier
+from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
+from orchestrator.settings.section import Section
+from orchestrator.settings.servers import ShardSection
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = (ROOT / "config" / "insula.toml").read_text()
@@ -30,7 +32,7 @@ def keys_of(kind: type[Section], path: Keys = ()) -> Iterator[Keys]:
         inner = describe(each.type).kind
         if isinstance(inner, type) and issubclass(inner, Section):
             yield from keys_of(inner, (*path, each.name))
-        elif each.name not in {"tiers", "tenants"}:
+        elif each.name not in {"shards", "tiers", "tenants"}:
             yield (*path, each.name)
 
 
@@ -40,6 +42,7 @@ def test_the_complete_file_names_every_key() -> None:
     tenant_keys = set(Tenant.__struct_fields__) - set(Tier.__struct_fields__)
     expected = {
         *keys_of(Settings),
+        *keys_of(ShardSection, ("shards", "eu")),
         *keys_of(Limits, ("tiers", "basic", "limits")),
         *keys_of(Tier, ("tiers", "basic")),
         *(("tenants", "globex", key) for key in tenant_keys),

@@ -105,12 +105,44 @@ drain_timeout = "2d"
             ),
         ),
         (
-            "[tenants.a]\nshard = 'eu'",
-            "2: tenants.a.shard: is not served yet, and nothing is ignored silently; take it out",
+            "[tenants.a]\nretention_days = 9",
+            (
+                "2: tenants.a.retention_days:"
+                " is not served yet, and nothing is ignored silently; take it out"
+            ),
         ),
         (
-            "[shards.eu]\nurl = 'postgresql:///eu'",
-            "1: shards: is not served yet, and nothing is ignored silently; take it out",
+            "[shards.eu]\nurl = 'postgresql:///eu'\n[tenants.a]\nshard = 'eux'",
+            "4: tenants.a.shard: no shard 'eux' is configured; did you mean 'eu'?",
+        ),
+        (
+            "[tiers.gold]\nshard = 'us'",
+            "2: tiers.gold.shard: no shard 'us' is configured; shards: control",
+        ),
+        ("[shards.eu]", "1: shards.eu.url: must be given"),
+        (
+            "[shards.eu]\nurl = 'mysql://db/eu'",
+            "2: shards.eu.url: does not start with postgresql://",
+        ),
+        (
+            "[shards.eu]\nurl = 'postgresql:///${NOT_SET_ANYWHERE}'",
+            "2: shards.eu.url: the environment variable NOT_SET_ANYWHERE is not set",
+        ),
+        (
+            "[shards.eu]\nurl = 'postgresql:///a'\n[shards.us]\nurl = 'postgresql:///a'",
+            "4: shards.us.url: is the same as that of [shards.eu]",
+        ),
+        (
+            "[database]\nurl = 'postgresql:///a'\n[shards.us]\nurl = 'postgresql:///a'",
+            "4: shards.us.url: is the same as that of [database]",
+        ),
+        (
+            "[shards.control]\nurl = 'postgresql:///a'",
+            "1: shards.control: the name is that of the database with the control schema",
+        ),
+        (
+            "[shards.eu]\nurl = 'postgresql:///a'\nisolation = 'none'",
+            '3: shards.eu.isolation: must be one of "role", "database", not \'none\'',
         ),
         (
             "[tiers.gold]\n[tenants.a]\ntier = 'golf'",

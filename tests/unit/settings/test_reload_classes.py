@@ -14,14 +14,8 @@ from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.load import Snapshot, load
-from orchestrator.settings.model import (
-    Limits,
-    ScheduleSection,
-    Section,
-    Settings,
-    Tenant,
-    Tier,
-)
+from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
+from orchestrator.settings.section import Section
 from orchestrator.settings.tenants import tenant_config
 
 BASE = load(None, {"HOME": "/home/ann"})

@@ -24,6 +24,7 @@ from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import SupervisionSection
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access, Ground
@@ -93,7 +94,7 @@ class Stage:
             node=uuid4(),
             name="a",
             standing=self.standing,
-            control=pool,
+            shards=Shards(pool),
             prepare=_no_database,
             registry=Registry.of([]),
             slots=NodeSlots(1),
@@ -101,6 +102,7 @@ class Stage:
             connect_timeout=1.0,
             app_places=Places(1),
             processes=cast(Any, None),
+            keys=cast(Any, None),
         )
         self.root = RootSupervisor(ground, SUPERVISION, max_awake=MAX_AWAKE)
         ready = asyncio.Event()

@@ -13,10 +13,11 @@ SPARE_LEVELS = 200
 """How much deeper than where a value was encoded it can be decoded: in a merge, by a reader."""
 
 _ENCODER = msgspec.json.Encoder()
+_ORDERED = msgspec.json.Encoder(order="deterministic")
 
 
-def to_json(what: str, value: Any) -> bytes:
-    """Encode `value`, which the error calls `what`.
+def to_json(what: str, value: Any, *, ordered: bool = False) -> bytes:
+    """Encode `value`, which the error calls `what`; `ordered` gives equal values the same text.
 
     Raises ValueError or TypeError for what has no JSON form. The encoder writes NaN and the
     infinities as null; that would be a wrong value without a word, so it is an error here. The
@@ -26,7 +27,7 @@ def to_json(what: str, value: Any) -> bytes:
     b'{"mean":2.5}'
     """
     try:
-        text = _ENCODER.encode(value)
+        text = (_ORDERED if ordered else _ENCODER).encode(value)
         if text.count(b"[") + text.count(b"{") > SPARE_LEVELS:
             _ENCODER.encode(_deeper(value))
     except RecursionError:

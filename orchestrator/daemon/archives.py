@@ -1,0 +1,231 @@
+"""The verbs that copy a whole tenant: backup, restore, clone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import anyio.to_thread
+import msgspec
+import structlog
+
+from orchestrator.archive.container import ArchiveReader
+from orchestrator.archive.manifest import Manifest, Runs
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.tenants import Tenants
+from orchestrator.lifecycle.files import begin_file, finish_file
+from orchestrator.lifecycle.transfer.dump import Dumped, dump
+from orchestrator.lifecycle.transfer.load import Loaded
+from orchestrator.lifecycle.transfer.restore import Restoring, refuse_taken, restore, verified
+from orchestrator.model.archives import RestoredTenant
+from orchestrator.model.errors import ArchiveInvalid, StorageFailed, TenantExists
+from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import Report, unheard
+from orchestrator.store.connect import ControlPool
+from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.tenants import TenantRow
+
+LOCK_TIMEOUT = "10s"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TenantArchives:
+    """Implements what the HTTP layer needs.
+
+    What is on its way stands in files of the state directory that have no name: they are gone
+    whatever becomes of this process.
+    """
+
+    control: ControlPool
+    tenants: Tenants
+    errands: Errands
+    state_dir: Path
+
+    async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
+        """Return a file with the archive of a tenant, which goes on meanwhile; close it."""
+        return await self._written(tenant, runs, unheard)
+
+    async def _written(self, tenant: TenantId, runs: Runs, report: Report) -> BinaryIO:
+        spool = await self.spool()
+        try:
+            await self._dump(await self._provisioned(tenant), spool, runs, report)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+    async def spool(self) -> BinaryIO:
+        """Return a new file for what comes or goes; StorageFailed."""
+        with _storage(self.state_dir):
+            return await anyio.to_thread.run_sync(_nameless, self.state_dir)
+
+    async def keep(self, spool: BinaryIO, content: bytes) -> None:
+        """Add what has come to the file; StorageFailed."""
+        with _storage(self.state_dir):
+            await anyio.to_thread.run_sync(spool.write, content)
+
+    async def restore(
+        self,
+        tenant: TenantId,
+        spool: BinaryIO,
+        *,
+        of: str | None,
+        runs: Runs | None,
+        foreign: bool,
+        report: Report,
+    ) -> RestoredTenant:
+        """Make a tenant that is not there of an archive: all of it, or nothing.
+
+        It must be the archive of that tenant, or of the tenant `of`. Runs that have not finished go
+        on under the same id, and are left out under another one, unless `runs` says what to take.
+        """
+        async with self.control.acquire() as connection:
+            await refuse_taken(connection, tenant)
+        archive = await verified(spool, self.tenants.spec, foreign=foreign, report=report)
+        source = archive.manifest.tenant
+        if source != (of or tenant):
+            raise ArchiveInvalid(
+                f"the archive is of tenant {source!r}, not of {of or tenant!r}",
+                hint=f"to make it another tenant: --as {tenant}",
+            )
+        chosen = runs or ("all" if source == tenant else "finished")
+        loaded = await self._make(tenant, archive, chosen, report)
+        log.info("tenant.restored", tenant=tenant, of=source, rows=loaded.rows)
+        return _made(tenant, archive.manifest, loaded)
+
+    async def clone(
+        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+    ) -> RestoredTenant:
+        """Make another tenant like this one, which goes on meanwhile."""
+        async with self.control.acquire() as connection:
+            await refuse_taken(connection, into)
+        with await self._written(tenant, runs, report) as spool:
+            archive = await anyio.to_thread.run_sync(ArchiveReader, spool)
+            loaded = await self._make(into, archive, runs, report)
+            log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
+            return _made(into, archive.manifest, loaded)
+
+    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
+        """Bring an archived tenant back, with all its runs; its file goes when it is there."""
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.archive is None:
+            raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
+        path = Path(row.archive)
+        with _reading(path):
+            file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
+        with file:
+            archive = await verified(file, self.tenants.spec, foreign=False, report=report)
+            loaded = await self._make(tenant, archive, "all", report)
+        await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+        log.info("tenant.unarchived", tenant=tenant, rows=loaded.rows)
+        return _made(tenant, archive.manifest, loaded)
+
+    async def store(self, row: TenantRow, path: Path, report: Report) -> int:
+        """Write the archive of a tenant that nobody changes any more, and read it back.
+
+        Returns how many rows it has. Raises StorageFailed.
+        """
+        with _storage(path.parent):
+            part = await anyio.to_thread.run_sync(begin_file, path)
+        try:
+            with part.open("w+b") as file:
+                await self._dump(row, file, "all", report)
+                archive = await verified(file, self.tenants.spec, foreign=False, report=report)
+            with _storage(path.parent):
+                await anyio.to_thread.run_sync(finish_file, part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return archive.manifest.rows
+
+    async def _dump(self, row: TenantRow, file: BinaryIO, runs: Runs, report: Report) -> Manifest:
+        target = self.tenants.shards.target_of(row)
+        async with self.errands.connection("backup", row, lock_timeout=LOCK_TIMEOUT) as connection:
+            dumped = Dumped(row=row, target=target, spec=self.tenants.spec)
+            manifest = await dump(connection, dumped, file, runs=runs, report=report)
+        log.info("tenant.written", tenant=row.id, rows=manifest.rows)
+        return manifest
+
+    async def _provisioned(self, tenant: TenantId) -> TenantRow:
+        """Return the row of a tenant that has tables; one that was never used gets them now."""
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.provisioned_at is not None:
+            return row
+        await self.tenants.prepare(tenant)
+        async with self.control.acquire() as connection:
+            return await rows.fetch(connection, tenant)
+
+    async def _make(
+        self, tenant: TenantId, archive: ArchiveReader, runs: Runs, report: Report
+    ) -> Loaded:
+        declaration = _declaration(archive.manifest, tenant)
+        self.tenants.refuse_unusable(tenant, declaration)
+        wanted = Restoring(tenant=tenant, declaration=declaration, runs=runs)
+        async with self.errands.connection("restore", lock_timeout=LOCK_TIMEOUT) as connection:
+            loaded = await restore(
+                connection,
+                archive,
+                wanted,
+                self.tenants.spec,
+                admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
+                report=report,
+            )
+        await self.tenants.refresh()
+        if tenant in self.tenants.snapshot.tenants:
+            await self.tenants.publish()
+        return loaded
+
+
+def _nameless(directory: Path) -> BinaryIO:
+    file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    return file
+
+
+def _declaration(manifest: Manifest, tenant: TenantId) -> str:
+    """Return what the tenant is declared as where it is not declared; names stay with the first."""
+    declaration: dict[str, Any] = dict(manifest.declaration)
+    if tenant != manifest.tenant:
+        declaration["name"] = None
+        declaration["aliases"] = []
+    return msgspec.json.encode(declaration).decode()
+
+
+def _made(tenant: TenantId, manifest: Manifest, loaded: Loaded) -> RestoredTenant:
+    return RestoredTenant(
+        tenant=tenant,
+        of=manifest.tenant,
+        as_of=manifest.created_at,
+        tables=loaded.tables,
+        rows=loaded.rows,
+        unfinished=loaded.unfinished,
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"the archive {path} can not be read: {error.strerror or error}",
+            hint="ask the node that wrote it, or put it there",
+        ) from error
+
+
+@contextmanager
+def _storage(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"no file can be written in {directory}: {error.strerror or error}",
+            hint="make room there, or choose another state directory: [node] state_dir",
+        ) from error

@@ -1,0 +1,62 @@
+"""The secrets of tenants: what operators do to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.daemon.tenants import Tenants
+from orchestrator.model.ids import TenantId
+from orchestrator.model.secrets import RotatedKey, SecretView
+from orchestrator.store.connect import Connection
+from orchestrator.store.shards import Shards
+from orchestrator.store.tenant.secrets import Listed, Vault
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TenantSecrets:
+    """Implements what the HTTP layer needs. A tenant that was never used is provisioned first."""
+
+    shards: Shards
+    tenants: Tenants
+
+    async def put(self, tenant: TenantId, name: str, value: str) -> SecretView:
+        """Store a secret."""
+        async with self._vault(tenant) as (vault, connection):
+            stored = await vault.put(connection, name, value)
+        log.info("secret.set", tenant=tenant, secret=name)
+        return _view(stored)
+
+    async def remove(self, tenant: TenantId, name: str) -> None:
+        """Delete a secret; SecretNotFound."""
+        async with self._vault(tenant) as (vault, connection):
+            await vault.remove(connection, name)
+        log.info("secret.deleted", tenant=tenant, secret=name)
+
+    async def listed(self, tenant: TenantId) -> list[SecretView]:
+        """Return what may be told of the secrets, by name."""
+        async with self._vault(tenant) as (vault, connection):
+            return [_view(each) for each in await vault.listed(connection)]
+
+    async def rotate(self, tenant: TenantId) -> RotatedKey:
+        """Seal the secrets with a new key."""
+        async with self._vault(tenant) as (vault, connection):
+            secrets = await vault.rotate(connection)
+        log.info("tenant.key_rotated", tenant=tenant, secrets=secrets)
+        return RotatedKey(tenant=tenant, secrets=secrets)
+
+    @asynccontextmanager
+    async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:
+        await self.tenants.prepare(tenant)
+        row = await self.shards.row(tenant)
+        async with self.shards.lend(row) as connection:
+            yield Vault(tenant, self.tenants.spec.key), connection
+
+
+def _view(stored: Listed) -> SecretView:
+    return SecretView(name=stored.name, created_at=stored.created_at, updated_at=stored.updated_at)

@@ -1,0 +1,33 @@
+"""Files that are there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def begin_file(path: Path) -> Path:
+    """Make the empty file, for its owner alone, that becomes `path` when it is whole.
+
+    Of a known name: what a death leaves there is overwritten by the next try.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600, exist_ok=False)
+    return part
+
+
+def finish_file(part: Path, path: Path) -> None:
+    """Give what was written its name, once it is on the disk; an existing file is replaced."""
+    _sync(part)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,206 @@
+"""Takes a tenant's schema from one database to another, and keeps the old one until told not to.
+
+What happens here on one side is one transaction, so an end at any moment leaves the tenant where
+its row says that it is: the row changes when the copy is whole and compared. What may be left then
+has a name or a mark by which the next call knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncpg
+import msgspec
+
+from orchestrator.archive.container import ArchiveReader
+from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
+from orchestrator.lifecycle.transfer.dump import FENCE
+from orchestrator.lifecycle.transfer.dump import TABLES as COLUMNS
+from orchestrator.lifecycle.transfer.load import load
+from orchestrator.model.errors import MoveFailed, SchemaConflict
+from orchestrator.model.ids import TenantId, quote_identifier, schema_of
+from orchestrator.model.progress import Progress, Report
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection, translated
+from orchestrator.store.control.tenants import TenantRow
+
+_QUERIES = sql.load(__name__)
+TABLES = _QUERIES["tables"]
+LOCK = _QUERIES["lock"]
+HAS_SCHEMA = _QUERIES["has_schema"]
+RENAME = _QUERIES["rename"]
+MARK = _QUERIES["mark"]
+UNMARK = _QUERIES["unmark"]
+MARKED = _QUERIES["marked"]
+DROP = _QUERIES["drop"]
+SETTINGS = _QUERIES["settings"]
+HERE = _QUERIES["here"]
+REVOKE_CONNECT = _QUERIES["revoke_connect"]
+DROP_ROLE = _QUERIES["drop_role"]
+
+ARRIVING = "a copy that the registry does not know yet: see insula tenant move"
+"""The comment on a schema that was copied and is not the tenant's until its row says so."""
+
+_NOT_NOW = frozenset({"55P03", "57014", "40P01"})
+_OWNED = frozenset({"wf_run"})
+"""Tables whose rows say which owner has them in memory; nobody has after a move."""
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """How many tables and rows were the same on both sides."""
+
+    tables: int
+    rows: int
+
+
+def kept_schema(tenant: TenantId) -> str:
+    """Return the name that the schema of a tenant has where it is kept after a move."""
+    return f"moved_{tenant}"
+
+
+@asynccontextmanager
+async def still(connection: Connection, tenant: TenantId, schema: str) -> AsyncIterator[None]:
+    """Keep everybody from writing into a schema while the block runs, in one transaction.
+
+    Whoever writes already is waited for; SchemaConflict when that takes too long.
+    """
+    with _errors(tenant):
+        async with connection.transaction():
+            await connection.execute(SETTINGS)
+            tables = [row[0] for row in await connection.fetch(TABLES, schema)]
+            locks = [sql.fill(LOCK, schema=schema, table=table) for table in tables]
+            await connection.execute("\n".join(locks))
+            yield
+
+
+async def fill(
+    connection: Connection,
+    archive: ArchiveReader,
+    row: TenantRow,
+    spec: ProvisionSpec,
+    *,
+    report: Report,
+) -> None:
+    """Make the tenant of an archive where nothing of it is, but perhaps a copy that was given up.
+
+    All of it or nothing, and marked as a copy that is not the tenant's yet.
+    """
+    schema = schema_of(row.id)
+
+    async def copy(app_role: str) -> None:
+        await load(connection, archive, row.id, app_role=app_role, runs="all", report=report)
+
+    with _errors(row.id):
+        async with connection.transaction():
+            if await connection.fetchval(MARKED, schema, ARRIVING):
+                await connection.execute(sql.fill(DROP, schema=schema))
+            await provision_filled(connection, row.id, spec, copy, rotation=row.rotation)
+            await connection.execute(sql.fill(MARK, schema=schema, mark=ARRIVING))
+
+
+async def compare(
+    source: Connection,
+    target: Connection,
+    tenant: TenantId,
+    schemas: tuple[str, str],
+    report: Report,
+) -> Compared:
+    """Compare the tables of both sides, in transactions of the caller's; MoveFailed if they differ.
+
+    Number and contents of the rows, whatever their order. The fence is each side's own, and what is
+    unlogged is left out.
+    """
+    found = [
+        await connection.fetch(COLUMNS, schema)
+        for connection, schema in zip((source, target), schemas, strict=True)
+    ]
+    names = [{name: columns for name, _, columns in each} for each in found]
+    if names[0] != names[1]:
+        raise MoveFailed(tenant, f"the tables of tenant {tenant!r} are not the same on both sides")
+    rows = 0
+    kept = [name for name, unlogged, _ in found[0] if not unlogged and name != FENCE]
+    for number, name in enumerate(kept):
+        report(Progress("comparing", number, len(kept), "tables"))
+        sums = [
+            await connection.fetchrow(_sums(schema, name, names[0][name]))
+            for connection, schema in zip((source, target), schemas, strict=True)
+        ]
+        if sums[0] is None or sums[0] != sums[1]:
+            raise MoveFailed(
+                tenant,
+                f"table {name!r} of tenant {tenant!r} is not the same on both sides",
+                data={"table": name},
+            )
+        rows += sums[0]["rows"]
+    return Compared(len(kept), rows)
+
+
+async def set_aside(connection: Connection, tenant: TenantId) -> None:
+    """Give the schema that the tenant does not live in any more the name under which it is kept."""
+    with _errors(tenant):
+        async with connection.transaction():
+            await _rename(connection, schema_of(tenant), kept_schema(tenant))
+
+
+async def bring_back(connection: Connection, tenant: TenantId) -> None:
+    """Give the schema that was kept its name back; nobody uses it before the row says so."""
+    with _errors(tenant):
+        async with connection.transaction():
+            await _rename(connection, kept_schema(tenant), schema_of(tenant))
+
+
+async def settle(connection: Connection, tenant: TenantId) -> None:
+    """Take the mark off the schema that the tenant lives in now."""
+    if await connection.fetchval(HAS_SCHEMA, schema_of(tenant)):
+        await connection.execute(sql.fill(UNMARK, schema=schema_of(tenant)))
+
+
+async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
+    """Drop what is kept of a tenant that lives elsewhere, and its logins if they are not in use.
+
+    Roles are the server's: where the tenant lives in another database of it, they stay.
+    """
+    logins = spec.logins(tenant)
+    with _errors(tenant):
+        async with connection.transaction():
+            await connection.execute(sql.fill(DROP, schema=kept_schema(tenant)))
+            database = await connection.fetchval("SELECT current_database()")
+            roles = await connection.fetch(HERE, [logins.engine, logins.app], spec.mark)
+            for role, elsewhere in roles:
+                if elsewhere:
+                    await connection.execute(sql.fill(REVOKE_CONNECT, database=database, role=role))
+                else:
+                    await connection.execute(sql.fill(DROP_ROLE, role=role))
+
+
+async def _rename(connection: Connection, schema: str, renamed: str) -> None:
+    there = await connection.fetchval(HAS_SCHEMA, schema)
+    if there and not await connection.fetchval(HAS_SCHEMA, renamed):
+        await connection.execute(sql.fill(RENAME, schema=schema, renamed=renamed))
+
+
+def _sums(schema: str, table: str, columns: list[str]) -> str:
+    """Return the query for a number of rows, and a sum of what they hold that no order changes."""
+    named = [each for each in columns if table not in _OWNED or each != "epoch"]
+    row = f"ROW({', '.join(f't.{quote_identifier(each)}' for each in named)})::text"
+    qualified = f"{quote_identifier(schema)}.{quote_identifier(table)}"
+    return (
+        f"SELECT count(*) AS rows, coalesce(sum(hashtextextended({row}, 0)::numeric), 0) AS sum "  # noqa: S608 - quoted
+        f"FROM ONLY {qualified} AS t"
+    )
+
+
+@contextmanager
+def _errors(tenant: TenantId) -> Iterator[None]:
+    with translated(f"tenant {tenant!r} can not be moved now"):
+        try:
+            yield
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in _NOT_NOW:
+                raise
+            raise SchemaConflict(
+                tenant,
+                f"tenant {tenant!r} can not be moved: {' '.join(str(error).split())}",
+                hint="somebody holds its tables: see pg_locks and pg_prepared_xacts; move it again",
+            ) from error

@@ -1,0 +1,160 @@
+"""Makes a tenant of an archive: all of it, with its row in the registry, or nothing."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from typing import BinaryIO, TypeAlias
+
+import anyio.to_thread
+import msgspec
+
+from orchestrator.archive.container import ArchiveReader
+from orchestrator.archive.manifest import LedgerEntry, Manifest, Runs
+from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
+from orchestrator.lifecycle.transfer.load import Loaded, load
+from orchestrator.model.errors import (
+    ArchiveForeign,
+    ArchiveInvalid,
+    InvalidTenantId,
+    TenantExists,
+    TenantNotFound,
+)
+from orchestrator.model.ids import TenantId, parse_tenant_id, schema_of
+from orchestrator.model.progress import Progress, Report
+from orchestrator.store.connect import Connection, translated
+from orchestrator.store.control import tenants
+from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.migrate import Applied, pending
+
+FREE = ("registered", "removed", "archived")
+"""What the row of a tenant may be for an archive to take its place: there is nothing of it."""
+
+Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
+"""Refuses, in the transaction that makes the tenant, an id or alias that another one has."""
+
+
+class Restoring(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be made of an archive: as which tenant, declared how, with which of its runs."""
+
+    tenant: TenantId
+    declaration: str
+    runs: Runs
+
+
+async def verified(
+    file: BinaryIO, spec: ProvisionSpec, *, foreign: bool, report: Report
+) -> ArchiveReader:
+    """Read all of an archive before anything is made of it, and return it.
+
+    Raises ArchiveInvalid, ArchiveTooNew, ArchiveForeign unless `foreign`, and SchemaVersionAhead
+    or MigrationChecksumMismatch when this installation has not the migrations that were applied.
+    """
+    archive = await anyio.to_thread.run_sync(ArchiveReader, file)
+    manifest = archive.manifest
+    if not foreign:
+        _check_origin(archive, spec)
+    _check_names(manifest, role_prefix=spec.role_prefix)
+    pending(_applied(manifest.engine), spec.engine_migrations, owner=manifest.tenant)
+    pending(_applied(manifest.app), spec.app_migrations, owner=manifest.tenant)
+    sizes, done = archive.check(), 0
+    while (size := await anyio.to_thread.run_sync(next, sizes, None)) is not None:
+        done += size
+        report(Progress("verify", done, manifest.bytes, "bytes"))
+    return archive
+
+
+async def restore(
+    connection: Connection,
+    archive: ArchiveReader,
+    wanted: Restoring,
+    spec: ProvisionSpec,
+    *,
+    admit: Admit,
+    report: Report,
+) -> Loaded:
+    """Make the tenant in one transaction of `connection`, and wake it when it has runs to go on.
+
+    Raises TenantExists, RestoreFailed, SchemaConflict, RoleConflict and what the database says,
+    with nothing made.
+    """
+    tenant, manifest = wanted.tenant, archive.manifest
+    loaded: list[Loaded] = []
+
+    async def fill(app_role: str) -> None:
+        done = await load(
+            connection, archive, tenant, app_role=app_role, runs=wanted.runs, report=report
+        )
+        loaded.append(done)
+
+    with translated(f"tenant {tenant!r} can not be restored now"):
+        rotation = await _rotation(connection, tenant)
+        async with connection.transaction():
+            await provision_filled(connection, tenant, spec, fill, rotation=rotation)
+            report(Progress("registry"))
+            await admit(connection)
+            made = await tenants.bring_back(
+                connection,
+                tenant,
+                wanted.declaration,
+                versions=(len(spec.engine_migrations), len(manifest.app)),
+                origin=manifest.origin if tenant == manifest.tenant else None,
+                wake=loaded[0].unfinished > 0,
+            )
+            if not made:
+                raise taken(await tenants.fetch(connection, tenant))
+    return loaded[0]
+
+
+async def refuse_taken(connection: Connection, tenant: TenantId) -> None:
+    """Raise TenantExists when there is something of the tenant: before an archive is read."""
+    await _rotation(connection, tenant)
+
+
+def taken(row: TenantRow) -> TenantExists:
+    """Return why an archive can not take the place of a tenant."""
+    return TenantExists(
+        row.id,
+        f"tenant {row.id!r} is being deleted"
+        if row.state == "deleting"
+        else f"tenant {row.id!r} is there already",
+        hint="restore under another id with --as, or delete it first",
+    )
+
+
+async def _rotation(connection: Connection, tenant: TenantId) -> int:
+    """Return which passwords the tenant's logins will have."""
+    try:
+        row = await tenants.fetch(connection, tenant)
+    except TenantNotFound:
+        return 0
+    if row.state not in FREE:
+        raise taken(row)
+    return row.rotation
+
+
+def _check_origin(archive: ArchiveReader, spec: ProvisionSpec) -> None:
+    manifest = archive.manifest
+    if manifest.installation != spec.installation:
+        raise ArchiveForeign(
+            f"the archive is from another installation, {manifest.installation}",
+            hint="what is in it is run as the admin login: give --foreign only when you trust it",
+        )
+    if not hmac.compare_digest(archive.seal, spec.key.seal(archive.sealed)):
+        raise ArchiveInvalid(
+            "the archive was changed since this installation wrote it",
+            hint="or the installation key is another one since: then --foreign takes it",
+        )
+
+
+def _check_names(manifest: Manifest, *, role_prefix: str) -> None:
+    try:
+        tenant = parse_tenant_id(manifest.tenant, role_prefix=role_prefix)
+    except InvalidTenantId as error:
+        raise ArchiveInvalid(f"the archive is of no tenant: {error}") from error
+    if manifest.schema != schema_of(tenant):
+        raise ArchiveInvalid(f"the archive names {manifest.schema!r} as the schema of {tenant!r}")
+
+
+def _applied(ledger: Sequence[LedgerEntry]) -> list[Applied]:
+    return [Applied(each.number, each.name, each.checksum) for each in ledger]

@@ -1,0 +1,43 @@
+"""What crosses the API about archives of tenants."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from orchestrator.model.api import Wire
+
+ARCHIVE = "application/x-tar"
+"""The media type of an archive, sent either way."""
+
+
+class BackupReport(Wire, frozen=True, kw_only=True):
+    """What a file that was written has: of which tenant, as it was when."""
+
+    tenant: str
+    file: str
+    created_at: datetime
+    bytes: int
+    tables: int
+    rows: int
+
+
+class RestoredTenant(Wire, frozen=True, kw_only=True):
+    """A tenant that was made of an archive, or of another tenant: `of`, as it was at `as_of`.
+
+    `unfinished` runs go on.
+    """
+
+    tenant: str
+    of: str
+    as_of: datetime
+    tables: int
+    rows: int
+    unfinished: int
+
+
+class ArchivedTenant(Wire, frozen=True, kw_only=True):
+    """A tenant of which there is nothing on the server any more: all of it is in `file`."""
+
+    tenant: str
+    file: str
+    rows: int

@@ -1,0 +1,63 @@
+-- State `archived`: there is nothing of the tenant on the server but its row, and all of it in the file `archive`,
+-- from which it is brought back. Its results are then `archive` while its data are being dropped.
+ALTER TABLE insula.tenant
+    ADD COLUMN archive text,
+    DROP CONSTRAINT tenant_state_check,
+    ADD CONSTRAINT tenant_state_check
+        CHECK (state IN ('registered', 'provisioned', 'deleting', 'removed', 'archived')),
+    DROP CONSTRAINT tenant_results_check,
+    ADD CONSTRAINT tenant_results_check CHECK (results IN ('keep', 'purge', 'archive')),
+    ADD CONSTRAINT tenant_is_archived_in_a_file CHECK (state <> 'archived' OR archive IS NOT NULL);
+
+-- As in 0011, and now with archives.
+CREATE OR REPLACE FUNCTION insula.schema_to_submit_to(tenant text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known insula.tenant;
+BEGIN
+    SELECT * INTO known FROM insula.tenant AS t WHERE t.id = schema_to_submit_to.tenant;
+    IF EXISTS (SELECT FROM pg_roles AS r
+               WHERE r.rolname = session_user AND shobj_description(r.oid, 'pg_authid') LIKE 'insula:%')
+       AND NOT EXISTS (SELECT FROM pg_namespace AS n
+                       WHERE n.nspname = known.schema_name
+                         AND has_schema_privilege(session_user, n.oid, 'USAGE'))
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN403',
+            MESSAGE = format('the login %I may not start runs of tenant %L', session_user,
+                             left(schema_to_submit_to.tenant, 100)),
+            HINT = 'a tenant''s login starts runs of its own tenant only';
+    ELSIF known.id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN404',
+            MESSAGE = format('no tenant %L is declared or registered', left(schema_to_submit_to.tenant, 100)),
+            HINT = 'insula.submit takes the id of a tenant, not an alias; see `insula tenant list`';
+    ELSIF known.state = 'removed' AND known.renamed_to IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN410',
+            MESSAGE = format('tenant %L was renamed', known.id),
+            HINT = format('it is called %s now; insula.submit takes the id of a tenant, not an alias', known.renamed_to);
+    ELSIF known.state IN ('deleting', 'removed') THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN410',
+            MESSAGE = format('tenant %L was deleted', known.id),
+            HINT = 'declare it again';
+    ELSIF known.state = 'archived' THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN424',
+            MESSAGE = format('tenant %L is archived', known.id),
+            HINT = format('insula tenant unarchive %s', known.id);
+    ELSIF known.declaration ->> 'enabled' = 'false' OR known.disabled_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN423',
+            MESSAGE = format('tenant %L is disabled', known.id),
+            HINT = CASE WHEN known.disabled_at IS NULL THEN 'set enabled = true in its file and reload'
+                        ELSE format('insula tenant enable %s', known.id) END;
+    ELSIF known.held_for IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN425',
+            MESSAGE = format('tenant %L is held for %s', known.id, known.held_for),
+            HINT = 'it goes on by itself; nothing was stored, so try again in a moment';
+    ELSIF known.state <> 'provisioned' THEN
+        RAISE EXCEPTION USING ERRCODE = 'IN503',
+            MESSAGE = format('tenant %L has no tables yet', known.id),
+            HINT = 'it gets them when it is provisioned, at the latest with the first run that the daemon starts';
+    END IF;
+    RETURN known.schema_name;
+END
+$$;

@@ -1,0 +1,50 @@
+-- The secrets of a tenant, sealed. Only the admin's login writes here.
+
+-- name: current_key
+-- Who seals with the key holds it, so that it is not taken away before what it has sealed is there.
+SELECT id, wrapped, wrapped_by FROM tenant.wf_key WHERE current FOR SHARE
+
+-- name: every_key
+-- Who takes the key's place waits for those who seal with it.
+SELECT id, wrapped, wrapped_by FROM tenant.wf_key ORDER BY created_at FOR UPDATE
+
+-- name: add_key
+-- Of two that add the first one, one wins, and both go on with that.
+INSERT INTO tenant.wf_key (id, wrapped, wrapped_by, current) VALUES ($1, $2, $3, true) ON CONFLICT DO NOTHING
+
+-- name: retire_key
+UPDATE tenant.wf_key SET current = false WHERE current
+
+-- name: rewrap_key
+UPDATE tenant.wf_key SET wrapped = $2, wrapped_by = $3 WHERE id = $1
+
+-- name: drop_keys
+-- All that seal nothing any more.
+DELETE FROM tenant.wf_key WHERE NOT current AND NOT payloads
+
+-- name: put
+INSERT INTO tenant.wf_secret AS known (name, id, key_id, sealed) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO UPDATE SET
+    id = excluded.id, key_id = excluded.key_id, sealed = excluded.sealed, updated_at = clock_timestamp()
+RETURNING created_at, updated_at
+
+-- name: reseal
+UPDATE tenant.wf_secret SET key_id = $2, sealed = $3 WHERE id = $1
+
+-- name: remove
+DELETE FROM tenant.wf_secret WHERE name = $1 RETURNING name
+
+-- name: listed
+SELECT name, created_at, updated_at FROM tenant.wf_secret ORDER BY name
+
+-- name: how_many
+SELECT count(*) FROM tenant.wf_secret WHERE name <> $1
+
+-- name: every_secret
+SELECT name, id, key_id, sealed FROM tenant.wf_secret ORDER BY name FOR UPDATE
+
+-- name: read
+-- The secret with its key, in one look: a key that is changed meanwhile changes both.
+SELECT secret.name, secret.id, secret.key_id, secret.sealed, key.wrapped, key.wrapped_by
+FROM tenant.wf_secret AS secret JOIN tenant.wf_key AS key ON key.id = secret.key_id
+WHERE secret.name = $1

@@ -1,0 +1,120 @@
+"""The same cache in every store there is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from orchestrator.cache.memory import MemoryStore
+from orchestrator.cache.store import Store
+from orchestrator.cache.tenant_cache import Bounds, TenantCache
+from orchestrator.store import connect
+from orchestrator.store.tenant.cache import SETTINGS, CacheConnection, PostgresStore
+from orchestrator.store.tenant.login import Login, Way
+from tests.engine.live import MOVED_CLOCK
+from tests.support.database import Database, Databases
+
+
+@dataclass
+class Shelf:
+    """A tenant's cache, and how to let time pass for it."""
+
+    cache: TenantCache
+    later: Callable[[float], Awaitable[None]]
+
+
+@dataclass
+class Shelves:
+    """Caches of tenants `acme` and `globex` in one store."""
+
+    acme: Shelf
+    globex: Shelf
+    bounds: list[Bounds] = field(default_factory=lambda: [Bounds()])
+
+
+def in_memory() -> Shelves:
+    """Return caches in memory; their time is moved by hand."""
+    now, bounds = [datetime(2026, 1, 1, tzinfo=UTC)], [Bounds()]
+
+    async def later(seconds: float) -> None:
+        now[0] += timedelta(seconds=seconds)
+
+    def shelf() -> Shelf:
+        return Shelf(TenantCache(MemoryStore(lambda: now[0]), lambda: bounds[0]), later)
+
+    return Shelves(shelf(), shelf(), bounds)
+
+
+@asynccontextmanager
+async def in_postgres(database: Database) -> AsyncIterator[Shelves]:
+    """Yield caches in the schemas of two tenants, empty."""
+    admin = await connect.connect(database.target, application_name="insula test")
+    await admin.execute("TRUNCATE tenant_acme.wf_cache, tenant_globex.wf_cache")
+
+    async def later(seconds: float) -> None:
+        span = timedelta(seconds=seconds)
+        await admin.execute("UPDATE moved.ahead SET span = span + $1", span)
+
+    bounds, opened = [Bounds()], list[CacheConnection]()
+    settings = {**SETTINGS, "search_path": "moved, pg_catalog, pg_temp"}
+
+    def shelf(tenant: str) -> Shelf:
+        login = Login(Way(database.as_app(tenant)), application_name="cache", settings=settings)
+        opened.append(CacheConnection(login))
+        store: Store = PostgresStore(opened[-1].run, f"tenant_{tenant}")
+        return Shelf(TenantCache(store, lambda: bounds[0]), later)
+
+    yield Shelves(shelf("acme"), shelf("globex"), bounds)
+    for connection in opened:
+        await connection.close()
+    await admin.close()
+
+
+@pytest.fixture(scope="module")
+def two_tenants(databases: Databases) -> Iterator[Database]:
+    """Yield a database with two tenants: to make them takes longer than a test of a cache."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(databases.lend()) as database,
+    ):
+        for tenant in ("acme", "globex"):
+            portal.call(database.provision, tenant)
+        admin = portal.call(database.connect)
+        portal.call(admin.execute, MOVED_CLOCK)
+        yield database
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database | None:
+    """Return where the caches of a test are; None stands for this process's memory."""
+    made: Database | None = None
+    if request.param == "postgres":
+        made = request.getfixturevalue("two_tenants")
+    return made
+
+
+@pytest.fixture
+async def shelves(database: Database | None) -> AsyncIterator[Shelves]:
+    """Yield the caches of two tenants, in each store."""
+    if database is None:
+        yield in_memory()
+        return
+    async with in_postgres(database) as made:
+        yield made
+
+
+@pytest.fixture
+def shelf(shelves: Shelves) -> Shelf:
+    """Return the cache of one tenant."""
+    return shelves.acme
+
+
+@pytest.fixture
+def cache(shelf: Shelf) -> TenantCache:
+    """Return the cache of one tenant, for a test in which no time passes."""
+    return shelf.cache

@@ -1,0 +1,253 @@
+"""The secrets of a tenant on a real server: sealed in every row, and lost with their key."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import anyio
+import asyncpg
+import pytest
+
+from orchestrator.lifecycle.keys import InstallationKey
+from orchestrator.lifecycle.removal import remove
+from orchestrator.model.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    SecretNotFound,
+    SecretUnreadable,
+)
+from orchestrator.model.ids import TenantId
+from orchestrator.store.connect import DRIVER_ERRORS, Connection
+from orchestrator.store.control import tenants
+from orchestrator.store.tenant import secrets
+from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
+from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets, Vault
+from tests.support.database import Database
+from tests.support.dump import dump
+from tests.support.proxy import CuttingProxy
+
+ACME, GLOBEX = TenantId("acme"), TenantId("globex")
+PLAIN = "k-7f3a secret \u20ac"
+
+
+async def read(
+    database: Database, name: str, *, tenant: TenantId = ACME, keys: WrappingKeys | None = None
+) -> str:
+    """Return a secret as a supervisor of the tenant reads it, under its engine's login."""
+    connection = await database.connect(database.as_engine(tenant))
+    rows = OwnedSecrets(lambda act: act(connection), schema=f"tenant_{tenant}")
+    reader = OpenSecrets(tenant, rows, keys or database.key)
+    try:
+        return await reader.read(name)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def admin(database: Database) -> Connection:
+    """Return the admin's connection to a database with tenant acme."""
+    await database.provision(ACME)
+    return await database.connect()
+
+
+@pytest.fixture
+def vault(database: Database) -> Vault:
+    """Return what operators do to the secrets of tenant acme."""
+    return Vault(ACME, database.key)
+
+
+async def test_a_secret_is_read_by_the_tenant_and_stands_nowhere(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", "an older one")
+    await vault.put(admin, "api_key", PLAIN)
+    await vault.put(admin, "other", "more of it")
+
+    assert await read(database, "api_key") == PLAIN
+    assert [each.name for each in await vault.listed(admin)] == ["api_key", "other"]
+    stored = await dump(admin)
+    assert "api_key" in stored
+    assert PLAIN not in stored
+    assert "more of it" not in stored
+
+
+async def test_a_secret_that_is_not_there_is_named(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    await vault.remove(admin, "api_key")
+
+    with pytest.raises(SecretNotFound, match="no secret 'api_key'"):
+        await read(database, "api_key")
+    with pytest.raises(SecretNotFound):
+        await vault.remove(admin, "api_key")
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE {acme}.wf_secret SET name = 'other' WHERE name = 'api_key'",
+        "UPDATE {acme}.wf_secret SET id = gen_random_uuid()",
+        "UPDATE {acme}.wf_secret SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)",
+        "UPDATE {acme}.wf_secret SET sealed = substr(sealed, 1, 9)",
+        "UPDATE {acme}.wf_key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)",
+        "UPDATE {acme}.wf_key SET wrapped = (SELECT wrapped FROM {globex}.wf_key)",
+        "UPDATE {acme}.wf_secret SET (sealed, id) = (SELECT sealed, id FROM {globex}.wf_secret)",
+    ],
+)
+async def test_what_was_changed_or_came_from_elsewhere_is_not_opened(
+    database: Database, admin: Connection, vault: Vault, tampering: str
+) -> None:
+    await database.provision(GLOBEX)
+    await vault.put(admin, "api_key", PLAIN)
+    await Vault(GLOBEX, database.key).put(admin, "api_key", "globex's own")
+
+    await admin.execute(tampering.format(acme="tenant_acme", globex="tenant_globex"))
+
+    name = "other" if "other" in tampering else "api_key"
+    with pytest.raises(SecretUnreadable) as refused:
+        await read(database, name)
+    assert PLAIN not in repr(refused.getrepr(style="long"))
+
+
+async def test_a_renamed_or_restored_schema_needs_nothing(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    await database.provision(GLOBEX)
+
+    for table in ("wf_key", "wf_secret"):
+        await admin.execute(f"INSERT INTO tenant_globex.{table} TABLE tenant_acme.{table}")
+
+    assert await read(database, "api_key", tenant=GLOBEX) == PLAIN
+
+
+async def test_a_rotation_seals_with_a_new_key_and_erases_the_old_one(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    before = await admin.fetchrow("TABLE tenant_acme.wf_secret")
+    old = await admin.fetchval("SELECT id FROM tenant_acme.wf_key")
+
+    assert await vault.rotate(admin) == 1
+
+    after = await admin.fetchrow("TABLE tenant_acme.wf_secret")
+    assert await admin.fetch("SELECT id FROM tenant_acme.wf_key WHERE id = $1", old) == []
+    assert before is not None
+    assert after is not None
+    assert (before["key_id"], after["key_id"] == before["key_id"]) == (old, False)
+    assert before["sealed"] != after["sealed"]
+    assert await read(database, "api_key") == PLAIN
+
+
+async def test_a_new_installation_key_takes_over_with_the_former_beside_it(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    fresh = InstallationKey(bytes(32))
+    with pytest.raises(SecretUnreadable, match="another installation's key"):
+        await read(database, "api_key", keys=fresh)
+    with pytest.raises(SecretUnreadable):
+        await Vault(ACME, fresh).rotate(admin)
+
+    both = InstallationKey(bytes(32), former=database.key)
+    assert await read(database, "api_key", keys=both) == PLAIN
+    await Vault(ACME, both).rotate(admin)
+
+    assert await read(database, "api_key", keys=fresh) == PLAIN
+    with pytest.raises(SecretUnreadable):
+        await read(database, "api_key")
+
+
+async def test_a_key_that_sealed_payloads_stays_and_is_wrapped_anew(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    await admin.execute("UPDATE tenant_acme.wf_key SET payloads = true")
+    kept = await admin.fetchval("SELECT id FROM tenant_acme.wf_key")
+
+    await Vault(ACME, InstallationKey(bytes(32), former=database.key)).rotate(admin)
+
+    row = await admin.fetchrow(
+        "SELECT id, wrapped, wrapped_by FROM tenant_acme.wf_key WHERE id = $1 AND NOT current", kept
+    )
+    assert row is not None
+    assert DataKey.unwrap(WrappedKey(*row), InstallationKey(bytes(32))).id == kept
+
+
+async def test_with_the_tenant_goes_its_key_and_what_it_has_sealed_is_lost(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    await admin.execute("CREATE TABLE copied AS TABLE tenant_acme.wf_secret")
+    row = await tenants.mark_deleting(admin, ACME, "purge", forced=True)
+    await remove(admin, row, database.spec())
+
+    await database.provision(GLOBEX)
+    await Vault(GLOBEX, database.key).put(admin, "another", "x")
+    other = await admin.fetchval("SELECT id FROM tenant_globex.wf_key")
+    await admin.execute("UPDATE copied SET key_id = $1", other)
+    await admin.execute("INSERT INTO tenant_globex.wf_secret TABLE copied")
+
+    with pytest.raises(SecretUnreadable):
+        await read(database, "api_key", tenant=GLOBEX)
+    assert PLAIN not in await dump(admin)
+
+
+@pytest.mark.parametrize("login", ["engine", "app"])
+async def test_no_login_of_the_tenant_may_write_and_only_the_supervisors_may_read(
+    database: Database, admin: Connection, vault: Vault, login: str
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    way_in = database.as_engine(ACME) if login == "engine" else database.as_app(ACME)
+    connection = await database.connect(way_in)
+
+    writes = [
+        f"{verb} tenant_acme.{table}"
+        for table in ("wf_key", "wf_secret")
+        for verb in ("DELETE FROM", "TRUNCATE", "INSERT INTO")
+    ]
+    reads = ["TABLE tenant_acme.wf_key", "TABLE tenant_acme.wf_secret"]
+    for text in [*writes, *(reads if login == "app" else [])]:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(text + (" DEFAULT VALUES" if "INSERT" in text else ""))
+
+
+async def test_two_first_secrets_at_once_share_one_key(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    async with anyio.create_task_group() as group:
+        for name in ("a", "b", "c"):
+            group.start_soon(vault.put, await database.connect(), name, f"{PLAIN} {name}")
+
+    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_key") == 1
+    assert [await read(database, name) for name in "abc"] == [f"{PLAIN} {name}" for name in "abc"]
+
+
+async def test_there_is_a_bound(
+    admin: Connection, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "MOST", 2)
+    for name in ("a", "b", "b"):
+        await vault.put(admin, name, PLAIN)
+
+    with pytest.raises(InvalidRequest, match="at most 2 secrets"):
+        await vault.put(admin, "c", PLAIN)
+
+
+@pytest.mark.slow
+async def test_a_death_at_any_statement_of_a_rotation_leaves_every_secret_readable(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    for name in ("a", "b"):
+        await vault.put(admin, name, f"{PLAIN} {name}")
+    for cut in count(1):
+        async with CuttingProxy(database.target, cut_at=cut, when="after").running() as proxy:
+            try:
+                await vault.rotate(await database.connect(proxy.target))
+            except (DatabaseUnavailable, *DRIVER_ERRORS):
+                await admin.execute("SELECT FROM tenant_acme.wf_key FOR UPDATE")
+            if not proxy.has_cut:
+                break
+        assert [await read(database, name) for name in "ab"] == [f"{PLAIN} {n}" for n in "ab"]
+    assert cut > 5

@@ -1,0 +1,292 @@
+"""What operators do with whole tenants as files: backup, restore, clone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from orchestrator.daemon.inactivity import Inactivity
+from orchestrator.model.api import CreateTenant
+from orchestrator.model.errors import (
+    ArchiveInvalid,
+    InvalidRequest,
+    StorageFailed,
+    TenantArchived,
+    TenantExists,
+    TenantInUse,
+    TenantNotFound,
+    TenantStarting,
+)
+from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import Progress, unheard
+from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import ArchiveSection
+from orchestrator.store.control import tenants
+from supervisors.slot import SlotState
+from tests.supervisors.nodes import running_node, snapshot
+from tests.supervisors.test_lifecycle import archives, lifecycle
+from tests.supervisors.test_why import platform_of
+from tests.supervisors.workflows import GATES
+from tests.support.database import Database
+from tests.support.wait import until
+
+ACME, GLOBEX, AGAIN = TenantId("acme"), TenantId("globex"), TenantId("again")
+
+
+async def test_a_tenant_comes_back_with_what_it_had_and_goes_on(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        request = CreateTenant(id="globex", aliases=["glo"], set={"limits.max_queue_length": 5})
+        await node.tenants.register(request)
+        await node.submit("globex")
+        await node.until_finished("globex", 1)
+        await node.submit("globex", "wait", gate="comes back")
+        await until(lambda: GATES.arrived["comes back"] == 1, what="the task runs")
+        with await verbs.backup(GLOBEX, runs="all") as spool:
+            GATES.open("comes back")
+            await node.until_finished("globex", 2)
+            await whole.delete("globex", keep=False)
+            made = await verbs.restore(
+                GLOBEX, spool, of=None, runs=None, foreign=False, report=unheard
+            )
+
+        assert (made.of, made.unfinished) == ("globex", 1)
+        assert node.root.resolve("glo") == GLOBEX
+        assert node.slot("globex").config.limits.max_queue_length == 5
+        await node.until_finished("globex", 2)
+
+
+async def test_under_another_id_runs_that_were_not_finished_are_left_out(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        verbs = archives(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        await node.submit("acme", "wait", gate="left out")
+        await until(lambda: GATES.arrived["left out"] == 1, what="the task runs")
+        with await verbs.backup(ACME, runs="all") as spool:
+            made = await verbs.restore(
+                AGAIN, spool, of="acme", runs=None, foreign=False, report=unheard
+            )
+        GATES.open("left out")
+
+        assert made.unfinished == 0
+        assert await node.finished("again") == 1
+        await node.submit("again")
+        await node.until_finished("again", 2)
+        await node.until_finished("acme", 2)
+
+
+async def test_a_clone_has_the_tables_and_data_and_leaves_no_file(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["template"])) as node:
+        told: list[Progress] = []
+        await node.submit("template")
+        await node.until_finished("template", 1)
+
+        made = await archives(node, tmp_path).clone(
+            TenantId("template"), GLOBEX, runs="none", report=told.append
+        )
+
+        assert (made.of, made.unfinished) == ("template", 0)
+        assert {each.phase for each in told} > {"definitions", "rows", "registry"}
+        assert await node.finished("globex") == 0
+        assert os.listdir(tmp_path) == []  # noqa: PTH208 - not blocking for long
+        await node.submit("globex")
+        await node.until_finished("globex", 1)
+
+
+async def test_a_declared_tenant_that_was_never_used_is_filled(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        verbs = archives(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+
+        await verbs.clone(ACME, GLOBEX, runs="finished", report=unheard)
+
+        assert await node.finished("globex") == 1
+        assert node.slot("globex").config.source == "file"
+        with pytest.raises(TenantExists, match="'globex' is there already"):
+            await verbs.clone(ACME, GLOBEX, runs="none", report=unheard)
+
+
+async def test_nothing_is_made_of_an_archive_that_can_not_be_taken(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        verbs = archives(node, tmp_path)
+        await node.tenants.register(CreateTenant(id="globex", aliases=["glo"]))
+        with await verbs.backup(GLOBEX, runs="all") as spool:
+
+            async def restored(of: str | None) -> None:
+                await verbs.restore(AGAIN, spool, of=of, runs=None, foreign=False, report=unheard)
+
+            with pytest.raises(ArchiveInvalid, match="is of tenant 'globex', not of 'again'"):
+                await restored(None)
+            await lifecycle(node, tmp_path).delete("globex", keep=False)
+            await node.tenants.register(CreateTenant(id="initech", aliases=["glo"]))
+            with pytest.raises(TenantExists, match="'glo' is taken by tenant 'initech'"):
+                await verbs.restore(
+                    GLOBEX, spool, of=None, runs=None, foreign=False, report=unheard
+                )
+
+        assert await node.sql("SELECT to_regnamespace('tenant_again')") is None
+        assert await node.sql("SELECT to_regnamespace('tenant_globex')") is None
+        with pytest.raises(TenantNotFound):
+            node.root.resolve("globex")
+
+
+async def test_of_two_that_restore_at_once_one_does(database: Database, tmp_path: Path) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        verbs, ended = archives(node, tmp_path), list[str]()
+        await node.submit("acme")
+
+        async def clone() -> None:
+            try:
+                await verbs.clone(ACME, GLOBEX, runs="none", report=unheard)
+                ended.append("made")
+            except TenantExists:
+                ended.append("too late")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(clone)
+            group.start_soon(clone)
+
+        assert sorted(ended) == ["made", "too late"]
+
+
+async def test_a_state_directory_without_room_is_told(database: Database, tmp_path: Path) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        with pytest.raises(StorageFailed, match="No such file or directory"):
+            await archives(node, tmp_path / "gone").backup(ACME, runs="all")
+
+
+async def test_an_archived_tenant_is_a_file_until_it_is_brought_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"], aliases=["Acme-Corp"])) as node:
+        verbs = archives(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+
+        away = await lifecycle(node, tmp_path).archive(ACME)
+
+        assert Path(away.file).parent == tmp_path / "archives"
+        assert await node.sql("SELECT to_regnamespace('tenant_acme')") is None
+        await node.declare(
+            "acme", name="Changed", aliases=["Acme-Corp"]
+        )  # a reload does not make it anew
+        for name in ("acme", "acme-corp"):
+            with pytest.raises(TenantArchived, match="'acme' is archived"):
+                platform_of(node).resolve(name)
+        with pytest.raises(Exception, match="tenant 'acme' is archived"):
+            await node.sql("SELECT insula.submit('acme', 'note')")
+        assert [each.state for each in platform_of(node).tenants()] == ["archived"]
+
+        back = await verbs.unarchive(ACME, unheard)
+
+        assert (back.tenant, back.rows) == ("acme", away.rows)
+        assert os.listdir(tmp_path / "archives") == []  # noqa: PTH208 - not blocking for long
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+
+async def test_who_is_archived_in_the_middle_of_something_goes_on_when_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        whole = lifecycle(node, tmp_path)
+        await node.submit("acme", "later")
+
+        with pytest.raises(TenantInUse, match="has 1 unfinished run"):
+            await whole.archive(ACME)
+        await whole.archive(ACME, force=True)
+        back = await archives(node, tmp_path).unarchive(ACME, unheard)
+
+        assert back.unfinished == 1
+        await node.until_finished("acme", 1)
+
+
+async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, ACME, "archive")
+
+    async with running_node(database, snapshot(["acme"]), name="b") as node:
+        await lifecycle(node, tmp_path).resume()
+
+        back = await archives(node, tmp_path).unarchive(ACME, unheard)
+        assert back.rows > 0
+
+
+async def test_what_can_not_be_archived_stays_as_it_is(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "archives").write_text("in the way", encoding="utf-8")
+    async with running_node(database, snapshot(["acme"])) as node:
+        whole = lifecycle(node, tmp_path)
+        with pytest.raises(InvalidRequest, match="never used"):
+            await whole.archive(ACME)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+
+        with pytest.raises(StorageFailed):
+            await whole.archive(ACME)
+
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+
+async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(
+        database, snapshot(["acme", "globex", "waits"], idle_ttl=Duration(0))
+    ) as node:
+        settings = ArchiveSection(after=Duration(days=90))
+        policy = Inactivity(
+            node.control,
+            lifecycle(node, tmp_path),
+            archives(node, tmp_path),
+            node.audit,
+            lambda: settings,
+        )
+        await node.submit("acme")
+        await node.submit("globex")
+        await node.submit("waits")
+        for tenant in ("acme", "globex", "waits"):
+            await node.reach(tenant, SlotState.DORMANT)
+        await node.sql("UPDATE insula.tenant SET last_active_at = now() - interval '80 days'")
+        await node.sql(
+            "UPDATE insula.tenant SET last_active_at = now() - interval '91 days'"
+            " WHERE id IN ('acme', 'waits')"
+        )
+
+        await node.sql("INSERT INTO insula.wake VALUES ('waits', now() + interval '1 day', 'x')")
+
+        await policy.sweep()
+
+        states = {each.id: each.state for each in platform_of(node).tenants()}
+        assert states == {"acme": "archived", "globex": "dormant", "waits": "dormant"}
+        policy.use(ACME)  # not configured: whoever asks is told how to bring it back
+        settings = ArchiveSection(restore_on_use=True)
+        with pytest.raises(TenantStarting, match="is being brought back"):
+            policy.use(ACME)
+        await policy.bring_back()
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+        operations = await node.sql(
+            "SELECT array_agg(operation ORDER BY number) FROM insula.audit WHERE outcome IS NULL"
+        )
+        assert operations == ["tenant.archive", "tenant.unarchive"]

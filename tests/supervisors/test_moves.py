@@ -1,0 +1,195 @@
+"""Moving a tenant between databases: all of it arrives, or it stays; the old copy is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.moves import TenantMoves
+from orchestrator.model.api import CreateTenant
+from orchestrator.model.errors import (
+    CopyKept,
+    DatabaseUnavailable,
+    InvalidRequest,
+    MoveFailed,
+    NoCopyKept,
+    TenantInUse,
+)
+from orchestrator.model.ids import TenantId
+from orchestrator.model.moves import MovedTenant, MoveTenant
+from orchestrator.settings.shards import ShardConfig
+from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_lifecycle import archives, lifecycle
+from tests.supervisors.test_shards import admin_of, home, succeeded
+from tests.supervisors.workflows import GATES
+from tests.support.database import Database
+from tests.support.wait import until
+
+__all__ = ["home"]
+
+ACME = TenantId("acme")
+ROWS = "SELECT count(*) FROM tenant_acme.wf_run"
+SCHEMAS = (
+    "SELECT array_agg(nspname ORDER BY 1) FROM pg_namespace WHERE nspname ~ '^(tenant|moved)_'"
+)
+
+
+def moves(node: Node, state_dir: Path) -> TenantMoves:
+    """Return the verb as the daemon wires it."""
+    return TenantMoves(
+        lifecycle(node, state_dir),
+        archives(node, state_dir),
+        node.holds,
+        Errands(node.tenants.shards),
+    )
+
+
+@asynccontextmanager
+async def used(database: Database, shard: ShardConfig) -> AsyncIterator[Node]:
+    """Run a node with tenant acme beside the control schema, which has done one run."""
+    declared = snapshot(["acme"], shards=[shard])
+    async with running_node(database, declared, shards=[shard]) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        yield node
+
+
+async def test_a_tenant_arrives_with_all_it_had_and_works_there(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        moved = await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
+        await node.submit("acme")
+        there = await admin_of(database, home)
+        await succeeded(there, 2)
+
+        assert (moved.shard, moved.kept_on, moved.rows > 3) == ("eu", "control", True)
+        assert await node.sql(SCHEMAS) == ["moved_acme"]
+        assert await there.fetchval(SCHEMAS) == ["tenant_acme"]
+        assert node.slot("acme").config.shard == "eu"
+
+
+async def test_it_comes_home_again_by_a_second_move_once_the_first_is_confirmed(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        with pytest.raises(CopyKept, match="keeps a copy"):
+            await verb.run(ACME, MoveTenant(to="control"))
+        confirmed = [await verb.run(ACME, MoveTenant(confirm=True)) for _ in range(2)]
+        assert confirmed[0] == confirmed[1] == MovedTenant(tenant="acme", shard="eu")
+        assert await node.sql(SCHEMAS) is None
+        await node.submit("acme")
+        await succeeded(await admin_of(database, home), 2)
+
+        await verb.run(ACME, MoveTenant(to="control"))
+        await verb.run(ACME, MoveTenant(confirm=True))
+
+        await node.submit("acme")
+        await node.until_finished("acme", 3)
+        own = await node.sql("SELECT count(*) FROM pg_database WHERE datname ~ '_t_acme$'")
+        assert own == 0
+
+
+async def test_back_returns_to_the_old_copy_when_nothing_happened_since(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        verb = moves(node, tmp_path)
+        with pytest.raises(NoCopyKept):
+            await verb.run(ACME, MoveTenant(back=True))
+        await verb.run(ACME, MoveTenant(to="eu"))
+
+        back = await verb.run(ACME, MoveTenant(back=True))
+
+        assert (back.shard, back.kept_on) == ("control", "eu")
+        assert await node.sql(SCHEMAS) == ["tenant_acme"]
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+
+async def test_back_does_not_give_up_what_was_done_since_unless_forced(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        await node.submit("acme")
+        await succeeded(await admin_of(database, home), 2)
+
+        with pytest.raises(MoveFailed, match="not the same"):
+            await verb.run(ACME, MoveTenant(back=True))
+        assert node.slot("acme").config.shard == "eu"
+        await verb.run(ACME, MoveTenant(back=True, force=True))
+
+        assert await node.sql(ROWS) == 1
+
+
+async def test_a_run_under_way_keeps_it_and_goes_on_at_the_target_when_forced(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        verb, gate = moves(node, tmp_path), f"moves to {home.isolation}"
+        await node.submit("acme", "wait", gate=gate)
+        await until(lambda: GATES.arrived[gate] == 1, what="the task runs")
+        with pytest.raises(TenantInUse, match="1 unfinished run"):
+            await verb.run(ACME, MoveTenant(to="eu"))
+        assert await node.sql(SCHEMAS) == ["tenant_acme"]
+        GATES.open(gate)
+
+        await verb.run(ACME, MoveTenant(to="eu", force=True))
+
+        await succeeded(await admin_of(database, home), 2)
+
+
+async def test_a_tenant_that_was_never_used_moves_by_its_row_alone(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"], shards=[shard]), shards=[shard]) as node:
+        verb = moves(node, tmp_path)
+        with pytest.raises(InvalidRequest, match="no shard 'us' is configured"):
+            await verb.run(ACME, MoveTenant(to="us"))
+        moved = await verb.run(ACME, MoveTenant(to="eu"))
+
+        assert moved == MovedTenant(tenant="acme", shard="eu")
+        await node.submit("acme")
+        await succeeded(await admin_of(database, shard), 1)
+
+
+async def test_a_shard_that_is_away_leaves_the_tenant_where_it_was(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    away = structs.replace(shard, url="postgresql://nobody@127.0.0.1:1/none")
+    async with used(database, away) as node:
+        with pytest.raises(DatabaseUnavailable, match="'eu'"):
+            await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
+
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+        assert await node.sql(SCHEMAS) == ["tenant_acme"]
+
+
+async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
+        await node.tenants.register(CreateTenant(id="acme"))
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
+
+        await lifecycle(node, tmp_path).delete("acme", keep=False)
+
+        assert await node.sql(SCHEMAS) is None
+        assert (
+            await node.sql(
+                "SELECT count(*) FROM pg_roles WHERE rolname ^@ $1", f"{database.role_prefix}_"
+            )
+            == 0
+        )
