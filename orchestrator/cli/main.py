@@ -18,6 +18,7 @@ from orchestrator.cli import (
     dead,
     doctor,
     events,
+    exports,
     lifecycle,
     maintenance,
     migration,
@@ -55,7 +56,17 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, moves, archives, statistics, maintenance, secrets, adoption],
+            [
+                tenants,
+                lifecycle,
+                moves,
+                archives,
+                exports,
+                statistics,
+                maintenance,
+                secrets,
+                adoption,
+            ],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
@@ -120,6 +131,9 @@ def _complain_of_usage(error: typer.TyperException, *, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
     sentence = output.line(error.format_message())
     hint = f"{context.command_path} --help" if context is not None else ""
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(getattr(context, "command", None), "commands"):
+        hint = f"options come after the command, as in: insula tenant list {option} …"
     if as_json:
         problem = {"code": "usage", "detail": sentence, "hint": hint, "data": {}}
         output.document({"error": problem})

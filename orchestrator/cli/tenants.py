@@ -199,6 +199,14 @@ def _sentence(pause: TenantPause) -> str:
     return f"{what}, since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
 
 
+def _configuration(view: TenantView) -> str | None:
+    """Return what it is to be served as, and whether it was."""
+    wanted, applied = view.config_hash, view.applied_config_hash
+    if wanted is None or wanted == applied:
+        return wanted
+    return f"{wanted}, served as {applied}" if applied else f"{wanted}, not served yet"
+
+
 def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
     made = view.provisioned_at is not None
     versions = f"engine {view.engine_version}, application {view.app_version}"
@@ -217,6 +225,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("retry at", view.retry_at),
         ("last error", view.last_error),
         ("last active", view.last_active_at),
+        ("configuration", _configuration(view)),
         ("schema", view.schema if made else f"{view.schema} (made at first use)"),
         ("versions", versions if made else None),
         ("provisioned", view.provisioned_at),

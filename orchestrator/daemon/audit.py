@@ -8,7 +8,6 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.http.audit import DONE
 from orchestrator.model.api import AuditEntry, AuditPage
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.ids import TenantId
@@ -41,8 +40,7 @@ class TenantAudit:
 
     async def note(self, connection: Connection, deed: Deed) -> None:
         """Note what is done in the transaction that `connection` is in, and only with that."""
-        number = await audit.ask(connection, self.node, deed)
-        await audit.answer(connection, number, DONE)
+        await audit.note(connection, self.node, [deed])
 
     async def answered(self, number: int, outcome: str, detail: str) -> None:
         """Note what came of it. Without the database it stays open: what was done is done."""

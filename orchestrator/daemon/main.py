@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import anyio
 import structlog
 
 from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon.activity import Activity
 from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.attempts import attempt_of
@@ -45,6 +46,7 @@ from orchestrator.http.services import Services
 from orchestrator.model.api import Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
+from orchestrator.model.ids import TenantId
 from orchestrator.model.version import version
 from orchestrator.observability import stacks
 from orchestrator.observability.logging import set_level, set_up
@@ -174,6 +176,9 @@ class Daemon:
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(parts.tenants.watch, parts.keeper.standing)
+            group.start_soon(
+                Activity(parts.root, parts.shards.control).watch, parts.keeper.standing
+            )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
@@ -249,10 +254,11 @@ class Daemon:
         warn_of_workflows(snapshot, self._registry)
         return snapshot
 
-    async def _apply(self, snapshot: Snapshot) -> None:
-        await self._parts.tenants.publish(snapshot)
+    async def _apply(self, snapshot: Snapshot) -> Mapping[TenantId, list[str]]:
+        changed = await self._parts.tenants.publish(snapshot)
         set_level(snapshot.settings.log.level)
         self._parts.ground.processes.log_at(snapshot.settings.log.level)
+        return changed
 
     def _dump(self) -> None:
         """Write what each tenant, each task and each thread of this process is doing."""
@@ -278,9 +284,10 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            absent=parts.tenants.absent,
+            absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
+            keys=parts.tenants.spec.key,
         )
         audit = TenantAudit(
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing

@@ -44,13 +44,15 @@ from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, 
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
-from orchestrator.store.control import transitions
+from orchestrator.store.control import configuration, transitions
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
+from orchestrator.store.tenant.payloads import opener
 from orchestrator.store.tenant.runs import RunFilter
+from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
@@ -83,6 +85,7 @@ class TenantPlatform:
     absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
+    keys: WrappingKeys
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -118,7 +121,8 @@ class TenantPlatform:
             if found is None:
                 raise _no_run(tenant, run)
             history = await stored_runs.history(connection, schema, run)
-        return views.view_of(found, history, self.registry)
+            plain = await opener(connection, schema, self.keys)
+        return views.view_of(plain.opened(found), plain.opened_history(run, history), self.registry)
 
     async def send_signal(
         self, tenant: TenantId, run: UUID, name: str, payload: Any, *, key: str | None = None
@@ -174,7 +178,8 @@ class TenantPlatform:
             )
             if not history and not await stored_runs.exists(connection, schema, run):
                 raise _no_run(tenant, run)
-        return views.events_of(history, after)
+            plain = await opener(connection, schema, self.keys)
+        return views.events_of(plain.opened_history(run, history), after)
 
     def tenants(self) -> list[TenantSummary]:
         """Return every tenant, by id, those that are being deleted or are archived among them."""
@@ -186,8 +191,25 @@ class TenantPlatform:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
         row = await self._row(tenant)
-        view = self._view(slot, row)
-        return msgspec.structs.replace(view, pauses=await self._pauses(slot, row))
+        wanted, applied = await self._hashes(tenant)
+        return msgspec.structs.replace(
+            self._view(slot, row),
+            pauses=await self._pauses(slot, row),
+            config_hash=wanted,
+            applied_config_hash=applied,
+        )
+
+    async def _hashes(self, tenant: TenantId) -> tuple[str | None, str | None]:
+        """Return what the registry has of its configuration; nothing when it does not answer."""
+        if self.standing.outage is not None:
+            return None, None
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                async with self.shards.control.acquire() as connection:
+                    return await configuration.hashes(connection, tenant)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
+            return None, None
 
     async def _pauses(self, slot: Slot, row: TenantRow | None) -> list[TenantPause] | None:
         """Return what is paused; of a tenant that sleeps the database knows, when it answers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import anyio
@@ -14,6 +14,7 @@ from orchestrator.daemon.code import LoadedCode
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import ConfigError, InsulaError
+from orchestrator.model.ids import TenantId
 from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.load import Snapshot
@@ -43,7 +44,7 @@ class Reloader:
         self,
         snapshot: Snapshot,
         read: Callable[[], Snapshot],
-        apply: Callable[[Snapshot], Awaitable[None]],
+        apply: Callable[[Snapshot], Awaitable[Mapping[TenantId, list[str]]]],
         notifier: Notifier,
     ) -> None:
         self.snapshot = snapshot
@@ -103,7 +104,7 @@ class Reloader:
         if plan.violations:
             problems = [f"{path} {RELOADS['immutable']}" for path in plan.violations]
             return self._refused(ConfigError.code, problems)
-        await self._apply(new)
+        by_tier = await self._apply(new)
         self.snapshot = new
         self.generation += 1
         waiting = diff(self._booted, new).needs_daemon_restart
@@ -112,7 +113,7 @@ class Reloader:
             *(f"{path} {RELOADS['daemon']}" for path in waiting),
             *(f"the code of {each} has changed; {CODE_STAYS}" for each in stale),
         ]
-        report = _report(plan, notes, self.generation)
+        report = _report(plan, by_tier, notes, self.generation)
         log.info(
             "config.reloaded",
             generation=self.generation,
@@ -143,13 +144,16 @@ def _others_first() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-def _report(plan: Plan, notes: list[str], generation: int) -> ReloadReport:
+def _report(
+    plan: Plan, by_tier: Mapping[TenantId, list[str]], notes: list[str], generation: int
+) -> ReloadReport:
+    every = [*plan.changed.items(), *by_tier.items()]
     return ReloadReport(
         applied=True,
         generation=generation,
         added=list(plan.added),
         removed=list(plan.removed),
-        changed={tenant: list(fields) for tenant, fields in plan.changed.items()},
+        changed={str(tenant): [*fields] for tenant, fields in every},
         notes=notes,
     )
 

@@ -11,7 +11,8 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from orchestrator.daemon import timetable
+from orchestrator.daemon import declared as declarations
+from orchestrator.daemon import names, timetable
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.shards import check_homes
 from orchestrator.daemon.timetable import SinceWhen
@@ -45,6 +46,7 @@ from orchestrator.settings.tenants import (
     updated,
 )
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
+from orchestrator.store.control import configuration
 from orchestrator.store.control import shards as copies
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
@@ -86,11 +88,12 @@ class Tenants:
         """The control connections."""
         return self.shards.control
 
-    async def publish(self, snapshot: Snapshot | None = None) -> None:
+    async def publish(self, snapshot: Snapshot | None = None) -> Mapping[TenantId, list[str]]:
         """Make `snapshot` the truth, or the one in force once more: registry first, then slots.
 
-        All of it or nothing: raises ConfigError for what a tenant registered at run time still
-        needs, and DatabaseUnavailable.
+        Returns the tenants registered at run time that it changes, since it changes their tier,
+        with their fields. All of it or nothing: raises ConfigError for what such a tenant still
+        needs, or is called as well, and DatabaseUnavailable.
         """
         async with self.lock:
             snapshot = snapshot or self.snapshot
@@ -101,10 +104,20 @@ class Tenants:
             async with self.control.acquire() as connection, connection.transaction():
                 seen = await rows.horizon(connection)
                 homes = {tenant: config.shard for tenant, config in snapshot.tenants.items()}
+                await rows.lock(connection)
+                found = await declarations.compare(connection, snapshot.tenants)
                 await rows.declare(connection, declared, shards=homes)
                 stored = {row.id: row for row in await rows.fetch_all(connection)}
                 check_homes(stored.values(), snapshot.shards)
                 registered = self._registered(snapshot, stored.values())
+                self._refuse_clashes(snapshot, registered)
+                changed = await declarations.note(
+                    connection,
+                    snapshot.settings.node.name,
+                    found,
+                    declared=(snapshot.tenants, registered),
+                    known={**self.registered, **self.snapshot.tenants},
+                )
                 served = _served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
@@ -112,6 +125,22 @@ class Tenants:
             self.since = since
             self.snapshot, self.registered = snapshot, registered
             self._declare()
+            return changed
+
+    def _refuse_clashes(
+        self, snapshot: Snapshot, registered: Mapping[TenantId, TenantConfig]
+    ) -> None:
+        """Raise ConfigError for a name that a file takes from a tenant registered at run time.
+
+        A start goes on, with the name as the file has it, and so does what has been so before.
+        """
+        found = names.clashes(snapshot.tenants.values(), registered.values())
+        before = names.clashes(self.snapshot.tenants.values(), self.registered.values())
+        new = [each for each in found if each not in before]
+        if new and self._rows:
+            raise ConfigError(new)
+        for problem in new:
+            log.error("tenant.name_taken_twice", problem=problem)
 
     async def register(self, request: CreateTenant) -> TenantId:
         """Add a tenant at run time; TenantExists when its id or an alias is taken."""
@@ -125,6 +154,7 @@ class Tenants:
                 await rows.register(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
+                await configuration.note(connection, {tenant: config.digest})
             await self._look()
         return tenant
 
@@ -143,6 +173,7 @@ class Tenants:
                 await rows.redeclare(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
+                await configuration.note(connection, {tenant: config.digest})
             await self._look()
 
     def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
@@ -162,7 +193,8 @@ class Tenants:
     ) -> AsyncIterator[str]:
         """Yield a tenant's declaration under its `new` id, in a transaction of the caller's.
 
-        Nobody takes a name before that ends. Raises DeclaredInFile or TenantExists.
+        Nobody takes a name before that ends. Raises DeclaredInFile, TenantExists, or InvalidRequest
+        for a tier that is not there any more.
         """
         async with self.lock:
             await rows.lock(connection)
@@ -171,7 +203,9 @@ class Tenants:
             declaration = renamed(row.declaration, tenant, new, alias=alias)
             self.refuse_to_rename(tenant, new)
             self._refuse_taken(new, declaration.aliases, but=tenant)
+            config = _config(self.snapshot, new, declaration)
             yield dump_declaration(declaration)
+            await configuration.note(connection, {new: config.digest})
 
     async def watch(self, standing: Standing) -> None:
         """Take over, for ever, what other nodes and other programs change in the registry."""
@@ -191,10 +225,6 @@ class Tenants:
         async with self.lock:
             await self._look()
 
-    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
-        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
-        _config(self.snapshot, tenant, load_declaration(declaration))
-
     async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
         """Refuse the id and the aliases that another tenant has, until the transaction is over.
 
@@ -211,13 +241,14 @@ class Tenants:
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
     ) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
-        names = self._names()
+        taken = self._names()
         for name in (tenant, *aliases):
-            holder = names.get(name.casefold())
+            holder = taken.get(name.casefold())
             if holder is not None and holder != but:
+                whose = ", which a file declares" if holder in self.snapshot.tenants else ""
                 raise TenantExists(
                     tenant,
-                    f"{name!r} is taken by tenant {holder!r}",
+                    f"{name!r} is taken by tenant {holder!r}{whose}",
                     hint=f"see `insula tenant show {holder}`",
                 )
 
@@ -337,8 +368,9 @@ class Tenants:
         if not _differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
+    @property
     def absent(self) -> list[TenantRow]:
-        """Return the tenants that are being deleted, or are archived, as far as is known here."""
+        """The tenants that are being deleted, or are archived, as far as is known here."""
         return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
     def _declare(self) -> None:
@@ -393,15 +425,7 @@ class Tenants:
         self._rows, self._seen = stored, seen
 
     def _names(self) -> Mapping[str, TenantId]:
-        """Every id and alias that is taken, folded, with its tenant.
-
-        An id goes before any alias, and an alias of a file before one that was registered.
-        """
-        files, registered = self.snapshot.tenants.values(), self.registered.values()
-        names: dict[str, TenantId] = {}
-        for config in (*registered, *files):
-            names.update({alias.casefold(): config.id for alias in config.aliases})
-        return names | {config.id: config.id for config in (*registered, *files)}
+        return names.taken(self.snapshot.tenants.values(), self.registered.values())
 
     def _registered(
         self, snapshot: Snapshot, stored: Iterable[TenantRow]
@@ -466,6 +490,11 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.shard,
         row.origin,
     )
+
+
+def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
+    """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
+    _config(snapshot, tenant, load_declaration(declaration))
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -339,6 +339,12 @@ class TenantView(TenantSummary, frozen=True, kw_only=True):
     app_version: int = 0
     provisioned_at: datetime | None = None
     last_active_at: datetime | None = None
+    config_hash: str | None = None
+    """What it is to be served as, its tier included; null when that was never noted."""
+
+    applied_config_hash: str | None = None
+    """What it was served as last; null when it never was."""
+
     retry_at: datetime | None = None
     last_error: str | None = None
     declaration: dict[str, Any] = {}

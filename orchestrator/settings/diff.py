@@ -44,7 +44,7 @@ def diff(old: Snapshot, new: Snapshot) -> Plan:
         tenant: paths
         for tenant, config in new.tenants.items()
         if tenant in old.tenants
-        if (paths := tuple(_changed_fields(old.tenants[tenant], config)))
+        if (paths := tuple(changed_fields(old.tenants[tenant], config)))
     }
     by_reload = _changed_settings(old, new)
     return Plan(
@@ -57,7 +57,8 @@ def diff(old: Snapshot, new: Snapshot) -> Plan:
     )
 
 
-def _changed_fields(old: TenantConfig, new: TenantConfig) -> list[str]:
+def changed_fields(old: TenantConfig, new: TenantConfig) -> list[str]:
+    """Return the paths of what differs between two configurations of one tenant."""
     paths: list[str] = []
     for name in TenantConfig.__struct_fields__:
         before, after = getattr(old, name), getattr(new, name)

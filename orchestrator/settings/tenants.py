@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -40,6 +41,7 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workflows: tuple[str, ...] | None = None
     schedules: tuple[TenantSchedule, ...] = ()
     idle_ttl: timedelta = Duration(seconds=60)
+    encrypt_payloads: bool = False
     weight: int = 1
     shard: str = CONTROL_SHARD
     """Where its tables are, or will be made."""
@@ -52,6 +54,16 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     held_for: str | None = None
     """The verb that keeps it quiet for now; None when it is not held."""
+
+    @property
+    def digest(self) -> str:
+        """What tells it from another one, whatever operators and verbs make of it meanwhile."""
+        schedules = tuple(msgspec.structs.replace(each, since=None) for each in self.schedules)
+        declared = msgspec.structs.replace(
+            self, disabled_because=None, held_for=None, origin=None, schedules=schedules
+        )
+        text = msgspec.json.encode(declared, enc_hook=enc_hook, order="sorted")
+        return blake2b(text, digest_size=8).hexdigest()
 
     @property
     def works(self) -> bool:
@@ -106,6 +118,7 @@ def tenant_config(
         workflows=None if workflows is None else tuple(workflows),
         schedules=merged(tenant, tier.schedules, declaration.schedules),
         idle_ttl=_first(declaration.idle_ttl, tier.idle_ttl, supervision.idle_ttl),
+        encrypt_payloads=_first(declaration.encrypt_payloads, tier.encrypt_payloads, False),
         weight=_first(declaration.weight, tier.weight, 1),
         shard=_first(declaration.shard, tier.shard, CONTROL_SHARD),
         source=source,

@@ -97,6 +97,19 @@ WRONG: list[tuple[list[str], str]] = [
 ]
 
 
+@pytest.mark.parametrize("before", [["--config"], ["tenant", "--config"]])
+def test_an_option_before_its_command_is_told_where_it_belongs(
+    local: Insula, before: list[str]
+) -> None:
+    done = local(*before, "x.toml", "list")
+
+    assert done.code == 2
+    assert done.err == (
+        "error[usage]: No such option: --config\n"
+        "hint: options come after the command, as in: insula tenant list --config …\n"
+    )
+
+
 @pytest.mark.parametrize(("arguments", "says"), WRONG)
 def test_a_wrong_command_line_is_a_document_for_scripts(
     local: Insula, arguments: list[str], says: str

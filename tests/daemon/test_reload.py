@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -16,6 +16,7 @@ from orchestrator.daemon.reload import SWITCH_SECONDS, Reloader
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import DatabaseUnavailable
+from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot, load
 from tests.support.wait import until
 
@@ -31,6 +32,7 @@ class Files:
         self.refuse: Exception | None = None
         self.reads = 0
         self.reading: Callable[[], None] = lambda: None
+        self.changes: dict[TenantId, list[str]] = {}
         self.write(text)
         self.reloader = Reloader(self.read(), self.read, self.apply, Notifier())
 
@@ -39,11 +41,12 @@ class Files:
         self.reading()
         return load(self.path, ENVIRON)
 
-    async def apply(self, snapshot: Snapshot) -> None:
+    async def apply(self, snapshot: Snapshot) -> Mapping[TenantId, list[str]]:
         await anyio.lowlevel.checkpoint()
         if self.refuse is not None:
             raise self.refuse
         self.applied.append(snapshot)
+        return self.changes
 
     def write(self, text: str) -> None:
         self.path.write_text(text, encoding="utf-8")
@@ -52,6 +55,15 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
+
+
+async def test_what_a_tier_changes_of_registered_tenants_is_reported_too(files: Files) -> None:
+    files.changes = {TenantId("globex"): ["weight"]}
+    files.write("[tiers.basic]\nweight = 3\n")
+
+    report = await files.reloader.reload()
+
+    assert report.changed == {"globex": ["weight"]}
 
 
 async def test_what_changed_is_reported(files: Files) -> None:

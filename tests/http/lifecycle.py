@@ -60,6 +60,7 @@ class HandMadeLifecycle:
     async def rename(
         self, tenant: TenantId, wanted: RenameTenant, *, by: str, report: Report = unheard
     ) -> TenantId:
+        tenant = self._platform.resolve(tenant)
         self.asked.append(("rename", tenant, wanted, by))
         new = parse_tenant_id(wanted.to)
         if new in self._platform.views:

@@ -68,6 +68,14 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
     ]
 
 
+def test_what_was_done_under_an_id_is_found_there_after_a_renaming(api: httpx.Client) -> None:
+    api.post(f"{TENANT}/rename", json={"to": "initech"})
+    api.post(f"{TENANT}/provision", headers=JSON)
+
+    assert entries(api) == [("tenant.rename", "to initech", "done")]
+    assert entries(api, "initech") == [("tenant.provision", "", "done")]
+
+
 def test_no_verb_is_forgotten(platform: HandMadePlatform) -> None:
     handlers = [
         handler
@@ -89,13 +97,13 @@ def test_no_verb_is_forgotten(platform: HandMadePlatform) -> None:
 def test_a_refusal_is_an_outcome(api: httpx.Client, platform: HandMadePlatform) -> None:
     api.post("/v1/tenants", json={"id": "acme_corp"})
     platform.refuse = errors.TenantBusy("the mailbox is full")
-    api.post(f"{TENANT}/pause", json={"workflow": "quick"})
+    api.post(f"{TENANT}/pause", json={"workflow": "quick", "reason": "wrong figures"})
     platform.refuse = RuntimeError(SECRET)
     api.post(f"{TENANT}/pause", headers=JSON)
 
     assert entries(api) == [
         ("tenant.create", "", "tenant_exists"),
-        ("tenant.pause", "quick", "tenant_busy"),
+        ("tenant.pause", "quick (wrong figures)", "tenant_busy"),
         ("tenant.pause", "", "failed"),
     ]
     newest, busy, _ = api.get(f"{TENANT}/audit").json()["entries"]

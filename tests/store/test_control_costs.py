@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.model.ids import TenantId
-from orchestrator.store.control import leases, schedules, tenants, transitions, wake
+from orchestrator.store.control import configuration, leases, schedules, tenants, transitions, wake
 from tests.store.tenant.costs import cost
 from tests.support.database import Database
 
@@ -37,7 +37,7 @@ NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
     "release": (leases.RELEASE, ("t_1", NODE, 1, None, "timer"), 3),
     "fetch": (tenants.FETCH, (ONE,), 1),
     "changed": (tenants.FETCH_CHANGED, ("9223372036854775807",), 0),
-    "touch": (tenants.TOUCH, ([ONE],), 1),
+    "touch": (configuration.TOUCH, ([ONE], ["a hash"]), 3),
     "remind": (schedules.REMIND, ([ONE], ["2099-01-01"]), 2),
     "written": (transitions.WRITTEN, (ONE, 20), 23),
 }

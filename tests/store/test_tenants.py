@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.model.errors import TenantExists, TenantNotFound
 from orchestrator.model.ids import TenantId
-from orchestrator.store.control import tenants
+from orchestrator.store.control import configuration, tenants
 from orchestrator.store.control.tenants import TenantRow
 from tests.support.database import Database
 
@@ -149,7 +149,7 @@ async def test_the_last_activity_is_noted(database: Database) -> None:
     connection = await database.connect()
     await tenants.declare(connection, [(ACME, "{}"), (GLOBEX, "{}")])
 
-    await tenants.touch(connection, [ACME])
+    await configuration.touch(connection, {ACME: "a hash"})
 
     assert (await tenants.fetch(connection, ACME)).last_active_at is not None
     assert (await tenants.fetch(connection, GLOBEX)).last_active_at is None

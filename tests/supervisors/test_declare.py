@@ -304,17 +304,6 @@ async def test_of_two_that_want_one_alias_at_once_one_gets_it(database: Database
         assert set(node.root.slots) == {"one", "two", "three"} - set(refused)
 
 
-async def test_a_file_may_take_the_alias_of_a_registered_tenant(database: Database) -> None:
-    async with running_node(database, snapshot(())) as node:
-        await node.tenants.register(CreateTenant(id="globex", aliases=["acme", "both"]))
-        await node.tenants.publish(
-            snapshot((), declarations={"acme": Tenant(), "other": Tenant(aliases=["both"])})
-        )
-        assert node.root.resolve("acme") == "acme"
-        assert node.root.resolve("both") == "other"
-        assert node.root.resolve("globex") == "globex"
-
-
 async def test_a_reload_that_takes_a_registered_tenants_tier_is_refused(
     database: Database,
 ) -> None:

@@ -13,6 +13,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.store.control import audit, holds, leases, tenants
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_why import platform_of
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
 from tests.support.wait import until
@@ -153,7 +154,7 @@ async def test_what_a_dead_node_held_is_released_and_its_runs_go_on(database: Da
 
         await node.submit("acme")
         await node.until_finished("acme", 2)
-        (entry,) = await audit.page(await database.connect(), ACME, limit=9)
+        entry, _ = await audit.page(await database.connect(), ACME, limit=9)
         assert (entry.operation, entry.subject) == ("tenant.release", "held for rename")
         assert (entry.actor, entry.outcome) == ("insula", "done")
 
@@ -182,3 +183,17 @@ async def test_a_hold_that_was_released_by_others_is_not_in_force(database: Data
 
         with pytest.raises(TenantHeld, match="was released before its rename had ended"):
             await holds.keep(connection, hold)
+
+
+async def test_a_held_tenant_is_listed_shown_and_explained_as_such(database: Database) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        platform = platform_of(node)
+        async with node.holds.of(ACME, "rename"):
+            (listed,), shown = platform.tenants(), await platform.read_tenant(ACME)
+            found = await platform.why(ACME)
+
+        assert {each.state for each in (listed, shown, found)} == {"held"}
+        assert (listed.held_for, shown.held_for, shown.enabled) == ("rename", "rename", True)
+        assert found.because.startswith("it is held for rename since 20")
+        assert found.because.endswith("and goes on by itself after that")
+        assert found.transitions[0].reason == "held for rename"

@@ -130,10 +130,13 @@ async def test_one_that_a_file_declared_is_renamed_once_that_is_taken_out(
         await until(lambda: GLOBEX not in node.root.slots, what="it is not served")
 
         await rename(node)
+        await node.submit("initech")
+        assert node.slot("initech").config.source == "api"
         await node.declare("initech")
 
         await node.submit("initech")
-        await node.until_finished("initech", 2)
+        await node.until_finished("initech", 3)
+        assert node.slot("initech").config.source == "file"
 
 
 async def test_every_node_knows_it_by_its_new_id(database: Database) -> None:

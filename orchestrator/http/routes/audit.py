@@ -10,8 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
 from orchestrator.model.api import AuditPage
-from orchestrator.model.errors import TenantNotFound
-from orchestrator.model.ids import parse_tenant_id
+from orchestrator.model.ids import TenantId, tenant_id_problems
 
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="entries on a page")]
 Cursor = Annotated[
@@ -25,15 +24,14 @@ async def audit_tenant(
 ) -> AuditPage:
     """List who did what to a tenant and what came of it, newest first.
 
-    Also of one that is gone.
+    Also of one that is gone, or was called so before it was renamed: an id goes before an alias.
     """
-    try:
-        known_as = services.root.resolve(tenant)
-    except TenantNotFound:
-        page = await services.audit.read(parse_tenant_id(tenant), limit=limit, cursor=cursor)
-        if not page.entries and cursor is None:
-            raise
-        return page
+    asked_for = TenantId(tenant) if not tenant_id_problems(tenant) else None
+    if asked_for is not None:
+        page = await services.audit.read(asked_for, limit=limit, cursor=cursor)
+        if page.entries or cursor is not None:
+            return page
+    known_as = services.root.resolve(tenant)
     return await services.audit.read(known_as, limit=limit, cursor=cursor)
 
 

@@ -121,7 +121,7 @@ async def rename_tenant(
     body: RawBody,
 ) -> Response[Any]:
     """Give a tenant another id. Unfinished runs keep it, unless it is forced: they go on then."""
-    known_as = services.root.resolve(tenant)
+    known_as = _meant(services, tenant)
     wanted = fit(bodies.read(body), RenameTenant)
     how = f"to {wanted.to}" + (", forced" if wanted.force else "")
 
@@ -171,7 +171,7 @@ def _changed(wanted: UpdateTenant) -> list[str]:
 
 
 def _meant(services: Services, name: str) -> TenantId:
-    """Return the tenant of that id or alias; one whose deletion has begun has its id alone."""
+    """Return the tenant of that id or alias; one that is not served has its id alone."""
     try:
         return services.root.resolve(name)
     except TenantNotFound:

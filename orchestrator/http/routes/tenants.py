@@ -101,7 +101,8 @@ async def _set_pause(
     wanted = bodies.fit_optional(body, SetPause)
     known_as = services.root.resolve(tenant)
     operation = "tenant.pause" if paused else "tenant.resume"
-    async with record.of(known_as, operation, wanted.workflow or ""):
+    because = f"({wanted.reason})" if wanted.reason else ""
+    async with record.of(known_as, operation, f"{wanted.workflow or ''} {because}".strip()):
         await services.root.set_pause(
             known_as, wanted.workflow, paused=paused, reason=wanted.reason
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,6 +13,7 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 ASK = _QUERIES["ask"]
 ANSWER = _QUERIES["answer"]
+NOTE = _QUERIES["note"]
 PAGE = _QUERIES["page"]
 
 
@@ -52,6 +54,13 @@ async def ask(connection: Connection, node: str, deed: Deed) -> int:
 async def answer(connection: Connection, number: int, outcome: str, detail: str = "") -> None:
     """Note what came of it: `done`, or the code of an error and its sentence."""
     await connection.execute(ANSWER, number, outcome, detail)
+
+
+async def note(connection: Connection, node: str, deeds: Sequence[Deed]) -> None:
+    """Note what is done in the transaction that `connection` is in, and only with that."""
+    if deeds:
+        columns = [[getattr(deed, name) for deed in deeds] for name in Deed.__struct_fields__]
+        await connection.execute(NOTE, node, *columns)
 
 
 async def page(

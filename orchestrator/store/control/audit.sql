@@ -7,6 +7,17 @@ INSERT INTO insula.audit (tenant, node, actor, operation, subject) VALUES ($1, $
 INSERT INTO insula.audit (answers, tenant, node, actor, operation, subject, outcome, detail)
 SELECT number, tenant, node, actor, operation, subject, $2, $3 FROM insula.audit WHERE number = $1;
 
+-- name: note
+-- Note what is done by the time that anybody can read it: entries with their answers.
+WITH asked AS (
+    INSERT INTO insula.audit (tenant, node, actor, operation, subject)
+    SELECT d.tenant, $1, d.actor, d.operation, d.subject
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS d (tenant, actor, operation, subject)
+    RETURNING number, tenant, node, actor, operation, subject
+)
+INSERT INTO insula.audit (answers, tenant, node, actor, operation, subject, outcome)
+SELECT number, tenant, node, actor, operation, subject, 'done' FROM asked;
+
 -- name: page
 -- Newest first, those before $2.
 SELECT asked.number, asked.at, asked.node, asked.actor, asked.operation, asked.subject,

@@ -39,7 +39,6 @@ UNEARTH = _QUERIES["unearth"]
 RENAME = _QUERIES["rename"]
 LEAVE_TOMBSTONE = _QUERIES["leave_tombstone"]
 BURY = _QUERIES["bury"]
-TOUCH = _QUERIES["touch"]
 BRING_BACK = _QUERIES["bring_back"]
 INACTIVE = _QUERIES["inactive"]
 
@@ -203,11 +202,6 @@ async def rotate(connection: Connection, tenant: TenantId) -> int:
     if rotation is None:
         raise unfit(await fetch(connection, tenant))
     return rotation
-
-
-async def touch(connection: Connection, tenants: Iterable[TenantId]) -> None:
-    """Note that these tenants were awake just now."""
-    await connection.execute(TOUCH, list(tenants))
 
 
 async def redeclare(

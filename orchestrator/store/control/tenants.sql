@@ -89,9 +89,6 @@ UPDATE insula.tenant SET rotation = rotation + 1, changed_in = pg_current_xact_i
 WHERE id = $1 AND state IN ('registered', 'provisioned') AND held_for IS NULL
 RETURNING rotation
 
--- name: touch
-UPDATE insula.tenant SET last_active_at = now() WHERE id = ANY ($1::text[])
-
 -- name: redeclare
 -- Only one that was registered at run time: a file's declaration is changed in the file.
 UPDATE insula.tenant
@@ -162,9 +159,10 @@ UPDATE insula.tenant SET moved_from = NULL, changed_in = pg_current_xact_id() WH
 DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
 
 -- name: rename
--- Without its fingerprint it is provisioned before its next use, as far as that is missing anything.
+-- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
+-- new id yet, so it is a registered tenant until one does.
 UPDATE insula.tenant
-SET id = $2, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
+SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
     fingerprint = NULL, held_for = NULL, held_by = NULL, held_at = NULL, changed_in = pg_current_xact_id()
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
@@ -194,7 +192,8 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
 -- name: bring_back
 -- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
--- has changed since the archive is made up for then. One that is declared keeps its declaration.
+-- has changed since the archive is made up for then. One that is declared keeps its declaration; it is made in the
+-- database of this registry, wherever it was before.
 WITH back AS (
     INSERT INTO insula.tenant AS known
         (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin)
@@ -203,6 +202,7 @@ WITH back AS (
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
+        shard = 'control', moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(), shard = 'control',
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
