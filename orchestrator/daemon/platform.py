@@ -242,7 +242,7 @@ class TenantPlatform:
         """Return why a tenant runs or does not; what this node knows when the database is away."""
         slot = self.root.slot(tenant)
         outlook, stored = await self._written_of(tenant)
-        row = await self._row(tenant)
+        row = self.remembered(tenant)  # as old as the slot's configuration, which it explains
         outages = [
             self.standing.outage,
             *(r.outage for r in self.shards.reaches(slot.config.shard)),
@@ -268,10 +268,7 @@ class TenantPlatform:
             with anyio.fail_after(ANSWER_SECONDS):
                 await self.root.history.flush()
                 async with self.shards.control.acquire() as connection:
-                    return (
-                        await transitions.outlook(connection, tenant),
-                        await transitions.recent(connection, tenant),
-                    )
+                    return await transitions.written(connection, tenant)
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
             return Outlook(), []

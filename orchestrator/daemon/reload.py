@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import anyio
 import anyio.to_thread
@@ -17,6 +19,9 @@ from orchestrator.settings.diff import Plan, diff
 from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.load import Snapshot
 from orchestrator.store.connect import DRIVER_ERRORS, classify
+
+SWITCH_SECONDS = 0.0005
+"""How long the reading of files keeps the interpreter; Python's own is ten times that."""
 
 CODE_STAYS = "a reload does not import it again, so restart the daemon to run it"
 
@@ -92,7 +97,9 @@ class Reloader:
         return report
 
     async def _reload(self) -> ReloadReport:
-        new, stale = await anyio.to_thread.run_sync(lambda: (self._read(), self._code.changed()))
+        with _others_first():
+            read = anyio.to_thread.run_sync(lambda: (self._read(), self._code.changed()))
+            new, stale = await read
         plan = diff(self.snapshot, new)
         if plan.violations:
             problems = [f"{path} {RELOADS['immutable']}" for path in plan.violations]
@@ -120,6 +127,21 @@ class Reloader:
     def _refused(self, code: str, problems: list[str]) -> ReloadReport:
         log.error("config.reload_refused", generation=self.generation, code=code, problems=problems)
         return ReloadReport(applied=False, generation=self.generation, code=code, problems=problems)
+
+
+@contextmanager
+def _others_first() -> Iterator[None]:
+    """Have a thread that computes give way sooner to the event loop.
+
+    To parse the files of 10,000 tenants takes half a second, in which an answer needs its turn some
+    twenty times.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _report(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,7 @@ import anyio.lowlevel
 import asyncpg
 import pytest
 
-from orchestrator.daemon.reload import Reloader
+from orchestrator.daemon.reload import SWITCH_SECONDS, Reloader
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.model.api import ReloadReport
 from orchestrator.model.errors import DatabaseUnavailable
@@ -30,12 +31,14 @@ class Files:
         self.applied: list[Snapshot] = []
         self.refuse: Exception | None = None
         self.reads = 0
+        self.reading: Callable[[], None] = lambda: None
         self.changes: dict[TenantId, list[str]] = {}
         self.write(text)
         self.reloader = Reloader(self.read(), self.read, self.apply, Notifier())
 
     def read(self) -> Snapshot:
         self.reads += 1
+        self.reading()
         return load(self.path, ENVIRON)
 
     async def apply(self, snapshot: Snapshot) -> Mapping[TenantId, list[str]]:
@@ -115,6 +118,31 @@ async def test_code_is_not_imported_again_and_the_reload_says_so(
     code.write_text("STEPS = 2\n", encoding="utf-8")
     (note,) = (await files.reloader.reload()).notes
     assert note.startswith("the code of reloaded_flows has changed; a reload does not import it")
+
+
+async def test_code_beside_the_module_that_is_named_is_looked_at_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "reloaded_app"
+    package.mkdir()
+    for name in ("__init__", "flows", "prices", "unused"):
+        (package / f"{name}.py").touch()
+    for name in ("flows", "prices"):
+        importlib.import_module(f"reloaded_app.{name}")
+    files = Files(tmp_path, 'workflows.modules = ["reloaded_app.flows"]\n')
+    for name in ("prices", "unused"):
+        (package / f"{name}.py").write_text("VAT = 0.2\n", encoding="utf-8")
+    (note,) = (await files.reloader.reload()).notes
+    assert note.startswith("the code of reloaded_app.prices has changed; ")
+
+
+async def test_who_waits_for_the_event_loop_goes_before_the_reading_of_files(files: Files) -> None:
+    usual, seen = sys.getswitchinterval(), []
+    files.reading = lambda: seen.append(sys.getswitchinterval())
+    await files.reloader.reload()
+    assert seen == [SWITCH_SECONDS]
+    assert sys.getswitchinterval() == usual
 
 
 @pytest.mark.parametrize(

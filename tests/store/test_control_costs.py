@@ -39,8 +39,7 @@ NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
     "changed": (tenants.FETCH_CHANGED, ("9223372036854775807",), 0),
     "touch": (configuration.TOUCH, ([ONE], ["a hash"]), 3),
     "remind": (schedules.REMIND, ([ONE], ["2099-01-01"]), 2),
-    "recent": (transitions.RECENT, (ONE, 20), 20),
-    "outlook": (transitions.OUTLOOK, (ONE,), 3),
+    "written": (transitions.WRITTEN, (ONE, 20), 23),
 }
 """What a node asks while it serves, and how many rows each may read."""
 

@@ -19,6 +19,7 @@ from supervisors.slot import SlotState
 from supervisors.standing import Standing
 from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
 from tests.support.database import Database
+from tests.support.proxy import CuttingProxy
 
 ACME = TenantId("acme")
 
@@ -168,6 +169,19 @@ async def test_a_pause_is_shown_with_its_reason_also_of_a_tenant_that_sleeps(
         assert (await platform.read_tenant(ACME)).pauses == []
 
 
+async def test_one_query_tells_why_a_tenant_does_not_run(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisors.wake.POLL_SECONDS", 3600.0)
+    async with CuttingProxy(database.target).running() as way:
+        database.target = way.target
+        async with running_node(database, snapshot(["acme"])) as node:
+            await why(node)
+            before = way.statements
+            assert (await why(node)).because == "it has nothing to do now"
+            assert way.statements == before + 1
+
+
 async def test_the_list_has_the_pauses_of_those_awake(database: Database) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
         await node.root.set_pause(ACME, "", paused=True, reason="wrong figures")
@@ -194,9 +208,10 @@ async def test_only_the_last_changes_of_each_tenant_are_kept(database: Database)
             for number in range(count)
         ]
         await transitions.record(admin, "a", changes)
-    found = await transitions.recent(admin, ACME)
+    _, found = await transitions.written(admin, ACME)
     assert [each.reason for each in found] == [
         str(number) for number in range(transitions.KEPT + 6, 6, -1)
     ]
-    assert len(await transitions.recent(admin, TenantId("globex"))) == 3
+    _, others = await transitions.written(admin, TenantId("globex"))
+    assert len(others) == 3
     assert await admin.fetchval("SELECT count(*) FROM insula.transition") == transitions.KEPT + 3

@@ -14,8 +14,7 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 RECORD = _QUERIES["record"]
 TRIM = _QUERIES["trim"]
-RECENT = _QUERIES["recent"]
-OUTLOOK = _QUERIES["outlook"]
+WRITTEN = _QUERIES["written"]
 
 KEPT = 50
 """So many changes of state are kept of each tenant."""
@@ -63,12 +62,8 @@ async def record(connection: Connection, node: str, changes: Sequence[Change]) -
         await connection.execute(TRIM, sorted({change.tenant for change in changes}), KEPT)
 
 
-async def recent(connection: Connection, tenant: TenantId) -> list[Stored]:
-    """Return the tenant's last changes, newest first."""
-    return [Stored(*row) for row in await connection.fetch(RECENT, tenant, KEPT)]
-
-
-async def outlook(connection: Connection, tenant: TenantId) -> Outlook:
-    """Return what is known of the tenant's future."""
-    row = await connection.fetchrow(OUTLOOK, tenant)
-    return Outlook(*row) if row else Outlook()
+async def written(connection: Connection, tenant: TenantId) -> tuple[Outlook, list[Stored]]:
+    """Return what is known of the tenant's future, and its last changes, newest first."""
+    rows = await connection.fetch(WRITTEN, tenant, KEPT)
+    wake_at, served_by, *_ = rows[0]
+    return Outlook(wake_at, served_by), [Stored(*row[2:]) for row in rows if row["at"] is not None]

@@ -14,12 +14,14 @@ DELETE FROM insula.transition AS t USING (
 ) AS known
 WHERE t.tenant = known.tenant AND t.number = known.number AND known.age > $2;
 
--- name: recent
--- Newest first.
-SELECT at, node, state, reason, next_at FROM insula.transition WHERE tenant = $1 ORDER BY number DESC LIMIT $2;
-
--- name: outlook
--- When the tenant is to be woken, and which living node serves it.
+-- name: written
+-- When the tenant is to be woken, which living node serves it, and its last $2 changes of state, newest first: at least
+-- one row, which has no change of state when there was none.
 SELECT (SELECT min(due_at) FROM insula.wake WHERE tenant = $1) AS wake_at,
        (SELECT node.name FROM insula.lease AS lease JOIN insula.node AS node ON node.id = lease.node
-        WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp()) AS served_by;
+        WHERE lease.tenant = $1 AND node.expires_at > clock_timestamp()) AS served_by,
+       t.at, t.node, t.state, t.reason, t.next_at
+FROM (SELECT) AS always LEFT JOIN (
+    SELECT number, at, node, state, reason, next_at FROM insula.transition
+    WHERE tenant = $1 ORDER BY number DESC LIMIT $2) AS t ON true
+ORDER BY t.number DESC;

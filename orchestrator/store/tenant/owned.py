@@ -15,6 +15,7 @@ import tenacity
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
+from orchestrator.store.tenant.fenced import Fenced
 from orchestrator.store.tenant.journal import (
     Batch,
     Committed,
@@ -94,10 +95,9 @@ class OwnedConnection:
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
         self._closed = False
-        schema, epoch = journal.schema, journal.epoch
-        self.schedules = OwnedSchedules(self._run, self._ours, schema=schema, epoch=epoch)
-        self.secrets = OwnedSecrets(self._run, schema=schema)
-        self.retention = OwnedRetention(self._run, self._ours, schema=schema, epoch=epoch)
+        fenced = Fenced(self._run, self._ours, journal.schema, journal.epoch)
+        self.schedules, self.retention = OwnedSchedules(fenced), OwnedRetention(fenced)
+        self.secrets = OwnedSecrets(self._run, schema=journal.schema)
 
     async def open(self) -> datetime:
         """Connect and raise the fence to our epoch; return the database's time."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from orchestrator.model.ids import run_id_at
 from orchestrator.store import sql
-from orchestrator.store.tenant.schedules import Runner
+from orchestrator.store.tenant.fenced import Fenced
 
 _QUERIES = sql.load(__name__)
 DELETE = _QUERIES["delete"]
@@ -18,20 +17,11 @@ SWEEP = _QUERIES["sweep"]
 class OwnedRetention:
     """What one owner deletes of its tenant; raises as `OwnedConnection` does."""
 
-    def __init__(
-        self,
-        run: Runner,
-        ours: Callable[[int | None], int],
-        *,
-        schema: str,
-        epoch: int,
-    ) -> None:
-        self._run = run
-        self._ours = ours
-        self._delete = sql.bind(DELETE, schema)
-        self._delete_fires = sql.bind(DELETE_FIRES, schema)
-        self._sweep = sql.bind(SWEEP, schema)
-        self._epoch = epoch
+    def __init__(self, fenced: Fenced) -> None:
+        self._run, self._ours, self._epoch = fenced.run, fenced.ours, fenced.epoch
+        self._delete = sql.bind(DELETE, fenced.schema)
+        self._delete_fires = sql.bind(DELETE_FIRES, fenced.schema)
+        self._sweep = sql.bind(SWEEP, fenced.schema)
 
     async def delete(self, before: datetime, limit: int) -> int:
         """Delete at most `limit` runs that finished before a moment; return how many there were."""

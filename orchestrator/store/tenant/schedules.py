@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
+from orchestrator.store.tenant.fenced import Fenced
 
 _QUERIES = sql.load(__name__)
 SYNC = _QUERIES["sync"]
 STORED = _QUERIES["stored"]
 PAUSE = _QUERIES["pause"]
 SEEN = _QUERIES["seen"]
-
-T = TypeVar("T")
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -53,29 +51,14 @@ class Seen(msgspec.Struct, frozen=True):
     fired_at: datetime | None
 
 
-class Runner(Protocol):
-    """Runs a fenced statement on the supervisor's connection."""
-
-    async def __call__(self, act: Callable[[Connection], Awaitable[T]]) -> T: ...
-
-
 class OwnedSchedules:
     """The schedules of one tenant under one epoch; raises as `OwnedConnection` does."""
 
-    def __init__(
-        self,
-        run: Runner,
-        ours: Callable[[int | None], int],
-        *,
-        schema: str,
-        epoch: int,
-    ) -> None:
-        self._run = run
-        self._ours = ours
-        self._sync = sql.bind(SYNC, schema)
-        self._stored = sql.bind(STORED, schema)
-        self._pause = sql.bind(PAUSE, schema)
-        self._epoch = epoch
+    def __init__(self, fenced: Fenced) -> None:
+        self._run, self._ours, self._epoch = fenced.run, fenced.ours, fenced.epoch
+        self._sync = sql.bind(SYNC, fenced.schema)
+        self._stored = sql.bind(STORED, fenced.schema)
+        self._pause = sql.bind(PAUSE, fenced.schema)
 
     async def stored(self, names: Sequence[str]) -> list[Stored]:
         """Return what is stored of all schedules, and of `names`."""

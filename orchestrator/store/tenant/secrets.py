@@ -12,7 +12,7 @@ from orchestrator.model.errors import InvalidRequest, SecretNotFound
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
-from orchestrator.store.tenant.schedules import Runner
+from orchestrator.store.tenant.fenced import Runner
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
 from orchestrator.workflow.durable import OtherLoop
 
