@@ -18,7 +18,7 @@ from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
 from orchestrator.lifecycle.move import drop_kept
-from orchestrator.lifecycle.removal import Removed, Whole, remove, unfinished
+from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.archives import ArchivedTenant
@@ -189,7 +189,7 @@ class TenantLifecycle:
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
         if not force:
-            await self.idle(tenant, wait, report)
+            await self.idle(tenant, wait, report, forced=TAKE_ALONG)
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
                 row = await rows.mark_deleting(connection, tenant, "archive", forced=force)
