@@ -290,9 +290,8 @@ class Arriving:
         with _writing(self._path):
             # Made anew, for its owner alone: what is there may be a link, or open to others.
             self._part.unlink(missing_ok=True)
-            self._file = os.fdopen(
-                os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b"
-            )
+            part = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(part, "w+b")
         return self
 
     def __exit__(self, *_: object) -> None:
