@@ -83,7 +83,9 @@ class Address:
                 hint="it is stopped, or something holds up its event loop: its log tells what",
             )
         outcome = "" if call.repeatable else "; whether the request was carried out is unknown"
-        hint = "" if call.repeatable else "a run with a key can be sent again safely"
+        hint = ""
+        if not call.repeatable:
+            hint = "look what became of it first; a run with a key can be sent again safely"
         if isinstance(error, httpx.TimeoutException):
             return DeadlineExceeded(f"{where} did not answer in time{outcome}", hint=hint)
         return DaemonUnreachable(f"the connection to {where} was lost{outcome}", hint=hint)

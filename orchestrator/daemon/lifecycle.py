@@ -208,8 +208,11 @@ class TenantLifecycle:
 
     async def _resume(self, row: TenantRow) -> None:
         record = Record(self.audit, "insula")
+        deed = ("tenant.delete", f"results {row.results}, resumed")
+        if row.results == "archive":
+            deed = ("tenant.archive", "resumed")
         try:
-            async with record.of(row.id, "tenant.delete", f"results {row.results}, resumed"):
+            async with record.of(row.id, *deed):
                 await self._finish(row)
         except TenantNotFound:
             log.info("tenant.deletion_finished_elsewhere", tenant=row.id)
@@ -233,7 +236,8 @@ class TenantLifecycle:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()
         await self.tenants.refresh()
-        log.info("tenant.deleted", tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
+        event = "tenant.archived" if row.results == "archive" else "tenant.deleted"
+        log.info(event, tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
         return removed
 
     async def _remove(self, row: TenantRow, report: Report) -> Removed:

@@ -24,7 +24,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, unheard
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
-from orchestrator.store.control import tenants
+from orchestrator.store.control import audit, tenants
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
@@ -229,6 +229,12 @@ async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(
     async with running_node(database, snapshot(["acme"]), name="b") as node:
         await lifecycle(node, tmp_path).resume()
 
+        (entry,) = await audit.page(await database.connect(), ACME, limit=1)
+        assert (entry.operation, entry.subject, entry.outcome) == (
+            "tenant.archive",
+            "resumed",
+            "done",
+        )
         back = await archives(node, tmp_path).unarchive(ACME, unheard)
         assert back.rows > 0
 
