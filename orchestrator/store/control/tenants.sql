@@ -203,7 +203,7 @@ WITH back AS (
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         shard = 'control', moved_from = NULL,
-        state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(), shard = 'control',
+        state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
     WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
