@@ -1,4 +1,4 @@
-"""The whole life of many tenants: provisioned, looked at, migrated and deleted, one by one.
+"""The whole life of many tenants: provisioned, migrated, backed up, deleted, restored, one by one.
 
     python -m benchmarks.tenants --tenants 1000 --listed 5000
 
@@ -44,15 +44,14 @@ FIRST = """
     CREATE TABLE invoice (
         id bigint PRIMARY KEY, customer bigint NOT NULL REFERENCES customer, cents bigint NOT NULL);
     CREATE INDEX ON invoice (customer);
+    INSERT INTO customer SELECT n, 'customer ' || n FROM generate_series(1, 200) AS n;
+    INSERT INTO invoice SELECT n, 1 + n % 200, n FROM generate_series(1, 1000) AS n;
 """
 SECOND = """
     ALTER TABLE customer ADD COLUMN since date NOT NULL DEFAULT current_date;
     CREATE INDEX ON customer (since);
-    INSERT INTO customer (id, name) SELECT n, 'customer ' || n FROM generate_series(1, 200) AS n;
-    INSERT INTO invoice SELECT n, 1 + n % 200, n FROM generate_series(1, 1000) AS n;
 """
-THIRD = "CREATE INDEX ON invoice (cents);"
-"""The application's own tables; what later releases make of them, and put into them."""
+"""The application's own tables with some rows, and what a later release makes of them."""
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +160,6 @@ async def life(daemon: Served, count: int) -> dict[str, Any]:
     """Take `count` tenants through their life."""
     migrations = anyio.Path(daemon.home / "migrations")
     await migrations.mkdir()
-    await (migrations / "0001_tables.sql").write_text(FIRST, encoding="utf-8")
     daemon.configure([], settings=['migrations.path = "migrations"'])
     names = [f"tenant_{number:05}" for number in range(count)]
     done = Life(daemon, names)
@@ -169,16 +167,30 @@ async def life(daemon: Served, count: int) -> dict[str, Any]:
     await done.each("register", _register)
     await done.each("provision", _provision)
     await done.each("stats", _stats)
-    await (migrations / "0002_since.sql").write_text(SECOND, encoding="utf-8")
+    await (migrations / "0001_tables.sql").write_text(FIRST, encoding="utf-8")
     await daemon.end(SIGTERM)
     again = await daemon.start()
     await done.each("migrate", _migrate)
-    await (migrations / "0003_cents.sql").write_text(THIRD, encoding="utf-8")
+    await (migrations / "0002_since.sql").write_text(SECOND, encoding="utf-8")
     await daemon.end(SIGTERM)
     await daemon.start()
     together = await _migrate_together(daemon, count)
+    archives = daemon.home / "archives"
+    await anyio.Path(archives).mkdir()
+
+    async def back_up(client: Client, name: str) -> None:
+        await client.tenant(name).archives.backup(archives / f"{name}.tar")
+
+    async def restore(client: Client, name: str) -> None:
+        await client.tenant(name).archives.restore(archives / f"{name}.tar")
+
+    await done.each("backup", back_up)
+    size = sum([(await each.stat()).st_size async for each in anyio.Path(archives).iterdir()])
+    await done.each("delete", _delete)
+    await done.each("restore", restore)
     await done.each("delete", _delete)
     return {
+        "archives_mb": round(size / 2**20, 1),
         "phases": [msgspec.to_builtins(phase) for phase in done.phases],
         "start_with_all_seconds": round(again, 2),
         "migrate_together_seconds": round(together, 1),
@@ -225,6 +237,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print(f"the target of {TARGET_MS:g} ms for a provisioning with all present is {met}")
     together = document["life"]["migrate_together_seconds"]
     console.print(f"all migrated by one request, four at a time: {together:g} s")
+    console.print(f"archives: {document['life']['archives_mb']:g} MB")
     found = document["listed"]
     console.print(
         f"list of {found['tenants']} tenants: {found['client_p50_ms']:.0f} ms by the client, "

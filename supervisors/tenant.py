@@ -125,7 +125,8 @@ class TenantSupervisor:
         wanted, keys = self._slot.config.encrypt_payloads, self._ground.keys
         stored = await owned.secrets.ring()
         if wanted and not any(key.current and key.payloads for key in stored):
-            async with self._ground.shards.tenant(self._tenant) as (_, admin):
+            row = await self._ground.shards.row(self._tenant)
+            async with self._ground.shards.lend(row) as admin:
                 await Vault(self._tenant, keys).use_for_payloads(admin)
             stored = await owned.secrets.ring()
         if not any(key.payloads for key in stored):

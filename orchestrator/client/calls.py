@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs as Selection
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
@@ -45,7 +46,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
+from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
@@ -264,6 +265,18 @@ def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant
     """Make another tenant like this one."""
     query = {"into": into, "runs": runs}
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
+
+
+def export_tenant(tenant: str, kind: Kind) -> Call[bytes]:
+    """Ask for the export of a tenant."""
+    query = {"format": kind}
+    return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
+
+
+def import_rows(tenant: str, upload: Upload) -> Call[ImportedRows]:
+    """Add the rows of an export to a tenant's tables."""
+    path = _path(tenant, "import")
+    return Call("POST", path, ImportedRows, body=upload, wait=COPY_SECONDS)
 
 
 def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTenant]:

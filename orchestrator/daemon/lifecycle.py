@@ -123,13 +123,14 @@ class TenantLifecycle:
         new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
         if new == tenant:
             return new
-        self._refuse_elsewhere(tenant)
+        await self._refuse_elsewhere(tenant)
         self.tenants.refuse_to_rename(tenant, new)
         if not wanted.force:
             await self.idle(tenant, wanted.wait, report, forced=GO_ON)
         deed = Deed(new, by, "tenant.rename", f"from {tenant}")
         report(Progress("waiting for its nodes to let go"))
         async with self.holds.of(tenant, "rename") as hold:
+            await self._refuse_elsewhere(tenant)  # until here it may have moved
             report(Progress("renaming its schema and logins"))
             renaming = Renaming(
                 hold=hold,
@@ -286,15 +287,15 @@ class TenantLifecycle:
                 await drop_kept(connection, row.id, self.tenants.spec)
         await self.tenants.shards.drop_database(kept)
 
-    def _refuse_elsewhere(self, tenant: TenantId) -> None:
-        row = self.tenants.remembered(tenant)
-        if row is not None and row.moved_from is not None:
+    async def _refuse_elsewhere(self, tenant: TenantId) -> None:
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
-        shard = self.root.slot(tenant).config.shard
-        if shard != CONTROL_SHARD:
+        if row.shard != CONTROL_SHARD:
             raise TenantElsewhere(
                 tenant,
-                f"tenant {tenant!r} lives on shard {shard!r}, and its row does not: "
+                f"tenant {tenant!r} lives on shard {row.shard!r}, and its row does not: "
                 "one transaction has to rename both",
                 hint=f"insula tenant move {tenant} --to {CONTROL_SHARD}, and rename it then",
             )

@@ -38,6 +38,7 @@ from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.shards import outage_of, statuses
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
+from orchestrator.daemon.tenants import watch
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
@@ -175,9 +176,9 @@ class Daemon:
             await group.start(parts.root.run)
             services = self._services()
             await group.start(serve_http, build_app(services), self._sockets)
-            group.start_soon(parts.tenants.watch, parts.keeper.standing)
+            group.start_soon(watch, parts.tenants, parts.keeper.standing)
             group.start_soon(
-                Activity(parts.root, parts.shards.control).watch, parts.keeper.standing
+                Activity(parts.root, parts.tenants.control).watch, parts.keeper.standing
             )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
@@ -284,7 +285,7 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            absent=parts.tenants.absent,
+            absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
             keys=parts.tenants.spec.key,

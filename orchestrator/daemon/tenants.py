@@ -207,27 +207,10 @@ class Tenants:
             yield dump_declaration(declaration)
             await configuration.note(connection, {new: config.digest})
 
-    async def watch(self, standing: Standing) -> None:
-        """Take over, for ever, what other nodes and other programs change in the registry."""
-        while True:
-            await anyio.sleep(LOOK_SECONDS)
-            if standing.outage is not None:
-                continue
-            try:
-                async with self.lock:
-                    await self._look()
-            except (Unavailable, *DRIVER_ERRORS) as error:
-                # The keeper tells of the outage; the next look finds what this one missed.
-                log.warning("tenants.not_looked_at", error=str(error))
-
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
         async with self.lock:
             await self._look()
-
-    def refuse_unusable(self, tenant: TenantId, declaration: str) -> None:
-        """Raise ConfigError or InvalidRequest for a declaration that is of no use here."""
-        _config(self.snapshot, tenant, load_declaration(declaration))
 
     async def admit(self, connection: Connection, *, tenant: TenantId, declaration: str) -> None:
         """Refuse the id and the aliases that another tenant has, until the transaction is over.
@@ -359,8 +342,9 @@ class Tenants:
         if not _differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
+    @property
     def absent(self) -> list[TenantRow]:
-        """Return the tenants that are being deleted, or are archived, as far as is known here."""
+        """The tenants that are being deleted, or are archived, as far as is known here."""
         return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
     def _declare(self) -> None:
@@ -449,6 +433,19 @@ async def read_spec(spec: ProvisionSpec, snapshot: Snapshot) -> ProvisionSpec:
     return msgspec.structs.replace(spec, app_migrations=files)
 
 
+async def watch(tenants: Tenants, standing: Standing) -> None:
+    """Take over, for ever, what other nodes and other programs change in the registry."""
+    while True:
+        await anyio.sleep(LOOK_SECONDS)
+        if standing.outage is not None:
+            continue
+        try:
+            await tenants.refresh()
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            # The keeper tells of the outage; the next look finds what this one missed.
+            log.warning("tenants.not_looked_at", error=str(error))
+
+
 def _served(
     configs: Iterable[TenantConfig], stored: Mapping[TenantId, TenantRow]
 ) -> list[TenantConfig]:
@@ -488,6 +485,11 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.shard,
         row.origin,
     )
+
+
+def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
+    """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
+    _config(snapshot, tenant, load_declaration(declaration))
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -487,9 +487,8 @@ class Board:
         return due is None or due - self.clock.now() > RESIDENT_WAIT
 
     def _is_paused(self, execution: Execution) -> bool:
-        if not self.paused:
-            return execution.paused
-        return execution.paused or not self.paused.isdisjoint(("", execution.workflow.name))
+        names = self.paused
+        return execution.paused or bool(names and names & {"", execution.workflow.name})
 
     def _is_held_up(self, execution: Execution) -> bool:
         """Tell whether a pause, or its time, lets nothing of the run go on."""
@@ -498,9 +497,7 @@ class Board:
 
     def _is_early(self, execution: Execution) -> bool:
         """Tell whether the run may not begin yet, though somebody has asked for it."""
-        if execution.begins_at is None:
-            return False
-        begins_at = execution.not_before
+        begins_at = None if execution.begins_at is None else execution.not_before
         return begins_at is not None and begins_at > self.clock.now()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
@@ -31,7 +32,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ArchivedTenant, RestoredTenant
+from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
@@ -230,6 +231,14 @@ class Archives(Protocol):
         self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
     ) -> RestoredTenant:
         """Make another tenant like this one."""
+        ...
+
+    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+        """Return a file with the export of a tenant; whoever gets it closes it."""
+        ...
+
+    async def add(self, tenant: TenantId, spool: BinaryIO, *, report: Report) -> ImportedRows:
+        """Add the rows of an export to a tenant's tables."""
         ...
 
     async def spool(self) -> BinaryIO:

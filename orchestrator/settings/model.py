@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
@@ -164,26 +165,6 @@ class MigrationsSection(Section, frozen=True, kw_only=True):
             example="migrations",
         ),
     ] = None
-
-
-class ArchiveSection(Section, frozen=True, kw_only=True):
-    """What becomes of tenants that nobody uses."""
-
-    after: Annotated[
-        Duration | None,
-        about(
-            "a tenant that was not used for so long is archived: written into a file of the state"
-            " directory, and dropped",
-            "live",
-            least="1h",
-            most="36500d",
-            absent="no tenant is archived by itself",
-            example="90d",
-        ),
-    ] = None
-    restore_on_use: Annotated[
-        bool, about("true: the next run of an archived tenant brings it back", "live")
-    ] = False
 
 
 class LogSection(Section, frozen=True, kw_only=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Protocol
 
-import anyio.lowlevel
+import anyio.to_thread
 import msgspec
 
 from orchestrator.model import errors
@@ -29,11 +30,16 @@ class HasViews(Protocol):
 
 
 class HandMadeLifecycle:
-    """Remembers what was asked. Tenant `busy` has an unfinished run."""
+    """Remembers what was asked. Tenant `busy` has an unfinished run.
+
+    A deletion that waits for runs goes on when it `may_end`.
+    """
 
     def __init__(self, platform: HasViews) -> None:
         self._platform = platform
         self.asked: list[tuple[Any, ...]] = []
+        self.may_end = threading.Event()
+        self.may_end.set()
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
         if self._platform.views[tenant].source == "file":
@@ -84,7 +90,7 @@ class HandMadeLifecycle:
         self.asked.append(("delete", tenant, keep, force, wait))
         if wait:
             report(Progress("waiting for its runs", 0, 1, "runs"))
-            await anyio.lowlevel.checkpoint()
+            await anyio.to_thread.run_sync(self.may_end.wait)
         if tenant == "busy" and not force:
             raise errors.TenantInUse(tenant, 1)
         view = self._platform.views.pop(tenant)

@@ -65,6 +65,7 @@ class HandMadePlatform(HandMadeRuns):
         self.archives = HandMadeArchives(self)
         self.moves = HandMadeMoves()
         self.used: list[TenantId] = []
+        self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
@@ -118,6 +119,8 @@ class HandMadePlatform(HandMadeRuns):
             if name == tenant or name.lower() in view.aliases:
                 return tenant
         parse_tenant_id(name)
+        if name in self.put_away:
+            raise errors.TenantArchived(name)
         raise errors.TenantNotFound(name)
 
     async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:

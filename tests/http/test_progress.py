@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import msgspec
 
 from tests.http.platform import HandMadePlatform
+from tests.support.wait import until
 
 TENANT = "/v1/tenants/acme-corp"
 TOLD = {"Accept": "application/x-ndjson"}
@@ -54,3 +56,24 @@ def test_what_fails_in_its_middle_is_told_in_the_last_line(
     assert (last["problem"]["status"], last["problem"]["code"]) == (409, "tenant_in_use")
     (entry,) = api.get("/v1/tenants/busy/audit").json()["entries"]
     assert entry["outcome"] == "tenant_in_use"
+
+
+async def test_an_operation_goes_on_when_its_caller_goes_away(
+    api: httpx.Client, platform: HandMadePlatform
+) -> None:
+    platform.lifecycle.may_end.clear()
+
+    def go_away_after_a_line() -> str:
+        asked = {"results": "purge", "wait": "1"}
+        with api.stream("DELETE", TENANT, params=asked, headers=TOLD) as answer:
+            return next(answer.iter_lines())
+
+    line = await anyio.to_thread.run_sync(go_away_after_a_line)
+    assert "waiting for its runs" in line
+    platform.lifecycle.may_end.set()
+
+    def outcome() -> bool:
+        (entry,) = api.get("/v1/tenants/acme_corp/audit").json()["entries"]
+        return bool(entry["outcome"] == "done")
+
+    await until(lambda: anyio.to_thread.run_sync(outcome), what="the deletion is done")

@@ -317,6 +317,7 @@ async def test_a_hold_that_is_not_in_force_any_more_renames_nothing(database: Da
     assert await names(admin, database) == whole(database, "acme")
 
 
+@pytest.mark.slow
 async def test_a_death_at_any_statement_leaves_the_old_tenant_or_the_new_one(
     database: Database,
 ) -> None:

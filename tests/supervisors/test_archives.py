@@ -22,8 +22,8 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, unheard
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.model import ArchiveSection
 from orchestrator.store.control import tenants
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import running_node, snapshot
@@ -289,4 +289,4 @@ async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
         operations = await node.sql(
             "SELECT array_agg(operation ORDER BY number) FROM insula.audit WHERE outcome IS NULL"
         )
-        assert operations == ["tenant.archive", "tenant.unarchive"]
+        assert operations[3:] == ["tenant.archive", "tenant.unarchive"]
