@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import (
-    DeadlineExceeded,
     TenantBusy,
     TenantNotFound,
+    TenantStarting,
     TenantSuspended,
     WorkflowNotFound,
 )
@@ -21,7 +21,7 @@ from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import SupervisionSection
 from supervisors.messages import Stop
 from supervisors.slot import SlotState
-from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.nodes import running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
 from tests.support.wait import until
@@ -273,23 +273,26 @@ async def test_an_unknown_tenant_is_not_found(database: Database) -> None:
             await node.submit("globex")
 
 
-async def test_a_request_that_waited_too_long_stores_nothing(database: Database) -> None:
-    clock = HandClock()
+async def test_mail_that_nobody_waits_for_any_more_stores_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     supervision = SupervisionSection(min_residency=Duration(hours=1))
     declared = snapshot(["one", "two"], supervision=supervision)
-    async with running_node(database, declared, max_awake=1, clock=clock) as node:
+    async with running_node(database, declared, max_awake=1) as node:
         await node.submit("one")
-        async with anyio.create_task_group() as group:
-            group.start_soon(_refused, node)
-            await node.reach("two", SlotState.STARTING)
-            clock.advance(16.0)
-            node.slot("one").ask_to_stop(Stop.DRAIN)
-        assert await node.sql("SELECT count(*) FROM tenant_two.wf_run") == 0
-
-
-async def _refused(node: Node) -> None:
-    with pytest.raises(DeadlineExceeded, match="nothing was stored"):
+        with monkeypatch.context() as patched:
+            patched.setattr("supervisors.patience.REPLY_SECONDS", 0.0)
+            with pytest.raises(TenantStarting) as told:
+                await node.submit("two")
+        assert "nothing was stored" in told.value.hint
+        with anyio.CancelScope() as goes_away:
+            goes_away.cancel()
+            await node.submit("two")
+        assert node.slot("two").has_mail
+        node.slot("one").ask_to_stop(Stop.DRAIN)
+        await until(lambda: not node.slot("two").has_mail)
         await node.submit("two")
+        assert await node.sql("SELECT count(*) FROM tenant_two.wf_run") == 1
 
 
 async def test_a_wake_up_at_the_end_of_the_idle_time_is_not_lost(database: Database) -> None:
