@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.moves import lawful_moves
 from tests.unit.supervisors.stage import Scripted
 
 
@@ -15,6 +16,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("supervisors.runner.TenantSupervisor", Scripted)
     monkeypatch.setattr("supervisors.fence.LOOK_SECONDS", 5.0)
     monkeypatch.setattr("supervisors.wake.FAILED_SECONDS", 5.0)
-    yield
+    with lawful_moves():
+        yield
     if hasattr(Scripted, "stage"):
         del Scripted.stage
