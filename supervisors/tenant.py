@@ -23,7 +23,6 @@ from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
     DatabaseFull,
     DatabaseUnavailable,
-    DeadlineExceeded,
     LeaseLost,
 )
 from orchestrator.model.ids import schema_of
@@ -238,10 +237,8 @@ class TenantSupervisor:
             self._handle(engine, message)
 
     def _handle(self, engine: Engine, message: Message) -> None:
-        if self._ground.clock.monotonic() > message.deadline:
-            error = DeadlineExceeded("the request waited too long; nothing was stored")
-            message.reply.fail(error)
-            return
+        if message.reply.settled:
+            return  # nobody waits any more, and whoever did was told that nothing was stored
         match message:
             case Submit(runs=runs, reply=started):
                 engine.submit(runs, started)
