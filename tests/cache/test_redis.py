@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import anyio
 import pytest
 from redis.asyncio import Redis
 
@@ -55,3 +58,27 @@ async def test_a_server_that_is_away_is_one_error_without_the_password() -> None
             with pytest.raises(CacheUnavailable, match="does not answer") as caught:
                 await call
             assert "hush" not in str(caught.value)
+
+
+async def test_a_call_that_was_cut_off_leaves_no_answer_to_the_next(redis_url: str) -> None:
+    async with RedisServer(redis_url, "cut") as server, Redis.from_url(redis_url) as admin:
+        cache = TenantCache(server.store("acme"), Bounds)
+        await cache.set_many({"key": "wrong", "other": "right"})
+        await admin.client_pause(100)
+        with anyio.move_on_after(0.02) as cut:
+            await cache.get("key")
+
+        assert cut.cancelled_caught
+        assert await cache.get("other") == "right"
+
+
+async def test_after_lost_connections_and_scripts_the_next_call_finds_all(redis_url: str) -> None:
+    async with RedisServer(redis_url, "lost") as server, Redis.from_url(redis_url) as admin:
+        cache = TenantCache(server.store("acme"), Bounds)
+        await cache.set("key", 1)
+        await admin.script_flush()
+        await admin.client_kill_filter(_type="normal", skipme=True)
+        with suppress(CacheUnavailable):  # it may not have been noticed yet
+            await cache.get("key")
+
+        assert await cache.get("key") == 1

@@ -36,11 +36,11 @@ async def does_without(ctx: Context) -> str:
 async def test_a_tenant_counts_alone_and_one_made_anew_begins_again(
     database: Database, tmp_path: Path
 ) -> None:
-    parts = {"registry": Registry.of([counts])}
+    registry = Registry.of([counts])
     with running(tmp_path) as url:
         async with (
             RedisServer(url, "test") as caches,
-            running_node(database, snapshot(["acme"]), caches=caches, **parts) as node,
+            running_node(database, snapshot(["acme"]), registry=registry, caches=caches) as node,
         ):
             await node.tenants.register(CreateTenant(id="globex"))
             for tenant, runs in (("acme", 1), ("globex", 1), ("acme", 2)):
