@@ -21,12 +21,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[str]:
+def running(directory: Path, port: int | None = None) -> Iterator[str]:
     """Yield the URL of a server that runs as long as the body, and keeps nothing."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         pytest.skip("neither redis-server nor valkey-server is on the PATH")
-    port = free_port()
+    port = port or free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--dir", str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
