@@ -31,6 +31,7 @@ _COMPRESSION = 4
 """Beyond it gzip takes twice the time for a few per cent."""
 
 _BLOCK = tarfile.BLOCKSIZE
+_NONSENSE = (ValueError, OverflowError)
 
 
 def member_of(table: str) -> str:
@@ -135,10 +136,13 @@ class ArchiveReader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        with _damage():
+        with damage("archive"):
             file.seek(0)
             self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - the file is not ours
-            self._members = {member.name: member for member in self._tar.getmembers()}
+            members = self._tar.getmembers()
+        if strange := [member.name for member in members if not member.isreg()]:
+            raise ArchiveInvalid(f"{strange[0]!r} of the archive is no file")
+        self._members = {member.name: member for member in members}
         if MANIFEST not in self._members:
             raise ArchiveInvalid(
                 "the archive has no manifest: it is cut off, or is none",
@@ -148,15 +152,13 @@ class ArchiveReader:
         self.manifest: Manifest = manifests.decode(self.sealed)
 
     @property
-    def seal(self) -> str:
+    def seal(self) -> bytes:
         """What says that this installation wrote the manifest; empty when nothing does."""
-        if SEAL not in self._members:
-            return ""
-        return self.text(SEAL).decode("ascii", "replace").strip()
+        return self.text(SEAL).strip() if SEAL in self._members else b""
 
     def text(self, name: str) -> bytes:
         """Return a member as a whole."""
-        with _damage(), self._open(name) as content:
+        with damage("archive"), self._open(name) as content:
             found = content.read(LARGEST_TEXT + 1)
         if len(found) > LARGEST_TEXT:
             raise ArchiveInvalid(f"{name} of the archive is too large")
@@ -165,7 +167,7 @@ class ArchiveReader:
     def rows(self, table: TableEntry) -> Iterator[bytes]:
         """Yield the text of a table's rows."""
         assert table.file is not None  # noqa: S101 - the callers ask for those that have rows
-        with _damage(), self._open(table.file) as packed, gzip.open(packed) as content:
+        with damage("archive"), self._open(table.file) as packed, gzip.open(packed) as content:
             while rows := content.read(CHUNK):
                 yield rows
 
@@ -210,9 +212,12 @@ class ArchiveReader:
 
 
 @contextmanager
-def _damage() -> Iterator[None]:
-    """Say of what the standard library finds wrong that it is the archive."""
+def damage(what: str) -> Iterator[None]:
+    """Say of what the standard library finds wrong with a tar, or in it, that it is the file.
+
+    Headers that make no sense, of sparse files for example, are ValueErrors and OverflowErrors.
+    """
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError) as error:
-        raise ArchiveInvalid(f"the archive is damaged, or is none: {error}") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, *_NONSENSE) as error:
+        raise ArchiveInvalid(f"the {what} is damaged, or is none: {error}") from error

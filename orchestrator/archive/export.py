@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, Literal, TypeAlias
 
 import msgspec
 
-from orchestrator.archive.container import CHUNK, LARGEST_TEXT, MANIFEST
+from orchestrator.archive.container import CHUNK, LARGEST_TEXT, MANIFEST, damage
 from orchestrator.archive.manifest import LedgerEntry, TableEntry
 from orchestrator.model.errors import ArchiveInvalid, ArchiveTooNew
 
@@ -46,19 +46,19 @@ class ExportReader:
     """Reads an export from a tar that can be sought, and believes nothing; ArchiveInvalid."""
 
     def __init__(self, file: BinaryIO) -> None:
-        with _damage():
+        with damage("export"):
             file.seek(0)
             self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - the file is not ours
-            self._members = {each.name: each for each in self._tar.getmembers() if each.isfile()}
+            self._members = {each.name: each for each in self._tar.getmembers() if each.isreg()}
         if MANIFEST not in self._members:
             raise ArchiveInvalid("the export has no manifest.json")
-        with _damage(), self._open(MANIFEST) as content:
+        with damage("export"), self._open(MANIFEST) as content:
             self.manifest = decode(content.read(LARGEST_TEXT))
 
     def pieces(self, entry: TableEntry) -> Iterator[bytes]:
         """Yield a file, and find out whether it is what the manifest says."""
         digest = hashlib.sha256()
-        with _damage(), self._open(entry.file or "") as content:
+        with damage("export"), self._open(entry.file or "") as content:
             while piece := content.read(CHUNK):
                 digest.update(piece)
                 yield piece
@@ -115,7 +115,7 @@ def decode(content: bytes) -> ExportManifest:
     """Read a manifest; ArchiveInvalid, ArchiveTooNew."""
     try:
         manifest = msgspec.json.decode(content, type=ExportManifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArchiveInvalid(f"the manifest of the export can not be read: {error}") from error
     if manifest.format > FORMAT:
         raise ArchiveTooNew(f"the export has format {manifest.format}, {FORMAT} is known here")
@@ -127,11 +127,3 @@ def _plain(name: str | None) -> str:
     if not name or name in {".", ".."} or os.sep in name or "\0" in name:
         raise ArchiveInvalid(f"{name!r} is no name of a file of an export")
     return name
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    try:
-        yield
-    except (tarfile.TarError, EOFError, UnicodeError) as error:
-        raise ArchiveInvalid(f"the export is damaged, or is none: {error}") from error

@@ -115,5 +115,5 @@ def decode(content: bytes) -> Manifest:
                 hint="update this installation",
             )
         return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArchiveInvalid(f"the manifest of the archive can not be read: {error}") from error

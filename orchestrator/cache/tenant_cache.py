@@ -120,7 +120,9 @@ class TenantCache:
     ) -> bool:
         """Store a value in the place of one that equals `expected`; tell whether it was stored."""
         old, new, span = self._text(expected), self._text(value), _ttl(ttl)
-        return await self.store.swap(self.space, checked(key), old, new, span)
+        stored = await self.store.swap(self.space, checked(key), old, new, span)
+        await self._wrote(int(stored))
+        return stored
 
     async def keys(self, pattern: str = "*", *, limit: int = MANY) -> list[str]:
         """Return keys by name that fit a pattern, at most `limit`."""

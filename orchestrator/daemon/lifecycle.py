@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 import structlog
 from msgspec import structs
 
@@ -169,7 +170,8 @@ class TenantLifecycle:
                     connection, tenant, "keep" if keep else "purge", forced=force
                 )
             removed = await self._finish(row, report)
-        return _view(tenant, removed)
+        kept = Path(row.archive) if keep and row.archive is not None else removed.results
+        return _view(tenant, structs.replace(removed, results=kept))
 
     async def archive(
         self,
@@ -245,6 +247,7 @@ class TenantLifecycle:
         shards, removed = self.tenants.shards, Removed()
         await self.drop_kept(row)
         await self._drop_arrived(row)
+        await self._drop_archive(row)
         if await shards.is_there(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
@@ -261,6 +264,19 @@ class TenantLifecycle:
             async with self.control.acquire() as control:
                 await rows.bury(control, row.id, self._kept_whole(row, removed))
         return removed
+
+    async def _drop_archive(self, row: TenantRow) -> None:
+        """Delete the file of an archived tenant that is purged: it has all that the tenant had."""
+        if row.archive is None or row.results != "purge":
+            return
+        try:
+            await anyio.to_thread.run_sync(Path(row.archive).unlink)
+        except FileNotFoundError:
+            log.warning("tenant.archive_not_here", tenant=row.id, file=row.archive)
+        except OSError as error:
+            raise StorageFailed(
+                f"the archive {row.archive} can not be deleted: {error.strerror or error}"
+            ) from error
 
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.tenants import Tenants, read_spec
 from orchestrator.http.services import Notes
 from orchestrator.lifecycle.holders import holders
 from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
@@ -68,7 +68,8 @@ class TenantMigrations:
         MigrationChecksumMismatch, ConfigError and TenantNotFound before anything is done, and
         DatabaseUnavailable when the database goes away.
         """
-        call = _Call(self, wanted, record, report, await self.tenants.read_spec())
+        spec = await read_spec(self.tenants.spec, self.tenants.snapshot)
+        call = _Call(self, wanted, record, report, spec)
         return await call.run()
 
 
@@ -108,7 +109,8 @@ class _Call:
         if first and not await self._canary(first[0]):
             return self._told(untouched=len(others))
         if not self._wanted.dry_run:
-            self._tenants.adopt_spec(self._spec)
+            self._tenants.spec = self._spec
+            self._tenants.trials.clear()
             # The file that kept one in quarantine may be mended so that it lacks nothing now.
             for tenant in self._up_to_date:
                 self._heal(tenant)

@@ -53,6 +53,8 @@ class TenantMoves:
     errands: Errands
     _alone: anyio.Lock = field(default_factory=anyio.Lock)
     """One move at a time: each asks two servers for all that they have."""
+    _clearing: anyio.Lock = field(default_factory=anyio.Lock)
+    """One at a time of what keeps a connection to the registry meanwhile, which has few."""
 
     @property
     def _tenants(self) -> Tenants:
@@ -66,10 +68,10 @@ class TenantMoves:
         Raises TenantInUse, TenantHeld, CopyKept, NoCopyKept, MoveFailed, SchemaConflict and
         InvalidRequest with the tenant where it was and as it was.
         """
-        row = await self._tenants.shards.row(tenant)
-        await self._settle(row)
         if wanted.confirm:
-            return await self._confirm(row, report)
+            return await self._confirm(tenant, report)
+        async with self._unheld(tenant) as row:
+            await self._settle(row)
         if wanted.back:
             return await self._back(row, wanted, report)
         return await self._move(row, wanted, wanted.to or "", report)
@@ -78,9 +80,10 @@ class TenantMoves:
         """Set aside what moves have left under its old name, when their node died."""
         try:
             async with self._tenants.control.acquire() as connection:
-                moved = [row for row in await tenants.fetch_all(connection) if row.moved_from]
-            for row in moved:
-                await self._settle(row)
+                moved = [row.id for row in await tenants.fetch_all(connection) if row.moved_from]
+            for tenant in moved:
+                async with self._unheld(tenant) as row:
+                    await self._settle(row)
         except (InsulaError, *DRIVER_ERRORS) as error:
             # The next verb of that tenant does so as well.
             log.warning("moves.not_settled", error=str(error))
@@ -99,6 +102,10 @@ class TenantMoves:
         shards.check(to)
         await self._idle(row, wanted, report)
         async with self._alone, self._held(row, "move", report) as hold:
+            row = await shards.row(row.id)  # it may have been used, or moved, until now
+            if row.shard == to:
+                return _told(row)
+            _refuse_kept(row)
             if row.provisioned_at is None:
                 moved, compared = await self._switch(hold, row, to, kept=None), None
             else:
@@ -108,39 +115,56 @@ class TenantMoves:
         log.info("tenant.moved", tenant=row.id, shard=to, rows=compared.rows if compared else 0)
         return _told(moved, compared)
 
-    async def _confirm(self, row: TenantRow, report: Report) -> MovedTenant:
-        if row.moved_from is not None:
+    async def _confirm(self, tenant: TenantId, report: Report) -> MovedTenant:
+        async with self._unheld(tenant) as row:
+            if row.moved_from is None:
+                return _told(row)
+            await self._settle(row)
             report(Progress("dropping what was kept"))
             await self.lifecycle.drop_kept(row)
-            async with self._tenants.control.acquire() as connection:
-                await tenants.forget_kept(connection, row.id)
-            await self._tenants.refresh()
-            log.info("tenant.move_confirmed", tenant=row.id, dropped_on=row.moved_from)
-        return _told(await self._tenants.shards.row(row.id))
+        async with self._tenants.control.acquire() as connection:
+            await tenants.forget_kept(connection, tenant)
+        await self._tenants.refresh()
+        log.info("tenant.move_confirmed", tenant=tenant, dropped_on=row.moved_from)
+        return _told(await self._tenants.shards.row(tenant))
 
     async def _back(self, row: TenantRow, wanted: MoveTenant, report: Report) -> MovedTenant:
         if row.moved_from is None:
             raise NoCopyKept(row.id)
         await self._idle(row, wanted, report)
-        there = at(row, row.moved_from)
-        compared = None
-        async with (
-            self._alone,
-            self._held(row, "move back", report) as hold,
-            self._still(row, schema_of(row.id)) as now,
-        ):
+        async with self._alone, self._held(row, "move back", report) as hold:
+            row = await self._tenants.shards.row(row.id)  # it may have been confirmed until now
+            compared = await self._switch_back(hold, row, wanted, report)
+        moved = await self._tenants.shards.row(row.id)
+        log.info("tenant.moved_back", tenant=row.id, shard=moved.shard)
+        return _told(moved, compared)
+
+    # -- their steps -------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _unheld(self, tenant: TenantId) -> AsyncIterator[TenantRow]:
+        """Keep verbs from beginning while the block runs; TenantHeld when one is under way."""
+        control = self._tenants.control
+        async with self._clearing, control.acquire() as connection, connection.transaction():
+            yield await holds.keep_off(connection, tenant)
+
+    async def _switch_back(
+        self, hold: Hold, row: TenantRow, wanted: MoveTenant, report: Report
+    ) -> Compared | None:
+        """Have the tenant live where it is kept, if it is, and keep it where it is now."""
+        if row.moved_from is None:
+            raise NoCopyKept(row.id)
+        there, compared = at(row, row.moved_from), None
+        async with self._still(row, schema_of(row.id)) as now:
             async with self._still(there, kept_schema(row.id)) as before:
                 if not wanted.force:
                     schemas = (kept_schema(row.id), schema_of(row.id))
                     compared = await steps.compare(before, now, row.id, schemas, report)
                 await steps.bring_back(before, row.id)
             report(Progress("switching"))
-            moved = await self._switch(hold, row, there.shard, kept=row.shard)
+            await self._switch(hold, row, there.shard, kept=row.shard)
             await steps.set_aside(now, row.id)
-        log.info("tenant.moved_back", tenant=row.id, shard=moved.shard)
-        return _told(moved, compared)
-
-    # -- their steps -------------------------------------------------------------------
+        return compared
 
     async def _idle(self, row: TenantRow, wanted: MoveTenant, report: Report) -> None:
         if not wanted.force:

@@ -63,12 +63,15 @@ def kept_schema(tenant: TenantId) -> str:
 async def still(connection: Connection, tenant: TenantId, schema: str) -> AsyncIterator[None]:
     """Keep everybody from writing into a schema while the block runs, in one transaction.
 
-    Whoever writes already is waited for; SchemaConflict when that takes too long.
+    Whoever writes already is waited for; SchemaConflict when that takes too long. MoveFailed when
+    nothing is there: a confirmation that was killed has dropped what was kept.
     """
     with _errors(tenant):
         async with connection.transaction():
             await connection.execute(SETTINGS)
             tables = [row[0] for row in await connection.fetch(TABLES, schema)]
+            if not tables:
+                raise MoveFailed(tenant, f"nothing of tenant {tenant!r} is there as {schema!r}")
             locks = [sql.fill(LOCK, schema=schema, table=table) for table in tables]
             await connection.execute("\n".join(locks))
             yield

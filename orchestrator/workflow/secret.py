@@ -79,9 +79,10 @@ class Revealed:
 
     def hide(self, text: str) -> str:
         """Return `text` with names in the place of secrets."""
-        for name, forms in self._forms.items():
-            for form in forms:
-                text = text.replace(form, f"[secret {name}]")
+        found = [(form, name) for name, forms in self._forms.items() for form in forms]
+        # The longest first: of one that begins with another, the rest would be left.
+        for form, name in sorted(found, key=lambda each: -len(each[0])):
+            text = text.replace(form, f"[secret {name}]")
         return text
 
     def found_in(self, content: bytes) -> str | None:

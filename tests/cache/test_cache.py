@@ -212,6 +212,20 @@ async def test_what_was_written_longest_ago_makes_room(shelves: Shelves) -> None
     assert await cache.keys() == ["k6", "k7"]
 
 
+async def test_values_that_grow_in_their_place_are_bounded_as_well(shelves: Shelves) -> None:
+    cache = shelves.acme.cache
+    for number in range(2):
+        await cache.set(f"k{number}", "")
+        await shelves.acme.later(1)
+    shelves.bounds[0] = Bounds(entries=3, bytes=20)
+
+    for number in range(2):
+        assert await cache.compare_and_set(f"k{number}", "", "x" * 12)
+        await shelves.acme.later(1)
+
+    assert await cache.keys() == ["k1"]
+
+
 async def test_with_the_oldest_goes_what_is_over(shelf: Shelf) -> None:
     for number in range(199):
         await shelf.cache.set(f"k{number}", 1, ttl=1)

@@ -17,7 +17,7 @@ from orchestrator.model.errors import ArchiveInvalid, ImportRefused
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
 from tests.lifecycle.wholes import ACME, GLOBEX, furnished, ignore
-from tests.support.database import Database
+from tests.support.database import Database, migrations
 
 TABLES = ("airport", "flight", "january", 'odd "name/', "seen")
 
@@ -109,3 +109,20 @@ async def test_one_row_that_does_not_fit_keeps_all_of_them_out_and_is_named(
     (path / f"airport.{kind}").write_text("changed")
     with pytest.raises(ArchiveInvalid, match=f"airport.{kind} of the export is not what"):
         await import_rows(admin, GLOBEX, packed(path), report=ignore)
+
+
+async def test_no_table_of_the_tenant_stands_in_for_what_the_import_uses(
+    database: Database, tmp_path: Path
+) -> None:
+    app = migrations(tmp_path / "app", lines="CREATE TABLE import_line (content text)")
+    await database.provision("acme", app)
+    await database.provision("globex", app)
+    admin = await database.connect()
+    await admin.execute("INSERT INTO tenant_acme.import_line VALUES ('one')")
+
+    path = await exported(admin, tmp_path, "jsonl")
+    await import_rows(admin, GLOBEX, packed(path), report=ignore)
+
+    assert await admin.fetchval("SELECT array_agg(content) FROM tenant_globex.import_line") == [
+        "one"
+    ]

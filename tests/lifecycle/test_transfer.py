@@ -191,7 +191,7 @@ async def test_there_is_nothing_of_a_tenant_that_can_not_be_made(
 Change = Callable[[dict[str, Any]], object]
 
 
-def changed(archive: ArchiveReader, change: Change, *, seal: str | None = None) -> io.BytesIO:
+def changed(archive: ArchiveReader, change: Change, *, seal: bytes | None = None) -> io.BytesIO:
     """Return an archive with another manifest: `change` is given what it says."""
     manifest = json.loads(archive.sealed)
     change(manifest)
@@ -205,7 +205,7 @@ def changed(archive: ArchiveReader, change: Change, *, seal: str | None = None) 
                 for text in archive.rows(table):
                     rows.write(text)
     writer.add(MANIFEST, json.dumps(manifest).encode())
-    writer.add(SEAL, (archive.seal if seal is None else seal).encode())
+    writer.add(SEAL, archive.seal if seal is None else seal)
     writer.end()
     return file
 
@@ -224,6 +224,9 @@ async def test_an_archive_that_was_changed_is_not_taken(database: Database, tmp_
     forged = await refusal(changed(archive, lambda m: m.update(tenant="globex")), spec)
     assert isinstance(forged, ArchiveInvalid)
     assert "was changed since this installation wrote it" in str(forged)
+    for seal in (b"", b"\xff\xfe"):
+        unsealed = await refusal(changed(archive, lambda _: None, seal=seal), spec)
+        assert isinstance(unsealed, ArchiveInvalid)
     for change, problem in (
         (lambda m: m["tables"][0].update(rows=2), "'airport' of the archive is not what its"),
         (lambda m: m["files"].update({"schema.sql": "0" * 64}), "schema.sql of the archive is"),

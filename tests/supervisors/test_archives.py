@@ -239,6 +239,33 @@ async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(
         assert back.rows > 0
 
 
+async def test_with_an_archived_tenant_its_file_is_purged_unless_it_is_kept(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        whole = lifecycle(node, tmp_path)
+        for tenant in (ACME, GLOBEX):
+            await node.tenants.register(CreateTenant(id=tenant))
+            await node.submit(tenant)
+            await node.until_finished(tenant, 1)
+        kept, purged = [Path((await whole.archive(each)).file) for each in (ACME, GLOBEX)]
+        (tmp_path / "aside").mkdir()
+        inside = purged.rename(tmp_path / "aside" / "content")
+        purged.mkdir()
+        with pytest.raises(StorageFailed, match="can not be deleted"):
+            await whole.delete(GLOBEX, keep=False)
+        assert [each.state for each in platform_of(node).tenants()] == ["archived"] * 2
+        purged.rmdir()
+        inside.rename(purged)
+
+        deleted = [
+            await whole.delete(tenant, keep=tenant == ACME, force=True) for tenant in (ACME, GLOBEX)
+        ]
+
+        assert [each.results for each in deleted] == [str(kept), None]
+        assert [kept.exists(), purged.exists()] == [True, False]
+
+
 async def test_what_can_not_be_archived_stays_as_it_is(database: Database, tmp_path: Path) -> None:
     (tmp_path / "archives").write_text("in the way", encoding="utf-8")
     async with running_node(database, snapshot(["acme"])) as node:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec import structs
 
@@ -18,6 +21,7 @@ from orchestrator.model.errors import (
     InvalidRequest,
     MoveFailed,
     NoCopyKept,
+    TenantHeld,
     TenantInUse,
 )
 from orchestrator.model.ids import TenantId
@@ -163,6 +167,60 @@ async def test_a_tenant_that_was_never_used_moves_by_its_row_alone(
         assert moved == MovedTenant(tenant="acme", shard="eu")
         await node.submit("acme")
         await succeeded(await admin_of(database, shard), 1)
+
+
+async def test_what_comes_first_while_it_waits_for_its_turn_moves_along(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"], shards=[shard]), shards=[shard]) as node:
+        turn = anyio.Lock()
+        verb = replace(moves(node, tmp_path), _alone=turn)
+        async with turn:
+            move = asyncio.create_task(verb.run(ACME, MoveTenant(to="eu")))
+            await until(lambda: turn.statistics().tasks_waiting == 1, what="it waits")
+            await node.submit("acme")
+            await node.until_finished("acme", 1)
+
+        assert (await move).kept_on == "control"
+        assert await (await admin_of(database, shard)).fetchval(ROWS) == 1
+
+
+async def test_a_confirmation_drops_nothing_under_a_move_back(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, shard) as node:
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        confirmations: list[asyncio.Task[MovedTenant]] = []
+
+        def confirm(progress: Progress) -> None:
+            if progress.phase == "switching":
+                confirming = verb.run(ACME, MoveTenant(confirm=True))
+                confirmations.append(asyncio.create_task(confirming))
+
+        back = await verb.run(ACME, MoveTenant(back=True), report=confirm)
+        with pytest.raises(TenantHeld, match="held for move back"):
+            await confirmations[0]
+
+        assert (back.shard, back.kept_on) == ("control", "eu")
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+
+async def test_back_does_not_lead_to_a_copy_that_a_killed_confirmation_has_dropped(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, shard) as node:
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        await (await database.connect()).execute("DROP SCHEMA moved_acme CASCADE")
+
+        with pytest.raises(MoveFailed, match="nothing of tenant 'acme' is there as 'moved_acme'"):
+            await verb.run(ACME, MoveTenant(back=True, force=True))
+
+        await verb.run(ACME, MoveTenant(confirm=True))
+        await node.submit("acme")
+        await succeeded(await admin_of(database, shard), 2)
 
 
 async def test_a_shard_that_is_away_leaves_the_tenant_where_it_was(

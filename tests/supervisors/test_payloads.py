@@ -201,3 +201,12 @@ def test_a_payload_is_bound_to_its_run_and_place() -> None:
 
 async def _state(node: Node, run: Any, state: RunState) -> bool:
     return (await platform_of(node).read_run(ACME, run)).state is state
+
+
+def test_what_only_looks_sealed_is_not_taken_for_it() -> None:
+    key, run = DataKey.generate(), DataKey.generate().id
+    formerly = Payloads([key], None)
+    for mimic in ("insula:sealed:", f"insula:sealed:{key.id.hex}:AAAA"):
+        stored = formerly.seal(msgspec.json.encode(mimic).decode(), run, "signal 1")
+        assert msgspec.json.decode(formerly.open(stored, run, "signal 1")) == mimic
+    assert formerly.open('"insula:sealed:"', run, "output") == '"insula:sealed:"'

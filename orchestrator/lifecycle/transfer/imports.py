@@ -22,6 +22,9 @@ UNSTAGE = _QUERIES["unstage"]
 STAGED = _QUERIES["staged"]
 COUNTERS = _QUERIES["counters"]
 
+CSV: Mapping[str, str | bool] = {"format": "csv", "header": True}
+"""How COPY reads what write_export has written."""
+
 _LOCKED = ("55P03", "40P01")
 
 
@@ -88,12 +91,10 @@ class _Import:
             return
         try:
             if self._export.manifest.kind == "csv":
-                await self._copy(
-                    table.name, table, table.columns, {"format": "csv", "header": True}
-                )
+                await self._copy(self._schema, table.name, table, table.columns, CSV)
             else:
                 await self._connection.execute(UNSTAGE)
-                await self._copy("import_line", table, ["content"], JSON_LINES)
+                await self._copy("pg_temp", "import_line", table, ["content"], JSON_LINES)
                 last = await self._connection.fetchval(STAGED)
                 await self._insert(table, 1, last)
             await self._count_on(table.name)
@@ -101,10 +102,16 @@ class _Import:
             raise self._refused(table, error, _line_of(error)) from error
 
     async def _copy(
-        self, into: str, table: TableEntry, columns: list[str], form: Mapping[str, str | bool]
+        self,
+        schema: str,
+        into: str,
+        table: TableEntry,
+        columns: list[str],
+        form: Mapping[str, str | bool],
     ) -> None:
         await self._connection.copy_to_table(
             into,
+            schema_name=schema,
             source=self._pieces(table),
             columns=columns,
             encoding="utf-8",

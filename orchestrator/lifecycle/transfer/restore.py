@@ -140,7 +140,7 @@ def _check_origin(archive: ArchiveReader, spec: ProvisionSpec) -> None:
             f"the archive is from another installation, {manifest.installation}",
             hint="what is in it is run as the admin login: give --foreign only when you trust it",
         )
-    if not hmac.compare_digest(archive.seal, spec.key.seal(archive.sealed)):
+    if not hmac.compare_digest(archive.seal, spec.key.seal(archive.sealed).encode()):
         raise ArchiveInvalid(
             "the archive was changed since this installation wrote it",
             hint="or the installation key is another one since: then --foreign takes it",

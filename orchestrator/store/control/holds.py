@@ -13,10 +13,12 @@ from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import tenants
+from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
 TAKE = _QUERIES["take"]
 KEEP = _QUERIES["keep"]
+KEEP_OFF = _QUERIES["keep_off"]
 RELEASE = _QUERIES["release"]
 ABANDONED = _QUERIES["abandoned"]
 
@@ -49,6 +51,18 @@ async def keep(connection: Connection, hold: Hold) -> None:
             hold.verb,
             f"tenant {hold.tenant!r} was released before its {hold.verb} had ended",
         )
+
+
+async def keep_off(connection: Connection, tenant: TenantId) -> TenantRow:
+    """Let nobody hold or delete the tenant before this transaction ends; return its row.
+
+    Raises TenantHeld, or TenantNotFound when it is being deleted or was.
+    """
+    free = await connection.fetchrow(KEEP_OFF, tenant)
+    row = await tenants.fetch(connection, tenant)
+    if free is None:
+        raise tenants.unfit(row)
+    return row
 
 
 async def release(connection: Connection, hold: Hold) -> None:

@@ -12,6 +12,10 @@ RETURNING held_at
 -- Whether the hold is still in force. The row is kept from then on, until the transaction ends.
 SELECT FROM insula.tenant WHERE id = $1 AND held_by = $2 AND held_at = $3 FOR NO KEY UPDATE
 
+-- name: keep_off
+-- Whether nobody is at the tenant. Nodes go on to claim it; who would hold, rename or delete it waits.
+SELECT FROM insula.tenant WHERE id = $1 AND held_for IS NULL AND state IN ('registered', 'provisioned') FOR SHARE
+
 -- name: release
 -- Whoever left work behind when the tenant became quiet is woken: a tenant that never had a lease left none.
 WITH released AS (

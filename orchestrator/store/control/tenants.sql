@@ -124,7 +124,8 @@ RETURNING id, source, declaration, schema_name, state, engine_version, app_versi
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
 UPDATE insula.tenant
-SET state = CASE WHEN provisioned_at IS NULL THEN 'registered' ELSE 'provisioned' END,
+SET state = CASE WHEN archive IS NOT NULL THEN 'archived' WHEN provisioned_at IS NULL THEN 'registered'
+                 ELSE 'provisioned' END,
     results = NULL, removed_at = NULL, forced = false, fingerprint = NULL, changed_in = pg_current_xact_id()
 WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 

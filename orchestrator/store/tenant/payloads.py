@@ -8,6 +8,7 @@ and tags.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -47,6 +48,7 @@ _QUERIES = sql.load(__name__)
 SEAL_INPUTS = _QUERIES["seal_inputs"]
 
 _MARK = '"insula:sealed:'
+_SEALED = re.compile(f"{_MARK}[0-9a-f]{{32}}:")
 _ERROR = '{"sealed":'
 
 R = TypeVar("R", Claimed, RunEnd, Stored)
@@ -78,8 +80,8 @@ class Payloads:
     def seal(self, text: str, run: UUID, place: str) -> str:
         """Return JSON as it is to be stored."""
         key = self._seals_with
-        if key is None:
-            return text
+        if key is None:  # the same text, spelt so that it does not look sealed
+            return f'"\\u0069{text[2:]}' if text.startswith(_MARK) else text
         sealed = base64.b64encode(key.seal(text.encode(), _bound_to(run, place))).decode()
         return f'{_MARK}{key.id.hex}:{sealed}"'
 
@@ -93,7 +95,7 @@ class Payloads:
 
     def open(self, text: str, run: UUID, place: str) -> str:
         """Return JSON as it was; SecretUnreadable when it can not be opened."""
-        if not text.startswith(_MARK):
+        if _SEALED.match(text) is None:
             return text  # written before payloads were sealed
         name, _, sealed = text[len(_MARK) : -1].partition(":")
         key = self._keys.get(name)

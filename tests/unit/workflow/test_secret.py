@@ -65,3 +65,12 @@ def test_a_short_value_is_not_looked_for() -> None:
 
     assert revealed.found_in(b"12345") is None
     assert not revealed
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_nothing_is_left_of_a_secret_that_begins_with_another(names: tuple[str, str]) -> None:
+    values, revealed = {"a": "hush-hush", "b": "hush-hush-and-more"}, Revealed()
+    for name in names:
+        revealed.add(name, values[name])
+
+    assert revealed.hide("hush-hush-and-more, hush-hush") == "[secret b], [secret a]"
