@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from orchestrator.cache.store import Stores
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.clock import Clock
@@ -56,6 +57,7 @@ class Ground:
     app_places: Places
     processes: ProcessPool
     keys: WrappingKeys
+    caches: Stores | None = None
     breaker: Breaker = field(default_factory=Breaker)
     breakers: dict[str, Breaker] = field(default_factory=dict)
 

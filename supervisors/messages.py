@@ -1,4 +1,4 @@
-"""What a tenant's supervisor can be asked."""
+"""What a tenant's supervisor can be asked. Mail whose reply is settled already is dropped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,10 @@ from orchestrator.store.tenant.journal import Sent
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Store these runs and answer when they are durable.
-
-    After `deadline` (monotonic) nobody waits.
-    """
+    """Store these runs and answer when they are durable."""
 
     runs: Sequence[StartRun]
     reply: Reply[list[Started]]
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,6 @@ class SendSignal:
 
     signal: Sent
     reply: Reply[None]
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,6 @@ class ChangeRun:
     verb: Verb
     reason: str
     reply: Reply[RunState]
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,6 @@ class RepeatRun:
     run: UUID
     task: str | None
     reply: Reply[list[Started]]
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +58,6 @@ class SetPause:
     paused: bool
     reason: str
     reply: Reply[None]
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,6 @@ class ChangeSchedule:
     """Pause, resume or fire a schedule; answered with the run that it starts."""
 
     ask: AskSchedule
-    deadline: float
 
     @property
     def reply(self) -> Reply[list[Started]]:

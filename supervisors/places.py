@@ -11,6 +11,7 @@ from orchestrator.engine.pulse import Pulse
 from orchestrator.model.clock import Clock
 from orchestrator.model.ids import TenantId
 from supervisors.messages import Stop
+from supervisors.patience import Line
 from supervisors.slot import Slot, SlotState
 
 
@@ -29,6 +30,7 @@ class Places:
         self._waiting: OrderedDict[TenantId, Slot] = OrderedDict()
         self._idle: OrderedDict[TenantId, Slot] = OrderedDict()
         self._leaving: set[TenantId] = set()
+        self._line = Line()
         self._not_before = math.inf
         self._changed = Pulse()
 
@@ -39,6 +41,7 @@ class Places:
         tenant = slot.config.id
         self._waiting[tenant] = slot
         slot.waits_for_place = True
+        slot.turn.join(self._line)
         self._seat()
         self._make_room()
         try:
@@ -49,6 +52,7 @@ class Places:
             raise
         finally:
             slot.waits_for_place = False
+            slot.turn.leave()
         if slot.stop_wanted is not None:
             self._give_up(tenant)
             return False
@@ -98,6 +102,7 @@ class Places:
         while self._waiting and len(self._awake) < self._total:
             tenant, slot = self._waiting.popitem(last=False)
             self._awake[tenant] = slot
+            slot.turn.let_in(anyio.current_time())
             slot.look()
 
     def _make_room(self) -> None:

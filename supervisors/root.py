@@ -24,6 +24,7 @@ from orchestrator.model.errors import (
     DeadlineExceeded,
     LeaseHeldElsewhere,
     TenantNotFound,
+    TenantStarting,
     Unavailable,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
@@ -50,15 +51,13 @@ from supervisors.messages import (
     Stop,
     Submit,
 )
+from supervisors.patience import REPLY_SECONDS
 from supervisors.places import Places, may_sleep
 from supervisors.preference import Neighbours
 from supervisors.refusals import database_away, removed, shutting_down, suspended
 from supervisors.runner import Hooks, Runner
 from supervisors.slot import AT_REST, Slot, SlotState
 from supervisors.wake import Waker
-
-REPLY_SECONDS = 15.0
-"""How long a caller waits for an answer before it is told that the outcome is unknown."""
 
 HISTORY_SECONDS = 2.0
 """How long the last notes of what became of tenants may take to be stored."""
@@ -210,7 +209,7 @@ class RootSupervisor:
             return await self._submit_elsewhere(slot, runs)
         reply: Reply[list[Started]] = Reply()
         try:
-            return await self._ask(tenant, Submit(runs, reply, self._deadline()), reply)
+            return await self._ask(tenant, Submit(runs, reply), reply)
         except LeaseHeldElsewhere:  # mail that nobody took
             return await self._submit_elsewhere(slot, runs)
 
@@ -228,7 +227,7 @@ class RootSupervisor:
     async def send_signal(self, tenant: TenantId, signal: Sent) -> None:
         """Deliver a signal; it is durable when this returns. RunConflict when the run is over."""
         reply: Reply[None] = Reply()
-        await self._ask(tenant, SendSignal(signal, reply, self._deadline()), reply)
+        await self._ask(tenant, SendSignal(signal, reply), reply)
 
     async def change_run(self, tenant: TenantId, run: UUID, verb: Verb, reason: str) -> RunState:
         """Cancel, pause, resume or retry a run and return its state.
@@ -236,13 +235,13 @@ class RootSupervisor:
         Raises RunNotFound, or RunConflict when its state does not allow it.
         """
         reply: Reply[RunState] = Reply()
-        message = ChangeRun(run, verb, reason, reply, self._deadline())
+        message = ChangeRun(run, verb, reason, reply)
         return await self._ask(tenant, message, reply)
 
     async def repeat_run(self, tenant: TenantId, run: UUID, task: str | None) -> Started:
         """Start a run again, from `task` on or as a whole; RunNotFound or RunConflict else."""
         reply: Reply[list[Started]] = Reply()
-        message = RepeatRun(run, task, reply, self._deadline())
+        message = RepeatRun(run, task, reply)
         (started,) = await self._ask(tenant, message, reply)
         return started
 
@@ -251,7 +250,7 @@ class RootSupervisor:
     ) -> None:
         """Let a workflow, or with '' the whole tenant, start nothing for now, or again."""
         reply: Reply[None] = Reply()
-        message = SetPause(workflow, paused, reason, reply, self._deadline())
+        message = SetPause(workflow, paused, reason, reply)
         await self._ask(tenant, message, reply)
 
     async def change_schedule(
@@ -259,11 +258,8 @@ class RootSupervisor:
     ) -> list[Started]:
         """Pause, resume or fire a schedule and return what it starts; ScheduleNotFound."""
         reply: Reply[list[Started]] = Reply()
-        message = ChangeSchedule(AskSchedule(name, verb, reply), self._deadline())
+        message = ChangeSchedule(AskSchedule(name, verb, reply))
         return await self._ask(tenant, message, reply)
-
-    def _deadline(self) -> float:
-        return self._ground.clock.monotonic() + REPLY_SECONDS
 
     async def _ask(self, tenant: TenantId, message: Message, reply: Reply[T]) -> T:
         """Hand mail to the tenant's supervisor, waking it if need be, and return its answer."""
@@ -271,9 +267,18 @@ class RootSupervisor:
         self._check_database(slot)
         slot.post(message, self._ground.clock.now())
         self._wake(slot)
-        with anyio.move_on_after(REPLY_SECONDS):
+        asked = anyio.current_time()
+        try:
+            while not reply.settled:
+                until = slot.turn.until(asked)
+                if anyio.current_time() >= until:
+                    waits = slot.state in (SlotState.STARTING, SlotState.BACKOFF)
+                    raise _not_served(slot) if waits else _no_answer(slot)
+                with anyio.move_on_after(until - anyio.current_time()):
+                    await reply.wait()
             return await reply.wait()
-        raise _no_answer(slot)
+        finally:
+            reply.give_up()
 
     def _check_database(self, slot: Slot) -> None:
         """Refuse at once what would have to wait for the database."""
@@ -400,9 +405,22 @@ class RootSupervisor:
 
 
 def _no_answer(slot: Slot) -> DeadlineExceeded:
-    because = f": {slot.last_error}" if slot.last_error else ""
     return DeadlineExceeded(
-        f"tenant {slot.config.id!r} is {slot.state} and did not answer in "
-        f"{REPLY_SECONDS:g} s{because}",
+        _silence(slot),
         hint="the outcome is unknown: send it again with the same idempotency key",
+    )
+
+
+def _not_served(slot: Slot) -> TenantStarting:
+    """Say that the mail lies where it was put: nobody has come to serve the tenant."""
+    return TenantStarting(
+        _silence(slot), hint="nothing was stored; try again later", retry_after=REPLY_SECONDS
+    )
+
+
+def _silence(slot: Slot) -> str:
+    because = f": {slot.last_error}" if slot.last_error else ""
+    return (
+        f"tenant {slot.config.id!r} is {slot.state} and did not answer in "
+        f"{REPLY_SECONDS:g} s{because}"
     )

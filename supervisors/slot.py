@@ -21,6 +21,7 @@ from orchestrator.model.errors import (
 from orchestrator.settings.tenants import TenantConfig
 from supervisors.decide import Record
 from supervisors.messages import Message, Stop
+from supervisors.patience import Turn
 from supervisors.refusals import quarantined, removed, shutting_down, suspended
 
 
@@ -63,6 +64,7 @@ class Slot:
         self.config = config
         self.note: Callable[[Slot], None] = lambda _: None
         self.waits_for_place = False
+        self.turn = Turn()
         self.receive = receive
         self.record = Record()
         self.incarnation = 0

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from orchestrator.store.outage import Reach
+from supervisors.patience import Line
 from supervisors.slot import Slot
 
 AT_ONCE = 8
@@ -23,6 +24,7 @@ class Starts:
     def __init__(self, *reaches: Reach, at_once: int = AT_ONCE) -> None:
         self._reaches = reaches
         self._places = anyio.CapacityLimiter(at_once)
+        self._line = Line()
         self._waiting: set[Slot] = set()
 
     @asynccontextmanager
@@ -31,7 +33,7 @@ class Starts:
 
         A tenant that was asked to stop meanwhile is let in at once: it sees that itself.
         """
-        async with self._places:
+        async with self._let_in(slot):
             self._waiting.add(slot)
             try:
                 while any(r.in_doubt for r in self._reaches) and slot.stop_wanted is None:
@@ -41,6 +43,17 @@ class Starts:
             for reach in self._reaches:
                 reach.check()
             yield
+
+    @asynccontextmanager
+    async def _let_in(self, slot: Slot) -> AsyncIterator[None]:
+        """Hold one of the places, which are given in the order of coming."""
+        slot.turn.join(self._line)
+        try:
+            async with self._places:
+                slot.turn.let_in(anyio.current_time())
+                yield
+        finally:
+            slot.turn.leave()
 
     def look_again(self) -> None:
         """Have those look around that wait for the keeper's word."""

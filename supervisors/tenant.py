@@ -23,14 +23,13 @@ from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
     DatabaseFull,
     DatabaseUnavailable,
-    DeadlineExceeded,
     LeaseLost,
 )
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Target, at_its_own_limit
 from orchestrator.store.control import configuration, leases
 from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
-from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
+from orchestrator.store.tenant.cache import CacheConnection, PostgresStore, schema_number
 from orchestrator.store.tenant.database import TenantDatabase
 from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
@@ -238,10 +237,8 @@ class TenantSupervisor:
             self._handle(engine, message)
 
     def _handle(self, engine: Engine, message: Message) -> None:
-        if self._ground.clock.monotonic() > message.deadline:
-            error = DeadlineExceeded("the request waited too long; nothing was stored")
-            message.reply.fail(error)
-            return
+        if message.reply.settled:
+            return  # nobody waits any more, and whoever did was told that nothing was stored
         match message:
             case Submit(runs=runs, reply=started):
                 engine.submit(runs, started)
@@ -384,6 +381,15 @@ class TenantSupervisor:
 
     @asynccontextmanager
     async def _cache(self, target: Target) -> AsyncIterator[TenantCache]:
+        if self._ground.caches is not None:
+            # Named after the schema itself as well: a tenant that is made anew, or comes back out
+            # of a backup, finds nothing that another one of its name has left.
+            row = await self._ground.shards.row(self._tenant)
+            async with self._ground.shards.lend(row) as admin:
+                schema = await schema_number(admin, row.schema_name)
+            place = self._ground.caches.store(self._tenant, str(schema))
+            yield TenantCache(place, self._cache_bounds)
+            return
         connection = CacheConnection(
             Login(
                 Way(target, self._renewing(lambda access: access.app), self._attempt),

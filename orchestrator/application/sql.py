@@ -11,19 +11,20 @@ all others; what a block leaves in its session is gone before the next block get
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 import anyio
 
 from orchestrator.client.client import Client
 from orchestrator.model.ids import quote_identifier
-from orchestrator.store.connect import DRIVER_ERRORS, Connection, Record, Target
+from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target
 from orchestrator.store.tenant.login import Login, Way
 from orchestrator.store.tenant.owned import end
 from orchestrator.store.tenant.places import Places
+from orchestrator.store.tenant.statements import Statements
 from orchestrator.workflow.context import Isolation
 
 PATIENCE_SECONDS = 30.0
@@ -32,41 +33,8 @@ PATIENCE_SECONDS = 30.0
 RESET_SECONDS = 5.0
 
 
-class TenantConnection:
+class TenantConnection(Statements):
     """A connection in the hands of one block; nothing of it works when the block is left."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection: Connection | _Left = connection
-
-    async def fetch(self, query: str, *args: object) -> list[Record]:
-        """Return all rows."""
-        return await self._connection.fetch(query, *args)
-
-    async def fetchrow(self, query: str, *args: object) -> Record | None:
-        """Return the first row, or None."""
-        return await self._connection.fetchrow(query, *args)
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        """Return the first column of the first row, or None."""
-        return await self._connection.fetchval(query, *args)
-
-    async def execute(self, query: str, *args: object) -> str:
-        """Run a statement and return its status, such as `INSERT 0 1`."""
-        status: str = await self._connection.execute(query, *args)
-        return status
-
-    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None:
-        """Run a statement once for each set of arguments, all or nothing."""
-        await self._connection.executemany(query, args)
-
-    async def copy_records(
-        self, table: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
-    ) -> str:
-        """COPY `records` into `table` and return the status."""
-        status: str = await self._connection.copy_records_to_table(
-            table, records=records, columns=list(columns)
-        )
-        return status
 
     @asynccontextmanager
     async def transaction(self, *, isolation: Isolation = "read committed") -> AsyncIterator[Self]:
@@ -77,7 +45,7 @@ class TenantConnection:
 
     def leave(self) -> None:
         """Let nothing more through."""
-        self._connection = _Left()
+        self._connection = cast("Connection", _Left())
 
 
 class _Left:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from orchestrator.cache.names import fits
 from orchestrator.workflow.cache import NotANumber
 
-_LIKE = re.compile(r"\\(.)|(%)|(_)|(.)", re.DOTALL)
 _DIGITS = re.compile(r"-?\d{1,19}")
 
 
@@ -116,13 +116,3 @@ class MemoryStore:
 
     def _bytes(self, place: tuple[str, str]) -> int:
         return len(place[1].encode()) + len(self._entries[place].value.encode())
-
-
-def fits(like: str, key: str) -> bool:
-    """Return whether a key fits a LIKE pattern."""
-    return re.fullmatch("".join(_expression(like)), key, re.DOTALL) is not None
-
-
-def _expression(like: str) -> Iterator[str]:
-    for escaped, any_text, any_one, plain in _LIKE.findall(like):
-        yield ".*" if any_text else "." if any_one else re.escape(escaped or plain)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 KEY_BYTES = 512
 SPACE_BYTES = 1024
+
+_LIKE = re.compile(r"\\(.)|(%)|(_)|(.)", re.DOTALL)
 
 
 def within(space: str, name: str) -> str:
@@ -66,3 +69,42 @@ def _like(pattern: str) -> Iterator[str]:
             yield "%" if each == "*" else "_"
     if plain:
         yield "\\\\"
+
+
+def fits(like: str, key: str) -> bool:
+    r"""Return whether a key fits a LIKE pattern, which is tried from each place once at most.
+
+    >>> fits("a%b_", "a..bc"), fits("a\\%", "ab")
+    (True, False)
+    """
+    first, *rest = _pieces(like)
+    if not rest:
+        return re.fullmatch(first, key, re.DOTALL) is not None
+    # Where a piece comes first is as good as any later place: no need to come back to it.
+    middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
+    return re.fullmatch(f"{first}{middle}.*{rest[-1]}", key, re.DOTALL) is not None
+
+
+def literal(like: str) -> str:
+    r"""Return the text that every key that fits a LIKE pattern begins with.
+
+    >>> literal("a\\%b%c")
+    'a%b'
+    """
+    text = ""
+    for escaped, any_text, any_one, plain in _LIKE.findall(like):
+        if any_text or any_one:
+            break
+        text += escaped or plain
+    return text
+
+
+def _pieces(like: str) -> list[str]:
+    """Return the expressions of what stands between the places for any text."""
+    pieces = [""]
+    for escaped, any_text, any_one, plain in _LIKE.findall(like):
+        if any_text:
+            pieces.append("")
+        else:
+            pieces[-1] += "." if any_one else re.escape(escaped or plain)
+    return pieces

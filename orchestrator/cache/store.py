@@ -53,3 +53,11 @@ class Store(Protocol):
     async def trim(self, entries: int, size: int, /) -> None:
         """Delete what is over, and what was written longest ago beyond these bounds."""
         ...
+
+
+class Stores(Protocol):
+    """A server with the stores of many tenants."""
+
+    def store(self, *names: str) -> Store:
+        """Return the store that has these names; no other list of as many names has its keys."""
+        ...

@@ -96,6 +96,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.LockNotHad: FAILED,
     errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
+    errors.CacheUnavailable: FAILED,
     errors.DaemonUnreachable: UNREACHABLE,
 }
 

@@ -67,6 +67,7 @@ class TenantArchives:
         >>> (await tenant.archives.backup(Path("acme_corp.tar"))).rows  # doctest: +SKIP
         1200
         """
+        refuse_irregular(path)
         async with self._stream(calls.backup_tenant(self._tenant, runs)) as answer:
             with ArrivingFile(path, answer, report) as file:
                 async for piece in answer.aiter_raw():
@@ -170,6 +171,7 @@ class SyncTenantArchives:
         >>> tenant.archives.backup(Path("acme_corp.tar")).rows  # doctest: +SKIP
         1200
         """
+        refuse_irregular(path)
         with (
             self._stream(calls.backup_tenant(self._tenant, runs)) as answer,
             ArrivingFile(path, answer, report) as file,
@@ -267,6 +269,12 @@ def refuse_there(directory: Path) -> None:
         raise StorageFailed(f"{directory} is there already", hint="name one that is not")
 
 
+def refuse_irregular(path: Path) -> None:
+    """Raise StorageFailed for a directory, a device or a pipe: a backup replaces files alone."""
+    if path.exists() and not path.is_file():
+        raise StorageFailed(f"{path} is there already, and is no file", hint="name one")
+
+
 class Arriving:
     """A file on its way here: `end` makes of it what was asked for, and it is gone then."""
 
@@ -280,8 +288,10 @@ class Arriving:
 
     def __enter__(self) -> Self:
         with _writing(self._path):
-            self._file = self._part.open("w+b")
-            self._part.chmod(0o600)
+            # Made anew, for its owner alone: what is there may be a link, or open to others.
+            self._part.unlink(missing_ok=True)
+            part = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(part, "w+b")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -358,4 +368,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFailed(f"{path} can not be read: {error.strerror or error}") from error
+        # Of a directory it is one of its files.
+        raise StorageFailed(
+            f"{error.filename or path} can not be read: {error.strerror or error}"
+        ) from error

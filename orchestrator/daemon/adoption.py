@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.tenants import Tenants, read_spec
 from orchestrator.lifecycle.adoption import adopt
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.errors import AdoptionRefused
@@ -34,7 +34,7 @@ class TenantAdoption:
                 f"the tenant is declared for shard {row.shard}: adopt it first, and move it then"
             )
             raise AdoptionRefused(tenant, wanted.schema, [reason])
-        spec = await self.tenants.read_spec()
+        spec = await read_spec(self.tenants.spec, self.tenants.snapshot)
         async with self.errands.connection("adoption", lock_timeout=LOCK_TIMEOUT) as connection:
             report = await adopt(connection, tenant, wanted, spec, lock_timeout=LOCK_TIMEOUT)
         if not wanted.dry_run:

@@ -18,8 +18,8 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
-from orchestrator.lifecycle.move import drop_kept
-from orchestrator.lifecycle.removal import Removed, Whole, remove, unfinished
+from orchestrator.lifecycle.move import drop_arrived, drop_kept
+from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
 from orchestrator.model.archives import ArchivedTenant
@@ -191,7 +191,7 @@ class TenantLifecycle:
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
         if not force:
-            await self.idle(tenant, wait, report)
+            await self.idle(tenant, wait, report, forced=TAKE_ALONG)
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
                 row = await rows.mark_deleting(connection, tenant, "archive", forced=force)
@@ -242,6 +242,7 @@ class TenantLifecycle:
         """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
         shards, removed = self.tenants.shards, Removed()
         await self.drop_kept(row)
+        await self._drop_arrived(row)
         await self._drop_archive(row)
         if await shards.is_there(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
@@ -302,6 +303,27 @@ class TenantLifecycle:
             async with self.errands.connection("move", kept, lock_timeout="10s") as connection:
                 await drop_kept(connection, row.id, self.tenants.spec)
         await self.tenants.shards.drop_database(kept)
+
+    async def _drop_arrived(self, row: TenantRow) -> None:
+        """Drop what a move that did not come to its end has left where the tenant does not live.
+
+        A shard that is away keeps nobody from being deleted: the log tells of it.
+        """
+        shards = self.tenants.shards
+        for name in sorted({CONTROL_SHARD, *shards.others} - {row.shard}):
+            place = at(row, name)
+            if shards.target_of(place) == shards.target_of(row):
+                continue
+            try:
+                shards.check(name)
+                if not await shards.is_there(place):
+                    continue
+                async with self.errands.connection("move", place, lock_timeout="10s") as there:
+                    nothing_left = await drop_arrived(there, row.id, self.tenants.spec)
+                if nothing_left:
+                    await shards.drop_database(place)
+            except (DatabaseUnavailable, DatabaseRefused) as error:
+                log.warning("tenant.shard_not_looked_at", tenant=row.id, error=str(error))
 
     async def _refuse_elsewhere(self, tenant: TenantId) -> None:
         async with self.control.acquire() as connection:

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.tenants import Tenants, read_spec
 from orchestrator.http.services import Notes
 from orchestrator.lifecycle.holders import holders
 from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
@@ -68,7 +68,8 @@ class TenantMigrations:
         MigrationChecksumMismatch, ConfigError and TenantNotFound before anything is done, and
         DatabaseUnavailable when the database goes away.
         """
-        call = _Call(self, wanted, record, report, await self.tenants.read_spec())
+        spec = await read_spec(self.tenants.spec, self.tenants.snapshot)
+        call = _Call(self, wanted, record, report, spec)
         return await call.run()
 
 
@@ -93,6 +94,7 @@ class _Call:
         self._errands = Errands(service.tenants.shards, anyio.CapacityLimiter(wanted.parallel))
         self._migrated: list[MigratedTenant] = []
         self._failed: list[FailedMigration] = []
+        self._up_to_date: list[TenantId] = []
         self._provisioned: set[TenantId] = set()
         self._total = 0
 
@@ -100,17 +102,20 @@ class _Call:
         canary = self._wanted.canary and self._root.resolve(self._wanted.canary)
         chosen = await self._chosen(canary or None)
         work = await self._plan(chosen)
-        up_to_date = len(chosen) - len(work) - len(self._failed)
         self._total = len(work) + len(self._failed)
         self._tell()
         first = [each for each in work if each.tenant == canary]
         others = [each for each in work if each.tenant != canary]
         if first and not await self._canary(first[0]):
-            return self._told(up_to_date, untouched=len(others))
+            return self._told(untouched=len(others))
         if not self._wanted.dry_run:
-            self._tenants.adopt_spec(self._spec)
+            self._tenants.spec = self._spec
+            self._tenants.trials.clear()
+            # The file that kept one in quarantine may be mended so that it lacks nothing now.
+            for tenant in self._up_to_date:
+                self._heal(tenant)
         await self._all(others)
-        return self._told(up_to_date)
+        return self._told()
 
     async def _chosen(self, canary: TenantId | None) -> list[TenantId]:
         """Return the tenants that are named, or all that are provisioned; the canary is one."""
@@ -139,7 +144,10 @@ class _Call:
             except TenantError as error:
                 self._fail(tenant, error)
             else:
-                work += [found] if found.files or tenant not in ledgers else []
+                if found.files or tenant not in ledgers:
+                    work.append(found)
+                else:
+                    self._up_to_date.append(tenant)
         return work
 
     async def _ledgers(self, chosen: Iterable[TenantId]) -> dict[TenantId, Ledgers]:
@@ -288,12 +296,12 @@ class _Call:
             )
         )
 
-    def _told(self, up_to_date: int, *, untouched: int = 0) -> MigrationReport:
+    def _told(self, *, untouched: int = 0) -> MigrationReport:
         return MigrationReport(
             dry_run=self._wanted.dry_run,
             migrated=sorted(self._migrated, key=lambda each: each.tenant),
             failed=sorted(self._failed, key=lambda each: each.tenant),
-            up_to_date=up_to_date,
+            up_to_date=len(self._up_to_date),
             untouched=untouched,
         )
 

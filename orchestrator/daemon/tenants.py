@@ -255,7 +255,7 @@ class Tenants:
             raise TenantRemoved(f"tenant {tenant!r} was deleted")
         if row.held_for is not None:
             raise TenantHeld(tenant, row.held_for)
-        if again or needs_provisioning(row, self.spec_of(tenant)):
+        if again or needs_provisioning(row, self._spec_of(tenant)):
             async with self._provisioner(row) as (control, server):
                 row = await self._provision(control, server, tenant, again=again)
                 if control is not server:
@@ -268,33 +268,20 @@ class Tenants:
     async def _provision(
         self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
     ) -> TenantRow:
-        spec = self.spec_of(tenant)
+        spec = self._spec_of(tenant)
         try:
             return await ensure_provisioned(control, server, tenant, spec, again=again)
         except SchemaVersionAhead:
-            newer = await self.read_spec()
+            newer = await read_spec(self.spec, self.snapshot)
             if newer == spec:
                 raise
             # Another node has migrated it since we read the files, which came to us as well.
             self.trials[tenant] = newer
             return await ensure_provisioned(control, server, tenant, newer, again=again)
 
-    def spec_of(self, tenant: TenantId) -> ProvisionSpec:
+    def _spec_of(self, tenant: TenantId) -> ProvisionSpec:
         """Return what the tenant is made from: newer files than the others', for a canary."""
         return self.trials.get(tenant, self.spec)
-
-    async def read_spec(self) -> ProvisionSpec:
-        """Return what tenants would be made from with the files as they are now; ConfigError."""
-        path = self.snapshot.migrations_path
-        if path is None:
-            return self.spec
-        files = await anyio.to_thread.run_sync(read_migrations, path)
-        return msgspec.structs.replace(self.spec, app_migrations=files)
-
-    def adopt_spec(self, spec: ProvisionSpec) -> None:
-        """Make all tenants from `spec` from now on."""
-        self.spec = spec
-        self.trials.clear()
 
     async def migrate(
         self, control: Connection, server: Connection, tenant: TenantId, *, lock_timeout: str
@@ -311,7 +298,7 @@ class Tenants:
             control,
             server,
             tenant,
-            self.spec_of(tenant),
+            self._spec_of(tenant),
             again=True,
             lock_timeout=lock_timeout,
         )
@@ -322,7 +309,7 @@ class Tenants:
         """Give the tenant's two logins new passwords, and return its row."""
         row = await self.shards.row(tenant)
         async with self._provisioner(row) as (control, server):
-            row = await rotate(server, tenant, self.spec_of(tenant), control=control)
+            row = await rotate(server, tenant, self._spec_of(tenant), control=control)
         self._remember(row)
         return row
 
@@ -436,6 +423,14 @@ class Tenants:
         if problems:
             raise ConfigError(problems)
         return found
+
+
+async def read_spec(spec: ProvisionSpec, snapshot: Snapshot) -> ProvisionSpec:
+    """Return `spec` with the migrations as the files are now; ConfigError."""
+    if snapshot.migrations_path is None:
+        return spec
+    files = await anyio.to_thread.run_sync(read_migrations, snapshot.migrations_path)
+    return msgspec.structs.replace(spec, app_migrations=files)
 
 
 async def watch(tenants: Tenants, standing: Standing) -> None:

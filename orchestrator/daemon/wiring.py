@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import anyio
 import structlog
 
+from orchestrator.cache.store import Stores
 from orchestrator.daemon.sd_notify import CLOSING_SECONDS, Notifier
 from orchestrator.daemon.shards import ShardKeeper
 from orchestrator.daemon.tenants import Tenants
@@ -93,6 +94,7 @@ async def build(
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
             keys=key,
+            caches=await stack.enter_async_context(_caches(snapshot, installation)),
         )
         root = RootSupervisor(
             ground, settings.supervision, max_awake=settings.node.max_awake_tenants
@@ -120,6 +122,18 @@ async def _shards(snapshot: Snapshot, target: Target) -> AsyncIterator[Shards]:
         ) as shards,
     ):
         yield shards
+
+
+@asynccontextmanager
+async def _caches(snapshot: Snapshot, installation: UUID) -> AsyncIterator[Stores | None]:
+    """Yield the server that keeps the caches of tenants; None when their schemas do."""
+    if snapshot.cache_url is None:
+        yield None
+        return
+    from orchestrator.cache.redis import RedisServer  # noqa: PLC0415 - its library is an extra
+
+    async with RedisServer(snapshot.cache_url, str(installation)) as server:
+        yield server
 
 
 def _processes(snapshot: Snapshot) -> ProcessPool:

@@ -21,7 +21,7 @@ class Reply(Generic[T]):
 
     @property
     def settled(self) -> bool:
-        """True once a value or an error is there."""
+        """True once a value or an error is there, or nobody wants one."""
         return self._done.is_set()
 
     def answer(self, value: T) -> None:
@@ -35,6 +35,10 @@ class Reply(Generic[T]):
         if not self.settled:
             self._error = error
             self._done.set()
+
+    def give_up(self) -> None:
+        """Say that nobody waits: who has not begun with the request need not begin."""
+        self._done.set()
 
     async def wait(self) -> T:
         """Return the value or raise the error, once there is one."""

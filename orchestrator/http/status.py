@@ -69,6 +69,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.DatabaseFull: 503,
     errors.LockNotHad: 503,
     errors.DatabaseRefused: 503,
+    errors.CacheUnavailable: 503,
     errors.DaemonUnreachable: 503,
 }
 

@@ -164,17 +164,37 @@ async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpe
 
     Roles are the server's: where the tenant lives in another database of it, they stay.
     """
-    logins = spec.logins(tenant)
     with _errors(tenant):
         async with connection.transaction():
-            await connection.execute(sql.fill(DROP, schema=kept_schema(tenant)))
-            database = await connection.fetchval("SELECT current_database()")
-            roles = await connection.fetch(HERE, [logins.engine, logins.app], spec.mark)
-            for role, elsewhere in roles:
-                if elsewhere:
-                    await connection.execute(sql.fill(REVOKE_CONNECT, database=database, role=role))
-                else:
-                    await connection.execute(sql.fill(DROP_ROLE, role=role))
+            await _drop(connection, tenant, spec, kept_schema(tenant))
+
+
+async def drop_arrived(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> bool:
+    """Drop a copy that was begun and never became the tenant's; return whether nothing is left.
+
+    A schema without the mark of such a copy stays.
+    """
+    schema = schema_of(tenant)
+    with _errors(tenant):
+        async with connection.transaction():
+            if not await connection.fetchval(HAS_SCHEMA, schema):
+                return True
+            if not await connection.fetchval(MARKED, schema, ARRIVING):
+                return False
+            await _drop(connection, tenant, spec, schema)
+            return True
+
+
+async def _drop(connection: Connection, tenant: TenantId, spec: ProvisionSpec, schema: str) -> None:
+    logins = spec.logins(tenant)
+    await connection.execute(sql.fill(DROP, schema=schema))
+    database = await connection.fetchval("SELECT current_database()")
+    roles = await connection.fetch(HERE, [logins.engine, logins.app], spec.mark)
+    for role, elsewhere in roles:
+        if elsewhere:
+            await connection.execute(sql.fill(REVOKE_CONNECT, database=database, role=role))
+        else:
+            await connection.execute(sql.fill(DROP_ROLE, role=role))
 
 
 async def _rename(connection: Connection, schema: str, renamed: str) -> None:

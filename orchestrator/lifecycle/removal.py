@@ -58,6 +58,8 @@ _IN_THE_WAY = {
 }
 """What keeps the last transaction from dropping anything, and what to do about it."""
 
+TAKE_ALONG = "take them along"
+"""What becomes of unfinished runs when archiving is forced."""
 
 Whole: TypeAlias = Callable[[Path], Awaitable[int]]
 """Writes all of the tenant into a file and reads it back; returns how many rows there are."""
@@ -226,7 +228,8 @@ class _Removal:
     async def _check_unfinished(self) -> None:
         count = await unfinished(self._connection, self._tenant)
         if count:
-            raise TenantInUse(self._tenant, count)
+            kept = self._row.results == "archive"
+            raise TenantInUse(self._tenant, count, forced=TAKE_ALONG if kept else "drop them")
 
     def _header(self) -> dict[str, Any]:
         return {

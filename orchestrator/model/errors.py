@@ -27,7 +27,7 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        ├── DatabaseRefused, DaemonUnreachable
+        ├── DatabaseRefused, CacheUnavailable, DaemonUnreachable
         └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
@@ -543,6 +543,12 @@ class DatabaseRefused(Unavailable):
     """The database is there but refuses the login or a right we need."""
 
     code = "database_refused"
+
+
+class CacheUnavailable(Unavailable):
+    """The server that keeps the caches of tenants can not be reached, or refuses."""
+
+    code = "cache_unavailable"
 
 
 class DaemonUnreachable(Unavailable):

@@ -98,6 +98,7 @@ def _changed_settings(old: Snapshot, new: Snapshot) -> dict[Reload, list[str]]:
     # A secret's new value, or a directory's, shows only in what the snapshot made of the settings.
     resolved = {
         "database.url": old.database_url != new.database_url,
+        "cache.url": old.cache_url != new.cache_url,
         "node.state_dir": old.state_dir != new.state_dir,
         "node.runtime_dir": old.runtime_dir != new.runtime_dir,
         "migrations.path": old.migrations_path != new.migrations_path,

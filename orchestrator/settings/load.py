@@ -15,6 +15,7 @@ import msgspec
 from orchestrator.model.errors import ConfigError
 from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
 from orchestrator.model.text import line_problem
+from orchestrator.settings.cache import read_cache
 from orchestrator.settings.database import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
 from orchestrator.settings.directories import (
@@ -80,6 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir: Path
     database_url: str | None
     database_source: str
+    cache_url: str | None = None
     shards: Mapping[str, ShardConfig] = {}
     migrations_path: Path | None
     source: Path | None
@@ -88,7 +90,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Variables of the environment that say or may say how to get into the database."""
 
     def __repr__(self) -> str:
-        """Leave the database URL out: it may hold a password."""
+        """Leave the URLs out: they may hold passwords."""
         return f"Snapshot(source={self.source}, tenants={len(self.tenants)}, digest={self.digest})"
 
 
@@ -160,6 +162,7 @@ class _Loader:
         self._check_socket(runtime)
         url, url_source = self._database(settings)
         shards = self._shards(settings, url)
+        cache_url = read_cache(settings.cache, self._resolve, self._fault)
         migrations = self._migrations(settings)
         problems = [each for source in self._sources for each in source.problems()]
         problems += self._problems
@@ -181,6 +184,7 @@ class _Loader:
             runtime_dir=runtime,
             database_url=url,
             database_source=url_source,
+            cache_url=cache_url,
             shards=shards,
             migrations_path=migrations,
             source=self._main.path if self._main else None,
@@ -344,11 +348,10 @@ class _Loader:
 
     def _shards(self, settings: Settings, taken: str | None) -> dict[str, ShardConfig]:
         check_declared(settings, self._fault)
+        return read_shards(settings.shards, self._resolve, self._fault, taken=taken)
 
-        def resolve(text: str) -> str:
-            return resolve_secret(text, self._environ, self._base)
-
-        return read_shards(settings.shards, resolve, self._fault, taken=taken)
+    def _resolve(self, text: str) -> str:
+        return resolve_secret(text, self._environ, self._base)
 
     def _migrations(self, settings: Settings) -> Path | None:
         if settings.migrations.path is None:
@@ -367,7 +370,8 @@ class _Loader:
 
 
 def _urls(settings: Settings) -> list[str]:
-    return [settings.database.url or "", *(shard.url for shard in settings.shards.values())]
+    urls = [settings.database.url or "", settings.cache.url or ""]
+    return [*urls, *(shard.url for shard in settings.shards.values())]
 
 
 def _listen_problem(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from orchestrator.settings.archive import ArchiveSection
+from orchestrator.settings.cache import CacheSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
@@ -415,6 +416,7 @@ class Settings(Section, frozen=True, kw_only=True):
     workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
     migrations: MigrationsSection = field(default_factory=MigrationsSection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
+    cache: CacheSection = field(default_factory=CacheSection)
     log: LogSection = field(default_factory=LogSection)
     tiers: dict[str, Tier] = {}
     tenants: dict[str, Tenant] = {}

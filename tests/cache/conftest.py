@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from redis.asyncio import Redis
 
 from orchestrator.cache.memory import MemoryStore
+from orchestrator.cache.redis import RedisServer
 from orchestrator.cache.store import Store
 from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.store import connect
@@ -18,6 +20,7 @@ from orchestrator.store.tenant.cache import SETTINGS, CacheConnection, PostgresS
 from orchestrator.store.tenant.login import Login, Way
 from tests.engine.live import MOVED_CLOCK
 from tests.support.database import Database, Databases
+from tests.support.redis import running
 
 
 @dataclass
@@ -75,6 +78,35 @@ async def in_postgres(database: Database) -> AsyncIterator[Shelves]:
     await admin.close()
 
 
+@asynccontextmanager
+async def in_redis(url: str) -> AsyncIterator[Shelves]:
+    """Yield caches on a server of Redis, empty."""
+    admin = Redis.from_url(url)
+    await admin.flushall()
+
+    async def later(seconds: float) -> None:
+        """Take time from all that is kept: the server's clock can not be moved."""
+        for key in await admin.keys():
+            left = await admin.pttl(key)
+            await admin.pexpire(key, left - round(seconds * 1000))
+
+    async with RedisServer(url, "test") as server:
+        bounds = [Bounds()]
+
+        def shelf(tenant: str) -> Shelf:
+            return Shelf(TenantCache(server.store(tenant), lambda: bounds[0]), later)
+
+        yield Shelves(shelf("acme"), shelf("globex"), bounds)
+    await admin.aclose()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a server of our own; skips where none is installed."""
+    with running(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
 @pytest.fixture(scope="module")
 def two_tenants(databases: Databases) -> Iterator[Database]:
     """Yield a database with two tenants: to make them takes longer than a test of a cache."""
@@ -89,22 +121,21 @@ def two_tenants(databases: Databases) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def database(request: pytest.FixtureRequest) -> Database | None:
-    """Return where the caches of a test are; None stands for this process's memory."""
-    made: Database | None = None
-    if request.param == "postgres":
-        made = request.getfixturevalue("two_tenants")
+@pytest.fixture(params=["memory", "postgres", "redis"])
+def place(request: pytest.FixtureRequest) -> Database | str | None:
+    """Return where the caches of a test are: a database, a URL, or this process's memory."""
+    fixture = {"postgres": "two_tenants", "redis": "redis_url"}.get(request.param)
+    made: Database | str | None = request.getfixturevalue(fixture) if fixture else None
     return made
 
 
 @pytest.fixture
-async def shelves(database: Database | None) -> AsyncIterator[Shelves]:
+async def shelves(place: Database | str | None) -> AsyncIterator[Shelves]:
     """Yield the caches of two tenants, in each store."""
-    if database is None:
+    if place is None:
         yield in_memory()
         return
-    async with in_postgres(database) as made:
+    async with in_redis(place) if isinstance(place, str) else in_postgres(place) as made:
         yield made
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cache.memory import fits
-from orchestrator.cache.names import KEY_BYTES, like, within
+from orchestrator.cache.names import KEY_BYTES, fits, like, within
 
 NAMES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8

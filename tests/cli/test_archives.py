@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,39 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_left(insula: Insula) -> None
     assert done.err.startswith(
         "error[storage_failed]: /nowhere/acme.tar can not be written: No such file"
     )
+
+
+@pytest.mark.parametrize("there", ["pipe", "directory", "link to a device"])
+def test_a_backup_does_not_take_the_place_of_what_is_no_file(
+    insula: Insula, tmp_path: Path, there: str
+) -> None:
+    path = tmp_path / "acme.tar"
+    match there:
+        case "pipe":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case _:
+            path.symlink_to(os.devnull)
+    before = path.lstat()
+
+    done = insula("tenant", "backup", "acme-corp", str(path))
+
+    assert done.code == 1
+    assert done.err.startswith(f"error[storage_failed]: {path} is there already, and is no file")
+    assert path.lstat() == before
+
+
+def test_a_backup_is_not_written_through_a_link(insula: Insula, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("of somebody else", encoding="utf-8")
+    (tmp_path / "acme.tar.part").symlink_to(other)
+
+    done = insula("tenant", "backup", "acme-corp", str(tmp_path / "acme.tar"))
+
+    assert done.code == 0
+    assert other.read_text(encoding="utf-8") == "of somebody else"
+    assert [each.name for each in tmp_path.glob("acme*")] == ["acme.tar"]
 
 
 def test_an_archive_is_restored_under_its_own_id(
@@ -137,4 +171,5 @@ def test_a_tenant_is_exported_into_a_directory_and_imported_from_there(
     assert platform.archives.asked == [("add", "acme_corp", "jsonl")]
     (directory / "flight.jsonl").unlink()
     lacks = insula("tenant", "import", "acme-corp", str(directory))
-    assert lacks.err.startswith(f"error[storage_failed]: {directory} can not be read")
+    missing = directory / "flight.jsonl"
+    assert lacks.err.startswith(f"error[storage_failed]: {missing} can not be read")

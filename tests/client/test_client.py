@@ -23,8 +23,6 @@ from orchestrator.client import sync as sync_module
 from orchestrator.client.client import Client, SyncClient
 from orchestrator.model import errors
 from orchestrator.model.api import StartRun
-from orchestrator.model.migration import MigrateTenants
-from orchestrator.model.progress import Progress
 from orchestrator.model.states import RunState
 from tests.http.platform import HandMadePlatform
 from tests.http.serving import LEAVES_A_SOCKET, Served, serving
@@ -182,21 +180,6 @@ async def test_tenants_are_created_listed_shown_and_provisioned(
     assert [entry.operation for entry in page.entries] == ["tenant.provision"]
     page = await client.audit("globex", cursor=page.cursor)
     assert [entry.operation for entry in page.entries] == ["tenant.create"]
-
-
-async def test_tenants_are_migrated_with_word_of_how_many_are_done(
-    opened: Open, served: Served
-) -> None:
-    client = opened(served.unix)
-    told: list[Progress] = []
-
-    report = await client.migrate(MigrateTenants(tenants=["acme_corp", "broken"]), told.append)
-    adopted = await client.tenant("acme_corp").lifecycle.adopt("legacy", at=3, dry_run=True)
-
-    assert [each.tenant for each in report.migrated] == ["acme_corp"]
-    assert [each.tenant for each in report.failed] == ["broken"]
-    assert {each.total for each in told} == {2}
-    assert (adopted.at, adopted.dry_run) == (3, True)
 
 
 async def test_the_node_is_shown_and_reloaded(opened: Open, served: Served) -> None:

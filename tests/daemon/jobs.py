@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from orchestrator import Context, Workflow, job
+from orchestrator.model.errors import CacheUnavailable
 
 INSERT = "INSERT INTO tally (run, task, attempt) VALUES ($1, $2, $3)"
 
@@ -45,6 +46,15 @@ async def hold(ctx: Context, arrived: str, leave: str) -> None:
     while not await asyncio.to_thread(Path(leave).exists):  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(0.02)
     await tally(ctx)
+
+
+@job("keep")
+async def keep(ctx: Context) -> str:
+    """Count in the cache, or tell why not."""
+    try:
+        return str(await ctx.cache.increment("runs"))
+    except CacheUnavailable as error:
+        return error.code
 
 
 @job("stay")

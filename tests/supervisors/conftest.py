@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisors.slot import MOVES, Slot, SlotState
+from supervisors.slot import SlotState
+from tests.support.moves import lawful_moves
 
 
 @pytest.fixture(autouse=True)
@@ -17,15 +18,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[tuple[SlotState, SlotState]]]:
-    """Yield how slots have moved; all of it is in the table that the picture is drawn from."""
-    seen: set[tuple[SlotState, SlotState]] = set()
-    plain = vars(Slot)["state"]
-
-    def move(slot: Slot, state: SlotState) -> None:
-        seen.add((slot.state, state))
-        plain.__set__(slot, state)
-
-    monkeypatch.setattr(Slot, "state", plain.setter(move))
-    yield seen
-    assert {(a, b) for a, b in seen if a is not b and b not in MOVES[a]} == set()
+def moves() -> Iterator[list[tuple[str, SlotState]]]:
+    """Yield which tenant has moved where, in order; each move was allowed."""
+    with lawful_moves() as told:
+        yield told

@@ -207,8 +207,9 @@ async def test_who_is_archived_in_the_middle_of_something_goes_on_when_back(
         whole = lifecycle(node, tmp_path)
         await node.submit("acme", "later")
 
-        with pytest.raises(TenantInUse, match="has 1 unfinished run"):
+        with pytest.raises(TenantInUse, match="has 1 unfinished run") as refused:
             await whole.archive(ACME)
+        assert refused.value.hint.endswith("or take them along with --force")
         await whole.archive(ACME, force=True)
         back = await archives(node, tmp_path).unarchive(ACME, unheard)
 

@@ -32,10 +32,9 @@ SESSIONS = (
 )
 
 
-def mail(node: Node, key: str) -> Submit:
+def mail(key: str) -> Submit:
     """Return a submit of one run, as the root makes them."""
-    runs = [StartRun(workflow="note", key=key)]
-    return Submit(runs, Reply(), node.ground.clock.monotonic() + 60)
+    return Submit([StartRun(workflow="note", key=key)], Reply())
 
 
 async def live_once(ground: Ground, slot: Slot, cancel_at: int) -> bool:
@@ -74,7 +73,7 @@ async def test_a_cancellation_at_any_await_leaves_no_connection_and_no_question_
         cancelled, accepted, again = 0, set(), True
         while again:
             slot = Slot(config, mailbox=2)
-            message = mail(node, f"{cancelled}")
+            message = mail(f"{cancelled}")
             slot.post(message, node.ground.clock.now())
             again = await live_once(ground, slot, cancelled + 1)
             cancelled += again
@@ -109,7 +108,7 @@ async def test_mail_that_comes_at_any_await_of_a_supervisors_end_is_served(
 
 async def sleeps_with_late_mail(node: Node, at: int) -> bool:
     """Let the tenant fall asleep, with mail at its wait of that number; False when it has fewer."""
-    slot, late = node.slot("acme"), mail(node, f"late {at}")
+    slot, late = node.slot("acme"), mail(f"late {at}")
 
     def send() -> None:
         slot.post(late, node.ground.clock.now())

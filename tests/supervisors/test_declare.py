@@ -224,6 +224,7 @@ async def test_no_change_of_a_running_tenant_restarts_it(database: Database) -> 
         "name": "ACME",
         "tier": "basic",
         "aliases": ["acme-corp"],
+        "encrypt_payloads": True,
     }
     # A tenant with tables stays where they are, and only to disable it stops it.
     assert set(changes) | {"enabled", "shard"} == set(Tenant.__struct_fields__)

@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import (
-    DeadlineExceeded,
     TenantBusy,
     TenantNotFound,
+    TenantStarting,
     TenantSuspended,
     WorkflowNotFound,
 )
@@ -20,8 +20,9 @@ from orchestrator.model.ids import TenantId
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import SupervisionSection
 from supervisors.messages import Stop
+from supervisors.places import may_sleep
 from supervisors.slot import SlotState
-from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.nodes import running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
 from tests.support.wait import until
@@ -216,15 +217,15 @@ async def test_a_tenant_is_not_evicted_in_its_first_seconds(database: Database) 
     supervision = SupervisionSection(min_residency=Duration(hours=1))
     declared = snapshot(["one", "two"], supervision=supervision)
     async with running_node(database, declared, max_awake=1) as node:
+        one, two = node.slot("one"), node.slot("two")
         await node.submit("one")
-        async with anyio.create_task_group() as group:
-            group.start_soon(node.submit, "two")
-            await node.reach("two", SlotState.STARTING)
-            with anyio.move_on_after(0.6):
-                await node.reach("one", SlotState.DRAINING, SlotState.DORMANT)
-            assert node.slot("one").state is SlotState.RUNNING
-            group.cancel_scope.cancel()
-        assert node.slot("two").state is SlotState.STARTING
+        await until(lambda: may_sleep(one))
+        one.rest()
+        node.root.wake(two.config.id)
+        await until(lambda: two.waits_for_place)
+        # Who wants a place and can have none has asked for room by now.
+        assert (one.state, one.stop_wanted) == (SlotState.RUNNING, None)
+        assert two.state is SlotState.STARTING
 
 
 async def test_a_disabled_tenant_takes_nothing_until_it_is_enabled(database: Database) -> None:
@@ -273,23 +274,26 @@ async def test_an_unknown_tenant_is_not_found(database: Database) -> None:
             await node.submit("globex")
 
 
-async def test_a_request_that_waited_too_long_stores_nothing(database: Database) -> None:
-    clock = HandClock()
+async def test_mail_that_nobody_waits_for_any_more_stores_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     supervision = SupervisionSection(min_residency=Duration(hours=1))
     declared = snapshot(["one", "two"], supervision=supervision)
-    async with running_node(database, declared, max_awake=1, clock=clock) as node:
+    async with running_node(database, declared, max_awake=1) as node:
         await node.submit("one")
-        async with anyio.create_task_group() as group:
-            group.start_soon(_refused, node)
-            await node.reach("two", SlotState.STARTING)
-            clock.advance(16.0)
-            node.slot("one").ask_to_stop(Stop.DRAIN)
-        assert await node.sql("SELECT count(*) FROM tenant_two.wf_run") == 0
-
-
-async def _refused(node: Node) -> None:
-    with pytest.raises(DeadlineExceeded, match="nothing was stored"):
+        with monkeypatch.context() as patched:
+            patched.setattr("supervisors.patience.REPLY_SECONDS", 0.0)
+            with pytest.raises(TenantStarting) as told:
+                await node.submit("two")
+        assert "nothing was stored" in told.value.hint
+        with anyio.CancelScope() as goes_away:
+            goes_away.cancel()
+            await node.submit("two")
+        assert node.slot("two").has_mail
+        node.slot("one").ask_to_stop(Stop.DRAIN)
+        await until(lambda: not node.slot("two").has_mail)
         await node.submit("two")
+        assert await node.sql("SELECT count(*) FROM tenant_two.wf_run") == 1
 
 
 async def test_a_wake_up_at_the_end_of_the_idle_time_is_not_lost(database: Database) -> None:

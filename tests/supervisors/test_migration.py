@@ -120,6 +120,25 @@ async def test_a_failing_tenant_is_quarantined_and_the_others_go_on(
         await node.submit("globex")
 
 
+async def test_a_file_that_was_taken_away_keeps_nobody_in_quarantine(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, "acme")) as node:
+        await provisioned(node, tmp_path, acme="has one")
+        add(tmp_path, require_delay=NOT_NULL)
+        await migrate(node)
+        await node.reach("acme", SlotState.QUARANTINED)
+        (tmp_path / "migrations" / "0002_require_delay.sql").unlink()
+
+        tried = await migrate(node, dry_run=True)
+        assert (tried.up_to_date, node.slot("acme").state) == (1, SlotState.QUARANTINED)
+        healed = await migrate(node)
+
+        assert (healed.migrated, healed.up_to_date) == ([], 1)
+        await node.reach("acme", SlotState.RUNNING, SlotState.DORMANT)
+        await node.submit("acme")
+
+
 async def test_a_running_tenant_that_fails_comes_to_rest_and_is_quarantined(
     database: Database, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Progress
 from orchestrator.settings.shards import ShardConfig
+from orchestrator.store.connect import Target
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shards import admin_of, home, succeeded
@@ -266,6 +267,32 @@ async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
             )
             == 0
         )
+
+
+async def test_a_copy_that_never_became_the_tenants_goes_with_it(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    def dies(progress: Progress) -> None:
+        if progress.phase == "comparing":
+            raise MoveFailed("acme", "the node died")
+
+    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
+        await node.tenants.register(CreateTenant(id="acme"))
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        with pytest.raises(MoveFailed, match="the node died"):
+            await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"), report=dies)
+        arrived = await admin_of(database, home)
+        assert await arrived.fetchval(SCHEMAS) == ["tenant_acme"]
+        await arrived.close()
+
+        await lifecycle(node, tmp_path).delete("acme", keep=False)
+
+        server = await database.connect(Target.parse(home.url))
+        own = f"{database.role_prefix}_"
+        assert await server.fetchval(SCHEMAS) is None
+        assert await server.fetch("SELECT FROM pg_database WHERE datname ^@ $1", f"{own}t_") == []
+        assert await server.fetch("SELECT FROM pg_roles WHERE rolname ^@ $1", own) == []
 
 
 @pytest.mark.slow

@@ -13,9 +13,13 @@ import pytest
 from msgspec import structs
 
 from orchestrator.client.transaction import enqueue
+from orchestrator.daemon.adoption import TenantAdoption
+from orchestrator.daemon.errands import Errands
 from orchestrator.lifecycle.doctor.examine import Examination, examine
+from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
+    AdoptionRefused,
     ConfigError,
     DatabaseRefused,
     DatabaseUnavailable,
@@ -134,6 +138,16 @@ async def test_what_the_registry_says_reaches_the_shard(
         )
         with pytest.raises(asyncpg.PostgresError, match="is disabled"):
             await submit(on_shard, "acme", "note")
+
+
+async def test_a_schema_is_adopted_beside_the_control_schema_alone(
+    database: Database, shard: ShardConfig
+) -> None:
+    async with node_with(database, shard) as node:
+        adoption = TenantAdoption(node.tenants, Errands(node.tenants.shards))
+
+        with pytest.raises(AdoptionRefused, match="shard eu: adopt it first"):
+            await adoption.run(ACME, AdoptSchema(schema="legacy"))
 
 
 async def test_in_the_wrong_database_sql_is_told_where_the_tenant_lives(

@@ -118,7 +118,7 @@ def taken(row: TenantRow) -> TenantExists:
         f"tenant {row.id!r} is being deleted"
         if row.state == "deleting"
         else f"tenant {row.id!r} is there already",
-        hint="restore under another id with --as, or delete it first",
+        hint="name another id (restore: with --as), or delete it first",
     )
 
 

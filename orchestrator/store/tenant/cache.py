@@ -29,6 +29,7 @@ KEYS = _QUERIES["keys"]
 CLEAR = _QUERIES["clear"]
 SIZE = _QUERIES["size"]
 TRIM = _QUERIES["trim"]
+SCHEMA_NUMBER = _QUERIES["schema_number"]
 
 ANSWER_SECONDS = 5.0
 """How long one call may take; a cache that is slower is of no use."""
@@ -160,6 +161,12 @@ class PostgresStore:
 
     def _bind(self, query: str) -> str:
         return sql.bind(query, self._schema)
+
+
+async def schema_number(connection: Connection, schema: str) -> int:
+    """Return what tells a schema from all that had, or will have, its name in this database."""
+    number: int = await connection.fetchval(SCHEMA_NUMBER, schema)
+    return number
 
 
 @contextmanager

@@ -70,3 +70,6 @@ DELETE FROM tenant.wf_cache WHERE ctid = ANY (ARRAY(
     ) AS ranked
     WHERE number > $1 OR bytes > $2 OR expires_at <= clock_timestamp()
 ))
+
+-- name: schema_number
+SELECT oid::bigint FROM pg_catalog.pg_namespace WHERE nspname = $1

@@ -13,8 +13,9 @@ from uuid import UUID
 import asyncpg
 
 from orchestrator.model.errors import LeaseLost
-from orchestrator.store.connect import Connection, Record
+from orchestrator.store.connect import Record
 from orchestrator.store.tenant.database import Lent, TenantDatabase
+from orchestrator.store.tenant.statements import Statements
 from orchestrator.workflow.context import Isolation
 from orchestrator.workflow.durable import AttemptOver, OtherLoop
 
@@ -25,41 +26,8 @@ _HARMLESS = (asyncpg.PostgresError, ValueError, TypeError, LookupError)
 """After these a connection that was rolled back is as good as before."""
 
 
-class Transaction:
+class Transaction(Statements):
     """SQL inside one transaction of the tenant's."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def fetch(self, query: str, *args: object) -> list[Record]:
-        """Return all rows."""
-        return await self._connection.fetch(query, *args)
-
-    async def fetchrow(self, query: str, *args: object) -> Record | None:
-        """Return the first row, or None."""
-        return await self._connection.fetchrow(query, *args)
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        """Return the first column of the first row, or None."""
-        return await self._connection.fetchval(query, *args)
-
-    async def execute(self, query: str, *args: object) -> str:
-        """Run a statement and return its status, such as `INSERT 0 1`."""
-        status: str = await self._connection.execute(query, *args)
-        return status
-
-    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None:
-        """Run a statement once for each set of arguments."""
-        await self._connection.executemany(query, args)
-
-    async def copy_records(
-        self, table: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
-    ) -> str:
-        """COPY `records` into `table` and return the status."""
-        status: str = await self._connection.copy_records_to_table(
-            table, records=records, columns=list(columns)
-        )
-        return status
 
 
 class Session:

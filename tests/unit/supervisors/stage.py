@@ -17,7 +17,7 @@ import asyncpg
 
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import Started, StartRun
-from orchestrator.model.errors import DatabaseUnavailable, DeadlineExceeded, InsulaError
+from orchestrator.model.errors import DatabaseUnavailable, InsulaError
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import Duration
@@ -32,6 +32,7 @@ from supervisors.messages import Submit
 from supervisors.root import RootSupervisor
 from supervisors.slot import AT_REST, Slot, SlotState
 from supervisors.standing import Standing
+from supervisors.starts import Starts
 from tests.support.hand_loop import HandLoop
 
 MAX_AWAKE = 2
@@ -73,14 +74,17 @@ class Quiet:
 class Stage:
     """One root, what was sent to its tenants, and what came of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_awake: int = MAX_AWAKE, start_seconds: float = STEP_SECONDS) -> None:
         self.loop = HandLoop()
+        self.max_awake = max_awake
+        self.start_seconds = start_seconds
         self.up = True
         self.fates: dict[TenantId, BaseException] = {}
         self.lives: Counter[TenantId] = Counter()
         self.most_lives = 0
         self.epochs = 0
-        self.sent = self.handled = self.reported = 0
+        self.sent = self.handled = self.reported = self.stored = 0
+        self.told: Counter[str] = Counter()
         self._senders: set[asyncio.Task[None]] = set()
         self.loop.run(self._start())
 
@@ -104,7 +108,7 @@ class Stage:
             processes=cast(Any, None),
             keys=cast(Any, None),
         )
-        self.root = RootSupervisor(ground, SUPERVISION, max_awake=MAX_AWAKE)
+        self.root = RootSupervisor(ground, SUPERVISION, max_awake=self.max_awake)
         ready = asyncio.Event()
         self._main = self.loop.create_task(self._serve(ready))
         await ready.wait()
@@ -151,8 +155,9 @@ class Stage:
     async def _submit(self, tenant: TenantId) -> None:
         try:
             await self.root.submit(tenant, [StartRun(workflow="any")])
-        except InsulaError:
+        except InsulaError as error:
             self.reported += 1
+            self.told[error.code] += 1
         else:
             self.handled += 1
 
@@ -192,7 +197,7 @@ class Stage:
 
     # -- a life ------------------------------------------------------------------------
 
-    async def live(self, slot: Slot) -> None:
+    async def live(self, slot: Slot, starts: Starts) -> None:
         """Be the supervisor of a tenant: start, serve until idle or stopped, let go."""
         tenant = slot.config.id
         self.lives[tenant] += 1
@@ -200,7 +205,8 @@ class Stage:
         try:
             self.epochs += 1
             slot.epoch = slot.held = self.epochs
-            await self._step(slot)
+            async with starts.turn(slot):
+                await self._step(slot, self.start_seconds)
             if slot.stop_wanted is None:
                 await self._work(slot)
             slot.held = None
@@ -240,18 +246,34 @@ class Stage:
                 return
             assert isinstance(message, Submit)
             slot.use(self.loop.time())
-            if self.loop.time() > message.deadline:
-                message.reply.fail(DeadlineExceeded("too late"))
-            else:
+            if not message.reply.settled:
+                self.stored += 1
                 message.reply.answer([Started(id=uuid4(), state=RunState.QUEUED)])
 
-    async def _step(self, slot: Slot) -> None:
-        await anyio.sleep(STEP_SECONDS)
+    async def _step(self, slot: Slot, seconds: float = STEP_SECONDS) -> None:
+        await anyio.sleep(seconds)
         if not self.up:
             self.standing.doubt()
             raise DatabaseUnavailable("connection refused")
         if fate := self.fates.pop(slot.config.id, None):
             raise fate
+
+
+class Scripted:
+    """Stands where a tenant's supervisor stands, and does as the stage says."""
+
+    stage: Stage
+
+    def __init__(
+        self, slot: Slot, _ground: Ground, starts: Starts, *, drain_seconds: float
+    ) -> None:
+        assert drain_seconds > 0
+        self._slot = slot
+        self._starts = starts
+
+    async def run(self) -> None:
+        """Live once."""
+        await self.stage.live(self._slot, self._starts)
 
 
 async def _settled() -> None:

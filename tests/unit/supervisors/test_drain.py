@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.ids import TenantId
-from supervisors import drain
-from supervisors.drain import all_at_rest
+from supervisors.drain import LET_GO_SECONDS, all_at_rest
+from tests.support.hand_loop import HandLoop
 
 
 class Tenants:
@@ -61,23 +61,26 @@ async def test_nobody_awake_is_no_drain() -> None:
     assert (tenants.told, tenants.left) == ([], [])
 
 
-async def test_one_that_hangs_is_left_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drain, "LET_GO_SECONDS", 0.0)
-    tenants = Tenants("a", "b")
-    await tenants.drain(runs_have=0.0)
+def test_one_that_hangs_is_left_after_its_time() -> None:
+    hand, tenants = HandLoop(), Tenants("a", "b")
+    hand.run(tenants.drain(runs_have=60.0))
     assert tenants.left == ["a", "b"]
+    assert hand.time() == pytest.approx(60.0 + LET_GO_SECONDS)
+    hand.close()
 
 
-async def test_who_comes_to_rest_gives_the_others_the_time_to_let_go(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(drain, "LET_GO_SECONDS", 0.05)
-    tenants = Tenants("a", "b")
-    async with anyio.create_task_group() as group:
-        group.start_soon(tenants.drain, 0.0)
-        await anyio.wait_all_tasks_blocked()
-        monkeypatch.setattr(drain, "LET_GO_SECONDS", 60.0)
-        await tenants.settle("a")
-        await anyio.sleep(0.06)  # what they had at first is over
-        await tenants.settle("b")
-    assert tenants.left == []
+def test_who_comes_to_rest_gives_the_others_the_time_to_let_go() -> None:
+    hand, tenants = HandLoop(), Tenants("a", "b", "hangs")
+
+    async def one_after_the_other() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(tenants.drain, 60.0)
+            await anyio.sleep(60.0 + 0.9 * LET_GO_SECONDS)
+            await tenants.settle("a")
+            await anyio.sleep(0.9 * LET_GO_SECONDS)  # what they had at first is over
+            await tenants.settle("b")
+
+    hand.run(one_after_the_other())
+    assert tenants.left == ["hangs"]
+    assert hand.time() == pytest.approx(60.0 + 2.8 * LET_GO_SECONDS, abs=1.0)
+    hand.close()

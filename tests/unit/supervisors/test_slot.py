@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -20,11 +20,15 @@ from hypothesis.stateful import (
 from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, LeaseHeldElsewhere
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.tenants import TenantConfig
-from supervisors.ground import Ground
 from supervisors.messages import Stop
-from supervisors.slot import AT_REST, Slot, SlotState
-from supervisors.starts import Starts
-from tests.unit.supervisors.stage import EXPIRY_SECONDS, INTENSITY, MAX_AWAKE, Stage
+from supervisors.slot import AT_REST, SlotState
+from tests.unit.supervisors.stage import (
+    EXPIRY_SECONDS,
+    INTENSITY,
+    MAX_AWAKE,
+    Scripted,
+    Stage,
+)
 
 EXAMPLES = max(8, settings().max_examples // 20)
 NAMES = [TenantId(f"t{number}") for number in range(4)]
@@ -38,22 +42,6 @@ FATES: dict[str, Callable[[TenantId], BaseException]] = {
     "lease": lambda tenant: LeaseHeldElsewhere(tenant, "served by node 'b'"),
 }
 SOME_TIME = st.sampled_from([0.001, 0.01, 0.05, 0.3, 2.0, 6.0, 20.0, 70.0, 400.0])
-
-
-class Scripted:
-    """Stands where a tenant's supervisor stands, and does as the stage says."""
-
-    stage: Stage
-
-    def __init__(
-        self, slot: Slot, _ground: Ground, _starts: Starts, *, drain_seconds: float
-    ) -> None:
-        assert drain_seconds > 0
-        self._slot = slot
-
-    async def run(self) -> None:
-        """Live once."""
-        await self.stage.live(self._slot)
 
 
 class Promises(RuleBasedStateMachine):
@@ -193,17 +181,7 @@ class Slots(Promises):
         stage.end()
 
 
-@pytest.fixture(autouse=True)
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the runners run scripts, and nobody look around so often that hours take long."""
-    monkeypatch.setattr("supervisors.runner.TenantSupervisor", Scripted)
-    monkeypatch.setattr("supervisors.fence.LOOK_SECONDS", 5.0)
-    monkeypatch.setattr("supervisors.wake.FAILED_SECONDS", 5.0)
-    yield
-    if hasattr(Scripted, "stage"):
-        del Scripted.stage
-
-
+@pytest.mark.usefixtures("scripted")
 def test_a_root_keeps_what_it_promises() -> None:
     run_state_machine_as_test(
         Slots,

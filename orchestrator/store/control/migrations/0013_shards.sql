@@ -7,7 +7,7 @@ ALTER TABLE insula.installation
     ADD COLUMN shard text NOT NULL DEFAULT 'control',
     ADD COLUMN isolation text NOT NULL DEFAULT 'role' CHECK (isolation IN ('role', 'database'));
 
--- As in 0012, and now where the tenant lives.
+-- As in 0006, and now with tenants that are held, renamed, archived or on a shard.
 CREATE OR REPLACE FUNCTION insula.schema_to_submit_to(tenant text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
