@@ -19,7 +19,8 @@ from orchestrator.archive.manifest import LedgerEntry, TableEntry
 from orchestrator.model.errors import ArchiveInvalid, ArchiveTooNew
 
 FORMAT = 1
-RUNS = "runs.jsonl"
+RUNS = "wf_run.jsonl"
+"""No table of an application begins with wf_, so none has a file of this name."""
 
 Kind: TypeAlias = Literal["csv", "jsonl"]
 """The form of the rows: CSV with a line of headings, or a JSON object a line."""

@@ -25,6 +25,7 @@ from orchestrator.model.errors import (
     InsulaError,
     InvalidRequest,
     NoCopyKept,
+    TenantHeld,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, schema_of
 from orchestrator.model.moves import MovedTenant, MoveTenant
@@ -37,6 +38,9 @@ from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
 
 LOCK_TIMEOUT = "10s"
+SETTLE_SECONDS = 5.0
+"""How often it is looked whether a hold was released, after a start."""
+
 GO_ON = "let them go on where it moves to"
 """What becomes of unfinished runs when a move is forced."""
 
@@ -53,8 +57,6 @@ class TenantMoves:
     errands: Errands
     _alone: anyio.Lock = field(default_factory=anyio.Lock)
     """One move at a time: each asks two servers for all that they have."""
-    _clearing: anyio.Lock = field(default_factory=anyio.Lock)
-    """One at a time of what keeps a connection to the registry meanwhile, which has few."""
 
     @property
     def _tenants(self) -> Tenants:
@@ -68,25 +70,42 @@ class TenantMoves:
         Raises TenantInUse, TenantHeld, CopyKept, NoCopyKept, MoveFailed, SchemaConflict and
         InvalidRequest with the tenant where it was and as it was.
         """
+        row = await self._tenants.shards.row(tenant)
+        if row.moved_from is not None:
+            async with self._unheld(row) as row:
+                await self._settle(row)
         if wanted.confirm:
-            return await self._confirm(tenant, report)
-        async with self._unheld(tenant) as row:
-            await self._settle(row)
+            return await self._confirm(row, report)
         if wanted.back:
             return await self._back(row, wanted, report)
         return await self._move(row, wanted, wanted.to or "", report)
 
     async def resume(self) -> None:
-        """Set aside what moves have left under its old name, when their node died."""
+        """Set aside what moves have left under its old name, when their node died.
+
+        What that node held is waited for: the holds are released when it counts as dead.
+        """
         try:
-            async with self._tenants.control.acquire() as connection:
-                moved = [row.id for row in await tenants.fetch_all(connection) if row.moved_from]
-            for tenant in moved:
-                async with self._unheld(tenant) as row:
-                    await self._settle(row)
+            while True:
+                if not await self._settle_all():
+                    return
+                await anyio.sleep(SETTLE_SECONDS)
         except (InsulaError, *DRIVER_ERRORS) as error:
             # The next verb of that tenant does so as well.
             log.warning("moves.not_settled", error=str(error))
+
+    async def _settle_all(self) -> bool:
+        """Settle all that nobody is at; return whether there are others."""
+        async with self._tenants.control.acquire() as connection:
+            moved = [row for row in await tenants.fetch_all(connection) if row.moved_from]
+        held = False
+        for row in moved:
+            try:
+                async with self._unheld(row) as now:
+                    await self._settle(now)
+            except TenantHeld:
+                held = True
+        return held
 
     # -- the verbs ---------------------------------------------------------------------
 
@@ -115,18 +134,19 @@ class TenantMoves:
         log.info("tenant.moved", tenant=row.id, shard=to, rows=compared.rows if compared else 0)
         return _told(moved, compared)
 
-    async def _confirm(self, tenant: TenantId, report: Report) -> MovedTenant:
-        async with self._unheld(tenant) as row:
-            if row.moved_from is None:
-                return _told(row)
-            await self._settle(row)
+    async def _confirm(self, row: TenantRow, report: Report) -> MovedTenant:
+        if row.moved_from is None:
+            return _told(row)
+        async with self._unheld(row) as now:
+            if now.moved_from != row.moved_from:  # it is the end of another move that this meant
+                return _told(now)
             report(Progress("dropping what was kept"))
-            await self.lifecycle.drop_kept(row)
+            await self.lifecycle.drop_kept(now)
         async with self._tenants.control.acquire() as connection:
-            await tenants.forget_kept(connection, tenant)
+            await tenants.forget_kept(connection, row.id)
         await self._tenants.refresh()
-        log.info("tenant.move_confirmed", tenant=tenant, dropped_on=row.moved_from)
-        return _told(await self._tenants.shards.row(tenant))
+        log.info("tenant.move_confirmed", tenant=row.id, dropped_on=row.moved_from)
+        return _told(await self._tenants.shards.row(row.id))
 
     async def _back(self, row: TenantRow, wanted: MoveTenant, report: Report) -> MovedTenant:
         if row.moved_from is None:
@@ -142,11 +162,16 @@ class TenantMoves:
     # -- their steps -------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _unheld(self, tenant: TenantId) -> AsyncIterator[TenantRow]:
-        """Keep verbs from beginning while the block runs; TenantHeld when one is under way."""
+    async def _unheld(self, row: TenantRow) -> AsyncIterator[TenantRow]:
+        """Keep verbs from beginning while the block runs; TenantHeld when one is under way.
+
+        A move of another tenant is waited for before, so that nothing waits for it within.
+        """
+        if row.held_for is not None:
+            raise tenants.unfit(row)
         control = self._tenants.control
-        async with self._clearing, control.acquire() as connection, connection.transaction():
-            yield await holds.keep_off(connection, tenant)
+        async with self._alone, control.acquire() as connection, connection.transaction():
+            yield await holds.keep_off(connection, row.id)
 
     async def _switch_back(
         self, hold: Hold, row: TenantRow, wanted: MoveTenant, report: Report

@@ -163,7 +163,7 @@ def test_a_tenant_is_exported_into_a_directory_and_imported_from_there(
     back = insula("tenant", "import", "acme-corp", str(directory))
 
     assert (away.json["tables"], away.json["rows"], away.json["runs"]) == (1, 2, 0)
-    names = ["flight.jsonl", "manifest.json", "runs.jsonl"]
+    names = ["flight.jsonl", "manifest.json", "wf_run.jsonl"]
     assert sorted(each.name for each in directory.iterdir()) == names
     assert [each.name for each in tmp_path.glob("acme*")] == ["acme"]
     assert again.err.startswith(f"error[storage_failed]: {directory} is there already")

@@ -69,7 +69,7 @@ async def test_what_is_exported_can_be_imported_into_another_tenant(
     assert await rows_of(admin, GLOBEX) == await rows_of(admin, ACME)
     flight = "INSERT INTO tenant_globex.flight (origin) VALUES ('JFK') RETURNING id"
     assert await admin.fetchval(flight) == 501
-    runs = [json.loads(line) for line in (path / "runs.jsonl").read_text().splitlines()]
+    runs = [json.loads(line) for line in (path / "wf_run.jsonl").read_text().splitlines()]
     assert [(run["state"], run["input"]) for run in runs] == [("succeeded", {"month": 1})]
 
 
@@ -111,10 +111,12 @@ async def test_one_row_that_does_not_fit_keeps_all_of_them_out_and_is_named(
         await import_rows(admin, GLOBEX, packed(path), report=ignore)
 
 
-async def test_no_table_of_the_tenant_stands_in_for_what_the_import_uses(
+async def test_no_table_of_the_tenant_stands_in_for_what_is_ours(
     database: Database, tmp_path: Path
 ) -> None:
-    app = migrations(tmp_path / "app", lines="CREATE TABLE import_line (content text)")
+    app = migrations(
+        tmp_path / "app", own="CREATE TABLE import_line (content text); CREATE TABLE runs ()"
+    )
     await database.provision("acme", app)
     await database.provision("globex", app)
     admin = await database.connect()

@@ -223,6 +223,19 @@ async def test_back_does_not_lead_to_a_copy_that_a_killed_confirmation_has_dropp
         await succeeded(await admin_of(database, shard), 2)
 
 
+async def test_what_a_killed_move_left_under_its_name_is_set_aside_by_the_next_node(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, shard) as node:
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        await (await database.connect()).execute("ALTER SCHEMA moved_acme RENAME TO tenant_acme")
+
+        await verb.resume()
+
+        assert await node.sql(SCHEMAS) == ["moved_acme"]
+
+
 async def test_a_shard_that_is_away_leaves_the_tenant_where_it_was(
     database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:

@@ -146,10 +146,10 @@ SELECT EXISTS (SELECT FROM insula.tenant WHERE id = $1 AND state IN ('deleting',
 
 -- name: move
 -- Its tables are on shard $2 from now on, and a copy of before is kept on $3. Without its fingerprint it is provisioned
--- before its next use.
+-- before its next use. Without a copy only one that has no tables: it may have been restored until now.
 UPDATE insula.tenant
-SET shard = $2, moved_from = $3, fingerprint = NULL, changed_in = pg_current_xact_id()
-WHERE id = $1 AND state IN ('registered', 'provisioned')
+SET shard = $2, moved_from = $3::text, fingerprint = NULL, changed_in = pg_current_xact_id()
+WHERE id = $1 AND state IN ('registered', 'provisioned') AND (provisioned_at IS NULL OR $3::text IS NOT NULL)
 RETURNING id
 
 -- name: forget_kept
