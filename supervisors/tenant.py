@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 import anyio
@@ -35,8 +36,15 @@ from orchestrator.store.tenant.fence import Fence
 from orchestrator.store.tenant.journal import Journal
 from orchestrator.store.tenant.login import Login, Renew, Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
+from orchestrator.store.tenant.payloads import (
+    Payloads,
+    SealedClaims,
+    SealedDatabase,
+    SealedJournal,
+    payloads,
+)
 from orchestrator.store.tenant.runs import Claims
-from orchestrator.store.tenant.secrets import OpenSecrets
+from orchestrator.store.tenant.secrets import OpenSecrets, Vault
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -97,7 +105,12 @@ class TenantSupervisor:
         access = await self._ground.prepare(self._tenant)
         lease = await stack.enter_async_context(self._lease())
         owned, journal, moment = await self._take_over(stack, access.engine)
-        database = await stack.enter_async_context(self._database(access.app, journal.fence))
+        sealing = await self._sealing(owned)
+        if sealing is not None:
+            owned.journal = SealedJournal(journal, sealing)
+            owned.claims = SealedClaims(journal, sealing, self._served)
+        made = self._database(access.app, journal.fence, sealing)
+        database = await stack.enter_async_context(made)
         cache = await stack.enter_async_context(self._cache(access.app))
         engine = self._engine(owned, database, cache)
         clock = AnchoredClock(moment, self._ground.clock)
@@ -106,6 +119,19 @@ class TenantSupervisor:
         recovered = await engine.recover(clock, crashed=lease.left_by_the_dead)
         log.info("tenant.awake", epoch=self._epoch, recovered=recovered)
         return engine
+
+    async def _sealing(self, owned: OwnedConnection) -> Payloads | None:
+        """Return what seals and opens the tenant's payloads; None when all of them are plain."""
+        wanted, keys = self._slot.config.encrypt_payloads, self._ground.keys
+        stored = await owned.secrets.ring()
+        if wanted and not any(key.current and key.payloads for key in stored):
+            row = await self._ground.shards.row(self._tenant)
+            async with self._ground.shards.lend(row) as admin:
+                await Vault(self._tenant, keys).use_for_payloads(admin)
+            stored = await owned.secrets.ring()
+        if not any(key.payloads for key in stored):
+            return None
+        return payloads(stored, keys, seal=wanted)
 
     async def _take_over(
         self, stack: AsyncExitStack, target: Target
@@ -335,8 +361,11 @@ class TenantSupervisor:
         breaker.close()
 
     @asynccontextmanager
-    async def _database(self, target: Target, fence: Fence) -> AsyncIterator[TenantDatabase]:
-        database = TenantDatabase(
+    async def _database(
+        self, target: Target, fence: Fence, sealing: Payloads | None
+    ) -> AsyncIterator[TenantDatabase]:
+        kind = TenantDatabase if sealing is None else partial(SealedDatabase, sealing)
+        database = kind(
             Way(target, self._renewing(lambda access: access.app), self._attempt),
             application_name=f"insula {self._ground.name} app {self._tenant}"[:63],
             places=self._ground.app_places,

@@ -63,6 +63,12 @@ class ArchiveWriter:
             yield writer
             writer.end()
 
+    @contextmanager
+    def plain(self, name: str) -> Iterator[TableWriter]:
+        """Add a member as it is written to what this yields, not compressed."""
+        with self._member(name):
+            yield TableWriter(self._file, packed=False)
+
     def end(self) -> None:
         """Write the end mark, after which there is no more."""
         self._file.write(b"\0" * 2 * _BLOCK)
@@ -92,24 +98,28 @@ class ArchiveWriter:
 class TableWriter:
     """Compresses the rows of one table, and counts them: COPY's text has one line for each."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._gzip = gzip.GzipFile(
-            filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=file, mtime=0
-        )
+    def __init__(self, file: BinaryIO, *, packed: bool = True) -> None:
+        self._packed = packed
+        self._file: BinaryIO | gzip.GzipFile = file
+        if packed:
+            self._file = gzip.GzipFile(
+                filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=file, mtime=0
+            )
         self._digest = hashlib.sha256()
         self.rows = 0
         self.bytes = 0
 
     def write(self, rows: bytes) -> None:
         """Add some of the rows' text."""
-        self._gzip.write(rows)
+        self._file.write(rows)
         self._digest.update(rows)
         self.rows += rows.count(b"\n")
         self.bytes += len(rows)
 
     def end(self) -> None:
         """Write what is left."""
-        self._gzip.close()
+        if self._packed:
+            self._file.close()
 
     @property
     def sha256(self) -> str:

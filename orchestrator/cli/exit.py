@@ -65,6 +65,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.SchemaConflict: FAILED,
     errors.SchemaVersionAhead: FAILED,
     errors.RestoreFailed: FAILED,
+    errors.ImportRefused: FAILED,
     errors.LeaseLost: FAILED,
     errors.LeaseHeldElsewhere: FAILED,
     errors.StorageFailed: FAILED,

@@ -18,6 +18,7 @@ from orchestrator.cli import (
     dead,
     doctor,
     events,
+    exports,
     lifecycle,
     maintenance,
     migration,
@@ -55,7 +56,17 @@ def build() -> typer.Typer:
     for name, modules, purpose in (
         (
             "tenant",
-            [tenants, lifecycle, moves, archives, statistics, maintenance, secrets, adoption],
+            [
+                tenants,
+                lifecycle,
+                moves,
+                archives,
+                exports,
+                statistics,
+                maintenance,
+                secrets,
+                adoption,
+            ],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     daemon_command(secret, "delete")(delete_secret)
     app.add_typer(secret, name="secret")
     daemon_command(app, "rotate-key")(rotate_key)
+    daemon_command(app, "credentials")(credentials)
 
 
 def set_secret(
@@ -90,6 +91,21 @@ def rotate_key(door: Door, tenant: TenantArgument) -> None:
         output.document(rotated)
     else:
         output.say(f"sealed {rotated.secrets} secrets of {output.line(rotated.tenant)} anew")
+
+
+def credentials(door: Door, tenant: TenantArgument) -> None:
+    """Print the URL under which the tenant's tasks log in, its password included.
+
+    Only over the control socket, and each time a line in the tenant's audit.
+
+    Example: psql "$(insula tenant credentials acme_corp)"
+    """
+    with door.open() as client:
+        found = client.tenant(tenant).secret.credentials()
+    if door.json:
+        output.document(found)
+    else:
+        typer.echo(found.url)
 
 
 def _read(file: Path | None) -> str:

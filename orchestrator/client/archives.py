@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self
 
 import anyio.to_thread
 import httpx
 
 from orchestrator.archive.container import ArchiveReader
+from orchestrator.archive.export import ExportReader, Kind, pack
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.client import calls
 from orchestrator.client.calls import Call, Upload
 from orchestrator.client.lifecycle import Send, SendNow
-from orchestrator.model.archives import ArchivedTenant, BackupReport, RestoredTenant
+from orchestrator.model.archives import (
+    ArchivedTenant,
+    BackupReport,
+    ExportReport,
+    ImportedRows,
+    RestoredTenant,
+)
 from orchestrator.model.errors import StorageFailed
 from orchestrator.model.progress import Progress, Report
-
-T = TypeVar("T")
 
 
 class Open(Protocol):
@@ -121,6 +127,32 @@ class TenantArchives:
         """
         return await self._send(calls.unarchive_tenant(self._tenant), report)
 
+    async def export(
+        self, directory: Path, *, kind: Kind = "csv", report: Report | None = None
+    ) -> ExportReport:
+        """Write the application's rows, and the finished runs, into a new directory.
+
+        >>> (await tenant.archives.export(Path("acme"))).tables  # doctest: +SKIP
+        3
+        """
+        refuse_there(directory)
+        async with self._stream(calls.export_tenant(self._tenant, kind)) as answer:
+            with ArrivingDirectory(directory, answer, report) as file:
+                async for piece in answer.aiter_raw():
+                    await anyio.to_thread.run_sync(file.add, piece)
+                return await anyio.to_thread.run_sync(file.end)
+
+    async def add(self, directory: Path, *, report: Report | None = None) -> ImportedRows:
+        """Add the rows of an export to the tenant's tables: all of them, or none.
+
+        >>> (await tenant.archives.add(Path("acme"))).rows  # doctest: +SKIP
+        1200
+        """
+        with tempfile.NamedTemporaryFile(suffix=".tar") as packed, _reading(directory):
+            await anyio.to_thread.run_sync(pack, directory, packed.file)
+            upload = Upload(Path(packed.name), report)
+            return await self._send(calls.import_rows(self._tenant, upload), report)
+
 
 class SyncTenantArchives:
     """A tenant as a file; `SyncTenantClient.archives` is one."""
@@ -200,12 +232,43 @@ class SyncTenantArchives:
         """
         return self._send(calls.unarchive_tenant(self._tenant), report)
 
+    def export(
+        self, directory: Path, *, kind: Kind = "csv", report: Report | None = None
+    ) -> ExportReport:
+        """Write the application's rows, and the finished runs, into a new directory.
 
-class ArrivingFile:
-    """A file that is on its way here: it takes its name when it is whole, right and on the disk.
+        >>> tenant.archives.export(Path("acme")).tables  # doctest: +SKIP
+        3
+        """
+        refuse_there(directory)
+        with (
+            self._stream(calls.export_tenant(self._tenant, kind)) as answer,
+            ArrivingDirectory(directory, answer, report) as file,
+        ):
+            for piece in answer.iter_raw():
+                file.add(piece)
+            return file.end()
 
-    Until then it is `NAME.part`, which does not outlive this; StorageFailed, ArchiveInvalid.
-    """
+    def add(self, directory: Path, *, report: Report | None = None) -> ImportedRows:
+        """Add the rows of an export to the tenant's tables: all of them, or none.
+
+        >>> tenant.archives.add(Path("acme")).rows  # doctest: +SKIP
+        1200
+        """
+        with tempfile.NamedTemporaryFile(suffix=".tar") as packed, _reading(directory):
+            pack(directory, packed.file)
+            upload = Upload(Path(packed.name), report)
+            return self._send(calls.import_rows(self._tenant, upload), report)
+
+
+def refuse_there(directory: Path) -> None:
+    """Raise StorageFailed for a directory that is there already: nothing of it is replaced."""
+    if directory.exists():
+        raise StorageFailed(f"{directory} is there already", hint="name one that is not")
+
+
+class Arriving:
+    """A file on its way here: `end` makes of it what was asked for, and it is gone then."""
 
     def __init__(self, path: Path, answer: httpx.Response, report: Report | None) -> None:
         self._path = path
@@ -215,7 +278,7 @@ class ArrivingFile:
         self._report = report
         self._done = 0
 
-    def __enter__(self) -> ArrivingFile:
+    def __enter__(self) -> Self:
         with _writing(self._path):
             self._file = self._part.open("w+b")
             self._part.chmod(0o600)
@@ -232,6 +295,33 @@ class ArrivingFile:
         self._done += len(piece)
         if self._report is not None:
             self._report(Progress("received", self._done, self._total, "bytes"))
+
+
+class ArrivingDirectory(Arriving):
+    """An export on its way here, which becomes a directory."""
+
+    def __init__(self, path: Path, answer: httpx.Response, report: Report | None) -> None:
+        super().__init__(path.with_name(f"{path.name}.tar"), answer, report)
+        self._directory = path
+
+    def end(self) -> ExportReport:
+        """Check the files, and make the directory of them."""
+        with _writing(self._directory):
+            self._file.flush()
+            export = ExportReader(self._file)
+            export.unpack(self._directory)
+        manifest = export.manifest
+        return ExportReport(
+            tenant=manifest.tenant,
+            directory=str(self._directory),
+            tables=len(manifest.tables),
+            rows=sum(table.rows for table in manifest.tables),
+            runs=manifest.runs.rows,
+        )
+
+
+class ArrivingFile(Arriving):
+    """An archive on its way here: it takes its name when it is whole, right and on the disk."""
 
     def end(self) -> BackupReport:
         """Check the file, and give it its name."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs as Selection
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
@@ -45,7 +46,7 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
+from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
@@ -53,6 +54,7 @@ from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.secrets import (
+    Credentials,
     DeletedSecret,
     PutSecret,
     RotatedKey,
@@ -265,6 +267,18 @@ def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
+def export_tenant(tenant: str, kind: Kind) -> Call[bytes]:
+    """Ask for the export of a tenant."""
+    query = {"format": kind}
+    return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
+
+
+def import_rows(tenant: str, upload: Upload) -> Call[ImportedRows]:
+    """Add the rows of an export to a tenant's tables."""
+    path = _path(tenant, "import")
+    return Call("POST", path, ImportedRows, body=upload, wait=COPY_SECONDS)
+
+
 def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTenant]:
     """Write a tenant into a file on the server, and drop it."""
     query = {"force": str(force).lower(), "wait": str(wait)}
@@ -296,6 +310,11 @@ def put_secret(tenant: str, name: str, value: str) -> Call[SecretView]:
 def delete_secret(tenant: str, name: str) -> Call[DeletedSecret]:
     """Delete a secret."""
     return Call("DELETE", _path(tenant, "secrets", name), DeletedSecret)
+
+
+def credentials(tenant: str) -> Call[Credentials]:
+    """Ask for the login of a tenant's tasks."""
+    return Call("POST", _path(tenant, "credentials"), Credentials, repeatable=True)
 
 
 def rotate_key(tenant: str) -> Call[RotatedKey]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.client import calls
 from orchestrator.client.lifecycle import Send, SendNow
-from orchestrator.model.secrets import RotatedKey, SecretView
+from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 
 
 class TenantSecrets:
@@ -44,6 +44,14 @@ class TenantSecrets:
         """
         return await self._send(calls.rotate_key(self._tenant))
 
+    async def credentials(self) -> Credentials:
+        """Return the login of the tenant's tasks; over the control socket alone.
+
+        >>> (await tenant.secret.credentials()).schema  # doctest: +SKIP
+        'tenant_acme_corp'
+        """
+        return await self._send(calls.credentials(self._tenant))
+
 
 class SyncTenantSecrets:
     """What is done to a tenant's secrets; `SyncTenantClient.secret` is one."""
@@ -81,3 +89,11 @@ class SyncTenantSecrets:
         1
         """
         return self._send(calls.rotate_key(self._tenant))
+
+    def credentials(self) -> Credentials:
+        """Return the login of the tenant's tasks; over the control socket alone.
+
+        >>> tenant.secret.credentials().schema  # doctest: +SKIP
+        'tenant_acme_corp'
+        """
+        return self._send(calls.credentials(self._tenant))

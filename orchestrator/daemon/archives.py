@@ -15,14 +15,17 @@ import msgspec
 import structlog
 
 from orchestrator.archive.container import ArchiveReader
+from orchestrator.archive.export import ExportReader, Kind
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.tenants import Tenants, refuse_unusable
+from orchestrator.daemon.tenants import Tenants, check_declaration
 from orchestrator.lifecycle.files import begin_file, finish_file
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
+from orchestrator.lifecycle.transfer.export import write_export
+from orchestrator.lifecycle.transfer.imports import import_rows
 from orchestrator.lifecycle.transfer.load import Loaded
 from orchestrator.lifecycle.transfer.restore import Restoring, refuse_taken, restore, verified
-from orchestrator.model.archives import RestoredTenant
+from orchestrator.model.archives import ImportedRows, RestoredTenant
 from orchestrator.model.errors import ArchiveInvalid, StorageFailed, TenantExists
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Report, unheard
@@ -112,6 +115,28 @@ class TenantArchives:
             log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
             return _made(into, archive.manifest, loaded)
 
+    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+        """Return a file with the export of a tenant, which goes on meanwhile; close it."""
+        row, spool = await self._provisioned(tenant), await self.spool()
+        try:
+            errand = self.errands.connection("export", row, lock_timeout=LOCK_TIMEOUT)
+            async with errand as connection:
+                await write_export(connection, tenant, spool, kind=kind, report=unheard)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+    async def add(self, tenant: TenantId, spool: BinaryIO, *, report: Report) -> ImportedRows:
+        """Add the rows of an export to a tenant's tables: all of them, or none."""
+        row = await self._provisioned(tenant)
+        export = await anyio.to_thread.run_sync(ExportReader, spool)
+        async with self.errands.connection("import", row, lock_timeout=LOCK_TIMEOUT) as connection:
+            count = await import_rows(connection, tenant, export, report=report)
+        log.info("tenant.imported", tenant=tenant, rows=count)
+        tables = len(export.manifest.tables)
+        return ImportedRows(tenant=tenant, of=export.manifest.tenant, tables=tables, rows=count)
+
     async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
         """Bring an archived tenant back, with all its runs; its file goes when it is there."""
         async with self.control.acquire() as connection:
@@ -167,7 +192,7 @@ class TenantArchives:
         self, tenant: TenantId, archive: ArchiveReader, runs: Runs, report: Report
     ) -> Loaded:
         declaration = _declaration(archive.manifest, tenant)
-        refuse_unusable(self.tenants.snapshot, tenant, declaration)
+        check_declaration(self.tenants.snapshot, tenant, declaration)
         wanted = Restoring(tenant=tenant, declaration=declaration, runs=runs)
         async with self.errands.connection("restore", lock_timeout=LOCK_TIMEOUT) as connection:
             loaded = await restore(

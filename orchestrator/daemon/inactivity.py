@@ -15,7 +15,7 @@ from orchestrator.http.services import Audit
 from orchestrator.model.errors import InsulaError, TenantStarting
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
-from orchestrator.settings.model import ArchiveSection
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import tenants as rows
 from supervisors.standing import Standing

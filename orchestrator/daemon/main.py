@@ -178,7 +178,7 @@ class Daemon:
             await group.start(serve_http, build_app(services), self._sockets)
             group.start_soon(watch, parts.tenants, parts.keeper.standing)
             group.start_soon(
-                Activity(parts.root, parts.tenants.control).watch, parts.keeper.standing
+                Activity(parts.root, parts.shards.control).watch, parts.keeper.standing
             )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
@@ -285,9 +285,10 @@ class Daemon:
             role_prefix=self._snapshot.settings.database.role_prefix,
             standing=parts.keeper.standing,
             remembered=parts.tenants.remembered,
-            absent=parts.tenants.absent,
+            absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
+            keys=parts.tenants.spec.key,
         )
         audit = TenantAudit(
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing

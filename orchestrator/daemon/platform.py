@@ -50,7 +50,9 @@ from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
+from orchestrator.store.tenant.payloads import opener
 from orchestrator.store.tenant.runs import RunFilter
+from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
@@ -83,6 +85,7 @@ class TenantPlatform:
     absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
+    keys: WrappingKeys
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -118,7 +121,8 @@ class TenantPlatform:
             if found is None:
                 raise _no_run(tenant, run)
             history = await stored_runs.history(connection, schema, run)
-        return views.view_of(found, history, self.registry)
+            plain = await opener(connection, schema, self.keys)
+        return views.view_of(plain.opened(found), plain.opened_history(run, history), self.registry)
 
     async def send_signal(
         self, tenant: TenantId, run: UUID, name: str, payload: Any, *, key: str | None = None
@@ -174,7 +178,8 @@ class TenantPlatform:
             )
             if not history and not await stored_runs.exists(connection, schema, run):
                 raise _no_run(tenant, run)
-        return views.events_of(history, after)
+            plain = await opener(connection, schema, self.keys)
+        return views.events_of(plain.opened_history(run, history), after)
 
     def tenants(self) -> list[TenantSummary]:
         """Return every tenant, by id, those that are being deleted or are archived among them."""

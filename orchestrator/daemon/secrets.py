@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrator.daemon.tenants import Tenants
-from orchestrator.model.ids import TenantId
-from orchestrator.model.secrets import RotatedKey, SecretView
+from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.store.connect import Connection
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.secrets import Listed, Vault
@@ -49,6 +49,12 @@ class TenantSecrets:
             secrets = await vault.rotate(connection)
         log.info("tenant.key_rotated", tenant=tenant, secrets=secrets)
         return RotatedKey(tenant=tenant, secrets=secrets)
+
+    async def credentials(self, tenant: TenantId) -> Credentials:
+        """Return the login of the tenant's tasks, which is made now if it was not yet."""
+        access = await self.tenants.prepare(tenant)
+        log.info("tenant.credentials_handed_out", tenant=tenant, role=access.app.user)
+        return Credentials(tenant=tenant, schema=schema_of(tenant), url=access.app.url)
 
     @asynccontextmanager
     async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:

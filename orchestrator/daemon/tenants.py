@@ -103,9 +103,9 @@ class Tenants:
             ]
             async with self.control.acquire() as connection, connection.transaction():
                 seen = await rows.horizon(connection)
+                homes = {tenant: config.shard for tenant, config in snapshot.tenants.items()}
                 await rows.lock(connection)
                 found = await declarations.compare(connection, snapshot.tenants)
-                homes = {tenant: config.shard for tenant, config in snapshot.tenants.items()}
                 await rows.declare(connection, declared, shards=homes)
                 stored = {row.id: row for row in await rows.fetch_all(connection)}
                 check_homes(stored.values(), snapshot.shards)
@@ -355,8 +355,9 @@ class Tenants:
         if not _differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
+    @property
     def absent(self) -> list[TenantRow]:
-        """Return the tenants that are being deleted, or are archived, as far as is known here."""
+        """The tenants that are being deleted, or are archived, as far as is known here."""
         return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
     def _declare(self) -> None:
@@ -450,11 +451,6 @@ async def watch(tenants: Tenants, standing: Standing) -> None:
             log.warning("tenants.not_looked_at", error=str(error))
 
 
-def refuse_unusable(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
-    """Raise ConfigError or InvalidRequest for a declaration that is of no use under `snapshot`."""
-    _config(snapshot, tenant, load_declaration(declaration))
-
-
 def _served(
     configs: Iterable[TenantConfig], stored: Mapping[TenantId, TenantRow]
 ) -> list[TenantConfig]:
@@ -494,6 +490,11 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.shard,
         row.origin,
     )
+
+
+def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
+    """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
+    _config(snapshot, tenant, load_declaration(declaration))
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs
 from orchestrator.engine.control import Verb
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
@@ -31,14 +32,14 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ArchivedTenant, RestoredTenant
+from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
-from orchestrator.model.secrets import RotatedKey, SecretView
+from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.model.states import RunState
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -232,6 +233,14 @@ class Archives(Protocol):
         """Make another tenant like this one."""
         ...
 
+    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+        """Return a file with the export of a tenant; whoever gets it closes it."""
+        ...
+
+    async def add(self, tenant: TenantId, spool: BinaryIO, *, report: Report) -> ImportedRows:
+        """Add the rows of an export to a tenant's tables."""
+        ...
+
     async def spool(self) -> BinaryIO:
         """Return a new file without a name; StorageFailed."""
         ...
@@ -291,6 +300,10 @@ class Secrets(Protocol):
 
     async def rotate(self, tenant: TenantId) -> RotatedKey:
         """Seal the secrets with a new key."""
+        ...
+
+    async def credentials(self, tenant: TenantId) -> Credentials:
+        """Return the login of the tenant's tasks."""
         ...
 
 

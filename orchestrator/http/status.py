@@ -38,6 +38,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.SchemaConflict: 409,
     errors.SchemaVersionAhead: 409,
     errors.RestoreFailed: 409,
+    errors.ImportRefused: 409,
     errors.LeaseLost: 503,
     errors.LeaseHeldElsewhere: 503,
     errors.StorageFailed: 500,

@@ -30,6 +30,7 @@ from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.tenant.payloads import COLUMNS, Payloads, opener
 
 _QUERIES = sql.load(__name__)
 SHUT_OUT = _QUERIES["shut_out"]
@@ -46,7 +47,6 @@ LEFT = _QUERIES["left"]
 HAS_SCHEMA = _QUERIES["has_schema"]
 FINISHED_RUNS = _QUERIES["finished_runs"]
 
-_JSON = frozenset({"input", "output", "context", "error"})
 _LOT = 500
 
 _LOCKED = "somebody holds its tables: see pg_locks and pg_prepared_xacts, and delete it again"
@@ -240,11 +240,12 @@ class _Removal:
 
     async def _finished(self) -> AsyncIterator[list[dict[str, Any]]]:
         query = sql.bind(FINISHED_RUNS, self._row.schema_name)
+        plain = await opener(self._connection, self._row.schema_name, self._spec.key)
         last, written = UUID(int=0), 0
         while rows := await self._connection.fetch(query, last, _LOT):
             self._report(Progress("writing its finished runs", written, unit="runs"))
             written += len(rows)
-            yield [_line(row) for row in rows]
+            yield [_line(row, plain) for row in rows]
             last = rows[-1]["id"]
 
     async def _verify(self) -> None:
@@ -260,9 +261,10 @@ class _Removal:
             )
 
 
-def _line(row: asyncpg.Record) -> dict[str, Any]:
+def _line(row: asyncpg.Record, plain: Payloads) -> dict[str, Any]:
     """Return one run as the file has it; what is JSON already is not encoded again."""
+    opened = {name: plain.open_column(name, row[name], row["id"]) for name in COLUMNS}
     return {
-        name: msgspec.Raw(value.encode()) if name in _JSON and value is not None else value
-        for name, value in row.items()
+        name: msgspec.Raw(value.encode()) if name in COLUMNS and value is not None else value
+        for name, value in {**row, **opened}.items()
     }

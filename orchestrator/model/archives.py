@@ -41,3 +41,22 @@ class ArchivedTenant(Wire, frozen=True, kw_only=True):
     tenant: str
     file: str
     rows: int
+
+
+class ExportReport(Wire, frozen=True, kw_only=True):
+    """What a directory that was written has: the rows of so many tables, and finished runs."""
+
+    tenant: str
+    directory: str
+    tables: int
+    rows: int
+    runs: int
+
+
+class ImportedRows(Wire, frozen=True, kw_only=True):
+    """What was added to a tenant's tables, from the export of tenant `of`."""
+
+    tenant: str
+    of: str
+    tables: int
+    rows: int

@@ -11,7 +11,7 @@
     │   ├── MoveFailed, CopyKept, NoCopyKept
     │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
     │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
-    │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed
+    │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed, ImportRefused
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
     ├── SecretUnreadable       what was sealed can not be opened
@@ -333,6 +333,12 @@ class RestoreFailed(TenantError):
     """The database could not make the tenant of an archive; it has nothing of it."""
 
     code = "restore_failed"
+
+
+class ImportRefused(TenantError):
+    """What was to be imported does not fit; nothing was."""
+
+    code = "import_refused"
 
 
 class LeaseLost(TenantError):

@@ -49,3 +49,14 @@ class RotatedKey(Wire, frozen=True, kw_only=True):
 
     tenant: str
     secrets: int
+
+
+class Credentials(Wire, frozen=True, kw_only=True):
+    """A way into the tenant's schema, under the login of its tasks; `url` has the password."""
+
+    tenant: str
+    schema: str
+    url: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(tenant={self.tenant!r}, …)"

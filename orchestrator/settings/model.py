@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
@@ -166,26 +167,6 @@ class MigrationsSection(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class ArchiveSection(Section, frozen=True, kw_only=True):
-    """What becomes of tenants that nobody uses."""
-
-    after: Annotated[
-        Duration | None,
-        about(
-            "a tenant that was not used for so long is archived: written into a file of the state"
-            " directory, and dropped",
-            "live",
-            least="1h",
-            most="36500d",
-            absent="no tenant is archived by itself",
-            example="90d",
-        ),
-    ] = None
-    restore_on_use: Annotated[
-        bool, about("true: the next run of an archived tenant brings it back", "live")
-    ] = False
-
-
 class LogSection(Section, frozen=True, kw_only=True):
     """The log, on stderr."""
 
@@ -269,8 +250,7 @@ class Limits(Section, frozen=True, kw_only=True):
         about("values in its cache; the oldest go first", "live", absent="10000", example=1000),
     ] = None
     max_cache_bytes: Annotated[
-        Size | None,
-        about("their size, keys included", "live", absent="64MiB", example="8MiB"),
+        Size | None, about("their size, with keys", "live", absent="64MiB", example="8MiB")
     ] = None
     retention_days: Annotated[
         Count | None,
@@ -380,6 +360,10 @@ class Tier(Section, frozen=True, kw_only=True):
             most="7d",
             example="10m",
         ),
+    ] = None
+    encrypt_payloads: Annotated[
+        bool | None,
+        about("its runs are sealed from its next waking on", "live", absent="false", example=True),
     ] = None
     weight: Annotated[
         Annotated[int, Meta(ge=1, le=100)] | None,

@@ -41,6 +41,7 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workflows: tuple[str, ...] | None = None
     schedules: tuple[TenantSchedule, ...] = ()
     idle_ttl: timedelta = Duration(seconds=60)
+    encrypt_payloads: bool = False
     weight: int = 1
     shard: str = CONTROL_SHARD
     """Where its tables are, or will be made."""
@@ -117,6 +118,7 @@ def tenant_config(
         workflows=None if workflows is None else tuple(workflows),
         schedules=merged(tenant, tier.schedules, declaration.schedules),
         idle_ttl=_first(declaration.idle_ttl, tier.idle_ttl, supervision.idle_ttl),
+        encrypt_payloads=_first(declaration.encrypt_payloads, tier.encrypt_payloads, False),
         weight=_first(declaration.weight, tier.weight, 1),
         shard=_first(declaration.shard, tier.shard, CONTROL_SHARD),
         source=source,

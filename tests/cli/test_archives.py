@@ -117,3 +117,24 @@ def test_a_tenant_is_archived_and_brought_back(insula: Insula, platform: HandMad
     ]
     assert (back.json["tenant"], back.json["unfinished"]) == ("acme_corp", 1)
     assert platform.lifecycle.asked == [("archive", "acme_corp", False, 5.0)]
+
+
+def test_a_tenant_is_exported_into_a_directory_and_imported_from_there(
+    insula: Insula, platform: HandMadePlatform, tmp_path: Path
+) -> None:
+    directory = tmp_path / "acme"
+
+    away = insula("tenant", "export", "acme-corp", str(directory), "--format", "jsonl", "--json")
+    again = insula("tenant", "export", "acme-corp", str(directory))
+    back = insula("tenant", "import", "acme-corp", str(directory))
+
+    assert (away.json["tables"], away.json["rows"], away.json["runs"]) == (1, 2, 0)
+    names = ["flight.jsonl", "manifest.json", "runs.jsonl"]
+    assert sorted(each.name for each in directory.iterdir()) == names
+    assert [each.name for each in tmp_path.glob("acme*")] == ["acme"]
+    assert again.err.startswith(f"error[storage_failed]: {directory} is there already")
+    assert back.out.splitlines()[0].split() == ["imported", "into", "acme_corp"]
+    assert platform.archives.asked == [("add", "acme_corp", "jsonl")]
+    (directory / "flight.jsonl").unlink()
+    lacks = insula("tenant", "import", "acme-corp", str(directory))
+    assert lacks.err.startswith(f"error[storage_failed]: {directory} can not be read")

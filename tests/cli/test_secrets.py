@@ -80,3 +80,9 @@ def test_bytes_that_are_no_text_are_refused(insula: Insula, tmp_path: Path) -> N
 
 def test_a_value_is_no_argument(insula: Insula) -> None:
     assert insula("tenant", "secret", "set", "acme-corp", "api_key", PLAIN).code == 2
+
+
+def test_credentials_are_a_url_for_psql(insula: Insula) -> None:
+    done = insula("tenant", "credentials", "acme-corp")
+
+    assert (done.code, done.out) == (0, "postgresql://a_acme_corp:pw@/db\n")

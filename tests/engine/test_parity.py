@@ -102,9 +102,10 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             role_prefix=database.role_prefix,
             standing=in_good_standing(),
             remembered=node.tenants.remembered,
-            absent=node.tenants.absent,
+            absent=lambda: node.tenants.absent,
             register=nothing,
             prepare=node.tenants.prepare,
+            keys=database.key,
         )
         yield OnPostgres(platform, node)
 

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
+from orchestrator.archive import export
 from orchestrator.archive import manifest as manifests
 from orchestrator.archive.container import MANIFEST, ArchiveReader, ArchiveWriter, member_of
+from orchestrator.archive.export import ExportManifest, ExportReader, Kind
 from orchestrator.archive.manifest import Manifest, Runs, TableEntry
 from orchestrator.model import errors
 from orchestrator.model.api import TenantView
-from orchestrator.model.archives import RestoredTenant
+from orchestrator.model.archives import ImportedRows, RestoredTenant
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, Report
 
@@ -54,6 +56,29 @@ def small_archive(tenant: str, file: BinaryIO) -> None:
         refresh=[],
     )
     writer.add(MANIFEST, manifests.encode(manifest))
+    writer.end()
+
+
+def small_export(tenant: str, kind: Kind, file: BinaryIO) -> None:
+    """Write an export with one table of two rows, and no runs."""
+    writer = ArchiveWriter(file, mtime=0)
+    rows = b"id,origin\n1,JFK\n2,LHR\n"
+    files = {f"flight.{kind}": rows, export.RUNS: b""}
+    entries = [
+        TableEntry(
+            name=name.partition(".")[0],
+            columns=["id", "origin"],
+            file=name,
+            rows=2 if content else 0,
+            bytes=len(content),
+            sha256=writer.add(name, content),
+        )
+        for name, content in files.items()
+    ]
+    manifest = ExportManifest(
+        tenant=tenant, created_at=MOMENT, kind=kind, app=[], tables=entries[:1], runs=entries[1]
+    )
+    writer.add(MANIFEST, export.encode(manifest))
     writer.end()
 
 
@@ -108,6 +133,17 @@ class HandMadeArchives:
         self.asked.append(("unarchive", tenant))
         report(Progress("rows", 1, 2, "rows"))
         return _made(tenant, tenant)
+
+    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+        file = io.BytesIO()
+        small_export(tenant, kind, file)
+        return file
+
+    async def add(self, tenant: TenantId, spool: BinaryIO, *, report: Report) -> ImportedRows:
+        found = ExportReader(spool).manifest
+        self.asked.append(("add", tenant, found.kind))
+        report(Progress("rows", 1, 2, "rows"))
+        return ImportedRows(tenant=tenant, of=found.tenant, tables=1, rows=2)
 
     async def spool(self) -> BinaryIO:
         return io.BytesIO()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from orchestrator.model import errors
 from orchestrator.model.ids import TenantId
-from orchestrator.model.secrets import RotatedKey, SecretView
+from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 
 
 class HandMadeSecrets:
@@ -28,6 +28,11 @@ class HandMadeSecrets:
 
     async def rotate(self, tenant: TenantId) -> RotatedKey:
         return RotatedKey(tenant=tenant, secrets=len(self.values))
+
+    async def credentials(self, tenant: TenantId) -> Credentials:
+        return Credentials(
+            tenant=tenant, schema=f"tenant_{tenant}", url=f"postgresql://a_{tenant}:pw@/db"
+        )
 
 
 def _view(name: str) -> SecretView:

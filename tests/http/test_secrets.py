@@ -74,3 +74,18 @@ def test_a_body_that_does_not_fit_is_refused_without_being_shown(
 @pytest.mark.parametrize("name", ["-x", "a b", "x" * 129, "k%0a"])
 def test_a_name_can_stand_in_a_path(api: httpx.Client, name: str) -> None:
     assert api.put(f"{SECRETS}/{name}", json={"value": PLAIN}).status_code == 422
+
+
+def test_credentials_are_handed_out_over_the_control_socket_alone(
+    api: httpx.Client, web: httpx.Client
+) -> None:
+    given = api.post("/v1/tenants/acme-corp/credentials", headers=JSON).json()
+    refused = web.post("/v1/tenants/acme-corp/credentials", headers=JSON)
+
+    assert given["url"] == "postgresql://a_acme_corp:pw@/db"
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    entries = api.get("/v1/tenants/acme_corp/audit").json()["entries"]
+    assert [(each["operation"], each["outcome"]) for each in entries] == [
+        ("tenant.credentials", "not_allowed"),
+        ("tenant.credentials", "done"),
+    ]

@@ -22,8 +22,8 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, unheard
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
-from orchestrator.settings.model import ArchiveSection
 from orchestrator.store.control import tenants
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import running_node, snapshot

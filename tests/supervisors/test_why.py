@@ -33,9 +33,10 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
         role_prefix=node.database.role_prefix,
         standing=standing or in_good_standing(),
         remembered=node.tenants.remembered,
-        absent=node.tenants.absent,
+        absent=lambda: node.tenants.absent,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
+        keys=node.database.key,
     )
 
 

@@ -99,7 +99,7 @@ async def dump(
     DatabaseRefused; what was written until then is of no use.
     """
     work = _Dump(connection, dumped, file, report)
-    with _errors(dumped.row.id):
+    with reading_errors(dumped.row.id):
         try:
             return await work.run(runs)
         except OSError as error:
@@ -157,7 +157,7 @@ class _Dump:
         names = ", ".join(map(quote_identifier, columns))
         query = f"SELECT {names} FROM ONLY {self._qualified(name)} WHERE {condition}"  # noqa: S608 - quoted
         with self._archive.table(name) as writer:
-            rows = _Rows(writer, self._told)
+            rows = Rows(writer, self._told)
             await self._connection.copy_from_query(
                 sql.bind(query, self._schema), output=rows.take, encoding="utf-8"
             )
@@ -195,8 +195,8 @@ class _Dump:
             source=row.source,
             declaration=msgspec.json.decode(row.declaration),
             origin=row.origin,
-            engine=_ledger("engine", ledger),
-            app=_ledger("app", ledger),
+            engine=ledger_of("engine", ledger),
+            app=ledger_of("app", ledger),
             files=files,
             tables=tables,
             sequences=await self._sequences(),
@@ -232,7 +232,7 @@ class _Dump:
         self._archive.end()
 
 
-class _Rows:
+class Rows:
     """Collects what the server sends into pieces that are worth a thread's while."""
 
     def __init__(self, writer: TableWriter, told: Callable[[int], None]) -> None:
@@ -241,17 +241,20 @@ class _Rows:
         self._piece = bytearray()
 
     async def take(self, data: bytes) -> None:
+        """Take what the server has sent."""
         self._piece += data
         if len(self._piece) >= CHUNK:
             await self.flush()
 
     async def flush(self) -> None:
+        """Write what has been collected."""
         piece, self._piece = bytes(self._piece), bytearray()
         await anyio.to_thread.run_sync(self._writer.write, piece)
         self._told(len(piece))
 
 
-def _ledger(ledger: str, rows: Iterable[Record]) -> list[LedgerEntry]:
+def ledger_of(ledger: str, rows: Iterable[Record]) -> list[LedgerEntry]:
+    """Return one of the two ledgers among the rows of both."""
     return [
         LedgerEntry(number=number, name=name, checksum=checksum)
         for which, number, name, checksum in rows
@@ -260,7 +263,8 @@ def _ledger(ledger: str, rows: Iterable[Record]) -> list[LedgerEntry]:
 
 
 @contextmanager
-def _errors(tenant: TenantId) -> Iterator[None]:
+def reading_errors(tenant: TenantId) -> Iterator[None]:
+    """Say of what the database says that the tenant can not be read."""
     with translated(f"tenant {tenant!r} can not be read"):
         try:
             yield

@@ -85,8 +85,8 @@ class OwnedConnection:
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._tenant = tenant
-        self._journal = journal
-        self._claims = claims
+        self.journal = journal
+        self.claims = claims
         self._connect = connect
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
@@ -103,7 +103,7 @@ class OwnedConnection:
         """Connect and raise the fence to our epoch; return the database's time."""
         self._connection = await self._connect()
         with self._translated():
-            moment = await self._journal.take_over(self._connection)
+            moment = await self.journal.take_over(self._connection)
         return self._ours(moment)
 
     async def close(self) -> None:
@@ -124,13 +124,13 @@ class OwnedConnection:
     async def flush(self, batch: Batch) -> Committed:
         """Commit a batch; what it tells of the database's time goes to `clock`."""
         asked = self._asked()
-        committed = self._ours(await self._run(lambda c: self._journal.flush(c, batch)))
+        committed = self._ours(await self._run(lambda c: self.journal.flush(c, batch)))
         self._told(committed.at, asked)
         return committed
 
     async def known(self, ids: Sequence[UUID], keys: Sequence[Key]) -> list[Known]:
         """Return the stored runs that hold one of these ids or keys."""
-        return await self._run(lambda c: self._journal.known(c, ids, keys))
+        return await self._run(lambda c: self.journal.known(c, ids, keys))
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Take at most `limit` runs into memory: none when a newer owner has the tenant.
@@ -139,40 +139,40 @@ class OwnedConnection:
         that it took, which are ours already. The next owner finds them.
         """
         try:
-            return await self._in_turn(self._once, lambda c: self._claims.claim(c, limit))
+            return await self._in_turn(self._once, lambda c: self.claims.claim(c, limit))
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"which runs were claimed is not known: {error}") from error
 
     async def claim_these(self, runs: Sequence[UUID]) -> list[Claimed]:
         """Take certain runs into memory, whatever their state."""
-        found = await self._run(lambda c: self._claims.claim_these(c, runs))
+        found = await self._run(lambda c: self.claims.claim_these(c, runs))
         if len(found) < len(runs):  # not there, or not ours any more
-            self._ours(await self._run(self._journal.confirm))
+            self._ours(await self._run(self.journal.confirm))
         return found
 
     async def peek(self, run: UUID) -> Claimed | None:
         """Return one run as it is, without taking it."""
-        return await self._run(lambda c: self._claims.peek(c, run))
+        return await self._run(lambda c: self.claims.peek(c, run))
 
     async def outside(self, *, count_to: int = 0) -> Outside:
         """Return what waits outside memory, and park what nobody here can run."""
-        return self._ours(await self._run(lambda c: self._claims.outside(c, count_to=count_to)))
+        return self._ours(await self._run(lambda c: self.claims.outside(c, count_to=count_to)))
 
     async def signals(self, runs: Sequence[UUID]) -> list[Signal]:
         """Return what was sent to `runs` and not taken yet."""
-        return await self._run(lambda c: self._claims.signals(c, runs))
+        return await self._run(lambda c: self.claims.signals(c, runs))
 
     async def ended(self, runs: Sequence[UUID]) -> list[RunEnd]:
         """Return how `runs` ended, of those that have."""
-        return await self._run(lambda c: self._claims.ended(c, runs))
+        return await self._run(lambda c: self.claims.ended(c, runs))
 
     async def send(self, signals: Sequence[Sent]) -> Delivered:
         """Leave signals, for the runs that can take one."""
-        return self._ours(await self._run(lambda c: self._journal.send(c, signals)))
+        return self._ours(await self._run(lambda c: self.journal.send(c, signals)))
 
     async def set_pause(self, workflow: str, *, paused: bool, reason: str = "") -> None:
         """Let `workflow`, or with '' the whole tenant, start nothing for now, or again."""
-        claims = self._claims
+        claims = self.claims
         if paused:
             self._ours(await self._run(lambda c: claims.pause(c, workflow, reason)))
         else:
@@ -180,15 +180,15 @@ class OwnedConnection:
 
     async def pauses(self) -> list[Pause]:
         """Return what is paused."""
-        return await self._run(self._claims.pauses)
+        return await self._run(self.claims.pauses)
 
     async def inherited(self, lately: timedelta) -> Inherited:
         """Return what a new owner has to know besides the runs that it claims."""
-        return await self._run(lambda c: self._claims.inherited(c, lately))
+        return await self._run(lambda c: self.claims.inherited(c, lately))
 
     async def entries(self, runs: Sequence[UUID]) -> list[Entries]:
         """Return the journals of `runs`."""
-        return await self._run(lambda c: self._claims.entries(c, runs))
+        return await self._run(lambda c: self.claims.entries(c, runs))
 
     async def _run(self, act: Act[T]) -> T:
         return await self._in_turn(self._patiently, act)
@@ -241,7 +241,7 @@ class OwnedConnection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
             asked = self._asked()
-            self._told(self._ours(await self._journal.confirm(self._connection)), asked)
+            self._told(self._ours(await self.journal.confirm(self._connection)), asked)
         return self._connection
 
     def _translated(self) -> AbstractContextManager[None]:

@@ -30,6 +30,8 @@ LISTED = _QUERIES["listed"]
 HOW_MANY = _QUERIES["how_many"]
 EVERY_SECRET = _QUERIES["every_secret"]
 READ = _QUERIES["read"]
+RING = _QUERIES["ring"]
+USE_FOR_PAYLOADS = _QUERIES["use_for_payloads"]
 
 MOST = 1000
 """Secrets that a tenant may have: all of them are sealed anew in one transaction."""
@@ -66,6 +68,21 @@ class Stored(msgspec.Struct, frozen=True):
     sealed: bytes
     wrapped: bytes
     wrapped_by: str
+
+
+class RingKey(msgspec.Struct, frozen=True):
+    """A key of the tenant as it is stored. The order is the query's."""
+
+    id: UUID
+    wrapped: bytes
+    wrapped_by: str
+    current: bool
+    payloads: bool
+
+
+async def ring(connection: Connection, schema: str) -> list[RingKey]:
+    """Return the keys of a tenant as they are stored."""
+    return [RingKey(*row) for row in await connection.fetch(sql.bind(RING, schema))]
 
 
 class Vault:
@@ -125,6 +142,12 @@ class Vault:
             await connection.execute(self._bind(DROP_KEYS))
         return len(secrets)
 
+    async def use_for_payloads(self, connection: Connection) -> None:
+        """Have the current key seal payloads, so that it is kept; the first time it is made."""
+        async with connection.transaction():
+            await self._current(connection)
+            await connection.execute(self._bind(USE_FOR_PAYLOADS))
+
     async def _current(self, connection: Connection) -> DataKey:
         """Return the key that seals; the first time it is made."""
         row = await connection.fetchrow(self._bind(CURRENT_KEY))
@@ -150,7 +173,12 @@ class OwnedSecrets:
 
     def __init__(self, run: Runner, *, schema: str) -> None:
         self._run = run
+        self._schema = schema
         self._read = sql.bind(READ, schema)
+
+    async def ring(self) -> list[RingKey]:
+        """Return the tenant's keys as they are stored."""
+        return await self._run(lambda c: ring(c, self._schema))
 
     async def stored(self, name: str) -> Stored | None:
         """Return a secret as it is stored now, with its key."""

@@ -48,3 +48,10 @@ SELECT name, id, key_id, sealed FROM tenant.wf_secret ORDER BY name FOR UPDATE
 SELECT secret.name, secret.id, secret.key_id, secret.sealed, key.wrapped, key.wrapped_by
 FROM tenant.wf_secret AS secret JOIN tenant.wf_key AS key ON key.id = secret.key_id
 WHERE secret.name = $1
+
+-- name: ring
+SELECT id, wrapped, wrapped_by, current, payloads FROM tenant.wf_key ORDER BY created_at
+
+-- name: use_for_payloads
+-- From now on the key stays, whatever becomes of the secrets that it has sealed.
+UPDATE tenant.wf_key SET payloads = true WHERE current AND NOT payloads
