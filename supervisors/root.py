@@ -56,6 +56,7 @@ from supervisors.places import Places, may_sleep
 from supervisors.preference import Neighbours
 from supervisors.refusals import database_away, removed, shutting_down, suspended
 from supervisors.runner import Hooks, Runner
+from supervisors.sick import SickList
 from supervisors.slot import AT_REST, Slot, SlotState
 from supervisors.wake import Waker
 
@@ -82,6 +83,7 @@ class RootSupervisor:
             clock=ground.clock,
         )
         self.history = History(ground)
+        self.sick = SickList()
         self.neighbours = Neighbours(ground.name)
         self._elsewhere = Elsewhere(ground, self.neighbours)
         self._sealed = False
@@ -128,6 +130,7 @@ class RootSupervisor:
     def _note(self, slot: Slot) -> None:
         self._active.note(slot)
         self.history.note(slot)
+        self.sick.note(slot)
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
         before = slot.config

@@ -38,6 +38,7 @@ from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.shards import outage_of, statuses
 from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
+from orchestrator.daemon.status_line import keep_status
 from orchestrator.daemon.tenants import watch
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
@@ -185,6 +186,7 @@ class Daemon:
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)
             group.start_soon(self._reloader.run)
+            group.start_soon(keep_status, parts.root, self._notifier)
             self._say_ready()
             if self._hangups.count:
                 # The files may have changed after they were read.

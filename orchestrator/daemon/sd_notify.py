@@ -34,6 +34,10 @@ class Notifier:
         """Say that the service serves (again)."""
         self._send("READY=1", _status(status))
 
+    def status(self, status: str) -> None:
+        """Say how the service is doing."""
+        self._send(_status(status))
+
     def reloading(self) -> None:
         """Say that a reload begins; the time tells it from an older one."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000

@@ -7,10 +7,13 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
 
+from orchestrator.daemon.sd_notify import Notifier
+from orchestrator.daemon.status_line import keep_status
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import TenantQuarantined, TenantRestarted
@@ -18,6 +21,7 @@ from orchestrator.model.ids import TenantId
 from orchestrator.settings.model import SupervisionSection
 from supervisors.decide import Record
 from supervisors.slot import SlotState
+from tests.daemon.process import NotifySocket
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
@@ -100,6 +104,29 @@ async def test_a_tenant_that_keeps_crashing_is_quarantined_and_a_reload_frees_it
         await node.declare("acme", *OTHERS, supervision=supervision, weight=2)
         await node.submit("acme")
         assert node.slot("acme").record.probes == 0
+
+
+async def test_who_comes_into_quarantine_and_goes_is_told_to_systemd(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd = NotifySocket(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+    declared, engine = snapshot(["acme", *OTHERS]), database.logins("acme").engine
+    async with running_node(database, declared) as node, anyio.create_task_group() as group:
+        group.start_soon(keep_status, node.root, Notifier())
+        await node.submit("acme")
+        await node.sql(f"REVOKE SELECT, UPDATE ON tenant_acme.wf_fence FROM {engine}")
+        await terminate(node, "acme")
+        await until(lambda: len(systemd.read()) == 1)
+        await node.sql(f"GRANT SELECT, UPDATE ON tenant_acme.wf_fence TO {engine}")
+        await node.declare("acme", *OTHERS, weight=2)
+        await node.submit("acme")
+        await until(lambda: len(systemd.read()) == 2)
+        group.cancel_scope.cancel()
+
+    told = [message["STATUS"] for message in systemd.read()]
+    systemd.close()
+    assert told == ["serving 4 tenants, 1 in quarantine", "serving 4 tenants"]
 
 
 async def test_a_probe_frees_a_quarantined_tenant_whose_cause_was_mended(
