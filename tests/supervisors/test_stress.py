@@ -121,7 +121,7 @@ async def test_no_run_is_lost_or_done_twice_and_never_two_supervisors_live(
             for _ in range(SUBMITTERS):
                 group.start_soon(submitter, node, tally, chance)
             group.start_soon(saboteur, node, tally, chance)
-        await until(lambda: _all_dormant(node), within=20.0)
+        await until(lambda: _all_dormant(node), within=120.0)
         stored = 0
         for tenant in TENANTS:
             if tally.accepted[tenant]:
