@@ -192,6 +192,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     set_up("error", "console")
+    # As Ctrl-C, so that no server is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     document = anyio.run(measure, options, backend_options={"use_uvloop": True})
     print(json.dumps(document, indent=1))
 

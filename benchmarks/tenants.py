@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any
 
 import anyio
@@ -168,11 +168,11 @@ async def life(daemon: Served, count: int) -> dict[str, Any]:
     await done.each("provision", _provision)
     await done.each("stats", _stats)
     await (migrations / "0001_tables.sql").write_text(FIRST, encoding="utf-8")
-    await daemon.end(SIGTERM)
+    await daemon.end(signal.SIGTERM)
     again = await daemon.start()
     await done.each("migrate", _migrate)
     await (migrations / "0002_since.sql").write_text(SECOND, encoding="utf-8")
-    await daemon.end(SIGTERM)
+    await daemon.end(signal.SIGTERM)
     await daemon.start()
     together = await _migrate_together(daemon, count)
     archives = daemon.home / "archives"
@@ -262,6 +262,8 @@ def main() -> None:
     parser.add_argument("--listed", type=int, default=5000, help="declared tenants to list")
     options = parser.parse_args()
     set_up("error", "console")
+    # As Ctrl-C, so that no server is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     document = anyio.run(measure, options, backend_options={"use_uvloop": True})
     console = Console(stderr=True)
     if not console.is_terminal:
