@@ -6,6 +6,7 @@ import asyncio
 import gc
 import operator
 import re
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from orchestrator.store import connect
 from orchestrator.store.connect import Target
 from tests.support.database import Database, Databases
 from tests.support.server import reachable_directory, running_server
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How many examples of the engine's model: `make test-slow` and `make soak` ask for these profiles.
 settings.register_profile("model", settings.get_profile("ci"), max_examples=2_000)
