@@ -68,12 +68,13 @@ soak: $(INSTALLED) ## run the engine and the slots against their models, and 100
 		tests/unit/supervisors/test_slot.py tests/supervisors/test_stress.py
 
 .PHONY: check
-check: $(INSTALLED) ## format, lint, types, layers, dependencies
+check: $(INSTALLED) ## format, lint, types, layers, dependencies, the rules of the house
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m mypy $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/python -m deptry orchestrator supervisors
+	$(BIN)/python -m pytest --quiet tests/rules
 
 .PHONY: fix
 fix: $(INSTALLED) ## format, and mend what ruff can mend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import anyio
@@ -25,14 +26,22 @@ async def migrate(client: Client) -> None:
         await client.migrate(MigrateTenants(parallel=1))
 
 
+def add_two_files(migrations: Path) -> None:
+    """Add one file that runs in a transaction, and one that must run outside of one."""
+    (migrations / "0002_note.sql").write_text("ALTER TABLE tally ADD note text;")
+    (migrations / "0003_index.sql").write_text(
+        "-- insula: no-transaction\n"
+        "DROP INDEX CONCURRENTLY IF EXISTS tally_by_note;\n"
+        "CREATE INDEX CONCURRENTLY tally_by_note ON tally (note);\n"
+    )
+
+
 @pytest.mark.slow
 async def test_a_killed_daemon_leaves_each_tenant_as_before_or_done_and_the_next_goes_on(
     database: Database, tmp_path: Path
 ) -> None:
     files = tmp_path / "migrations"
-    files.mkdir()
-    for file in MIGRATIONS.glob("*.sql"):
-        (files / file.name).write_text(file.read_text())
+    shutil.copytree(MIGRATIONS, files)
     admin = await database.connect()
     holder = await database.connect()
     applied = "SELECT count(*) FROM {}.wf_migration WHERE ledger = 'app'"
@@ -45,12 +54,7 @@ async def test_a_killed_daemon_leaves_each_tenant_as_before_or_done_and_the_next
         async with served.client() as client:
             for tenant in TENANTS:
                 await client.tenant(tenant).provision()
-            (files / "0002_note.sql").write_text("ALTER TABLE tally ADD note text;")
-            (files / "0003_index.sql").write_text(
-                "-- insula: no-transaction\n"
-                "DROP INDEX CONCURRENTLY IF EXISTS tally_by_note;\n"
-                "CREATE INDEX CONCURRENTLY tally_by_note ON tally (note);\n"
-            )
+            add_two_files(files)
             async with anyio.create_task_group() as group, holder.transaction():
                 # The first tenant waits for the holder, and the others for it.
                 await holder.execute("LOCK TABLE tenant_acme.tally IN ROW EXCLUSIVE MODE")
