@@ -40,6 +40,7 @@ from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.status_line import keep_status
 from orchestrator.daemon.tenants import watch
+from orchestrator.daemon.tokens import TokenRegistry
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
@@ -176,7 +177,8 @@ class Daemon:
                     starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
             services = self._services()
-            await group.start(serve_http, build_app(services), self._sockets)
+            app = build_app(services, self._snapshot.settings.http)
+            await group.start(serve_http, app, self._sockets)
             group.start_soon(watch, parts.tenants, parts.keeper.standing)
             group.start_soon(
                 Activity(parts.root, parts.tenants.control).watch, parts.keeper.standing
@@ -308,6 +310,7 @@ class Daemon:
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),
+            tokens=TokenRegistry(parts.shards.control, parts.keeper.standing),
             migrations=TenantMigrations(parts.root, parts.tenants),
             adoption=TenantAdoption(parts.tenants, Errands(parts.shards)),
             status=self._status,
@@ -383,7 +386,10 @@ def _sockets(snapshot: Snapshot) -> Iterator[list[socket.socket]]:
         path = control_socket(snapshot.runtime_dir)
         sockets = [stack.enter_context(bind_unix(path))]
         stack.callback(path.unlink, missing_ok=True)
-        listen = snapshot.settings.http.listen
-        if listen is not None:
-            sockets.append(stack.enter_context(bind_tcp(listen)))
+        http = snapshot.settings.http
+        if http.listen is not None:
+            listener = bind_tcp(http.listen, anywhere=http.behind_tls_proxy)
+            sockets.append(stack.enter_context(listener))
+            if not http.require_token:
+                log.warning("http.open_to_every_user_of_this_machine", listen=http.listen)
         yield sockets

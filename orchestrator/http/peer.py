@@ -10,6 +10,8 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from orchestrator.model.tokens import Holder
+
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
 
@@ -30,9 +32,25 @@ class PeerProtocol(HttpToolsProtocol):
             self.client = (f"uid {user}", process)
 
 
+def over_tcp(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Tell whether a request came over the network, if only this machine's."""
+    # For a unix socket the server's address is its path without a port, or unknown.
+    server = connection.scope.get("server")
+    return server is not None and server[1] is not None
+
+
+def holder_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Holder | None:
+    """Return whose token the request had; None when it needed none."""
+    found: Holder | None = connection.scope["state"].get("holder")
+    return found
+
+
 def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Return who asks, as the audit has it: `uid 1000`, or `tcp 127.0.0.1` over the network."""
+    """Return who asks, as the audit has it: `uid 1000`, or `token 0f3a… tcp 127.0.0.1`."""
     client = connection.client
     if client is None:
         return "unknown"
-    return client.host if client.host.startswith("uid ") else f"tcp {client.host}"
+    if client.host.startswith("uid "):
+        return client.host
+    holder = holder_of(connection)
+    return (f"token {holder.token} " if holder else "") + f"tcp {client.host}"

@@ -498,12 +498,12 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
 
-    assert (await opened(served.tcp).status()).node == "a"
+    assert (await opened(served.tcp, token=served.platform.tokens.operator).status()).node == "a"
 
 
 async def test_something_else_at_the_address_is_noticed(opened: Open, served: Served) -> None:
     # The same server, asked below a path that it does not have.
-    client = opened(f"{served.tcp}/schema")
+    client = opened(f"{served.tcp}/schema", token=served.platform.tokens.operator)
 
     with pytest.raises(errors.InsulaError, match="there is no GET /schema/v1/status"):
         await client.status()

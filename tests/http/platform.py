@@ -42,6 +42,7 @@ from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
 from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
+from tests.http.tokens import HandMadeTokens
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
@@ -67,6 +68,7 @@ class HandMadePlatform(HandMadeRuns):
         self.used: list[TenantId] = []
         self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
+        self.tokens = HandMadeTokens()
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -108,6 +110,7 @@ class HandMadePlatform(HandMadeRuns):
             statistics=HandMadeStatistics(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
+            tokens=self.tokens,
             migrations=self.migrations,
             adoption=HandMadeAdoption(),
             status=self.status,

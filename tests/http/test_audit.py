@@ -125,9 +125,10 @@ def test_who_did_it_is_what_the_kernel_says(
     for client in (api, web):
         client.post(f"{TENANT}/provision", headers={**JSON, "X-Forwarded-For": "10.0.0.1"})
 
+    operator = platform.tokens.operator.split("_")[1]
     assert [entry.actor for _, entry in platform.audit.entries] == [
         f"uid {os.geteuid()}",
-        "tcp 127.0.0.1",
+        f"token {operator} tcp 127.0.0.1",
     ]
 
 

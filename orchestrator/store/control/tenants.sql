@@ -175,7 +175,7 @@ INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation
 VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
--- The tombstone, or what stays of an archived tenant. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+-- The tombstone, or what stays of an archived tenant, which keeps its tokens. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
@@ -188,6 +188,8 @@ WITH buried AS (
     RETURNING id
 ), woken AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
+), void AS (
+    DELETE FROM insula.token WHERE $2 IS NULL AND tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
