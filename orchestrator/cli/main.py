@@ -31,7 +31,9 @@ from orchestrator.cli import (
     secrets,
     serve,
     statistics,
+    tenant_token,
     tenants,
+    tokens,
 )
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.cli.groups import group, help_without_command
@@ -66,11 +68,13 @@ def build() -> typer.Typer:
                 maintenance,
                 secrets,
                 adoption,
+                tenant_token,
             ],
             "Create, list, change, pause and delete tenants.",
         ),
         ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
         ("dead", [dead], "See to the runs that failed for good."),
+        ("token", [tokens], "Make, list and revoke tokens for the API over TCP."),
         ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
     ):
         part = group(purpose)
