@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncGenerator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -55,6 +57,24 @@ def routes(platform: HandMadePlatform) -> set[str]:
 
 def test_every_route_has_its_rule_and_no_rule_lacks_its_route(platform: HandMadePlatform) -> None:
     assert routes(platform) == set(RULES)
+
+
+def test_the_page_says_what_each_route_needs() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/http-api.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+) \| (`[A-Z]+ [^|]+) \|$", page, re.MULTILINE))
+    needs = {
+        "none": Open.TO_ALL,
+        "any token": Open.TO_HOLDERS,
+        **{f"`{role}`": role for role in Role},
+        "the installation's": Open.TO_OPERATORS,
+    }
+    told = {
+        route.replace("…", "/v1/tenants/{tenant}"): rule
+        for title, rule in needs.items()
+        for route in re.findall(r"`([^`]+)`", rows[title])
+    }
+
+    assert told == RULES
 
 
 def test_without_a_token_only_health_is_told(served: Served) -> None:
