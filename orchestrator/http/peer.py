@@ -16,11 +16,44 @@ _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
 
 
+HEAD_BYTES = 64 * 1024
+"""What a request may bring before its body: the parser keeps all of it, before anybody is asked
+who it is from. One read of the socket, at most 256 KiB, is not counted."""
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"connection: close\r\ncontent-length: 0\r\n\r\n"
+)
+
+
 class PeerProtocol(HttpToolsProtocol):
     """Gives a client of a unix socket, which has no address, the name of its user.
 
-    The kernel says whose process connected; nothing that the client sends can change it.
+    The kernel says whose process connected; nothing that the client sends can change it. A head
+    without end is cut off.
     """
+
+    _in_head = False
+    _head = 0
+
+    def on_message_begin(self) -> None:
+        """Note that a head begins."""
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        """Note that it ends."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, unless the head that it belongs to is too long by now."""
+        self._head = self._head + len(data) if self._in_head else 0
+        if self._head <= HEAD_BYTES:
+            super().data_received(data)
+        elif not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note who connected."""

@@ -93,7 +93,7 @@ def finish_soon(platform: HandMadePlatform, run: Any, **changes: Any) -> None:
 async def test_a_run_is_started_and_awaited(
     opened: Open, served: Served, platform: HandMadePlatform, way: str
 ) -> None:
-    client = opened(getattr(served, way))
+    client = opened(getattr(served, way), token=platform.tokens.operator)
 
     run = await client.tenant("acme-corp").start("slow", {"month": 1}, key="2013-01", tags=["a"])
     finish_soon(platform, run.id, output=7, context={"month": 1, "flights": 3})

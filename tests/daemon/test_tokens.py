@@ -130,6 +130,9 @@ async def test_a_token_outlives_the_daemon_follows_its_tenant_and_is_written_now
             async with over_tcp(port, made.token) as client:
                 assert [each.id for each in await client.tenants()] == ["initech"]
                 await operator.tenant("initech").tokens.revoke(made.view.id)
+                (listed,) = await operator.tenant("initech").tokens.list()
+                assert listed.last_used_at is not None
+                assert [each.id for each in await operator.tokens.list()] == [whole.view.id]
                 with pytest.raises(errors.Unauthenticated):
                     await client.tenants()
         await _is_written_nowhere(served, database, made.token, whole.token)

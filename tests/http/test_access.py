@@ -163,6 +163,13 @@ def test_nothing_is_read_of_a_body_before_the_token(served: Served) -> None:
         assert stranger.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
+def test_a_head_without_end_is_cut_off(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as endless:
+        endless.sendall(b"GET / HTTP/1.1\r\nAuthorization: Bearer ")
+        with pytest.raises(ConnectionError):
+            endless.sendall(b"a" * 2**26)
+
+
 @pytest.mark.usefixtures("globex")
 def test_a_role_opens_what_the_table_says_and_only_at_home(
     served: Served, platform: HandMadePlatform
