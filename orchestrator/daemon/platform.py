@@ -5,7 +5,7 @@ The root supervisor does the work, the control connections do the reading.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,14 +45,15 @@ from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import configuration, transitions
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
-from orchestrator.store.tenant.payloads import opener
+from orchestrator.store.tenant.payloads import Payloads, payloads
 from orchestrator.store.tenant.runs import RunFilter
-from orchestrator.store.tenant.sealing import WrappingKeys
+from orchestrator.store.tenant.secrets import RingKey, ring
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
@@ -85,7 +86,7 @@ class TenantPlatform:
     absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
-    keys: WrappingKeys
+    keys: Keyring
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -121,7 +122,8 @@ class TenantPlatform:
             if found is None:
                 raise _no_run(tenant, run)
             history = await stored_runs.history(connection, schema, run)
-            plain = await opener(connection, schema, self.keys)
+            sealing = await ring(connection, schema)
+        plain = await self._opener(tenant, sealing)
         return views.view_of(plain.opened(found), plain.opened_history(run, history), self.registry)
 
     async def send_signal(
@@ -178,7 +180,8 @@ class TenantPlatform:
             )
             if not history and not await stored_runs.exists(connection, schema, run):
                 raise _no_run(tenant, run)
-            plain = await opener(connection, schema, self.keys)
+            sealing = await ring(connection, schema)
+        plain = await self._opener(tenant, sealing)
         return views.events_of(plain.opened_history(run, history), after)
 
     def tenants(self) -> list[TenantSummary]:
@@ -225,6 +228,14 @@ class TenantPlatform:
             log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
             return None
         return [_pause(each) for each in found]
+
+    async def _opener(self, tenant: TenantId, stored: Sequence[RingKey]) -> Payloads:
+        """Return what opens the tenant's payloads; most tenants have none that is sealed."""
+        sealed = [each for each in stored if each.payloads]
+        if not sealed:
+            return Payloads([], None)
+        keys = await self.keys.of(tenant, [each.wrapped_by for each in sealed])
+        return payloads(sealed, keys, seal=False)
 
     async def _row(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row; what is remembered of it when the database does not answer."""

@@ -17,6 +17,7 @@ from orchestrator.model.api import (
     CreateTenant,
     DeadReport,
     DeletedTenant,
+    ErasedTenant,
     EventView,
     ReloadReport,
     RenameTenant,
@@ -194,6 +195,12 @@ class Lifecycle(Protocol):
         report: Report = unheard,
     ) -> DeletedTenant:
         """Drop a tenant, by id or alias, with all its data."""
+        ...
+
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        """Drop a tenant, by id or alias, also if it is dropped already, and destroy its keys."""
         ...
 
     async def archive(

@@ -264,6 +264,15 @@ class DeletedTenant(Wire, frozen=True, kw_only=True):
     results: str | None = None
 
 
+class ErasedTenant(Wire, frozen=True, kw_only=True):
+    """A tenant that is gone, and what was ever sealed for it lost; `keys` of it are destroyed."""
+
+    tenant: str
+    schema: str | None
+    roles: list[str]
+    keys: int
+
+
 class RotatedCredentials(Wire, frozen=True, kw_only=True):
     """The logins of a tenant that have new passwords since now; `rotation` counts them.
 

@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.model import errors
 from orchestrator.model.api import (
     DeletedTenant,
+    ErasedTenant,
     RenameTenant,
     RotatedCredentials,
     TenantView,
@@ -101,6 +102,12 @@ class HandMadeLifecycle:
             runs_kept=3 if keep else 0,
             results=f"/srv/{tenant}.jsonl.gz" if keep else None,
         )
+
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        gone = await self.delete(name, keep=False, force=force, wait=wait, report=report)
+        return ErasedTenant(tenant=gone.tenant, schema=gone.schema, roles=gone.roles, keys=1)
 
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard

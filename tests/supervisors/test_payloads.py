@@ -123,7 +123,7 @@ async def test_a_run_is_taken_up_again_from_what_is_sealed(database: Database) -
         await until(lambda: _state(node, run.id, RunState.WAITING))
         await node.reach("acme", SlotState.DORMANT)
         async with node.control.acquire() as connection:
-            await Vault(ACME, database.key).rotate(connection)
+            await Vault(ACME, await database.keys()).rotate(connection)
         await platform_of(node).send_signal(ACME, run.id, "go", PLAIN)
 
         assert (await ended(node, run.id)).output == f"second step {PLAIN}, {PLAIN}"

@@ -17,6 +17,7 @@ from orchestrator.model.api import (
     LONGEST_WAIT,
     DeletedTenant,
     DisableTenant,
+    ErasedTenant,
     RenameTenant,
     RotatedCredentials,
     TenantView,
@@ -164,6 +165,36 @@ async def delete_tenant(  # noqa: PLR0913 - one parameter for each of the reques
     return await progress.answer(request, delete)
 
 
+@post(
+    "/v1/tenants/{tenant:str}/erase",
+    status_code=200,
+    tags=["tenants"],
+    responses={
+        200: progress.described(ErasedTenant, "What was dropped, and how many keys are destroyed"),
+        **problems(403, 404, 409, 422, 503),
+    },
+)
+async def erase_tenant(
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    force: Force = False,
+    wait: Wait = 0.0,
+) -> Response[Any]:
+    """Drop a tenant and destroy its keys: what was sealed for it is lost, in all its archives.
+
+    Also of a tenant that was deleted before. Unfinished runs keep it, unless it is forced.
+    """
+    meant, how = _meant(services, tenant), "forced" if force else ""
+
+    async def erase(report: Report) -> ErasedTenant:
+        async with record.of(meant, "tenant.erase", how):
+            return await services.lifecycle.erase(tenant, force=force, wait=wait, report=report)
+
+    return await progress.answer(request, erase)
+
+
 def _changed(wanted: UpdateTenant) -> list[str]:
     """Return what is to be changed; the values are nobody else's business."""
     named = [each for each in ("name", "tier", "aliases") if getattr(wanted, each) is not None]
@@ -185,4 +216,5 @@ ROUTES = (
     rotate_credentials,
     rename_tenant,
     delete_tenant,
+    erase_tenant,
 )
