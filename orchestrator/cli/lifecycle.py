@@ -186,6 +186,7 @@ def erase(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait =
                 ("schema", gone.schema or "it had none"),
                 ("roles", gone.roles),
                 ("keys destroyed", gone.keys),
+                ("left elsewhere", gone.left),
             ]
         )
 
@@ -212,4 +213,5 @@ def _deleted_fields(gone: DeletedTenant) -> list[tuple[str, object]]:
         ("roles", gone.roles),
         ("runs kept", gone.runs_kept if gone.results else None),
         ("in the file", gone.results),
+        ("left elsewhere", gone.left),
     ]

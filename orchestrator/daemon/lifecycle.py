@@ -194,7 +194,9 @@ class TenantLifecycle:
         gone = await self._delete(tenant, "erase", force=force, report=report)
         async with self.control.acquire() as connection:
             destroyed = await keys.erased(connection, tenant)
-        return ErasedTenant(tenant=tenant, schema=gone.schema, roles=gone.roles, keys=destroyed)
+        return ErasedTenant(
+            tenant=tenant, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
+        )
 
     async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
         async with self.control.acquire() as connection:
@@ -297,7 +299,7 @@ class TenantLifecycle:
         shards, removed = self.tenants.shards, Removed()
         await self.drop_kept(row)
         await self._drop_arrived(row)
-        await self._drop_archive(row)
+        left = await self._drop_archive(row)
         if await shards.is_there(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
@@ -313,20 +315,26 @@ class TenantLifecycle:
             await shards.drop_database(row)
             async with self.control.acquire() as control:
                 await rows.bury(control, row.id, self._kept_whole(row, removed))
-        return removed
+        return structs.replace(removed, left=left)
 
-    async def _drop_archive(self, row: TenantRow) -> None:
-        """Delete the file of an archived tenant that is purged: it has all that the tenant had."""
+    async def _drop_archive(self, row: TenantRow) -> Path | None:
+        """Delete the file of an archived tenant of which nothing is kept: it has all that was.
+
+        Returns it when it is not on this node, for somebody to delete it where it is.
+        """
         if row.archive is None or row.results not in _KEEP_NOTHING:
-            return
+            return None
+        path = Path(row.archive)
         try:
-            await anyio.to_thread.run_sync(Path(row.archive).unlink)
+            await anyio.to_thread.run_sync(path.unlink)
         except FileNotFoundError:
             log.warning("tenant.archive_not_here", tenant=row.id, file=row.archive)
+            return path
         except OSError as error:
             raise StorageFailed(
                 f"the archive {row.archive} can not be deleted: {error.strerror or error}"
             ) from error
+        return None
 
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""
@@ -461,4 +469,5 @@ def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:
         roles=removed.roles,
         runs_kept=removed.runs_kept,
         results=None if removed.results is None else str(removed.results),
+        left=None if removed.left is None else str(removed.left),
     )

@@ -15,7 +15,7 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.daemon.why import explain, told_of
+from orchestrator.daemon.why import explain, explain_absence, told_of
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -45,6 +45,7 @@ from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import configuration, transitions
+from orchestrator.store.control.audit import archived_by
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
@@ -251,8 +252,10 @@ class TenantPlatform:
 
     async def why(self, tenant: TenantId) -> TenantWhy:
         """Return why a tenant runs or does not; what this node knows when the database is away."""
-        slot = self.root.slot(tenant)
+        slot = self.root.slots.get(tenant)
         outlook, stored = await self._written_of(tenant)
+        if slot is None:
+            return await self._why_absent(tenant, stored)
         row = self.remembered(tenant)  # as old as the slot's configuration, which it explains
         outages = [
             self.standing.outage,
@@ -268,8 +271,20 @@ class TenantPlatform:
             because=because,
             next_at=next_at,
             served_by=outlook.served_by,
-            transitions=[Transition(**msgspec.structs.asdict(each)) for each in stored],
+            transitions=_told(stored),
         )
+
+    async def _why_absent(self, tenant: TenantId, stored: list[transitions.Stored]) -> TenantWhy:
+        """Return why a tenant without a slot is archived, or is being deleted; TenantNotFound."""
+        row = next((each for each in self.absent() if each.id == tenant), None)
+        if row is None:
+            raise TenantNotFound(tenant)
+        node = None
+        if self.standing.outage is None:
+            async with self.shards.control.acquire() as connection:
+                node = await archived_by(connection, tenant)
+        because = explain_absence(row, node)
+        return TenantWhy(tenant=tenant, state=row.state, because=because, transitions=_told(stored))
 
     async def _written_of(self, tenant: TenantId) -> tuple[Outlook, list[transitions.Stored]]:
         """Return what the database says of a tenant; nothing when it does not answer."""
@@ -362,6 +377,10 @@ def pauses_of(slot: Slot) -> list[TenantPause] | None:
 
 def _pause(stored: stored_runs.Pause) -> TenantPause:
     return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
+
+
+def _told(stored: Iterable[transitions.Stored]) -> list[Transition]:
+    return [Transition(**msgspec.structs.asdict(each)) for each in stored]
 
 
 def _farewell_of(row: TenantRow) -> TenantSummary:

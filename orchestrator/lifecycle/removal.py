@@ -67,13 +67,17 @@ Whole: TypeAlias = Callable[[Path], Awaitable[int]]
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """What was taken away; `results` is the file with the finished runs, if they were kept."""
+    """What was taken away; `results` is the file with the finished runs, if they were kept.
+
+    `left` is the archive of a tenant that was archived, if it is on another node.
+    """
 
     schema: str | None = None
     roles: list[str] = []
     runs_kept: int = 0
     rows_kept: int = 0
     results: Path | None = None
+    left: Path | None = None
 
 
 async def has_schema(connection: Connection, tenant: TenantId) -> bool:

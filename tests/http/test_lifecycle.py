@@ -100,6 +100,15 @@ def test_unfinished_runs_are_a_conflict(api: httpx.Client, platform: HandMadePla
     assert forced.status_code == 200
 
 
+def test_an_archived_tenant_is_deleted_and_erased_by_its_id(
+    api: httpx.Client, platform: HandMadePlatform
+) -> None:
+    platform.put_away.add("globex")
+
+    assert api.delete("/v1/tenants/globex", params={"results": "purge"}).status_code == 200
+    assert api.post("/v1/tenants/globex/erase", headers=JSON).status_code == 200
+
+
 def test_a_tenant_is_erased(api: httpx.Client, platform: HandMadePlatform) -> None:
     platform.add("busy")
 

@@ -57,7 +57,8 @@ async def import_rows(
 ) -> Response[Any]:
     """Add the rows of the export in the body to the tenant's tables: all of them, or none."""
     known_as = services.root.resolve(tenant)
-    spool = await received(request, services)
+    async with record.refusal(known_as, "tenant.import"):
+        spool = await received(request, services)
 
     async def add(report: Report) -> ImportedRows:
         with spool:

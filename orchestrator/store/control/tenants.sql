@@ -126,7 +126,8 @@ RETURNING id, source, declaration, schema_name, state, engine_version, app_versi
 UPDATE insula.tenant
 SET state = CASE WHEN archive IS NOT NULL THEN 'archived' WHEN provisioned_at IS NULL THEN 'registered'
                  ELSE 'provisioned' END,
-    results = NULL, removed_at = NULL, forced = false, fingerprint = NULL, changed_in = pg_current_xact_id()
+    removed_at = CASE WHEN archive IS NOT NULL THEN removed_at END,
+    results = NULL, forced = false, fingerprint = NULL, changed_in = pg_current_xact_id()
 WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 
 -- name: deleting
