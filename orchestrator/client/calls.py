@@ -268,9 +268,9 @@ def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
-def export_tenant(tenant: str, kind: Kind) -> Call[bytes]:
+def export_tenant(tenant: str, kind: Kind, *, unsealed: bool) -> Call[bytes]:
     """Ask for the export of a tenant."""
-    query = {"format": kind}
+    query = {"format": kind, "unsealed": str(unsealed).lower()}
     return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
 
 

@@ -32,6 +32,7 @@ from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import archived_by
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
 
 LOCK_TIMEOUT = "10s"
@@ -116,13 +117,16 @@ class TenantArchives:
             log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
             return _made(into, archive.manifest, loaded)
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant, which goes on meanwhile; close it."""
-        row, spool = await self._provisioned(tenant), await self.spool()
+        row = await self._provisioned(tenant)
+        keyring = Keyring(self.control, self.tenants.spec.key)
+        keys = await keyring.of(tenant, []) if unsealed else None
+        spool = await self.spool()
         try:
             errand = self.errands.connection("export", row, lock_timeout=LOCK_TIMEOUT)
             async with errand as connection:
-                await write_export(connection, tenant, spool, kind=kind, report=unheard)
+                await write_export(connection, tenant, spool, kind=kind, keys=keys, report=unheard)
         except BaseException:
             spool.close()
             raise

@@ -240,7 +240,7 @@ class Archives(Protocol):
         """Make another tenant like this one."""
         ...
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant; whoever gets it closes it."""
         ...
 
