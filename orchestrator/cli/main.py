@@ -34,6 +34,7 @@ from orchestrator.cli import (
     tenant_token,
     tenants,
     tokens,
+    usage,
 )
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.cli.groups import group, help_without_command
@@ -55,6 +56,7 @@ def build() -> typer.Typer:
     doctor.register(app)
     migration.register(app)
     node.register(app)
+    usage.register(app)
     for name, modules, purpose in (
         (
             "tenant",

@@ -22,6 +22,7 @@ from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.tokens import SyncAdminTokens, SyncTenantTokens
+from orchestrator.client.usage import SyncUsage
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -92,6 +93,11 @@ class SyncClient:
         >>> acme = client.tenant("acme_corp")  # doctest: +SKIP
         """
         return SyncTenantClient(self, id)
+
+    @property
+    def usage(self) -> SyncUsage:
+        """What tenants have used."""
+        return SyncUsage(self.send)
 
     def status(self) -> Status:
         """Return the node at a glance.

@@ -37,6 +37,7 @@ from orchestrator.http.routes import (
     statistics,
     tenants,
     tokens,
+    usage,
 )
 from orchestrator.http.services import Services
 from orchestrator.model.api import MAX_BODY
@@ -53,6 +54,7 @@ _RESOURCES = (
     archives,
     exports,
     statistics,
+    usage,
     maintenance,
     secrets,
     credentials,

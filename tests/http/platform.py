@@ -43,6 +43,7 @@ from tests.http.schedules import HandMadeSchedules
 from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
 from tests.http.tokens import HandMadeTokens
+from tests.http.usage import HandMadeUsage
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
@@ -108,6 +109,7 @@ class HandMadePlatform(HandMadeRuns):
             moves=self.moves,
             use=self.used.append,
             statistics=HandMadeStatistics(),
+            usage=HandMadeUsage(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
             tokens=self.tokens,

@@ -195,7 +195,7 @@ def test_nobody_learns_whether_another_tenant_is_there(
         answers = [
             holder.request(method, f"/v1/tenants/{name}{rest}", content='{"workflow": "quick"}')
             for name in FOREIGN
-            for method, rest in (("GET", ""), ("GET", "/audit"), ("POST", "/runs"))
+            for method, rest in (("GET", ""), ("GET", "/usage"), ("POST", "/runs"))
         ]
 
     (told,) = {(each.status_code, each.text) for each in answers}
