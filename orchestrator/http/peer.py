@@ -16,6 +16,9 @@ _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
 
 
+_LOCAL = "uid "
+"""Begins the address of who came over the control socket; no address of a network does."""
+
 HEAD_BYTES = 64 * 1024
 """What a request may bring before its body: the parser keeps all of it, before anybody is asked
 who it is from. One read of the socket, at most 256 KiB, is not counted."""
@@ -62,14 +65,16 @@ class PeerProtocol(HttpToolsProtocol):
         if self.client is None and peer is not None and peer.family == socket.AF_UNIX:
             credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             process, user, _ = _CREDENTIALS.unpack(credentials)
-            self.client = (f"uid {user}", process)
+            self.client = (f"{_LOCAL}{user}", process)
 
 
 def over_tcp(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
-    """Tell whether a request came over the network, if only this machine's."""
-    # For a unix socket the server's address is its path without a port, or unknown.
-    server = connection.scope.get("server")
-    return server is not None and server[1] is not None
+    """Tell whether a request came over the network, if only this machine's.
+
+    Whatever is not known to have come over the control socket did: `PeerProtocol` names its users.
+    """
+    client = connection.client
+    return client is None or not client.host.startswith(_LOCAL)
 
 
 def holder_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Holder | None:
@@ -83,7 +88,7 @@ def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     client = connection.client
     if client is None:
         return "unknown"
-    if client.host.startswith("uid "):
+    if not over_tcp(connection):
         return client.host
     holder = holder_of(connection)
     return (f"token {holder.token} " if holder else "") + f"tcp {client.host}"
