@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,15 +20,15 @@ COUNT = st.integers(1, 10_000)
 @given(
     used=st.integers(0, 20_000),
     allowed=COUNT,
-    at=st.floats(0.01, 1.0),
+    percent=st.integers(1, 100),
     window=st.sampled_from([HOUR, DAY]),
 )
 def test_a_limit_is_near_from_its_part_on_and_the_window_holds_the_moment(
-    used: int, allowed: int, at: float, window: timedelta
+    used: int, allowed: int, percent: int, window: timedelta
 ) -> None:
-    found = nearly_used([Level("q", used, allowed, window)], at, NOW)
+    found = nearly_used([Level("q", used, allowed, window)], percent, NOW)
 
-    assert bool(found) == ((used > 0 and used / allowed >= at) or used >= allowed)
+    assert bool(found) == (used > 0 and Fraction(used, allowed) >= Fraction(percent, 100))
     for each in found:
         assert each.since <= NOW < each.since + window
         assert (each.since - datetime(2026, 1, 1, tzinfo=UTC)) % window == timedelta(0)
@@ -36,7 +37,7 @@ def test_a_limit_is_near_from_its_part_on_and_the_window_holds_the_moment(
 @given(moments=st.lists(st.integers(0, 3 * 86_400), min_size=1, max_size=50).map(sorted))
 def test_as_time_goes_by_a_window_begins_once(moments: list[int]) -> None:
     level = [Level("q", 1, 1, HOUR)]
-    begins = [nearly_used(level, 1.0, NOW + timedelta(seconds=s))[0].since for s in moments]
+    begins = [nearly_used(level, 100, NOW + timedelta(seconds=s))[0].since for s in moments]
 
     assert begins == sorted(begins)
     assert len(set(begins)) == len(
