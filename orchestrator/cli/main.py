@@ -20,6 +20,7 @@ from orchestrator.cli import (
     events,
     exports,
     lifecycle,
+    listing,
     maintenance,
     migration,
     moves,
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
             "tenant",
             [
                 tenants,
+                listing,
                 lifecycle,
                 moves,
                 archives,

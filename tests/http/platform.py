@@ -67,6 +67,7 @@ class HandMadePlatform(HandMadeRuns):
         self.used: list[TenantId] = []
         self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
+        self.statistics = HandMadeStatistics(self.tenants)
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -105,7 +106,7 @@ class HandMadePlatform(HandMadeRuns):
             archives=self.archives,
             moves=self.moves,
             use=self.used.append,
-            statistics=HandMadeStatistics(),
+            statistics=self.statistics,
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
             migrations=self.migrations,

@@ -188,6 +188,8 @@ WITH buried AS (
     RETURNING id
 ), woken AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
+), counted AS (
+    DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
