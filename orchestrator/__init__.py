@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from orchestrator.client.client import Client, SyncClient
-from orchestrator.client.transaction import enqueue
-from orchestrator.model.errors import InsulaError
-from orchestrator.workflow.context import Context
-from orchestrator.workflow.define import Workflow, job
-from orchestrator.workflow.retry import Fail, Retry
-from orchestrator.workflow.rules import If, When
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.client.client import Client, SyncClient
+    from orchestrator.client.transaction import enqueue
+    from orchestrator.model.errors import InsulaError
+    from orchestrator.workflow.context import Context
+    from orchestrator.workflow.define import Workflow, job
+    from orchestrator.workflow.retry import Fail, Retry
+    from orchestrator.workflow.rules import If, When
 
 __all__ = [
     "Client",
@@ -23,3 +27,30 @@ __all__ = [
     "enqueue",
     "job",
 ]
+
+_HOMES = {
+    "Client": "client.client",
+    "Context": "workflow.context",
+    "Fail": "workflow.retry",
+    "If": "workflow.rules",
+    "InsulaError": "model.errors",
+    "Retry": "workflow.retry",
+    "SyncClient": "client.client",
+    "When": "workflow.rules",
+    "Workflow": "workflow.define",
+    "enqueue": "client.transaction",
+    "job": "workflow.define",
+}
+"""Where each name is: who only defines workflows loads no HTTP client, and a command neither."""
+
+if not TYPE_CHECKING:  # else any name would be one of ours to a type checker
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = found  # it is not asked for again
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -144,12 +144,10 @@ async def test_of_two_nodes_one_reads_and_the_other_when_that_came_to_no_end(
 
 
 async def test_a_tenant_that_a_verb_holds_waits(admin: Connection) -> None:
-    await admin.execute(
-        "UPDATE insula.tenant SET held_for = 'move', held_by = gen_random_uuid(), held_at = now()"
-    )
+    hold = await holds.take(admin, ACME, "move", uuid4())
     assert await figures.take(admin, 60.0) is None
 
-    await admin.execute("UPDATE insula.tenant SET held_for = NULL, held_by = NULL, held_at = NULL")
+    await holds.release(admin, hold)
     assert (await taken(admin)).tenant == ACME
 
 
