@@ -35,7 +35,7 @@ from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.submission import Submission, beside
-from orchestrator.engine.table import RESIDENT_RUNS, Ask, AskPause, Fork, LookUp, Post, Table
+from orchestrator.engine.table import Ask, AskPause, Fork, LookUp, Post, Table
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
@@ -337,9 +337,7 @@ class Engine:
         self._board.dispatch()
 
     def _add(self, run: Accepted, fired: Fired | None = None) -> None:
-        held = (
-            len(self._board.runs) < RESIDENT_RUNS and not self._table.outside and run.due_at is None
-        )
+        held = run.due_at is None and self._table.has_room_for_one
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
         execution = Execution(row, run.workflow, epoch=row.epoch)
         execution.fired = fired
@@ -411,7 +409,7 @@ class Engine:
         """Tell whom its end concerns, and use the room that it leaves."""
         if execution.state.finished:
             self._ended(execution)
-        if self._table.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+        if self._table.outside and self._board.residence.has_room_for_a_lot:
             self._table.wake()
 
     def _ended(self, execution: Execution) -> None:
