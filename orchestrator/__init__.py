@@ -13,6 +13,32 @@ if TYPE_CHECKING:
     from orchestrator.workflow.define import Workflow, job
     from orchestrator.workflow.retry import Fail, Retry
     from orchestrator.workflow.rules import If, When
+else:
+    # Found when they are used: who defines workflows loads no HTTP client, and a command neither.
+    _HOMES = {
+        "Client": "client.client",
+        "Context": "workflow.context",
+        "Fail": "workflow.retry",
+        "If": "workflow.rules",
+        "InsulaError": "model.errors",
+        "Retry": "workflow.retry",
+        "SyncClient": "client.client",
+        "When": "workflow.rules",
+        "Workflow": "workflow.define",
+        "enqueue": "client.transaction",
+        "job": "workflow.define",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = found  # it is not asked for again
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Client",
@@ -27,30 +53,3 @@ __all__ = [
     "enqueue",
     "job",
 ]
-
-_HOMES = {
-    "Client": "client.client",
-    "Context": "workflow.context",
-    "Fail": "workflow.retry",
-    "If": "workflow.rules",
-    "InsulaError": "model.errors",
-    "Retry": "workflow.retry",
-    "SyncClient": "client.client",
-    "When": "workflow.rules",
-    "Workflow": "workflow.define",
-    "enqueue": "client.transaction",
-    "job": "workflow.define",
-}
-"""Where each name is: who only defines workflows loads no HTTP client, and a command neither."""
-
-if not TYPE_CHECKING:  # else any name would be one of ours to a type checker
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-        globals()[name] = found  # it is not asked for again
-        return found
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
