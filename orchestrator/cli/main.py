@@ -27,6 +27,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     "doctor": ["doctor"],
     "migration": ["migrate"],
     "node": ["status", "reload"],
+    "usage": ["usage"],
 }
 """The modules of `orchestrator.cli` with commands that are in no group, and their names."""
 

@@ -41,6 +41,7 @@ from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.status_line import keep_status
 from orchestrator.daemon.tenants import watch
+from orchestrator.daemon.usage import Usages
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
@@ -188,6 +189,7 @@ class Daemon:
             group.start_soon(self._inactivity.run, parts.keeper.standing)
             reader = FiguresReader(self._statistics, parts.tenants.control)
             group.start_soon(reader.watch, parts.keeper.standing)
+            group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             group.start_soon(keep_status, parts.root, self._notifier)
             self._say_ready()
@@ -293,7 +295,7 @@ class Daemon:
             absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
-            keys=parts.tenants.spec.key,
+            keys=parts.ground.keys,
         )
         audit = TenantAudit(
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
@@ -311,6 +313,7 @@ class Daemon:
             moves=self._moves,
             use=self._inactivity.use,
             statistics=self._statistics,
+            usage=Usages(parts.root, parts.shards),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),
             migrations=TenantMigrations(parts.root, parts.tenants),

@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Callable
 from datetime import datetime
+from time import monotonic
 from typing import assert_never
 from uuid import UUID
 
@@ -130,6 +131,11 @@ class Board:
     def used_slots(self) -> int:
         """How many attempts are under way or about to be."""
         return self._slots.used
+
+    @property
+    def running(self) -> int:
+        """How many runs have been let in and have not ended."""
+        return len(self._active)
 
     def holds(self, execution: Execution) -> bool:
         """Return whether the run is here, this very object, and can still move."""
@@ -347,6 +353,7 @@ class Board:
         result: Outcome | None = None
         with scope:
             if self._is_running(execution, name):
+                execution.meter.began[name] = monotonic()
                 result = await self._outcome_of(execution, name)
         self.group.leave(execution, name, scope)
         self._slots.give_back()

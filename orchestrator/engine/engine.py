@@ -48,6 +48,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
+from orchestrator.quota.alerts import Level, levels
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
@@ -195,6 +196,16 @@ class Engine:
         """How many rows those have written."""
         return self._commit.rows
 
+    def levels(self) -> list[Level]:
+        """Return how much of each limit is used, of those that warn before they are reached."""
+        self._usage.queued = self._queued
+        running = self._board.running
+        return levels(self._config().limits, self._usage, running=running, now=self.now)
+
+    @property
+    def _queued(self) -> int:
+        return self._table.queued + len(self._board.unstarted)
+
     @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
@@ -314,7 +325,7 @@ class Engine:
 
     def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
-        self._usage.queued = self._table.queued + len(self._board.unstarted)
+        self._usage.queued = self._queued
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
         self._usage.accepted(self._config().limits, len(accepted), self.now)
         return accepted

@@ -254,7 +254,8 @@ class RenameTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class DeletedTenant(Wire, frozen=True, kw_only=True):
     """What the deletion of a tenant took away; `results` is the file with its finished runs.
 
-    `schema` is null when the tenant had no tables.
+    `schema` is null when the tenant had no tables. `left` is the archive of a tenant that was
+    archived, when another node has it: it is to be deleted there.
     """
 
     tenant: str
@@ -262,6 +263,20 @@ class DeletedTenant(Wire, frozen=True, kw_only=True):
     roles: list[str]
     runs_kept: int = 0
     results: str | None = None
+    left: str | None = None
+
+
+class ErasedTenant(Wire, frozen=True, kw_only=True):
+    """A tenant that is gone, and what was ever sealed for it lost; `keys` of it are destroyed.
+
+    `left` as after a deletion.
+    """
+
+    tenant: str
+    schema: str | None
+    roles: list[str]
+    keys: int
+    left: str | None = None
 
 
 class RotatedCredentials(Wire, frozen=True, kw_only=True):
@@ -411,10 +426,11 @@ class ShardStatus(Wire, frozen=True, kw_only=True):
 
 
 class AuditEntry(Wire, frozen=True, kw_only=True):
-    """Who did what to a tenant. Without an `outcome` nobody knows what came of it.
+    """Who did what to a tenant. Without an `outcome` it is under way, as far as anybody knows.
 
     `actor` is `uid 1000` over the control socket and `tcp 127.0.0.1` over the network; `subject` a
     run, a schedule or a workflow; `outcome` is `done` or the code of an error, `detail` its words.
+    `interrupted` is what a node was at when it ended: it is finished, undone, or to be done again.
     """
 
     number: int

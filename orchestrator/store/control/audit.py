@@ -15,6 +15,7 @@ ASK = _QUERIES["ask"]
 ANSWER = _QUERIES["answer"]
 NOTE = _QUERIES["note"]
 PAGE = _QUERIES["page"]
+ARCHIVED_BY = _QUERIES["archived_by"]
 
 
 class Deed(msgspec.Struct, frozen=True):
@@ -30,7 +31,10 @@ class Deed(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """An entry with its answer; without one, nobody knows what came of it."""
+    """An entry with its answer, `interrupted` when its node is gone without one.
+
+    No `outcome` as long as the node lives: it is under way, or its end could not be written.
+    """
 
     number: int
     at: datetime
@@ -68,3 +72,9 @@ async def page(
 ) -> list[Stored]:
     """Return a tenant's entries, newest first, those with a number below `before`."""
     return [Stored(*row) for row in await connection.fetch(PAGE, tenant, before, limit)]
+
+
+async def archived_by(connection: Connection, tenant: str) -> str | None:
+    """Return the node that wrote the archive of a tenant last, as far as that is known."""
+    found: str | None = await connection.fetchval(ARCHIVED_BY, tenant)
+    return found
