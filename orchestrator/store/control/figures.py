@@ -27,7 +27,7 @@ class Taken(msgspec.Struct, frozen=True):
     until: datetime
 
 
-class KeptFigures(msgspec.Struct, frozen=True, kw_only=True):
+class KeptFigures(msgspec.Struct, frozen=True):
     """What is kept of one tenant; `read_at` is null when it was never read.
 
     `used` is false before it has tables, `age` seconds since it was read, `quiet` true when nothing
@@ -96,4 +96,4 @@ async def store(
 
 async def fetch_all(connection: Connection) -> list[KeptFigures]:
     """Return every tenant that was not removed, in no order."""
-    return [KeptFigures(**dict(row)) for row in await connection.fetch(FETCH_ALL)]
+    return [KeptFigures(*row) for row in await connection.fetch(FETCH_ALL)]
