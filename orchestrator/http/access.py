@@ -50,6 +50,7 @@ RULES: Mapping[str, Open | Role] = {
     "GET /schema/{path}": Open.TO_HOLDERS,
     "GET /v1/tenants": Open.TO_HOLDERS,
     "GET /v1/status": Open.TO_OPERATORS,
+    "GET /v1/stats": Open.TO_OPERATORS,
     "GET /v1/usage": Open.TO_OPERATORS,
     "POST /v1/reload": Open.TO_OPERATORS,
     "POST /v1/migrate": Open.TO_OPERATORS,

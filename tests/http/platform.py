@@ -70,6 +70,7 @@ class HandMadePlatform(HandMadeRuns):
         self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
         self.tokens = HandMadeTokens()
+        self.statistics = HandMadeStatistics(self.tenants)
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -108,7 +109,7 @@ class HandMadePlatform(HandMadeRuns):
             archives=self.archives,
             moves=self.moves,
             use=self.used.append,
-            statistics=HandMadeStatistics(),
+            statistics=self.statistics,
             usage=HandMadeUsage(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,

@@ -195,6 +195,8 @@ WITH buried AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
 ), void AS (
     DELETE FROM insula.token WHERE $2 IS NULL AND tenant IN (SELECT id FROM buried)
+), counted AS (
+    DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
