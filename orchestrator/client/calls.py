@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     DeadReport,
     DeletedTenant,
     DisableTenant,
+    ErasedTenant,
     EventView,
     PauseView,
     Problem,
@@ -63,6 +64,7 @@ from orchestrator.model.secrets import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
+from orchestrator.model.usage import Span, TenantUsage, UsagePage
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -214,6 +216,27 @@ def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
     return Call("GET", _path(tenant, "audit"), AuditPage, query=query, repeatable=True)
 
 
+def usage(
+    since: datetime | None, until: datetime | None, by: Span, cursor: str | None
+) -> Call[UsagePage]:
+    """Ask what all tenants used."""
+    query = _range(since, until, by) | ({} if cursor is None else {"cursor": cursor})
+    return Call("GET", "/v1/usage", UsagePage, query=query, repeatable=True)
+
+
+def tenant_usage(
+    tenant: str, since: datetime | None, until: datetime | None, by: Span
+) -> Call[TenantUsage]:
+    """Ask what one tenant used."""
+    query = _range(since, until, by)
+    return Call("GET", _path(tenant, "usage"), TenantUsage, query=query, repeatable=True)
+
+
+def _range(since: datetime | None, until: datetime | None, by: Span) -> dict[str, str]:
+    given = {"from": since, "to": until}
+    return {"by": by} | {name: at.isoformat() for name, at in given.items() if at is not None}
+
+
 def provision(tenant: str) -> Call[TenantView]:
     """Have the tenant's schema and roles made now."""
     return Call("POST", _path(tenant, "provision"), TenantView, repeatable=True)
@@ -267,9 +290,9 @@ def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
-def export_tenant(tenant: str, kind: Kind) -> Call[bytes]:
+def export_tenant(tenant: str, kind: Kind, *, unsealed: bool) -> Call[bytes]:
     """Ask for the export of a tenant."""
-    query = {"format": kind}
+    query = {"format": kind, "unsealed": str(unsealed).lower()}
     return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
 
 
@@ -364,6 +387,13 @@ def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[
     query = {"results": "keep" if keep else "purge", "force": str(force).lower()}
     query |= {"wait": f"{wait:.3f}"} if wait else {}
     return Call("DELETE", _path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS)
+
+
+def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]:
+    """Drop a tenant with all its data, and destroy its keys."""
+    query = {"force": str(force).lower()} | ({"wait": f"{wait:.3f}"} if wait else {})
+    path = _path(tenant, "erase")
+    return Call("POST", path, ErasedTenant, query=query, wait=wait + DELETE_SECONDS)
 
 
 def start(tenant: str, run: StartRun) -> Call[Started]:

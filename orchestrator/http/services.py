@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from orchestrator.model.api import (
     CreateTenant,
     DeadReport,
     DeletedTenant,
+    ErasedTenant,
     EventView,
     ReloadReport,
     RenameTenant,
@@ -41,6 +43,7 @@ from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.model.states import RunState
+from orchestrator.model.usage import Span, TenantUsage, UsagePage
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
 
@@ -196,6 +199,12 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, with all its data."""
         ...
 
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        """Drop a tenant, by id or alias, also if it is dropped already, and destroy its keys."""
+        ...
+
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
     ) -> ArchivedTenant:
@@ -233,7 +242,7 @@ class Archives(Protocol):
         """Make another tenant like this one."""
         ...
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant; whoever gets it closes it."""
         ...
 
@@ -265,6 +274,22 @@ class Statistics(Protocol):
 
     async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
         """Return a tenant in figures, within a bounded time; `exact` counts rows as well."""
+        ...
+
+
+class Usages(Protocol):
+    """What tenants have used."""
+
+    async def page(
+        self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
+    ) -> UsagePage:
+        """Return what all tenants used, by tenant and time, also those that are gone."""
+        ...
+
+    async def of_tenant(
+        self, name: str, since: datetime, until: datetime, span: Span
+    ) -> TenantUsage:
+        """Return what one tenant used; TenantNotFound if there never was one of that name."""
         ...
 
 
@@ -346,6 +371,7 @@ class Services:
     archives: Archives
     use: Callable[[TenantId], None]
     statistics: Statistics
+    usage: Usages
     maintenance: Maintenance
     secrets: Secrets
     migrations: Migrations

@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.outside import FORGET_SETTINGS, Outside
+from orchestrator.lifecycle.sealing import own_keys
 from orchestrator.model.errors import (
     LockNotHad,
     RoleConflict,
@@ -55,7 +56,7 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "3"
+_RIGHTS = "4"
 _NOT_IN_TIME = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
 
@@ -226,6 +227,8 @@ async def provision(
     )
     with provisioning_errors(tenant):
         created = await work.make()
+        if not created:
+            await own_keys(control or connection, connection, tenant, spec.key)
         while missing := await work.missing():
             await work.apply(missing[0])
     return Provisioned(
