@@ -75,9 +75,16 @@ class Door:
 
     @contextmanager
     def progress(self) -> Iterator[Report | None]:
-        """Yield where a long command reports to, if anybody looks (see `progress_bar`)."""
-        with progress_bar(as_json=self.json) as report:
-            yield report
+        """Yield where a long command reports to, if anybody looks (see `progress_bar`).
+
+        Ctrl-C ends the command, and nothing that the daemon has begun.
+        """
+        try:
+            with progress_bar(as_json=self.json) as report:
+                yield report
+        except KeyboardInterrupt:
+            output.say("what the daemon has begun goes on: insula tenant audit tells")
+            raise
 
     def _token(self) -> str | None:
         """Return the token, which is for --url alone: no argument, as everybody may list those."""
