@@ -19,7 +19,7 @@ from orchestrator.archive.export import ExportReader, Kind
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants, check_declaration
-from orchestrator.lifecycle.files import begin_file, finish_file
+from orchestrator.lifecycle.files import begin_file, discard, finish_file, writable
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.export import write_export
 from orchestrator.lifecycle.transfer.imports import import_rows
@@ -66,7 +66,7 @@ class TenantArchives:
         try:
             await self._dump(await self._provisioned(tenant), spool, runs, report)
         except BaseException:
-            spool.close()
+            discard(spool)
             raise
         return spool
 
@@ -78,7 +78,7 @@ class TenantArchives:
     async def keep(self, spool: BinaryIO, content: bytes) -> None:
         """Add what has come to the file; StorageFailed."""
         with _storage(self.state_dir):
-            await anyio.to_thread.run_sync(spool.write, content)
+            await anyio.to_thread.run_sync(_write, spool, content)
 
     async def restore(
         self,
@@ -132,7 +132,7 @@ class TenantArchives:
             async with errand as connection:
                 await write_export(connection, tenant, spool, kind=kind, keys=keys, report=unheard)
         except BaseException:
-            spool.close()
+            discard(spool)
             raise
         return spool
 
@@ -201,7 +201,7 @@ class TenantArchives:
         with _storage(path.parent):
             part = await anyio.to_thread.run_sync(begin_file, path)
         try:
-            with part.open("w+b") as file:
+            with writable(part) as file:
                 await self._dump(row, file, "all", report)
                 archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
@@ -258,6 +258,11 @@ def _marks_in(directory: Path) -> list[Path]:
     """Return the archives that have a mark."""
     found = directory.glob(f"*{RETURNING}")
     return [each.with_name(each.name.removesuffix(RETURNING)) for each in found]
+
+
+def _write(spool: BinaryIO, content: bytes) -> None:
+    spool.write(content)
+    spool.flush()  # what finds no room is to be told now, and not when it is read
 
 
 def _nameless(directory: Path) -> BinaryIO:
