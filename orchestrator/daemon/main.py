@@ -187,6 +187,7 @@ class Daemon:
             )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
+            group.start_soon(self._archives.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)
             reader = FiguresReader(self._statistics, parts.tenants.control)
