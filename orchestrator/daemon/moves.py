@@ -20,6 +20,7 @@ from orchestrator.daemon.tenants import Tenants
 from orchestrator.lifecycle import move as steps
 from orchestrator.lifecycle.move import Compared, kept_schema
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
+from orchestrator.lifecycle.usage import settle
 from orchestrator.model.errors import (
     CopyKept,
     InsulaError,
@@ -186,6 +187,7 @@ class TenantMoves:
                     schemas = (kept_schema(row.id), schema_of(row.id))
                     compared = await steps.compare(before, now, row.id, schemas, report)
                 await steps.bring_back(before, row.id)
+            await self._settle_usage(now, row.id, schema_of(row.id))
             report(Progress("switching"))
             await self._switch(hold, row, there.shard, kept=row.shard)
             await steps.set_aside(now, row.id)
@@ -235,6 +237,7 @@ class TenantMoves:
             async with self._still(place, name) as copied:
                 compared = await steps.compare(source, copied, row.id, (name, name), report)
             report(Progress("switching"))
+            await self._settle_usage(source, row.id, name)
             await self._switch(hold, row, to, kept=row.shard)
             await steps.set_aside(source, row.id)
         return compared
@@ -259,6 +262,11 @@ class TenantMoves:
         await self._tenants.refresh()
         await self._copy_row(row, moved)
         return moved
+
+    async def _settle_usage(self, connection: Connection, tenant: TenantId, schema: str) -> None:
+        """Tell what was used there: where the tenant goes, it begins to count anew."""
+        async with self._tenants.control.acquire() as control:
+            await settle(connection, control, tenant, schema)
 
     async def _settle(self, row: TenantRow) -> None:
         """Give what is kept of a moved tenant its name, and take the mark off what it lives in."""
