@@ -143,6 +143,7 @@ class Course:
         self._know(archives_mb=round(sum(sizes) / 2**20, 1))
         copies = await each("restore as another", kept[::SAMPLE], self._restore)
         await each("delete", [*names, *map(_copy, copies)], _delete)
+        await self._begin_anew()
         again = [f"again_{number:05}" for number in range(len(kept[::SAMPLE]))]
         again = await each("register after that", again, _register)
         await each("provision after that", again, _provision)
@@ -168,6 +169,13 @@ class Course:
         if len(report.migrated) != len(names):
             raise RuntimeError(f"{len(report.migrated)} of {len(names)} tenants were migrated")
         self._know(migrate_together_seconds=round(time.monotonic() - began, 1))
+
+    async def _begin_anew(self) -> None:
+        """Start the daemon as it was at first, without migrations of an application."""
+        await self._daemon.end(signal.SIGTERM)
+        async for file in anyio.Path(self._migrations).iterdir():
+            await file.unlink()
+        await self._daemon.start()
 
     async def _back_up(self, client: Client, name: str) -> None:
         await client.tenant(name).archives.backup(self._archives / f"{name}.tar")
