@@ -13,10 +13,10 @@ from orchestrator.model.clock import Clock
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.outage import Reach
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
-from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
 from supervisors.breaker import Breaker
 from supervisors.standing import Standing
@@ -56,7 +56,7 @@ class Ground:
     connect_timeout: float
     app_places: Places
     processes: ProcessPool
-    keys: WrappingKeys
+    keys: Keyring
     caches: Stores | None = None
     alert_at: float = 0.8
     breaker: Breaker = field(default_factory=Breaker)

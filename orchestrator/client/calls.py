@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     DeadReport,
     DeletedTenant,
     DisableTenant,
+    ErasedTenant,
     EventView,
     PauseView,
     Problem,
@@ -289,9 +290,9 @@ def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
-def export_tenant(tenant: str, kind: Kind) -> Call[bytes]:
+def export_tenant(tenant: str, kind: Kind, *, unsealed: bool) -> Call[bytes]:
     """Ask for the export of a tenant."""
-    query = {"format": kind}
+    query = {"format": kind, "unsealed": str(unsealed).lower()}
     return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
 
 
@@ -386,6 +387,13 @@ def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[
     query = {"results": "keep" if keep else "purge", "force": str(force).lower()}
     query |= {"wait": f"{wait:.3f}"} if wait else {}
     return Call("DELETE", _path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS)
+
+
+def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]:
+    """Drop a tenant with all its data, and destroy its keys."""
+    query = {"force": str(force).lower()} | ({"wait": f"{wait:.3f}"} if wait else {})
+    path = _path(tenant, "erase")
+    return Call("POST", path, ErasedTenant, query=query, wait=wait + DELETE_SECONDS)
 
 
 def start(tenant: str, run: StartRun) -> Call[Started]:

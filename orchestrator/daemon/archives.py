@@ -31,6 +31,8 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.audit import archived_by
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
 
 LOCK_TIMEOUT = "10s"
@@ -115,13 +117,16 @@ class TenantArchives:
             log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
             return _made(into, archive.manifest, loaded)
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant, which goes on meanwhile; close it."""
-        row, spool = await self._provisioned(tenant), await self.spool()
+        row = await self._provisioned(tenant)
+        keyring = Keyring(self.control, self.tenants.spec.key)
+        keys = await keyring.of(tenant, []) if unsealed else None
+        spool = await self.spool()
         try:
             errand = self.errands.connection("export", row, lock_timeout=LOCK_TIMEOUT)
             async with errand as connection:
-                await write_export(connection, tenant, spool, kind=kind, report=unheard)
+                await write_export(connection, tenant, spool, kind=kind, keys=keys, report=unheard)
         except BaseException:
             spool.close()
             raise
@@ -141,10 +146,11 @@ class TenantArchives:
         """Bring an archived tenant back, with all its runs; its file goes when it is there."""
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
+            written_by = await archived_by(connection, tenant)
         if row.archive is None:
             raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
         path = Path(row.archive)
-        with _reading(path):
+        with _reading(path, written_by):
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
         with file:
             archive = await verified(file, self.tenants.spec, foreign=False, report=report)
@@ -235,13 +241,16 @@ def _made(tenant: TenantId, manifest: Manifest, loaded: Loaded) -> RestoredTenan
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path, written_by: str | None) -> Iterator[None]:
+    """Say of a file that can not be opened on which node it is."""
     try:
         yield
     except OSError as error:
+        node = "the node that wrote it" if written_by is None else f"node {written_by!r}"
         raise StorageFailed(
-            f"the archive {path} can not be read: {error.strerror or error}",
-            hint="ask the node that wrote it, or put it there",
+            f"the archive {path} can not be read on this node: {error.strerror or error}",
+            hint=f"ask {node} to unarchive it, or copy the file to that path here",
+            data={"file": str(path), "node": written_by},
         ) from error
 
 

@@ -292,7 +292,7 @@ class Daemon:
             absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
-            keys=parts.tenants.spec.key,
+            keys=parts.ground.keys,
         )
         audit = TenantAudit(
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing

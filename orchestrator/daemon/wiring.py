@@ -22,6 +22,7 @@ from orchestrator.model.clock import Clock
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.settings.load import Snapshot
 from orchestrator.store.connect import ControlPool, Target, connect
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import installation_id
 from orchestrator.store.embedded import START_SECONDS, EmbeddedPostgres, Tuning
 from orchestrator.store.migrate import migrate_control, read_migrations
@@ -93,7 +94,7 @@ async def build(
             connect_timeout=timeout,
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
-            keys=key,
+            keys=Keyring(shards.control, key),
             alert_at=settings.alerts.at,
             caches=await stack.enter_async_context(_caches(snapshot, installation)),
         )

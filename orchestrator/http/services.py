@@ -18,6 +18,7 @@ from orchestrator.model.api import (
     CreateTenant,
     DeadReport,
     DeletedTenant,
+    ErasedTenant,
     EventView,
     ReloadReport,
     RenameTenant,
@@ -198,6 +199,12 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, with all its data."""
         ...
 
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        """Drop a tenant, by id or alias, also if it is dropped already, and destroy its keys."""
+        ...
+
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
     ) -> ArchivedTenant:
@@ -235,7 +242,7 @@ class Archives(Protocol):
         """Make another tenant like this one."""
         ...
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant; whoever gets it closes it."""
         ...
 

@@ -17,7 +17,7 @@ from orchestrator.model.errors import RoleConflict, SchemaConflict, TenantInUse
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import holds, tenants
+from orchestrator.store.control import holds, keys, tenants
 from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
 
@@ -149,4 +149,5 @@ class _Rename:
 
     async def _move(self, row: TenantRow, declaration: str) -> TenantRow:
         await self._connection.execute(sql.fill(MOVE_ROWS, old=self._old, new=self._new))
+        await keys.rename(self._connection, self._old, self._new, self._spec.key)
         return await tenants.rename(self._connection, row, self._new, declaration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +28,8 @@ from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
+from orchestrator.store.control import keys
+from orchestrator.store.control.keys import TenantKeys
 from orchestrator.store.tenant import runs
 from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
@@ -70,6 +72,10 @@ class House:
     database: Database
     admin: Connection
     epoch: int = 0
+
+    async def known_keys(self, named: Sequence[str]) -> TenantKeys:
+        """Return the tenant's keys as they are now."""
+        return await keys.known(self.admin, TenantId("acme"), self.database.key, named)
 
     async def value(self, query: str, *args: object) -> Any:
         """Return one value, asked by the admin on a connection of its own."""
@@ -211,7 +217,7 @@ async def serving(
     try:
         anchored = AnchoredClock(await owned.open(), clock)
         cache = TenantCache(PostgresStore(kept.run, SCHEMA), Bounds)
-        secrets = OpenSecrets("acme", owned.secrets, house.database.key)
+        secrets = OpenSecrets("acme", owned.secrets, house.known_keys)
         attempts = Attempts(
             lambda: config, app, NO_PROCESSES, threads=THREADS, secrets=secrets, cache=cache
         )

@@ -15,7 +15,8 @@ from orchestrator.model.errors import TenantExists
 from orchestrator.model.ids import TenantId
 from orchestrator.store import connect, migrate
 from orchestrator.store.connect import Connection, Target
-from orchestrator.store.control import tenants
+from orchestrator.store.control import keys, tenants
+from orchestrator.store.control.keys import TenantKeys
 from orchestrator.store.migrate import Migration
 
 _NAME = "insula test"
@@ -60,6 +61,10 @@ class Database:
             fingerprint=done.fingerprint,
         )
         return done
+
+    async def keys(self, tenant: str = "acme") -> TenantKeys:
+        """Return the keys of a tenant as they are now; the first time one is made."""
+        return await keys.own(await self.connect(), TenantId(tenant), self.key)
 
     def logins(self, tenant: str) -> Logins:
         """Return the names of the tenant's roles."""

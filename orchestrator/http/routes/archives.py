@@ -14,13 +14,12 @@ from litestar.response import Stream
 from orchestrator.archive.manifest import Runs
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
+from orchestrator.http.meant import meant
 from orchestrator.http.openapi import problems
 from orchestrator.http.progress import answer, described
 from orchestrator.http.routes.lifecycle import Force, Wait
 from orchestrator.http.services import Services
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
-from orchestrator.model.errors import TenantArchived, TenantNotFound
-from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Report
 
 PIECE = 1 << 18
@@ -87,11 +86,13 @@ async def restore_tenant(  # noqa: PLR0913 - one parameter for each of the reque
 ) -> Response[Any]:
     """Make a tenant that is not there of the archive in the body: all of it, or nothing."""
     known_as = meant(services, tenant)
-    spool = await received(request, services)
+    how = f"of {of}" if of else ""
+    async with record.refusal(known_as, "tenant.restore", how):
+        spool = await received(request, services)
 
     async def make(report: Report) -> RestoredTenant:
         with spool:
-            async with record.of(known_as, "tenant.restore", f"of {of}" if of else ""):
+            async with record.of(known_as, "tenant.restore", how):
                 return await services.archives.restore(
                     known_as, spool, of=of, runs=runs, foreign=foreign, report=report
                 )
@@ -198,16 +199,6 @@ async def _pieces(spool: BinaryIO) -> AsyncIterator[bytes]:
     with spool:
         while piece := await anyio.to_thread.run_sync(spool.read, PIECE):
             yield piece
-
-
-def meant(services: Services, name: str) -> TenantId:
-    """Return the tenant of that id or alias; one that is not there yet has its id alone."""
-    try:
-        return services.root.resolve(name)
-    except TenantArchived as error:
-        return TenantId(error.tenant)
-    except TenantNotFound:
-        return parse_tenant_id(name)
 
 
 ROUTES = (backup_tenant, restore_tenant, clone_tenant, archive_tenant, unarchive_tenant)

@@ -12,11 +12,13 @@ import msgspec
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import LedgerEntry, Manifest, Runs
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
+from orchestrator.lifecycle.sealing import own_keys, payload_keys
 from orchestrator.lifecycle.transfer.load import Loaded, load
 from orchestrator.model.errors import (
     ArchiveForeign,
     ArchiveInvalid,
     InvalidTenantId,
+    KeyErased,
     TenantExists,
     TenantNotFound,
 )
@@ -91,6 +93,7 @@ async def restore(
         rotation = await _rotation(connection, tenant)
         async with connection.transaction():
             await provision_filled(connection, tenant, spec, fill, rotation=rotation)
+            await _take_keys(connection, tenant, spec, loaded[0])
             report(Progress("registry"))
             await admit(connection)
             made = await tenants.bring_back(
@@ -104,6 +107,20 @@ async def restore(
             if not made:
                 raise taken(await tenants.fetch(connection, tenant))
     return loaded[0]
+
+
+async def _take_keys(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, loaded: Loaded
+) -> None:
+    """Have what is sealed depend on the tenant's own key; KeyErased when no run could go on."""
+    erased = await own_keys(connection, connection, tenant, spec.key)
+    if loaded.unfinished and not (await payload_keys(connection, tenant)).isdisjoint(erased):
+        raise KeyErased(
+            tenant,
+            f"{loaded.unfinished} runs of the archive have not finished, and what they carry is "
+            "erased",
+            hint="bring the rest back: --runs finished",
+        )
 
 
 async def refuse_taken(connection: Connection, tenant: TenantId) -> None:
