@@ -100,7 +100,9 @@ def _facts(document: LifeDocument) -> Iterator[str]:
     if (found_all := document.listed) is not None:
         yield (
             f"{found_all['tenants']:,} tenants are listed in {number(found_all['client_p50_ms'])} "
-            f"ms by the client, in {number(found_all['command_p50_ms'])} ms by the command."
+            f"ms by the client, in {number(found_all['command_p50_ms'])} ms by the command; in "
+            f"figures in {number(found_all['figures_client_p50_ms'])} and "
+            f"{number(found_all['figures_command_p50_ms'])} ms."
         )
     whole = "" if document.whole else " It was broken off, or its time did not suffice."
     yield (

@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks import life_table
 from benchmarks.document import commit, machine
 from benchmarks.life import Life, LifeDocument, Shares, say
-from benchmarks.protocol import percentiles
+from benchmarks.listed import LOOKS, listed
 from benchmarks.served import Served, served
 from benchmarks.server import Server
 from benchmarks.table import WIDE
@@ -40,7 +40,6 @@ AWAKE = 100
 SAMPLE = 20
 """One of so many is restored under another id, and as many are made anew at the end."""
 
-LOOKS = 5
 CONNECTIONS = 300
 WEIGHTS = {
     "register": 25.0,
@@ -190,32 +189,6 @@ class Course:
 
 def _copy(name: str) -> str:
     return f"copy_of_{name}"
-
-
-async def listed(daemon: Served, count: int) -> dict[str, float]:
-    """List `count` declared tenants, by the client and by the command, which starts Python."""
-    daemon.configure([f"tenant_{number:05}" for number in range(count)])
-    await daemon.start()
-    asked, told = [], []
-    command = [
-        sys.executable, "-m", "orchestrator", "tenant", "list", "--json",
-        "--config", str(daemon.config),
-    ]  # fmt: skip
-    async with daemon.client() as client:
-        for _ in range(LOOKS):
-            began = time.perf_counter()
-            found = len(await client.tenants())
-            asked.append(time.perf_counter() - began)
-            if found != count:
-                raise RuntimeError(f"{found} of {count} tenants were listed")
-            began = time.perf_counter()
-            await anyio.run_process(command)
-            told.append(time.perf_counter() - began)
-    return {
-        "tenants": count,
-        "client_p50_ms": percentiles(asked)["p50_ms"],
-        "command_p50_ms": percentiles(told)["p50_ms"],
-    }
 
 
 @asynccontextmanager
