@@ -42,7 +42,7 @@ class Ground:
 
     `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
     the connections that tasks use at a time, over all tenants; `keys` open what tenants' rows hold
-    sealed; `alert_at` is the part of a limit from which on it is told that it is nearly used.
+    sealed; `alert_percent` of a limit used is when that is told.
     """
 
     node: UUID
@@ -58,7 +58,7 @@ class Ground:
     processes: ProcessPool
     keys: Keyring
     caches: Stores | None = None
-    alert_at: float = 0.8
+    alert_percent: int = 80
     breaker: Breaker = field(default_factory=Breaker)
     breakers: dict[str, Breaker] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -311,7 +311,8 @@ class Arriving:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what it could not write was told already
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def add(self, piece: bytes) -> None:

@@ -49,7 +49,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
-from orchestrator.model.figures import TenantFigures
+from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
@@ -208,6 +208,12 @@ def tenant_stats(tenant: str, *, exact: bool) -> Call[TenantFigures]:
     wait = COUNT_SECONDS if exact else STATS_SECONDS
     path = _path(tenant, "stats")
     return Call("GET", path, TenantFigures, query=query, repeatable=True, wait=wait)
+
+
+def stats(sort: FiguresOrder | str, limit: int | None) -> Call[InstallationFigures]:
+    """Ask for all tenants in figures."""
+    query = {"sort": str(sort), **({} if limit is None else {"limit": str(limit)})}
+    return Call("GET", "/v1/stats", InstallationFigures, query=query, repeatable=True)
 
 
 def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:

@@ -19,7 +19,7 @@ from orchestrator.archive.export import ExportReader, Kind
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants, check_declaration
-from orchestrator.lifecycle.files import begin_file, finish_file
+from orchestrator.lifecycle.files import begin_file, discard, finish_file, writable
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.export import write_export
 from orchestrator.lifecycle.transfer.imports import import_rows
@@ -62,7 +62,7 @@ class TenantArchives:
         try:
             await self._dump(await self._provisioned(tenant), spool, runs, report)
         except BaseException:
-            spool.close()
+            discard(spool)
             raise
         return spool
 
@@ -74,7 +74,7 @@ class TenantArchives:
     async def keep(self, spool: BinaryIO, content: bytes) -> None:
         """Add what has come to the file; StorageFailed."""
         with _storage(self.state_dir):
-            await anyio.to_thread.run_sync(spool.write, content)
+            await anyio.to_thread.run_sync(_write, spool, content)
 
     async def restore(
         self,
@@ -128,7 +128,7 @@ class TenantArchives:
             async with errand as connection:
                 await write_export(connection, tenant, spool, kind=kind, keys=keys, report=unheard)
         except BaseException:
-            spool.close()
+            discard(spool)
             raise
         return spool
 
@@ -167,7 +167,7 @@ class TenantArchives:
         with _storage(path.parent):
             part = await anyio.to_thread.run_sync(begin_file, path)
         try:
-            with part.open("w+b") as file:
+            with writable(part) as file:
                 await self._dump(row, file, "all", report)
                 archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
@@ -213,6 +213,11 @@ class TenantArchives:
         if tenant in self.tenants.snapshot.tenants:
             await self.tenants.publish()
         return loaded
+
+
+def _write(spool: BinaryIO, content: bytes) -> None:
+    spool.write(content)
+    spool.flush()  # what finds no room is to be told now, and not when it is read
 
 
 def _nameless(directory: Path) -> BinaryIO:

@@ -23,6 +23,7 @@ from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.cache_remains import CacheRemains
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.figures import FiguresReader
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.inactivity import Inactivity
@@ -189,6 +190,8 @@ class Daemon:
             group.start_soon(self._inactivity.run, parts.keeper.standing)
             if self._cache_remains is not None:
                 group.start_soon(self._cache_remains.run, parts.keeper.standing)
+            reader = FiguresReader(self._statistics, parts.tenants.control)
+            group.start_soon(reader.watch, parts.keeper.standing)
             group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             group.start_soon(keep_status, parts.root, self._notifier)
@@ -301,6 +304,8 @@ class Daemon:
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
         )
         self._wire_verbs(audit)
+        errands = Errands(parts.shards)
+        self._statistics = TenantStatistics(parts.tenants, errands, platform.tenants)
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.shards),
@@ -310,7 +315,7 @@ class Daemon:
             archives=self._archives,
             moves=self._moves,
             use=self._inactivity.use,
-            statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
+            statistics=self._statistics,
             usage=Usages(parts.root, parts.shards),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),

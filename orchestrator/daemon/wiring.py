@@ -95,7 +95,7 @@ async def build(
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
             keys=Keyring(shards.control, key),
-            alert_at=settings.alerts.at,
+            alert_percent=settings.alerts.percent,
             caches=await stack.enter_async_context(_caches(snapshot, installation)),
         )
         root = RootSupervisor(

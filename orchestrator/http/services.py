@@ -35,7 +35,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
-from orchestrator.model.figures import TenantFigures
+from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
@@ -274,6 +274,10 @@ class Statistics(Protocol):
 
     async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
         """Return a tenant in figures, within a bounded time; `exact` counts rows as well."""
+        ...
+
+    async def overview(self, *, order: FiguresOrder, limit: int | None) -> InstallationFigures:
+        """Return all tenants as they were last read, the first `limit` by `order`."""
         ...
 
 

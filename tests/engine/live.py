@@ -24,6 +24,7 @@ from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock, HandClock
 from orchestrator.model.errors import DatabaseRefused
 from orchestrator.model.ids import TenantId
+from orchestrator.model.usage import COUNTERS
 from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
@@ -46,6 +47,13 @@ from tests.support.database import Database
 
 SCHEMA = "tenant_acme"
 THREADS = 8
+USED = (
+    "SELECT "
+    + ", ".join(
+        f"sum({name}) AS {name}" for name in COUNTERS if name not in ("input_bytes", "task_ms")
+    )
+    + " FROM tenant.wf_usage"
+)
 MOVED_TIME = {**SESSION, "search_path": "moved, pg_catalog"}
 MOVED_CLOCK = """
 DO $$ BEGIN
@@ -114,6 +122,11 @@ class House:
             f"{type(entry).__struct_config__.tag} {getattr(entry, 'task', '')}".strip()
             for entry in await self.journal(run)
         ]
+
+    async def used(self) -> dict[str, int]:
+        """Return what the tenant has used, of all that is not nothing, but for bytes and time."""
+        found = await self.value(f"SELECT to_json(u) FROM ({USED}) AS u")
+        return {name: count for name, count in msgspec.json.decode(found).items() if count}
 
     async def skip(self, seconds: float) -> None:
         """Let time pass for the database, as while no engine runs."""

@@ -19,6 +19,7 @@ from orchestrator.http.openapi import problems
 from orchestrator.http.progress import answer, described
 from orchestrator.http.routes.lifecycle import Force, Wait
 from orchestrator.http.services import Services
+from orchestrator.lifecycle.files import discard
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
 from orchestrator.model.progress import Report
 
@@ -190,7 +191,7 @@ async def received(request: Request[Any, Any, Any], services: Services) -> Binar
         async for piece in request.stream():
             await services.archives.keep(spool, piece)
     except BaseException:
-        spool.close()
+        discard(spool)
         raise
     return spool
 

@@ -15,7 +15,14 @@ from orchestrator.archive import export
 from orchestrator.archive.container import MANIFEST, ArchiveWriter, TableWriter
 from orchestrator.archive.export import RUNS, ExportManifest, Kind
 from orchestrator.archive.manifest import TableEntry
-from orchestrator.lifecycle.transfer.dump import BEGIN, LEDGER, Rows, ledger_of, reading_errors
+from orchestrator.lifecycle.transfer.dump import (
+    BEGIN,
+    LEDGER,
+    Rows,
+    ledger_of,
+    one_moment,
+    reading_errors,
+)
 from orchestrator.model.errors import StorageFailed
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.model.progress import Progress, Report
@@ -82,7 +89,7 @@ class _Export:
         self._done = 0
 
     async def run(self, tenant: TenantId, kind: Kind) -> ExportManifest:
-        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+        async with one_moment(self._connection):
             await self._connection.execute(BEGIN)
             ledger = await self._connection.fetch(sql.bind(LEDGER, self._schema))
             tables = [

@@ -192,6 +192,8 @@ WITH buried AS (
     WHERE wrapped IS NOT NULL AND tenant IN (SELECT id FROM buried WHERE results = 'erase')
 ), woken AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
+), counted AS (
+    DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
