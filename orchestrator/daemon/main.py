@@ -20,6 +20,7 @@ from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
+from orchestrator.daemon.cache_remains import CacheRemains
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.figures import FiguresReader
@@ -187,8 +188,11 @@ class Daemon:
             )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
+            group.start_soon(self._archives.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)
+            if self._cache_remains is not None:
+                group.start_soon(self._cache_remains.run, parts.keeper.standing)
             reader = FiguresReader(self._statistics, parts.tenants.control)
             group.start_soon(reader.watch, parts.keeper.standing)
             group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
@@ -356,6 +360,10 @@ class Daemon:
             self._archives,
             audit,
             lambda: parts.tenants.snapshot.settings.archive,
+        )
+        stores = parts.ground.caches
+        self._cache_remains = (
+            None if stores is None else CacheRemains(parts.shards.control, stores, audit)
         )
         self._moves = TenantMoves(
             self._lifecycle, self._archives, self._holds, Errands(parts.shards)
