@@ -64,7 +64,7 @@ from orchestrator.model.secrets import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
-from orchestrator.model.usage import Span, TenantUsage, UsagePage
+from orchestrator.model.usage import TenantUsage, UsagePage
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -222,25 +222,14 @@ def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
     return Call("GET", tenant_path(tenant, "audit"), AuditPage, query=query, repeatable=True)
 
 
-def usage(
-    since: datetime | None, until: datetime | None, by: Span, cursor: str | None
-) -> Call[UsagePage]:
+def usage(query: Mapping[str, str]) -> Call[UsagePage]:
     """Ask what all tenants used."""
-    query = _range(since, until, by) | ({} if cursor is None else {"cursor": cursor})
-    return Call("GET", "/v1/usage", UsagePage, query=query, repeatable=True)
+    return Call("GET", "/v1/usage", UsagePage, query={**query}, repeatable=True)
 
 
-def tenant_usage(
-    tenant: str, since: datetime | None, until: datetime | None, by: Span
-) -> Call[TenantUsage]:
+def tenant_usage(tenant: str, query: Mapping[str, str]) -> Call[TenantUsage]:
     """Ask what one tenant used."""
-    query = _range(since, until, by)
-    return Call("GET", tenant_path(tenant, "usage"), TenantUsage, query=query, repeatable=True)
-
-
-def _range(since: datetime | None, until: datetime | None, by: Span) -> dict[str, str]:
-    given = {"from": since, "to": until}
-    return {"by": by} | {name: at.isoformat() for name, at in given.items() if at is not None}
+    return Call("GET", tenant_path(tenant, "usage"), TenantUsage, query={**query}, repeatable=True)
 
 
 def provision(tenant: str) -> Call[TenantView]:
