@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from tests.daemon import verbs
 from tests.daemon.verbs import VERBS, Step, Verb
 
-LOCK_ROW = (
-    "INSERT INTO insula.lock (name) VALUES ('tenant {tenant}')"
-    " ON CONFLICT (name) DO UPDATE SET name = excluded.name"
-)
-"""Where every verb begins that makes, renames or drops what a tenant has."""
-
 REGISTRY_ROW = "SELECT FROM insula.tenant WHERE id = '{tenant}' FOR UPDATE"
+TOKEN_ROW = "SELECT FROM insula.token WHERE tenant = '{tenant}' FOR UPDATE"
 WAKE_ROW = "SELECT FROM insula.wake WHERE tenant = '{tenant}' FOR UPDATE"
 """What a transaction comes to last that renames or drops a tenant."""
 
@@ -108,14 +103,14 @@ CUTS = (
     _cut("update_begin", "tenant.update", None, "names"),
     _cut("disable_begin", "tenant.disable", REGISTRY_ROW, "control"),
     _cut("enable_begin", "tenant.enable", REGISTRY_ROW, "control"),
-    _cut("provision_middle", "tenant.provision", NEW_SCHEMA, "making", "control"),
     _cut("provision_end", "tenant.provision", REGISTRY_ROW, "making", "control"),
     _cut("credentials_middle", "tenant.credentials", NEW_SCHEMA, "making", "control"),
-    _cut("rotate_begin", "tenant.rotate_credentials", LOCK_ROW, "making", "control"),
     _cut("rotate_middle", "tenant.rotate_credentials", ROLE, "making", "control"),
     _cut("secret_set", "secret.set", SECRETS, "control"),
     _cut("secret_delete", "secret.delete", SECRETS, "control"),
     _cut("rotate_key", "tenant.rotate_key", SECRETS, "control"),
+    _cut("token_create", "token.create", REGISTRY_ROW, "control"),
+    _cut("token_revoke", "token.revoke", TOKEN_ROW, "control"),
     _cut("dead_discard", "dead.discard", RUNS, "control"),
     _cut("rename_middle", "tenant.rename", RUNS_IN_USE, "lifecycle"),
     _cut("rename_end", "tenant.rename", WAKE_ROW, "lifecycle", "registry", "names"),

@@ -21,7 +21,7 @@ YEARLY = {"schedules": [{"name": "yearly", "workflow": "count", "cron": "0 0 1 1
 
 @dataclass
 class Stage:
-    """What the verbs are done with and to; `runs` are those of the tenant that has them.
+    """What the verbs are done with and to: the runs and tokens of those tenants that have some.
 
     `client` is another one for each daemon.
     """
@@ -30,6 +30,7 @@ class Stage:
     admin: Connection
     directory: Path
     runs: dict[str, UUID] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
 
     @property
     def migrations(self) -> Path:
@@ -89,6 +90,12 @@ async def with_secret(stage: Stage, tenant: str) -> None:
     """Have a tenant that keeps a secret."""
     await provisioned(stage, tenant)
     await stage.tenant(tenant).secret.set("token", "s3cret")
+
+
+async def with_token(stage: Stage, tenant: str) -> None:
+    """Have a tenant with a token."""
+    await provisioned(stage, tenant)
+    stage.tokens[tenant] = (await stage.tenant(tenant).tokens.create()).view.id
 
 
 async def with_sequence(stage: Stage, tenant: str) -> None:
@@ -228,6 +235,14 @@ async def replay(stage: Stage, tenant: str) -> None:
     await stage.tenant(tenant).replay([stage.runs["replay"]])
 
 
+async def create_token(stage: Stage, tenant: str) -> None:
+    await stage.tenant(tenant).tokens.create()
+
+
+async def revoke_token(stage: Stage, tenant: str) -> None:
+    await stage.tenant(tenant).tokens.revoke(stage.tokens[tenant])
+
+
 async def migrate(stage: Stage, tenant: str) -> None:
     """Bring a tenant to the migrations as they are now, of which there is one more."""
     (stage.migrations / "0002_note.sql").write_text("ALTER TABLE tally ADD note text;")
@@ -324,6 +339,8 @@ VERBS = {
     "tenant.rotate_key": _verb(
         "rotate_key", "tenant rotate-key", secret("rotate_key"), with_secret
     ),
+    "token.create": _verb("create_token", "tenant token", create_token),
+    "token.revoke": _verb("revoke_token", "token revoke", revoke_token, with_token),
     "run.cancel": _verb("change_run", "run cancel", run("cancel"), with_runs),
     "run.pause": _verb("change_run", "run pause", run("pause"), with_runs),
     "run.resume": _verb("change_run", "run resume", run("resume"), with_runs),
