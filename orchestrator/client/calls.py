@@ -205,8 +205,7 @@ def why_tenant(tenant: str) -> Call[TenantWhy]:
 def tenant_stats(tenant: str, *, exact: bool) -> Call[TenantFigures]:
     """Ask for a tenant in figures."""
     query = {"exact": str(exact).lower()}
-    wait = COUNT_SECONDS if exact else STATS_SECONDS
-    path = tenant_path(tenant, "stats")
+    path, wait = tenant_path(tenant, "stats"), COUNT_SECONDS if exact else STATS_SECONDS
     return Call("GET", path, TenantFigures, query=query, repeatable=True, wait=wait)
 
 
