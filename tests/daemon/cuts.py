@@ -122,6 +122,7 @@ CUTS = (
     _cut("delete_begin", "tenant.delete", LOCK_ROW, "lifecycle"),
     _cut("delete_middle", "tenant.delete", RUNS_IN_USE, "lifecycle"),
     _cut("delete_end", "tenant.delete", WAKE_ROW, "lifecycle"),
+    _cut("erase_end", "tenant.erase", WAKE_ROW, "lifecycle"),
     _cut("archive_end", "tenant.archive", WAKE_ROW, "lifecycle"),
     _cut(
         "archive_middle",
