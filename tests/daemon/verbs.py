@@ -290,7 +290,11 @@ VERBS = {
         done="tenant_not_found",
     ),
     "tenant.erase": _verb(
-        "erase_tenant", "tenant erase", lifecycle("erase"), with_secret, after=registered
+        "erase_tenant",
+        "tenant erase",
+        lifecycle("erase"),
+        after=registered,
+        done="tenant_not_found",
     ),
     "tenant.move": _verb("move_tenant", "tenant move", lifecycle("move", "eu")),
     "tenant.maintain": _verb("maintain_tenant", "tenant maintain", lifecycle("maintain")),

@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.lifecycle.doctor.server import examine_server, examine_sessions
 from orchestrator.lifecycle.doctor.tenants import (
     control_version,
+    examine_catalogs,
     examine_leftovers,
     examine_tables,
     examine_unfinished,
@@ -150,6 +151,7 @@ async def _examine_server(connection: Connection, examination: Examination) -> l
     return [
         *await examine_server(connection, max_awake=examination.max_awake),
         *await examine_sessions(connection),
+        *await examine_catalogs(connection),
     ]
 
 
