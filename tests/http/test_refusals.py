@@ -20,7 +20,10 @@ from tests.http.serving import serving
 from tests.http.test_audit import verbs_of
 
 PATH = {
-    **{"tenant": "acme_corp", "name": "nightly", "run": str(UUID(int=1)), "verb": "pause"},
+    "tenant": "acme_corp",
+    "name": "nightly",
+    "run": str(UUID(int=1)),
+    "verb": "pause",
     "token": "0" * 16,
 }
 BODIES: dict[str, Any] = {
