@@ -300,8 +300,7 @@ def import_rows(tenant: str, upload: Upload) -> Call[ImportedRows]:
 
 def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTenant]:
     """Write a tenant into a file on the server, and drop it."""
-    query = {"force": str(force).lower(), "wait": str(wait)}
-    patience = COPY_SECONDS + wait
+    query, patience = _forced(force=force, wait=wait), wait + COPY_SECONDS
     return Call("POST", tenant_path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
 
 
@@ -382,8 +381,7 @@ def adopt_schema(tenant: str, wanted: AdoptSchema) -> Call[AdoptionReport]:
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:
     """Drop a tenant with all its data."""
-    query = {"results": "keep" if keep else "purge", "force": str(force).lower()}
-    query |= {"wait": f"{wait:.3f}"} if wait else {}
+    query = {"results": "keep" if keep else "purge"} | _forced(force=force, wait=wait)
     return Call(
         "DELETE", tenant_path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS
     )
@@ -391,9 +389,8 @@ def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[
 
 def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]:
     """Drop a tenant with all its data, and destroy its keys."""
-    query = {"force": str(force).lower()} | ({"wait": f"{wait:.3f}"} if wait else {})
-    path = tenant_path(tenant, "erase")
-    return Call("POST", path, ErasedTenant, query=query, wait=wait + DELETE_SECONDS)
+    query, patience = _forced(force=force, wait=wait), wait + DELETE_SECONDS
+    return Call("POST", tenant_path(tenant, "erase"), ErasedTenant, query=query, wait=patience)
 
 
 def start(tenant: str, run: StartRun) -> Call[Started]:
@@ -584,6 +581,11 @@ def refusal(status: int, content: bytes | msgspec.Raw) -> InsulaError:
             hint="does something else answer at this address?",
         )
     return revive(problem.code, problem.detail, problem.hint, problem.data)
+
+
+def _forced(*, force: bool, wait: float) -> dict[str, str]:
+    """Return what a verb is asked about unfinished runs."""
+    return {"force": str(force).lower(), "wait": f"{wait:.3f}"}
 
 
 def tenant_path(tenant: str, *rest: str) -> str:

@@ -19,7 +19,13 @@ from tests.http.platform import HandMadePlatform
 from tests.http.serving import serving
 from tests.http.test_audit import verbs_of
 
-PATH = {"tenant": "acme_corp", "name": "nightly", "run": str(UUID(int=1)), "verb": "pause"}
+PATH = {
+    "tenant": "acme_corp",
+    "name": "nightly",
+    "run": str(UUID(int=1)),
+    "verb": "pause",
+    "token": "0" * 16,
+}
 BODIES: dict[str, Any] = {
     "create_tenant": {"id": "acme_corp"},
     "update_tenant": {"name": "Acme"},
@@ -30,7 +36,7 @@ BODIES: dict[str, Any] = {
 }
 QUERIES = {"delete_tenant": {"results": "purge"}, "clone_tenant": {"into": "acme_corp"}}
 PARTS = (
-    *("dead", "schedules", "lifecycle", "moves", "archives", "maintenance", "secrets"),
+    *("dead", "schedules", "lifecycle", "moves", "archives", "maintenance", "secrets", "tokens"),
     *("migrations", "adoption"),
 )
 
