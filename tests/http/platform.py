@@ -168,6 +168,8 @@ class HandMadePlatform(HandMadeRuns):
         return self.views[tenant]
 
     async def why(self, tenant: TenantId) -> TenantWhy:
+        if tenant not in self.views:
+            raise TenantNotFound(tenant)
         at = datetime(2026, 1, 1, tzinfo=UTC)
         told = Transition(at=at, node="a", state="quarantined", reason="no right", next_at=at)
         return TenantWhy(

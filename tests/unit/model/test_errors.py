@@ -43,6 +43,7 @@ MADE = {
     errors.NoCopyKept: errors.NoCopyKept("acme"),
     errors.TenantArchived: errors.TenantArchived("acme"),
     errors.Unauthenticated: errors.Unauthenticated(),
+    errors.KeyErased: errors.KeyErased("acme", "the key is gone", hint="restore without it"),
     errors.TokenNotFound: errors.TokenNotFound("0123456789abcdef"),
     errors.TenantNotNamed: errors.TenantNotNamed(["header X-Tenant-ID"]),
     errors.TenantConflict: errors.TenantConflict(["header X-Tenant-ID", "subdomain"]),
