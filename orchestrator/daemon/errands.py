@@ -10,8 +10,7 @@ import anyio
 
 from orchestrator.model.ids import CONTROL_SHARD
 from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
-from orchestrator.store.control.tenants import TenantRow
-from orchestrator.store.shards import Shards
+from orchestrator.store.shards import Placed, Shards
 
 AT_ONCE = 2
 """So many of a kind at a time: those who wait wait here and keep nobody from a lease."""
@@ -33,7 +32,7 @@ class Errands:
     async def connection(
         self,
         what: str,
-        row: TenantRow | None = None,
+        row: Placed | None = None,
         *,
         lock_timeout: str,
         statement_seconds: float = 0.0,
@@ -53,7 +52,7 @@ class Errands:
 
     @asynccontextmanager
     async def pair(
-        self, what: str, row: TenantRow, *, lock_timeout: str
+        self, what: str, row: Placed, *, lock_timeout: str
     ) -> AsyncIterator[tuple[Connection, Connection]]:
         """Connect to the registry and to the tenant's database, which may be one connection."""
         settings = {"lock_timeout": lock_timeout, "statement_timeout": "0"}
@@ -65,7 +64,7 @@ class Errands:
             async with _connected(what, control, settings) as registry:
                 yield registry, server
 
-    def _target(self, row: TenantRow | None) -> Target:
+    def _target(self, row: Placed | None) -> Target:
         if row is None:
             return self.shards.control.target
         self.shards.check(row.shard)

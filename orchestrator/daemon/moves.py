@@ -18,6 +18,7 @@ from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle, at
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.lifecycle import move as steps
+from orchestrator.lifecycle.arrival import settle
 from orchestrator.lifecycle.move import Compared, kept_schema
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.model.errors import (
@@ -265,7 +266,7 @@ class TenantMoves:
         if row.moved_from is None:
             return
         async with self._connection(row) as connection:
-            await steps.settle(connection, row.id)
+            await settle(connection, row.id)
         kept = at(row, row.moved_from)
         if await self._tenants.shards.is_there(kept):
             async with self._connection(kept) as old:

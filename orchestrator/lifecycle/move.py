@@ -14,6 +14,14 @@ import asyncpg
 import msgspec
 
 from orchestrator.archive.container import ArchiveReader
+from orchestrator.lifecycle.arrival import (
+    ARRIVING,
+    HAS_SCHEMA,
+    MARKED,
+    drop_copy,
+    make_way,
+    mark,
+)
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.transfer.dump import FENCE
 from orchestrator.lifecycle.transfer.dump import TABLES as COLUMNS
@@ -28,19 +36,8 @@ from orchestrator.store.control.tenants import TenantRow
 _QUERIES = sql.load(__name__)
 TABLES = _QUERIES["tables"]
 LOCK = _QUERIES["lock"]
-HAS_SCHEMA = _QUERIES["has_schema"]
 RENAME = _QUERIES["rename"]
-MARK = _QUERIES["mark"]
-UNMARK = _QUERIES["unmark"]
-MARKED = _QUERIES["marked"]
-DROP = _QUERIES["drop"]
 SETTINGS = _QUERIES["settings"]
-HERE = _QUERIES["here"]
-REVOKE_CONNECT = _QUERIES["revoke_connect"]
-DROP_ROLE = _QUERIES["drop_role"]
-
-ARRIVING = "a copy that the registry does not know yet: see insula tenant move"
-"""The comment on a schema that was copied and is not the tenant's until its row says so."""
 
 _NOT_NOW = frozenset({"55P03", "57014", "40P01"})
 _OWNED = frozenset({"wf_run"})
@@ -89,17 +86,15 @@ async def fill(
 
     All of it or nothing, and marked as a copy that is not the tenant's yet.
     """
-    schema = schema_of(row.id)
 
     async def copy(app_role: str) -> None:
         await load(connection, archive, row.id, app_role=app_role, runs="all", report=report)
 
     with _errors(row.id):
         async with connection.transaction():
-            if await connection.fetchval(MARKED, schema, ARRIVING):
-                await connection.execute(sql.fill(DROP, schema=schema))
+            await make_way(connection, row.id)
             await provision_filled(connection, row.id, spec, copy, rotation=row.rotation)
-            await connection.execute(sql.fill(MARK, schema=schema, mark=ARRIVING))
+            await mark(connection, row.id)
 
 
 async def compare(
@@ -153,12 +148,6 @@ async def bring_back(connection: Connection, tenant: TenantId) -> None:
             await _rename(connection, kept_schema(tenant), schema_of(tenant))
 
 
-async def settle(connection: Connection, tenant: TenantId) -> None:
-    """Take the mark off the schema that the tenant lives in now."""
-    if await connection.fetchval(HAS_SCHEMA, schema_of(tenant)):
-        await connection.execute(sql.fill(UNMARK, schema=schema_of(tenant)))
-
-
 async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
     """Drop what is kept of a tenant that lives elsewhere, and its logins if they are not in use.
 
@@ -166,7 +155,7 @@ async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpe
     """
     with _errors(tenant):
         async with connection.transaction():
-            await _drop(connection, tenant, spec, kept_schema(tenant))
+            await drop_copy(connection, tenant, spec, kept_schema(tenant))
 
 
 async def drop_arrived(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> bool:
@@ -181,20 +170,8 @@ async def drop_arrived(connection: Connection, tenant: TenantId, spec: Provision
                 return True
             if not await connection.fetchval(MARKED, schema, ARRIVING):
                 return False
-            await _drop(connection, tenant, spec, schema)
+            await drop_copy(connection, tenant, spec, schema)
             return True
-
-
-async def _drop(connection: Connection, tenant: TenantId, spec: ProvisionSpec, schema: str) -> None:
-    logins = spec.logins(tenant)
-    await connection.execute(sql.fill(DROP, schema=schema))
-    database = await connection.fetchval("SELECT current_database()")
-    roles = await connection.fetch(HERE, [logins.engine, logins.app], spec.mark)
-    for role, elsewhere in roles:
-        if elsewhere:
-            await connection.execute(sql.fill(REVOKE_CONNECT, database=database, role=role))
-        else:
-            await connection.execute(sql.fill(DROP_ROLE, role=role))
 
 
 async def _rename(connection: Connection, schema: str, renamed: str) -> None:

@@ -249,12 +249,14 @@ async def provision_filled(
         await Provisioner(connection, tenant, spec, rotation).make(fill)
 
 
-async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
+async def lock_tenant(
+    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, anew: bool = False
+) -> None:
     """Within a transaction, wait for whoever provisions, renames or deletes the tenant.
 
-    TenantRemoved when it was deleted.
+    TenantRemoved when it was deleted, unless it is to be made `anew`.
     """
-    await Provisioner(connection, tenant, spec, rotation=0).begin()
+    await Provisioner(connection, tenant, spec, rotation=0).begin(anew=anew)
 
 
 async def make(

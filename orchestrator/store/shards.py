@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Self
+from typing import Protocol, Self
 from uuid import UUID
 
 import anyio
+import msgspec
 
-from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable
+from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, InvalidRequest
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.shards import ShardConfig
+from orchestrator.settings.tenants import unknown_shard
 from orchestrator.store.connect import (
     CLOSE_SECONDS,
     Connection,
@@ -30,6 +32,27 @@ from orchestrator.store.outage import Reach
 
 AT_ONCE = 4
 """So many connections to tenants' own databases at a time, for what the API reads there."""
+
+
+class Placed(Protocol):
+    """A tenant and a shard: what tells in which database its tables are, or would be."""
+
+    @property
+    def id(self) -> TenantId:
+        """The tenant's."""
+        ...
+
+    @property
+    def shard(self) -> str:
+        """The shard's name."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a tenant's tables would be, whatever its row says, or if it has none."""
+
+    id: TenantId
+    shard: str
 
 
 class Shard:
@@ -89,6 +112,13 @@ class Shard:
             with self._named():
                 async with self.pool.acquire() as connection:
                     await databases.drop(connection, self.target_of(tenant).database)
+
+    async def drop_unused_database(self, tenant: TenantId) -> None:
+        """Drop the tenant's own database, unless somebody is connected to it."""
+        if self.apart:
+            with self._named():
+                async with self.pool.acquire() as connection:
+                    await databases.drop_unused(connection, self.target_of(tenant).database)
 
     async def has_database(self, tenant: TenantId) -> bool:
         """Return whether the database that the tenant's tables are in, or would be, is there."""
@@ -171,7 +201,7 @@ class Shards:
                 hint=f"add [shards.{name}] to its configuration and restart it",
             ) from None
 
-    def target_of(self, row: TenantRow) -> Target:
+    def target_of(self, row: Placed) -> Target:
         """Return the way to the tenant's tables under the admin login."""
         shard = self.of(row.shard)
         return self.control.target if shard is None else shard.target_of(row.id)
@@ -193,7 +223,7 @@ class Shards:
             return await tenants.fetch(connection, tenant)
 
     @asynccontextmanager
-    async def lend(self, row: TenantRow) -> AsyncIterator[Connection]:
+    async def lend(self, row: Placed) -> AsyncIterator[Connection]:
         """Lend a connection to the tenant's database under the admin login."""
         shard = self.of(row.shard)
         lent = self.control.acquire() if shard is None else shard.acquire(row.id)
@@ -218,7 +248,7 @@ class Shards:
         async with self.lend(row) as connection:
             yield row, connection
 
-    async def make_ready(self, row: TenantRow, installation: UUID) -> None:
+    async def make_ready(self, row: Placed, installation: UUID) -> None:
         """Make the tenant's own database with its control schema, if it is to have one."""
         shard = self.of(row.shard)
         if shard is None or not shard.apart:
@@ -227,16 +257,32 @@ class Shards:
         async with shard.acquire(row.id) as connection:
             await prepare(connection, Owner(installation, shard.name, shard.isolation))
 
-    async def is_there(self, row: TenantRow) -> bool:
+    async def is_there(self, row: Placed) -> bool:
         """Return whether the database of the tenant is there: one of its own may not be."""
         shard = self.of(row.shard)
         return shard is None or await shard.has_database(row.id)
 
-    async def drop_database(self, row: TenantRow) -> None:
+    async def drop_database(self, row: Placed) -> None:
         """Drop the database that the tenant has of its own, if it has one."""
         shard = self.of(row.shard)
         if shard is not None:
             await shard.drop_database(row.id)
+
+    async def drop_unused_database(self, row: Placed) -> None:
+        """Drop that database, unless somebody is connected to it."""
+        shard = self.of(row.shard)
+        if shard is not None:
+            await shard.drop_unused_database(row.id)
+
+    def known(self, name: str) -> str:
+        """Return the name of a shard that is configured; InvalidRequest."""
+        if name not in {CONTROL_SHARD, *self.others}:
+            raise InvalidRequest(
+                unknown_shard(name, self.others),
+                hint="--to names another one, or control",
+                data={"shard": name},
+            )
+        return name
 
     def changed(self, before: TenantRow | None, row: TenantRow) -> None:
         """Note that a row has changed: its shard has to hear of it, and the one of before."""

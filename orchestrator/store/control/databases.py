@@ -19,6 +19,8 @@ CLOSE = _QUERIES["close"]
 IS_READY = _QUERIES["is_ready"]
 DROP = _QUERIES["drop"]
 LIVELY = _QUERIES["lively"]
+DROP_UNUSED = _QUERIES["drop_unused"]
+NAMED = _QUERIES["named"]
 
 _MADE_MEANWHILE = (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError)
 """By another node."""
@@ -47,6 +49,17 @@ async def is_ready(connection: Connection) -> bool:
 async def drop(connection: Connection, name: str) -> None:
     """Drop the database if it is there, whoever is connected to it."""
     await connection.execute(sql.fill(DROP, database=name))
+
+
+async def drop_unused(connection: Connection, name: str) -> None:
+    """Drop the database if it is there, unless somebody is connected to it."""
+    with suppress(asyncpg.ObjectInUseError):
+        await connection.execute(sql.fill(DROP_UNUSED, database=name))
+
+
+async def named(connection: Connection, prefix: str) -> list[str]:
+    """Return the databases whose name begins so."""
+    return [row[0] for row in await connection.fetch(NAMED, prefix)]
 
 
 async def lively(connection: Connection, prefix: str) -> dict[str, str]:

@@ -16,6 +16,12 @@ SELECT to_regclass('insula.submission') IS NOT NULL
 -- name: drop
 DROP DATABASE IF EXISTS :"database" WITH (FORCE);
 
+-- name: drop_unused
+DROP DATABASE IF EXISTS :"database";
+
+-- name: named
+SELECT datname::text FROM pg_database WHERE datname ^@ $1 ORDER BY 1
+
 -- name: lively
 -- A text for each database that differs once somebody has written there. The counters of a session that goes on arrive
 -- up to ten seconds late, so what it did last counts as well, unless it is one of ours. Both are the whole server's.

@@ -76,6 +76,18 @@ class TenantRow(msgspec.Struct, frozen=True):
         return self.state not in ("deleting", "removed", "archived")
 
 
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant that was made of an archive; it is to `wake` when it has something to do."""
+
+    tenant: TenantId
+    declaration: str
+    shard: str
+    engine_version: int
+    app_version: int
+    origin: str | None
+    wake: bool
+
+
 async def installation_id(connection: Connection) -> UUID:
     """Return the id of this installation, which marks the roles that belong to it."""
     found: UUID = await connection.fetchval(INSTALLATION)
@@ -294,21 +306,14 @@ async def bury(connection: Connection, tenant: TenantId, archive: str | None) ->
     await connection.execute(BURY, tenant, archive)
 
 
-async def bring_back(
-    connection: Connection,
-    tenant: TenantId,
-    declaration: str,
-    *,
-    versions: tuple[int, int],
-    origin: str | None,
-    wake: bool,
-) -> bool:
+async def bring_back(connection: Connection, made: Made) -> bool:
     """Note a tenant that was made of an archive; False when there was one already.
 
-    `versions` are the engine's and the application's. It is woken when it has something to do. A
-    row that was only registered keeps what it says.
+    A row that was only registered keeps what it says.
     """
-    arguments = (tenant, declaration, schema_of(tenant), *versions, wake, origin)
+    values = (made.tenant, made.declaration, schema_of(made.tenant))
+    versions = (made.engine_version, made.app_version)
+    arguments = (*values, *versions, made.wake, made.origin, made.shard)
     return await connection.fetchval(BRING_BACK, *arguments) is not None
 
 

@@ -193,17 +193,17 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
 -- name: bring_back
 -- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
--- has changed since the archive is made up for then. One that is declared keeps its declaration; it is made in the
--- database of this registry, wherever it was before.
+-- has changed since the archive is made up for then. One that is declared keeps its declaration; it is on the shard $8,
+-- wherever it was before.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7)
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
-        shard = 'control', moved_from = NULL,
+        shard = $8, moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
