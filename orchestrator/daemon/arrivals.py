@@ -75,7 +75,7 @@ class Arrivals:
             else:
                 owner = await self._owner(place)
         if owner == "nobody":
-            await shards.drop_unused_database(place)
+            await shards.drop_database(place, force=False)
             log.info("shard.cleared", shard=place.shard, tenant=place.id)
         return owner
 

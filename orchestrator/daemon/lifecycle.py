@@ -16,6 +16,7 @@ from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
@@ -33,7 +34,6 @@ from orchestrator.model.errors import (
     InvalidRequest,
     SchemaConflict,
     StorageFailed,
-    TenantElsewhere,
     TenantInUse,
     TenantNotFound,
     ToolMissing,
@@ -44,6 +44,7 @@ from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, conne
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Place
 from supervisors.root import RootSupervisor
 
 LOOK_SECONDS = 0.2
@@ -124,24 +125,25 @@ class TenantLifecycle:
         new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
         if new == tenant:
             return new
-        await self._refuse_elsewhere(tenant)
+        await self._refuse_kept(tenant)
         self.tenants.refuse_to_rename(tenant, new)
         if not wanted.force:
             await self.idle(tenant, wanted.wait, report, forced=GO_ON)
         deed = Deed(new, by, "tenant.rename", f"from {tenant}")
         report(Progress("waiting for its nodes to let go"))
-        async with self.holds.of(tenant, "rename") as hold:
-            await self._refuse_elsewhere(tenant)  # until here it may have moved
+        async with self.holds.of(tenant, "rename", becomes=new) as hold:
+            row = await self._refuse_kept(tenant)  # until here it may have moved
+            await self.tenants.shards.tell(row)
             report(Progress("renaming its schema and logins"))
             renaming = Renaming(
                 hold=hold,
                 new=new,
                 forced=wanted.force,
                 naming=partial(self.tenants.renaming, tenant=tenant, new=new, alias=wanted.alias),
+                database=self.tenants.shards.own_database(Place(new, row.shard)),
                 note=partial(self.audit.note, deed=deed),
             )
-            async with self.errands.connection("renaming", lock_timeout="10s") as connection:
-                await rename(connection, renaming, self.tenants.spec)
+            await self._rename(row, renaming)
         log.info("tenant.renamed", tenant=tenant, to=new)
         return new
 
@@ -329,18 +331,18 @@ class TenantLifecycle:
             except (DatabaseUnavailable, DatabaseRefused) as error:
                 log.warning("tenant.shard_not_looked_at", tenant=row.id, error=str(error))
 
-    async def _refuse_elsewhere(self, tenant: TenantId) -> None:
-        async with self.control.acquire() as connection:
-            row = await rows.fetch(connection, tenant)
+    async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
+        """Rename the tenant in the registry, and in its own database, as far as it has one."""
+        place = row if await self.tenants.shards.is_there(row) else at(row, CONTROL_SHARD)
+        async with self.errands.pair("renaming", place, lock_timeout="10s") as (control, server):
+            await rename(server, wanted, self.tenants.spec, control=control)
+        await finish(self.tenants, wanted.new)
+
+    async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
+        row = await self.tenants.shards.row(tenant)
         if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
-        if row.shard != CONTROL_SHARD:
-            raise TenantElsewhere(
-                tenant,
-                f"tenant {tenant!r} lives on shard {row.shard!r}, and its row does not: "
-                "one transaction has to rename both",
-                hint=f"insula tenant move {tenant} --to {CONTROL_SHARD}, and rename it then",
-            )
+        return row
 
     async def idle(
         self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"

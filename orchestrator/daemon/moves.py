@@ -34,7 +34,6 @@ from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.settings.tenants import unknown_shard
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
 from orchestrator.store.control import holds, tenants
-from orchestrator.store.control import shards as copies
 from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
 
@@ -201,17 +200,8 @@ class TenantMoves:
         """Hold the tenant, and have its shard refuse what SQL would submit there."""
         report(Progress("waiting for its nodes to let go"))
         async with self.holds.of(row.id, verb) as hold:
-            await self._copy_row(row)
+            await self._tenants.shards.tell(row)
             yield hold
-
-    async def _copy_row(self, *where: TenantRow) -> None:
-        for row in where:
-            if row.shard != CONTROL_SHARD and await self._tenants.shards.is_there(row):
-                async with (
-                    self._tenants.control.acquire() as control,
-                    self._tenants.shards.lend(row) as server,
-                ):
-                    await copies.copy(server, await copies.of_tenants(control, [row.id]))
 
     @asynccontextmanager
     async def _still(self, row: TenantRow, schema: str) -> AsyncIterator[Connection]:
@@ -258,7 +248,8 @@ class TenantMoves:
             await tenants.move(connection, row.id, to, kept=kept)
             moved = await tenants.fetch(connection, row.id)
         await self._tenants.refresh()
-        await self._copy_row(row, moved)
+        for each in (row, moved):
+            await self._tenants.shards.tell(each)
         return moved
 
     async def _settle(self, row: TenantRow) -> None:

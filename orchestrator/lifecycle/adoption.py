@@ -50,10 +50,13 @@ async def adopt(
     spec: ProvisionSpec,
     *,
     lock_timeout: str = LOCK_TIMEOUT,
+    control: Connection | None = None,
 ) -> AdoptionReport:
     """Make `wanted.schema` the schema of a registered tenant that has none yet.
 
-    All of it is one transaction, which a dry run rolls back: what it tells has been tried. Raises
+    All of it is one transaction, which a dry run rolls back: what it tells has been tried. Where
+    `control` leads to the registry, since `connection` does not, that is told afterwards, and by
+    the tenant's first use if not here. Raises
     AdoptionRefused with all that stands in the way, TenantExists for a tenant that has a schema,
     and LockNotHad for tables that others use for longer than `lock_timeout`.
     """
@@ -61,8 +64,11 @@ async def adopt(
         transaction = connection.transaction()
         await transaction.start()
         try:
-            work = Provisioner(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
-            report = await _Adoption(connection, tenant, wanted, spec, work).run()
+            work = Provisioner(
+                connection, tenant, spec, rotation=0, lock_timeout=lock_timeout, control=control
+            )
+            adoption = _Adoption(connection, tenant, wanted, spec, work, control or connection)
+            report = await adoption.run()
         except BaseException:
             if not connection.is_closed():
                 await transaction.rollback()

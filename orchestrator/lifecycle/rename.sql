@@ -10,6 +10,8 @@ LOCK TABLE :"schema".wf_run IN ACCESS EXCLUSIVE MODE;
 SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = $1
 UNION ALL
 SELECT 'role ' || rolname FROM pg_roles WHERE rolname = ANY ($2::text[])
+UNION ALL
+SELECT 'database ' || datname FROM pg_database WHERE datname = $3
 
 -- name: bound_to_name
 -- Functions of the application whose text names the schema, and would look for it in vain. Those with a body in
@@ -50,6 +52,10 @@ SELECT lease.tenant, clock_timestamp(), 'recover' FROM insula.lease AS lease WHE
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
 UPDATE insula.schedule SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.transition SET tenant = :'new' WHERE tenant = :'old';
+
+-- name: move_submissions
+-- On a shard: what insula.submit has left there for the daemon.
+UPDATE insula.submission SET tenant = :'new' WHERE tenant = :'old';
 
 -- name: send_away
 -- They logged in under the old name, and look for the schema under that.

@@ -26,7 +26,7 @@ from orchestrator.store.connect import (
     translated,
 )
 from orchestrator.store.control import databases, tenants
-from orchestrator.store.control.shards import Owner, prepare
+from orchestrator.store.control.shards import Owner, copy, of_tenants, prepare
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.outage import Reach
 
@@ -106,19 +106,21 @@ class Shard:
                 async with self.pool.acquire() as connection:
                     await databases.create(connection, self.target_of(tenant).database)
 
-    async def drop_database(self, tenant: TenantId) -> None:
-        """Drop the tenant's own database, with all that is in it."""
+    async def drop_database(self, tenant: TenantId, *, force: bool = True) -> None:
+        """Drop the tenant's own database, unless somebody is in it and it is not by `force`."""
         if self.apart:
+            drop = databases.drop if force else databases.drop_unused
             with self._named():
                 async with self.pool.acquire() as connection:
-                    await databases.drop(connection, self.target_of(tenant).database)
+                    await drop(connection, self.target_of(tenant).database)
 
-    async def drop_unused_database(self, tenant: TenantId) -> None:
-        """Drop the tenant's own database, unless somebody is connected to it."""
+    async def rename_database(self, old: TenantId, new: TenantId) -> None:
+        """Give the tenant's own database its name, if it has not got it yet."""
         if self.apart:
+            names = [self.target_of(each).database for each in (old, new)]
             with self._named():
                 async with self.pool.acquire() as connection:
-                    await databases.drop_unused(connection, self.target_of(tenant).database)
+                    await databases.rename(connection, *names)
 
     async def has_database(self, tenant: TenantId) -> bool:
         """Return whether the database that the tenant's tables are in, or would be, is there."""
@@ -262,17 +264,25 @@ class Shards:
         shard = self.of(row.shard)
         return shard is None or await shard.has_database(row.id)
 
-    async def drop_database(self, row: Placed) -> None:
-        """Drop the database that the tenant has of its own, if it has one."""
+    def own_database(self, row: Placed) -> str | None:
+        """Return the name of the database that the tenant has, or would have, of its own."""
         shard = self.of(row.shard)
-        if shard is not None:
-            await shard.drop_database(row.id)
+        return shard.target_of(row.id).database if shard is not None and shard.apart else None
 
-    async def drop_unused_database(self, row: Placed) -> None:
-        """Drop that database, unless somebody is connected to it."""
+    async def drop_database(self, row: Placed, *, force: bool = True) -> None:
+        """Drop the database that the tenant has of its own, if it has one.
+
+        Without `force` it stays while somebody is connected to it.
+        """
         shard = self.of(row.shard)
         if shard is not None:
-            await shard.drop_unused_database(row.id)
+            await shard.drop_database(row.id, force=force)
+
+    async def tell(self, place: Placed) -> None:
+        """Copy the row of a tenant to the shard of a place, where insula.submit goes by it."""
+        if place.shard != CONTROL_SHARD and await self.is_there(place):
+            async with self.control.acquire() as control, self.lend(place) as server:
+                await copy(server, await of_tenants(control, [place.id]))
 
     def known(self, name: str) -> str:
         """Return the name of a shard that is configured; InvalidRequest."""

@@ -144,6 +144,12 @@ def _exists(known: TenantRow) -> TenantExists | TenantArchived:
             f"tenant {tenant!r} is being deleted",
             hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
         )
+    if known.state == "removed":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} is being renamed, and its shard has not done so yet",
+            hint="wait for it: it goes on as soon as the shard answers",
+        )
     if known.source == "file":
         return TenantExists(
             tenant,
@@ -284,17 +290,24 @@ async def is_removed(connection: Connection, tenant: TenantId) -> bool:
 
 
 async def rename(
-    connection: Connection, row: TenantRow, new: TenantId, declaration: str
+    connection: Connection,
+    row: TenantRow,
+    new: TenantId,
+    declaration: str,
+    *,
+    pending: bool = False,
 ) -> TenantRow:
     """Give the tenant of `row` another id, which may be a tombstone's, and return its row.
 
-    A tombstone stays under the old one. Raises TenantExists.
+    It stays held while that is `pending` on its shard: see `renames`. A tombstone stays under the
+    old one. Raises TenantExists.
     """
     buried: int | None = await connection.fetchval(UNEARTH, new)
     known = await connection.fetchrow(FETCH, new)
     if known is not None:
         raise _exists(TenantRow(*known))
-    found = await connection.fetchrow(RENAME, row.id, new, schema_of(new), declaration, buried or 0)
+    values = (row.id, new, schema_of(new), declaration, buried or 0, pending)
+    found = await connection.fetchrow(RENAME, *values)
     if found is None:
         raise TenantNotFound(row.id)
     await connection.execute(LEAVE_TOMBSTONE, row.id, row.schema_name, row.rotation + 1, new)
