@@ -43,8 +43,16 @@ async def make_way(connection: Connection, tenant: TenantId) -> None:
 
 async def mark(connection: Connection, tenant: TenantId) -> None:
     """Mark the schema as a copy, in the transaction that has made it."""
-    text = f"{ARRIVING}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    await connection.execute(sql.fill(MARK, schema=schema_of(tenant), mark=text))
+    await note(connection, schema_of(tenant), ARRIVING)
+
+
+async def note(connection: Connection, schema: str, what: str | None) -> None:
+    """Have the comment on a schema say `what` it is since now, for those who look; or nothing."""
+    if what is None:
+        await connection.execute(sql.fill(UNMARK, schema=schema))
+    else:
+        text = f"{what}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        await connection.execute(sql.fill(MARK, schema=schema, mark=text))
 
 
 async def settle(connection: Connection, tenant: TenantId) -> None:

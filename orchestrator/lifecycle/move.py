@@ -21,6 +21,7 @@ from orchestrator.lifecycle.arrival import (
     drop_copy,
     make_way,
     mark,
+    note,
 )
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.transfer.dump import FENCE
@@ -138,14 +139,16 @@ async def set_aside(connection: Connection, tenant: TenantId) -> None:
     """Give the schema that the tenant does not live in any more the name under which it is kept."""
     with _errors(tenant):
         async with connection.transaction():
-            await _rename(connection, schema_of(tenant), kept_schema(tenant))
+            if await _rename(connection, schema_of(tenant), kept_schema(tenant)):
+                await note(connection, kept_schema(tenant), "kept")
 
 
 async def bring_back(connection: Connection, tenant: TenantId) -> None:
     """Give the schema that was kept its name back; nobody uses it before the row says so."""
     with _errors(tenant):
         async with connection.transaction():
-            await _rename(connection, kept_schema(tenant), schema_of(tenant))
+            if await _rename(connection, kept_schema(tenant), schema_of(tenant)):
+                await note(connection, schema_of(tenant), None)
 
 
 async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
@@ -174,10 +177,12 @@ async def drop_arrived(connection: Connection, tenant: TenantId, spec: Provision
             return True
 
 
-async def _rename(connection: Connection, schema: str, renamed: str) -> None:
+async def _rename(connection: Connection, schema: str, renamed: str) -> bool:
     there = await connection.fetchval(HAS_SCHEMA, schema)
-    if there and not await connection.fetchval(HAS_SCHEMA, renamed):
-        await connection.execute(sql.fill(RENAME, schema=schema, renamed=renamed))
+    if not there or await connection.fetchval(HAS_SCHEMA, renamed):
+        return False
+    await connection.execute(sql.fill(RENAME, schema=schema, renamed=renamed))
+    return True
 
 
 def _sums(schema: str, table: str, columns: list[str]) -> str:
