@@ -42,7 +42,7 @@ class Ground:
 
     `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
     the connections that tasks use at a time, over all tenants; `keys` open what tenants' rows hold
-    sealed.
+    sealed; `alert_at` is the part of a limit from which on it is told that it is nearly used.
     """
 
     node: UUID
@@ -58,6 +58,7 @@ class Ground:
     processes: ProcessPool
     keys: WrappingKeys
     caches: Stores | None = None
+    alert_at: float = 0.8
     breaker: Breaker = field(default_factory=Breaker)
     breakers: dict[str, Breaker] = field(default_factory=dict)
 

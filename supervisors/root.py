@@ -102,11 +102,17 @@ class RootSupervisor:
 
     # -- what is declared --------------------------------------------------------------
 
-    def declare(self, configs: Iterable[TenantConfig], aliases: Mapping[str, TenantId]) -> None:
-        """Take over a whole set of tenants.
+    def declare(
+        self,
+        configs: Iterable[TenantConfig],
+        aliases: Mapping[str, TenantId],
+        *,
+        gone: Iterable[TenantId] | None = None,
+    ) -> None:
+        """Take over a whole set of tenants; with `gone`, the changed ones and those that are gone.
 
         New ones get a slot, changed ones their new configuration, and those that are gone drain and
-        lose their slot. Data is never dropped.
+        lose their slot. Data is never dropped. `aliases` may change later on.
         """
         wanted = {config.id: config for config in configs}
         self._aliases = aliases
@@ -116,7 +122,8 @@ class RootSupervisor:
                 self._slots[tenant] = self._new_slot(config)
             elif slot.removed or slot.config != config:
                 self._reconfigure(slot, config)
-        for tenant in self._slots.keys() - wanted.keys():
+        lost = self._slots.keys() - wanted.keys() if gone is None else self._slots.keys() & gone
+        for tenant in lost:
             self._remove(self._slots[tenant])
 
     def _new_slot(self, config: TenantConfig) -> Slot:

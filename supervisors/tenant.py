@@ -44,6 +44,8 @@ from orchestrator.store.tenant.payloads import (
 )
 from orchestrator.store.tenant.runs import Claims
 from orchestrator.store.tenant.secrets import OpenSecrets, Vault
+from orchestrator.store.tenant.usage import OwnedUsage
+from supervisors.books import Books
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -84,6 +86,7 @@ class TenantSupervisor:
         self._wake_at: datetime | None = None
         self._asked = False
         self._epoch = 0
+        self._counts: OwnedUsage
 
     async def run(self) -> None:
         """Live once: activate, serve until idle or stopped, let go."""
@@ -96,7 +99,7 @@ class TenantSupervisor:
                 self._end_well(engine)
                 return
             async with engine.running():
-                await self._live(engine)
+                await self._live(engine, Books(self._tenant, self._ground, engine, self._counts))
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
 
@@ -111,7 +114,7 @@ class TenantSupervisor:
         made = self._database(access.app, journal.fence, sealing)
         database = await stack.enter_async_context(made)
         cache = await stack.enter_async_context(self._cache(access.app))
-        engine = self._engine(owned, database, cache)
+        engine, self._counts = self._engine(owned, database, cache), owned.usage
         clock = AnchoredClock(moment, self._ground.clock)
         # Whoever poked until now told of work that recovery is about to read.
         self._slot.poked = False
@@ -167,7 +170,7 @@ class TenantSupervisor:
     def _note_epoch(self, epoch: int) -> None:
         self._epoch = self._slot.epoch = self._slot.held = epoch
 
-    async def _live(self, engine: Engine) -> None:
+    async def _live(self, engine: Engine, books: Books) -> None:
         slot = self._slot
         slot.engine = engine
         slot.state = SlotState.RUNNING
@@ -176,12 +179,14 @@ class TenantSupervisor:
         slot.last_error = slot.retry_at = None
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._watch, engine)
+                group.start_soon(self._watch, engine, books)
+                group.start_soon(books.run)
                 await self._serve(engine)
                 slot.state = SlotState.DRAINING
                 group.cancel_scope.cancel()
             if slot.stop_wanted is not None:
                 await self._drain(engine)
+            await books.settle()
             self._end_well(engine)
         finally:
             slot.engine = None
@@ -219,11 +224,12 @@ class TenantSupervisor:
     def _has_work(self, engine: Engine) -> bool:
         return engine.busy or self._slot.has_mail
 
-    async def _watch(self, engine: Engine) -> None:
+    async def _watch(self, engine: Engine, books: Books) -> None:
         """Note when the engine works, and when it has become quiet; the idle time begins then."""
         while True:
             await engine.changed.wait()
             self._slot.use(self._ground.clock.monotonic())
+            books.look()
             if not engine.busy:
                 self._slot.look()
 

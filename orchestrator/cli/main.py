@@ -32,6 +32,7 @@ from orchestrator.cli import (
     serve,
     statistics,
     tenants,
+    usage,
 )
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.cli.groups import group, help_without_command
@@ -53,6 +54,7 @@ def build() -> typer.Typer:
     doctor.register(app)
     migration.register(app)
     node.register(app)
+    usage.register(app)
     for name, modules, purpose in (
         (
             "tenant",

@@ -150,7 +150,7 @@ def audit(door: Door, tenant: TenantArgument, limit: Entries = 50) -> None:
     output.table(
         ["at", "who", "operation", "of", "outcome", "detail"],
         [
-            (e.at, e.actor, e.operation, e.subject, e.outcome or "unknown", e.detail)
+            (e.at, e.actor, e.operation, e.subject, e.outcome or "under way", e.detail)
             for e in page.entries
         ],
     )

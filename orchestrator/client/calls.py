@@ -63,6 +63,7 @@ from orchestrator.model.secrets import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
+from orchestrator.model.usage import Span, TenantUsage, UsagePage
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -212,6 +213,27 @@ def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
     """Ask who did what to a tenant."""
     query = {"limit": str(limit), **({} if cursor is None else {"cursor": str(cursor)})}
     return Call("GET", _path(tenant, "audit"), AuditPage, query=query, repeatable=True)
+
+
+def usage(
+    since: datetime | None, until: datetime | None, by: Span, cursor: str | None
+) -> Call[UsagePage]:
+    """Ask what all tenants used."""
+    query = _range(since, until, by) | ({} if cursor is None else {"cursor": cursor})
+    return Call("GET", "/v1/usage", UsagePage, query=query, repeatable=True)
+
+
+def tenant_usage(
+    tenant: str, since: datetime | None, until: datetime | None, by: Span
+) -> Call[TenantUsage]:
+    """Ask what one tenant used."""
+    query = _range(since, until, by)
+    return Call("GET", _path(tenant, "usage"), TenantUsage, query=query, repeatable=True)
+
+
+def _range(since: datetime | None, until: datetime | None, by: Span) -> dict[str, str]:
+    given = {"from": since, "to": until}
+    return {"by": by} | {name: at.isoformat() for name, at in given.items() if at is not None}
 
 
 def provision(tenant: str) -> Call[TenantView]:

@@ -34,6 +34,7 @@ from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import TenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
+from orchestrator.client.usage import Usage
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -107,6 +108,11 @@ class Client:
         >>> acme = client.tenant("acme_corp")  # doctest: +SKIP
         """
         return TenantClient(self, id)
+
+    @property
+    def usage(self) -> Usage:
+        """What tenants have used."""
+        return Usage(self.send)
 
     async def status(self) -> Status:
         """Return the node at a glance.

@@ -21,6 +21,7 @@ from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
+from orchestrator.client.usage import SyncUsage
 from orchestrator.model.api import (
     AuditPage,
     CreateTenant,
@@ -90,6 +91,11 @@ class SyncClient:
         >>> acme = client.tenant("acme_corp")  # doctest: +SKIP
         """
         return SyncTenantClient(self, id)
+
+    @property
+    def usage(self) -> SyncUsage:
+        """What tenants have used."""
+        return SyncUsage(self.send)
 
     def status(self) -> Status:
         """Return the node at a glance.

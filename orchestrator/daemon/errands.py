@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
 from orchestrator.model.ids import CONTROL_SHARD
-from orchestrator.store.connect import CLOSE_SECONDS, Connection, Target, connect, translated
+from orchestrator.store.connect import Connection
 from orchestrator.store.shards import Placed, Shards
+from orchestrator.store.warm import Errand
 
 AT_ONCE = 2
 """So many of a kind at a time: those who wait wait here and keep nobody from a lease."""
 
-SETTINGS = {
-    # A statement that nobody waits for any more ends soon.
-    "client_connection_check_interval": "1s",
-}
-
 
 @dataclass
 class Errands:
-    """Lends a new connection for each errand of one kind."""
+    """Lends a connection for each errand of one kind, as new each time."""
 
     shards: Shards
     _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
@@ -37,38 +33,40 @@ class Errands:
         lock_timeout: str,
         statement_seconds: float = 0.0,
     ) -> AsyncIterator[Connection]:
-        """Connect for `what`, and close at the end; DatabaseUnavailable or DatabaseRefused.
+        """Lend a connection for `what`; DatabaseUnavailable or DatabaseRefused.
 
         It leads to the database of the tenant of `row`, without one to the control database. One
         statement may take `statement_seconds`, 0 stands for no limit.
         """
-        target = self._target(row)
-        settings = {
-            "lock_timeout": lock_timeout,
-            "statement_timeout": f"{statement_seconds * 1000:.0f}",
-        }
-        async with self._place(), _connected(what, target, settings) as connection:
+        lent = self._lent(what, row, lock_timeout, round(statement_seconds * 1000))
+        async with self._place(), lent as connection:
             yield connection
 
     @asynccontextmanager
     async def pair(
         self, what: str, row: Placed, *, lock_timeout: str
     ) -> AsyncIterator[tuple[Connection, Connection]]:
-        """Connect to the registry and to the tenant's database, which may be one connection."""
-        settings = {"lock_timeout": lock_timeout, "statement_timeout": "0"}
-        target, control = self._target(row), self.shards.control.target
-        async with self._place(), _connected(what, target, settings) as server:
+        """Lend connections to the registry and to the tenant's database, which may be one."""
+        lent = self._lent(what, row, lock_timeout)
+        async with self._place(), lent as server:
             if row.shard == CONTROL_SHARD:
                 yield server, server
                 return
-            async with _connected(what, control, settings) as registry:
+            async with self._lent(what, None, lock_timeout) as registry:
                 yield registry, server
 
-    def _target(self, row: Placed | None) -> Target:
-        if row is None:
-            return self.shards.control.target
-        self.shards.check(row.shard)
-        return self.shards.target_of(row)
+    def _lent(
+        self, what: str, row: Placed | None, lock_timeout: str, statement_ms: int = 0
+    ) -> AbstractAsyncContextManager[Connection]:
+        shards, target, keep = self.shards, self.shards.control.target, True
+        if row is not None:
+            shards.check(row.shard)
+            shard, target = shards.of(row.shard), shards.target_of(row)
+            keep = shard is None or not shard.apart
+        errand = Errand(
+            what=what, target=target, lock_timeout=lock_timeout, statement_ms=statement_ms
+        )
+        return shards.warm.lend(errand, keep=keep)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -79,19 +77,3 @@ class Errands:
             yield
         finally:
             self._places.release_on_behalf_of(borrower)
-
-
-@asynccontextmanager
-async def _connected(
-    what: str, target: Target, settings: Mapping[str, str]
-) -> AsyncIterator[Connection]:
-    connection = await connect(
-        target, application_name=f"insula {what}", settings={**SETTINGS, **settings}
-    )
-    try:
-        with translated(f"{what} can not be had"):
-            yield connection
-    finally:
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            await connection.close()
-        connection.terminate()

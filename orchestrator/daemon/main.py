@@ -41,6 +41,7 @@ from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.status_line import keep_status
 from orchestrator.daemon.tenants import watch
+from orchestrator.daemon.usage import Usages
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
@@ -187,6 +188,7 @@ class Daemon:
             group.start_soon(Arrivals(parts.tenants, Errands(parts.shards)).resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)
+            group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             group.start_soon(keep_status, parts.root, self._notifier)
             self._say_ready()
@@ -308,6 +310,7 @@ class Daemon:
             moves=self._moves,
             use=self._inactivity.use,
             statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
+            usage=Usages(parts.root, parts.shards),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),
             migrations=TenantMigrations(parts.root, parts.tenants),

@@ -17,10 +17,11 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle, at
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.lifecycle import arrival
 from orchestrator.lifecycle import move as steps
-from orchestrator.lifecycle.arrival import settle
 from orchestrator.lifecycle.move import Compared, kept_schema
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
+from orchestrator.lifecycle.usage import settle
 from orchestrator.model.errors import (
     CopyKept,
     InsulaError,
@@ -186,6 +187,7 @@ class TenantMoves:
                     schemas = (kept_schema(row.id), schema_of(row.id))
                     compared = await steps.compare(before, now, row.id, schemas, report)
                 await steps.bring_back(before, row.id)
+            await self._settle_usage(now, row.id, schema_of(row.id))
             report(Progress("switching"))
             await self._switch(hold, row, there.shard, kept=row.shard)
             await steps.set_aside(now, row.id)
@@ -226,6 +228,7 @@ class TenantMoves:
             async with self._still(place, name) as copied:
                 compared = await steps.compare(source, copied, row.id, (name, name), report)
             report(Progress("switching"))
+            await self._settle_usage(source, row.id, name)
             await self._switch(hold, row, to, kept=row.shard)
             await steps.set_aside(source, row.id)
         return compared
@@ -252,12 +255,17 @@ class TenantMoves:
             await self._tenants.shards.tell(each)
         return moved
 
+    async def _settle_usage(self, connection: Connection, tenant: TenantId, schema: str) -> None:
+        """Tell what was used there: where the tenant goes, it begins to count anew."""
+        async with self._tenants.control.acquire() as control:
+            await settle(connection, control, tenant, schema)
+
     async def _settle(self, row: TenantRow) -> None:
         """Give what is kept of a moved tenant its name, and take the mark off what it lives in."""
         if row.moved_from is None:
             return
         async with self._connection(row) as connection:
-            await settle(connection, row.id)
+            await arrival.settle(connection, row.id)
         kept = at(row, row.moved_from)
         if await self._tenants.shards.is_there(kept):
             async with self._connection(kept) as old:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,8 +12,9 @@ import msgspec
 import structlog
 
 from orchestrator.daemon import declared as declarations
-from orchestrator.daemon import names, timetable
+from orchestrator.daemon import timetable
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.names import Names, clashes
 from orchestrator.daemon.shards import check_homes
 from orchestrator.daemon.timetable import SinceWhen
 from orchestrator.lifecycle.provision import (
@@ -77,6 +78,7 @@ class Tenants:
     trials: dict[TenantId, ProvisionSpec] = field(default_factory=dict)
     _rows: dict[TenantId, TenantRow] = field(default_factory=dict)
     _seen: str = "0"
+    _names: Names = field(default_factory=Names)
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     _provisioning: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(PROVISIONED_AT_ONCE)
@@ -109,7 +111,9 @@ class Tenants:
                 await rows.declare(connection, declared, shards=homes)
                 stored = {row.id: row for row in await rows.fetch_all(connection)}
                 check_homes(stored.values(), snapshot.shards)
-                registered = self._registered(snapshot, stored.values())
+                registered, problems = self._registered(snapshot, stored.values())
+                if problems:
+                    raise ConfigError(problems)
                 self._refuse_clashes(snapshot, registered)
                 changed = await declarations.note(
                     connection,
@@ -122,9 +126,13 @@ class Tenants:
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
             self._note(stored, seen)
+            self._rows = stored
             self.since = since
             self.snapshot, self.registered = snapshot, registered
-            self._declare()
+            self._names = Names(snapshot.tenants.values(), registered.values())
+            if self.root is not None:
+                dated = [timetable.dated(each, since) for each in served]
+                self.root.declare(dated, self._names.aliases)
             return changed
 
     def _refuse_clashes(
@@ -134,8 +142,8 @@ class Tenants:
 
         A start goes on, with the name as the file has it, and so does what has been so before.
         """
-        found = names.clashes(snapshot.tenants.values(), registered.values())
-        before = names.clashes(self.snapshot.tenants.values(), self.registered.values())
+        found = clashes(snapshot.tenants.values(), registered.values())
+        before = clashes(self.snapshot.tenants.values(), self.registered.values())
         new = [each for each in found if each not in before]
         if new and self._rows:
             raise ConfigError(new)
@@ -233,9 +241,8 @@ class Tenants:
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
     ) -> None:
         """Raise TenantExists for an id or alias that another tenant than `but` has."""
-        taken = self._names()
         for name in (tenant, *aliases):
-            holder = taken.get(name.casefold())
+            holder = self._names.get(name)
             if holder is not None and holder != but:
                 whose = ", which a file declares" if holder in self.snapshot.tenants else ""
                 raise TenantExists(
@@ -352,13 +359,6 @@ class Tenants:
         """The tenants that are being deleted, or are archived, as far as is known here."""
         return [row for row in self._rows.values() if row.state in ("deleting", "archived")]
 
-    def _declare(self) -> None:
-        if self.root is not None:
-            every = [*self.snapshot.tenants.values(), *self.registered.values()]
-            configs = [timetable.dated(each, self.since) for each in _served(every, self._rows)]
-            aliases = {alias: tenant for alias, tenant in self._names().items() if alias != tenant}
-            self.root.declare(configs, aliases)
-
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[Connection]:
         """Begin a transaction that knows every name, and in which no other node takes one."""
@@ -373,46 +373,69 @@ class Tenants:
             await self._take_over(connection)
 
     async def _take_over(self, connection: Connection) -> None:
-        """Take over all of what was changed, or nothing: the next look finds it then."""
+        """Take over all of what was changed, or nothing: the next look finds it then.
+
+        It costs as much as there are changes, however many tenants there are.
+        """
         if not await rows.fetch_changed(connection, self._seen):
             return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
-        changed = [row.id for row in found.values() if _differs(row, self._rows.get(row.id))]
-        stored = {**self._rows, **found}
-        registered, since = self.registered, self.since
-        if changed:
-            try:
-                registered = self._registered(self.snapshot, stored.values())
-            except ConfigError as error:
-                # Another node knows more than this one: what it can not use stays as it was here.
-                log.error("tenants.change_unusable", problems=error.problems)  # noqa: TRY400 - no bug
-            every = {**registered, **self.snapshot.tenants}
-            served = _served([every[tenant] for tenant in changed if tenant in every], stored)
-            since = {**since, **await timetable.note(connection, served)}
-        self._note(stored, seen)
-        self.registered, self.since = registered, since
-        if changed:
-            self._declare()
+        changed = [row for row in found.values() if _differs(row, self._rows.get(row.id))]
+        follow = await self._changes(connection, changed) if changed else None
+        self._note(found, seen)
+        if follow is not None:
+            follow()
 
-    def _note(self, stored: dict[TenantId, TenantRow], seen: str) -> None:
+    async def _changes(
+        self, connection: Connection, changed: Sequence[TenantRow]
+    ) -> Callable[[], None]:
+        """Note what follows from these rows, and return what has this node follow as well."""
+        registered, problems = self._registered(self.snapshot, changed)
+        if problems:
+            # Another node knows more than this one: what it can not use stays as it was here.
+            log.error("tenants.change_unusable", problems=problems)
+        stored = {row.id: row for row in changed}
+        every = [self.snapshot.tenants.get(tenant, registered.get(tenant)) for tenant in stored]
+        served = _served(filter(None, every), stored)
+        since = await timetable.note(connection, served)
+
+        def follow() -> None:
+            self.since.update(since)
+            for tenant in stored:
+                self._keep(tenant, registered.get(tenant))
+            if self.root is not None:
+                dated = [timetable.dated(each, self.since) for each in served]
+                gone = stored.keys() - {each.id for each in served}
+                self.root.declare(dated, self._names.aliases, gone=gone)
+
+        return follow
+
+    def _keep(self, tenant: TenantId, config: TenantConfig | None) -> None:
+        """Have a tenant be registered as `config`, or as none, with the names that it has then."""
+        before = self.registered.pop(tenant, None)
+        if before is not None:
+            self._names.remove(before)
+        if config is not None:
+            self._names.add(config)
+            self.registered[tenant] = config
+
+    def _note(self, found: Mapping[TenantId, TenantRow], seen: str) -> None:
         """Keep the rows as they are now, and have shards hear of those that changed."""
-        for row in stored.values():
+        for row in found.values():
             before = self._rows.get(row.id)
-            if row is not before and row != before:
+            if row != before:
                 self.shards.changed(before, row)
-        self._rows, self._seen = stored, seen
-
-    def _names(self) -> Mapping[str, TenantId]:
-        return names.taken(self.snapshot.tenants.values(), self.registered.values())
+                self._rows[row.id] = row
+        self._seen = seen
 
     def _registered(
         self, snapshot: Snapshot, stored: Iterable[TenantRow]
-    ) -> dict[TenantId, TenantConfig]:
-        """Return the tenants registered at run time, as `snapshot` makes them.
+    ) -> tuple[dict[TenantId, TenantConfig], list[str]]:
+        """Return those registered at run time, as `snapshot` makes them, and what is wrong.
 
         One that this version or configuration can not use must not keep the others from starting,
-        but no reload may take away what a tenant that is served needs.
+        but nothing may take away what a tenant that is served needs: that stays, as a problem.
         """
         found: dict[TenantId, TenantConfig] = {}
         problems: list[str] = []
@@ -424,10 +447,9 @@ class Tenants:
             except (ConfigError, InvalidRequest) as error:
                 if row.id in self.registered:
                     problems.append(f"tenant {row.id!r}, registered at run time: {error}")
+                    found[row.id] = self.registered[row.id]
                 log.error("tenant.declaration_unusable", tenant=row.id, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
-        if problems:
-            raise ConfigError(problems)
-        return found
+        return found, problems
 
 
 async def read_spec(spec: ProvisionSpec, snapshot: Snapshot) -> ProvisionSpec:

@@ -15,7 +15,7 @@ from orchestrator.store.connect import Connection
 from orchestrator.store.control import schedules as rows
 from orchestrator.store.control.schedules import Since
 
-SinceWhen = Mapping[tuple[TenantId, str], datetime]
+SinceWhen = dict[tuple[TenantId, str], datetime]
 """By tenant and name of a schedule."""
 
 

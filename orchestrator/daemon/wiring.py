@@ -94,6 +94,7 @@ async def build(
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
             keys=key,
+            alert_at=settings.alerts.at,
             caches=await stack.enter_async_context(_caches(snapshot, installation)),
         )
         root = RootSupervisor(

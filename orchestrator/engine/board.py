@@ -10,7 +10,8 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
+from time import monotonic
 from typing import assert_never
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
 from orchestrator.engine.pulse import Pulse
+from orchestrator.engine.residence import Residence
+from orchestrator.engine.rest import is_early, is_held_up, is_paused, rests_long
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.suspects import Suspects, poison_of
 from orchestrator.engine.timers import Timers
@@ -34,9 +37,6 @@ from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
-
-RESIDENT_WAIT = timedelta(seconds=5)
-"""A run that rests longer leaves memory and comes back from its journal."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,7 @@ class Board:
         self._open = False
         self._port: Port
         self.group = AttemptGroup()
+        self.residence = Residence(slots.memory)
         self.runs: dict[UUID, Execution] = {}
         self.unstarted: set[UUID] = set()
         self.completing: set[tuple[UUID, str]] = set()
@@ -98,6 +99,7 @@ class Board:
         self._open = False
         self._suspects.close()
         self._slots.leave()
+        self.residence.close()
 
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits."""
@@ -110,7 +112,8 @@ class Board:
     def busy(self) -> bool:
         """True while anything can move before the next timer, signal or child."""
         return bool(self._ready) or any(
-            run.state not in _AT_REST and not self._is_paused(run) for run in self.runs.values()
+            run.state not in _AT_REST and not is_paused(run, self.paused)
+            for run in self.runs.values()
         )
 
     @property
@@ -129,6 +132,11 @@ class Board:
         """How many attempts are under way or about to be."""
         return self._slots.used
 
+    @property
+    def running(self) -> int:
+        """How many runs have been let in and have not ended."""
+        return len(self._active)
+
     def holds(self, execution: Execution) -> bool:
         """Return whether the run is here, this very object, and can still move."""
         return execution.held and not execution.over
@@ -143,7 +151,7 @@ class Board:
             return
         heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
         self._admit()
-        if self._is_paused(execution):
+        if is_paused(execution, self.paused):
             self._leave_if_resting(execution)
             self._touch(execution)
 
@@ -213,7 +221,7 @@ class Board:
             _, _, execution, name = item
             if not self.holds(execution) or execution.tasks[name].state is not TaskState.READY:
                 self._slots.give_back()
-            elif self._is_paused(execution) or self._is_early(execution):
+            elif is_paused(execution, self.paused) or is_early(execution, self.clock.now()):
                 self._slots.give_back()
                 aside.append(item)
             elif not self._suspects.may_start(execution, name):
@@ -271,12 +279,12 @@ class Board:
 
         So that no backlog of theirs takes the room of the others, though nothing ends meanwhile.
         """
-        held = [run for run in self.runs.values() if self._is_paused(run)]
+        held = [run for run in self.runs.values() if is_paused(run, self.paused)]
         self.paused = names
         for run in held:
             self.resume(run)
         for run in self.runs.values():
-            if self._is_paused(run):
+            if is_paused(run, self.paused):
                 self._leave_if_resting(run)
                 self._touch(run)
 
@@ -295,6 +303,7 @@ class Board:
             return
         self.group.cut_off(execution)
         del self.runs[execution.id]
+        self.residence.leave(execution.id)
         execution.held = False
         self._active.discard(execution)
         self.unstarted.discard(execution.id)
@@ -344,6 +353,7 @@ class Board:
         result: Outcome | None = None
         with scope:
             if self._is_running(execution, name):
+                execution.meter.began[name] = monotonic()
                 result = await self._outcome_of(execution, name)
         self.group.leave(execution, name, scope)
         self._slots.give_back()
@@ -445,7 +455,8 @@ class Board:
         """Let a run leave memory that has nothing to do for a while; the next flush carries it."""
         if not self.holds(execution):
             return
-        if self._is_held_up(execution) or self._rests_long(execution):
+        now = self.clock.now()
+        if is_held_up(execution, self.paused, now) or rests_long(execution, now):
             execution.leave()
             execution.on_durable(lambda: self._left(execution))
 
@@ -453,9 +464,9 @@ class Board:
         """Forget a run that rests in the table now, unless something came meanwhile."""
         if not self.holds(execution):
             return
-        if self._is_held_up(execution) or execution.resting:
+        if is_held_up(execution, self.paused, self.clock.now()) or execution.resting:
             due = execution.look_at
-            paused = self._is_paused(execution)
+            paused = is_paused(execution, self.paused)
             if due is not None and not paused and due <= (self.outside_due or due):
                 self.outside_due = due
                 self.timers_changed.beat()
@@ -467,7 +478,10 @@ class Board:
     # -- small things ------------------------------------------------------------------
 
     def _let_in(self, execution: Execution) -> None:
+        if execution.held:
+            return
         self.runs[execution.id] = execution
+        self.residence.enter(execution.id, input_bytes=len(execution.input))
         execution.held = True
 
     def _push(self, execution: Execution, name: str) -> None:
@@ -479,26 +493,6 @@ class Board:
 
     def _is_running(self, execution: Execution, name: str) -> bool:
         return self.holds(execution) and execution.tasks[name].state is TaskState.RUNNING
-
-    def _rests_long(self, execution: Execution) -> bool:
-        if not execution.resting:
-            return False
-        due = execution.next_due
-        return due is None or due - self.clock.now() > RESIDENT_WAIT
-
-    def _is_paused(self, execution: Execution) -> bool:
-        names = self.paused
-        return execution.paused or bool(names and names & {"", execution.workflow.name})
-
-    def _is_held_up(self, execution: Execution) -> bool:
-        """Tell whether a pause, or its time, lets nothing of the run go on."""
-        held = self._is_paused(execution) or self._is_early(execution)
-        return held and not execution.at_work
-
-    def _is_early(self, execution: Execution) -> bool:
-        """Tell whether the run may not begin yet, though somebody has asked for it."""
-        begins_at = None if execution.begins_at is None else execution.not_before
-        return begins_at is not None and begins_at > self.clock.now()
 
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import anyio
+import msgspec
 import structlog
 
 from orchestrator.engine.execution import Drained, Execution
@@ -24,6 +25,7 @@ from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
     Committed,
+    Ended,
     Fired,
     Key,
     Known,
@@ -159,7 +161,7 @@ class GroupCommit:
         for item in items:
             run = item.execution
             if known and isinstance(run, Execution) and run.id in known:
-                run.refuse(item.written.logged)
+                run.refuse(item.written)
                 self._listener.is_known(run, known[run.id])
                 continue
             for effect in item.written.effects:
@@ -190,7 +192,7 @@ class GroupCommit:
             log.warning("fire.refused", error=str(error))
             return
         log.warning("run.refused", run=str(run.id), error=str(error))
-        run.refuse(item.written.logged)
+        run.refuse(item.written)
         self._listener.is_refused(run, error, new=item.written.new is not None)
 
 
@@ -203,7 +205,12 @@ def _batch(written: Sequence[Drained]) -> Batch:
         taken=[signal for run in written for signal in run.taken],
         nudged=[run.nudged for run in written if run.nudged is not None],
         fires=[run.fired for run in written if run.fired is not None],
+        ended=_sum([run.ended for run in written if run.ended is not None]),
     )
+
+
+def _sum(ended: Sequence[Ended]) -> Ended:
+    return Ended(*map(sum, zip(*map(msgspec.structs.astuple, ended), strict=True)))
 
 
 def _already_there(added: Sequence[NewRun], stored: Sequence[Known]) -> dict[object, Known]:

@@ -26,7 +26,7 @@ from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.threads import in_thread
 from orchestrator.model.api import Failure
 from orchestrator.model.text import line_problem
-from orchestrator.store.tenant.journal import NewRun
+from orchestrator.store.tenant.journal import Completion, NewRun
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import (
     AttemptOver,
@@ -56,8 +56,8 @@ class NestedCall(Exception):
     """A durable call was made inside a step or an item of a map: those are one call each."""
 
 
-Write = Callable[[UUID, int, str], Awaitable[None]]
-"""Commits a transaction together with the entries of a run from a number on."""
+Write = Callable[[Completion], Awaitable[None]]
+"""Commits a transaction together with the entries that say so."""
 
 
 class Port(Protocol):

@@ -35,7 +35,7 @@ from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.submission import Submission, beside
-from orchestrator.engine.table import RESIDENT_RUNS, Ask, AskPause, Fork, LookUp, Post, Table
+from orchestrator.engine.table import Ask, AskPause, Fork, LookUp, Post, Table
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock
 from orchestrator.model.errors import (
@@ -48,6 +48,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
+from orchestrator.quota.alerts import Level, levels
 from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
@@ -195,6 +196,16 @@ class Engine:
         """How many rows those have written."""
         return self._commit.rows
 
+    def levels(self) -> list[Level]:
+        """Return how much of each limit is used, of those that warn before they are reached."""
+        self._usage.queued = self._queued
+        running = self._board.running
+        return levels(self._config().limits, self._usage, running=running, now=self.now)
+
+    @property
+    def _queued(self) -> int:
+        return self._table.queued + len(self._board.unstarted)
+
     @property
     def running_tasks(self) -> int:
         """How many attempts hold a slot."""
@@ -314,7 +325,7 @@ class Engine:
 
     def _accept(self, runs: Sequence[StartRun]) -> list[Accepted]:
         """Return `runs` ready to be stored, counted against the limits; raises why not."""
-        self._usage.queued = self._table.queued + len(self._board.unstarted)
+        self._usage.queued = self._queued
         accepted = accept(runs, self._config(), self._registry, self._usage, now=self.now)
         self._usage.accepted(self._config().limits, len(accepted), self.now)
         return accepted
@@ -337,9 +348,7 @@ class Engine:
         self._board.dispatch()
 
     def _add(self, run: Accepted, fired: Fired | None = None) -> None:
-        held = (
-            len(self._board.runs) < RESIDENT_RUNS and not self._table.outside and run.due_at is None
-        )
+        held = run.due_at is None and self._table.has_room_for_one
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
         execution = Execution(row, run.workflow, epoch=row.epoch)
         execution.fired = fired
@@ -411,7 +420,7 @@ class Engine:
         """Tell whom its end concerns, and use the room that it leaves."""
         if execution.state.finished:
             self._ended(execution)
-        if self._table.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+        if self._table.outside and self._board.residence.has_room_for_a_lot:
             self._table.wake()
 
     def _ended(self, execution: Execution) -> None:

@@ -17,12 +17,13 @@ from orchestrator.engine.entries import (
     AnyStepEntry,
     AnyTaskEntry,
 )
+from orchestrator.engine.meter import ENDS, Meter
 from orchestrator.engine.outcome import describe
 from orchestrator.engine.plan import Plan, plan
 from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
-from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
+from orchestrator.store.tenant.journal import ChangedRun, Ended, Fired, Logged, NewRun
 from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.durable import OnClose
@@ -59,6 +60,7 @@ class Drained(msgspec.Struct, frozen=True):
     effects: list[Callable[[], None]]
     fired: Fired | None = None
     more: bool = False
+    ended: Ended | None = None
 
 
 class Execution:
@@ -91,6 +93,7 @@ class Execution:
         "id",
         "inbox",
         "input",
+        "meter",
         "parent_id",
         "paused",
         "queue",
@@ -124,6 +127,7 @@ class Execution:
         self.children: dict[UUID, OnClose] = {}
         self._seq = 0
         self._settled: list[str] | None = None  # since the last plan; None before the first
+        self.meter = Meter()
         self._pending: list[AnyEntry] = []
         self._effects: list[Callable[[], None]] = []
         self._children: list[NewRun] = []
@@ -149,6 +153,8 @@ class Execution:
                 return
         self.apply(entry)
         if not stored:
+            if type(entry) in ENDS:
+                self.meter.note(entry)
             self._pending.append(entry)
         self._dirty = self._dirty or self.state is not before or type(entry) in _WITH_ROW
         self._reopened = self._reopened or type(entry) is entries.RunRetried
@@ -434,8 +440,9 @@ class Execution:
         changed = self._row() if self._dirty and new is None else None
         nudged = self.parent_id if changed is not None and changed.finished else None
         self._dirty = self._reopened = False
-        logged = None
+        logged = ended = None
         if self._pending:
+            ended = self.meter.take() if self.meter.ended else None
             logged = Logged(self.id, self._seq, entries.encode(self._pending), new is not None)
             self._seq += len(self._pending)
             self._pending = []
@@ -445,17 +452,18 @@ class Execution:
         taken, self._taken = self._taken, []
         fired, self.fired = self.fired, None
         effects, self._effects = self._effects, []
-        return Drained(new, changed, logged, children, taken, nudged, effects, fired)
+        return Drained(new, changed, logged, children, taken, nudged, effects, fired, ended=ended)
 
-    def refuse(self, logged: Logged | None) -> None:
+    def refuse(self, written: Drained) -> None:
         """Take back a flush that the database would not store; what follows takes its numbers.
 
         What was recorded since is taken back as well. The row that follows leaves out the context,
         which may be what was refused.
         """
         self.refusals += 1
-        free = self._seq if logged is None else logged.seq
-        self.drain()
+        free = self._seq if written.logged is None else written.logged.seq
+        for lost in (written, self.drain()):
+            self.meter.put_back(lost.ended)
         self._seq = free
 
     def park(self, failure: Failure) -> None:

@@ -20,7 +20,7 @@ from orchestrator.engine.table import Table
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.model.states import TaskState
-from orchestrator.store.tenant.journal import NewRun
+from orchestrator.store.tenant.journal import Completion, NewRun
 from orchestrator.store.tenant.runs import RunEnd
 from orchestrator.workflow.durable import ChildRequest
 
@@ -88,10 +88,12 @@ class Port:
                 execution, name, result, allowed=self._board.limits.max_result_bytes
             )
             place = execution.id, name
+            text = entries.encode([entry])
             self._board.completing.add(place)
             with anyio.move_on_after(COMPLETE_SECONDS, shield=True) as deadline:
                 try:
-                    await write(execution.id, execution.written, entries.encode([entry]))
+                    with execution.meter.aside(name) as took:
+                        await write(Completion(execution.id, execution.written, text, took))
                     execution.record(entry, stored=True)
                 finally:
                     self._board.completing.discard(place)

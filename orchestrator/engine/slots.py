@@ -6,17 +6,20 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from orchestrator.engine.residence import NodeMemory
+
 
 class NodeSlots:
-    """The node's task slots.
+    """The node's task slots, and the memory for runs that its tenants share.
 
     While any tenant waits, freed slots go to the tenant that has waited longest until it got as
     many as its weight, and then it is the next one's turn: weighted round robin.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, memory: NodeMemory | None = None) -> None:
         self.total = total
         self.free = total
+        self.memory = memory or NodeMemory()
         self._line: deque[TenantSlots] = deque()
         self._solo_taken = False
         self._solo_line: deque[Callable[[], None]] = deque()

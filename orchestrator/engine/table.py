@@ -25,8 +25,7 @@ from orchestrator.store.tenant.runs import Claimed, Orphan, Pause, RunEnd, Signa
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 
-RESIDENT_RUNS = 1_000
-"""How many runs one tenant holds in memory; the others wait in the table until these finish."""
+CLAIMED_AT_ONCE = 1_000
 
 SIGNALS_AT_ONCE = 500
 
@@ -112,6 +111,9 @@ class Table:
         self.ended = anyio.Event()
         self.outside = False
         self.queued = 0
+        # Also for what is claimed later: a task that its journal left running was the former
+        # owner's, since none of ours goes to the table while it runs.
+        self._crashed = False
 
     # -- asked -------------------------------------------------------------------------
 
@@ -152,6 +154,16 @@ class Table:
         self.wake()
 
     @property
+    def has_room_for_one(self) -> bool:
+        """Whether a new run may come into memory at once.
+
+        While others wait in the table only if there is room for many of them too: in memory the
+        most urgent, or oldest, goes first, so it overtakes none for long.
+        """
+        residence = self._board.residence
+        return residence.has_room_for_a_lot if self.outside else residence.room > 0
+
+    @property
     def busy(self) -> bool:
         """True while there is anything to do here."""
         asked = self._asks or self._posts or self._pauses
@@ -177,7 +189,8 @@ class Table:
         """Take over what a former owner left; return how many runs."""
         self.pauses = await self._owned.pauses()
         self._board.paused = {pause.workflow for pause in self.pauses}
-        found = await self._claim(crashed=crashed)
+        self._crashed = crashed
+        found = await self._claim()
         await self._end_orphans(orphans)
         await self._look_outside()
         return found
@@ -189,8 +202,8 @@ class Table:
         await self._copy_forks()
         await self._find_known()
         if self._board.accepting:
-            if len(self._board.runs) < RESIDENT_RUNS:
-                await self._claim(crashed=False)
+            if self._board.residence.room:
+                await self._claim()
             await self._look_outside()
         self._board.dispatch()
 
@@ -217,16 +230,16 @@ class Table:
         soonest = self._board.clock.now() + LOOK_AGAIN
         due = outside.due_at
         self._board.outside_due = None if due is None else max(due, soonest)
-        if self.outside and len(self._board.runs) < RESIDENT_RUNS // 2:
+        if self.outside and self._board.residence.has_room_for_a_lot:
             self._board.outside_due = soonest  # came after the last claim
         self._board.timers_changed.beat()
 
-    async def _claim(self, *, crashed: bool) -> int:
-        claimed = await self._owned.claim(RESIDENT_RUNS - len(self._board.runs))
+    async def _claim(self) -> int:
+        claimed = await self._owned.claim(min(self._board.residence.room, CLAIMED_AT_ONCE))
         fresh = [run for run in claimed if run.id not in self._board.runs]
         fresh.sort(key=lambda run: (run.rank, run.id))
         for execution in await self._load(fresh):
-            self._board.take_up(execution, crashed=crashed)
+            self._board.take_up(execution, crashed=self._crashed)
         return len(fresh)
 
     async def _load(self, claimed: Sequence[Claimed]) -> list[Execution]:
@@ -317,7 +330,7 @@ class Table:
         fetched = {run.id: run for run in await self._load(claimed)}
         for execution in fetched.values():
             if not execution.state.finished:
-                self._board.take_up(execution, crashed=False)
+                self._board.take_up(execution, crashed=self._crashed)
         for unfit in [run for run in claimed if run.id not in fetched]:
             fetched[unfit.id] = await self._read_unfit(unfit)
         for ask in asks:

@@ -32,6 +32,7 @@ from orchestrator.http.routes import (
     secrets,
     statistics,
     tenants,
+    usage,
 )
 from orchestrator.http.services import Services
 from orchestrator.model.api import MAX_BODY
@@ -47,6 +48,7 @@ _RESOURCES = (
     archives,
     exports,
     statistics,
+    usage,
     maintenance,
     secrets,
     credentials,

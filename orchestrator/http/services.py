@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
@@ -41,6 +42,7 @@ from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.model.states import RunState
+from orchestrator.model.usage import Span, TenantUsage, UsagePage
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
 
@@ -275,6 +277,22 @@ class Statistics(Protocol):
         ...
 
 
+class Usages(Protocol):
+    """What tenants have used."""
+
+    async def page(
+        self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
+    ) -> UsagePage:
+        """Return what all tenants used, by tenant and time, also those that are gone."""
+        ...
+
+    async def of_tenant(
+        self, name: str, since: datetime, until: datetime, span: Span
+    ) -> TenantUsage:
+        """Return what one tenant used; TenantNotFound if there never was one of that name."""
+        ...
+
+
 class Maintenance(Protocol):
     """The care for tenants' tables."""
 
@@ -353,6 +371,7 @@ class Services:
     archives: Archives
     use: Callable[[TenantId], None]
     statistics: Statistics
+    usage: Usages
     maintenance: Maintenance
     secrets: Secrets
     migrations: Migrations

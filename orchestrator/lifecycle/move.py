@@ -24,7 +24,7 @@ from orchestrator.lifecycle.arrival import (
     note,
 )
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
-from orchestrator.lifecycle.transfer.dump import FENCE
+from orchestrator.lifecycle.transfer.dump import BEGINS_ANEW
 from orchestrator.lifecycle.transfer.dump import TABLES as COLUMNS
 from orchestrator.lifecycle.transfer.load import load
 from orchestrator.model.errors import MoveFailed, SchemaConflict
@@ -118,7 +118,7 @@ async def compare(
     if names[0] != names[1]:
         raise MoveFailed(tenant, f"the tables of tenant {tenant!r} are not the same on both sides")
     rows = 0
-    kept = [name for name, unlogged, _ in found[0] if not unlogged and name != FENCE]
+    kept = [name for name, unlogged, _ in found[0] if not unlogged and name not in BEGINS_ANEW]
     for number, name in enumerate(kept):
         report(Progress("comparing", number, len(kept), "tables"))
         sums = [

@@ -74,11 +74,12 @@ GRANT USAGE ON SCHEMA :"schema" TO :"engine", :"app";
 -- application's has none here. The share lock on the fence needs UPDATE.
 REVOKE ALL ON tenant.wf_fence, tenant.wf_run, tenant.wf_event, tenant.wf_signal, tenant.wf_pause,
               tenant.wf_schedule, tenant.wf_fire, tenant.wf_migration, tenant.wf_key, tenant.wf_secret,
-              tenant.wf_cache
+              tenant.wf_cache, tenant.wf_usage
     FROM PUBLIC, :"engine", :"app";
 GRANT SELECT, UPDATE ON tenant.wf_fence TO :"engine";
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.wf_signal,
-                                        tenant.wf_pause, tenant.wf_schedule, tenant.wf_fire
+                                        tenant.wf_pause, tenant.wf_schedule, tenant.wf_fire,
+                                        tenant.wf_usage
     TO :"engine";
 -- The cache is the application's; the supervisor deletes what is over in it.
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_cache TO :"app";

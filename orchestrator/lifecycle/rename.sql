@@ -51,6 +51,8 @@ INSERT INTO insula.wake AS wake (tenant, due_at, reason)
 SELECT lease.tenant, clock_timestamp(), 'recover' FROM insula.lease AS lease WHERE lease.tenant = :'new'
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
 UPDATE insula.schedule SET tenant = :'new' WHERE tenant = :'old';
+UPDATE insula.usage SET tenant = :'new' WHERE tenant = :'old';
+UPDATE insula.alert SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.transition SET tenant = :'new' WHERE tenant = :'old';
 
 -- name: move_submissions

@@ -411,10 +411,11 @@ class ShardStatus(Wire, frozen=True, kw_only=True):
 
 
 class AuditEntry(Wire, frozen=True, kw_only=True):
-    """Who did what to a tenant. Without an `outcome` nobody knows what came of it.
+    """Who did what to a tenant. Without an `outcome` it is under way, as far as anybody knows.
 
     `actor` is `uid 1000` over the control socket and `tcp 127.0.0.1` over the network; `subject` a
     run, a schedule or a workflow; `outcome` is `done` or the code of an error, `detail` its words.
+    `interrupted` is what a node was at when it ended: it is finished, undone, or to be done again.
     """
 
     number: int

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from orchestrator.settings.alerts import AlertsSection
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.cache import CacheSection
 from orchestrator.settings.duration import Duration
@@ -415,6 +416,7 @@ class Settings(Section, frozen=True, kw_only=True):
     supervision: SupervisionSection = field(default_factory=SupervisionSection)
     workflows: WorkflowsSection = field(default_factory=WorkflowsSection)
     migrations: MigrationsSection = field(default_factory=MigrationsSection)
+    alerts: AlertsSection = field(default_factory=AlertsSection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
     cache: CacheSection = field(default_factory=CacheSection)
     log: LogSection = field(default_factory=LogSection)

@@ -29,6 +29,7 @@ from orchestrator.store.control import databases, tenants
 from orchestrator.store.control.shards import Owner, copy, of_tenants, prepare
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.outage import Reach
+from orchestrator.store.warm import WarmConnections
 
 AT_ONCE = 4
 """So many connections to tenants' own databases at a time, for what the API reads there."""
@@ -164,6 +165,7 @@ class Shards:
 
     def __init__(self, control: ControlPool, others: Iterable[Shard] = ()) -> None:
         self.control = control
+        self.warm = WarmConnections()
         self.others: Mapping[str, Shard] = {each.name: each for each in others}
 
     @classmethod
@@ -189,7 +191,9 @@ class Shards:
                 )
                 opened = await stack.enter_async_context(pool)
                 others.append(Shard(config, opened, role_prefix=role_prefix))
-            yield cls(control, others)
+            opened_all = cls(control, others)
+            stack.push_async_callback(opened_all.warm.close)
+            yield opened_all
 
     def of(self, name: str) -> Shard | None:
         """Return the shard of that name; None is the control database. DatabaseRefused else."""

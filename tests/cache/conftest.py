@@ -102,7 +102,7 @@ async def in_redis(url: str) -> AsyncIterator[Shelves]:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a server of our own; skips where none is installed."""
+    """Yield the URL of a server of our own."""
     with running(tmp_path_factory.mktemp("redis")) as url:
         yield url
 

@@ -242,7 +242,7 @@ async def _serializable(ctx: Context) -> None:
 async def _forge(ctx: Context) -> None:
     """Complete a task with SQL: the seal is not known."""
     seal = UUID(int=0)
-    forge = "SELECT wf_complete(1, $1, '', current_setting('insula.mark'), $2, 9, '[]')"
+    forge = "SELECT wf_complete(1, $1, '', current_setting('insula.mark'), $2, 9, '[]', 0)"
     await ctx.db.execute(forge, seal, ctx.run_id)
 
 

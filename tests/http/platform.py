@@ -42,6 +42,7 @@ from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
 from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
+from tests.http.usage import HandMadeUsage
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
@@ -106,6 +107,7 @@ class HandMadePlatform(HandMadeRuns):
             moves=self.moves,
             use=self.used.append,
             statistics=HandMadeStatistics(),
+            usage=HandMadeUsage(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
             migrations=self.migrations,

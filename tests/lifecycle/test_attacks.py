@@ -58,7 +58,8 @@ ATTEMPTS = {
     "another's sequence": "SELECT last_value FROM tenant_globex.flight_id_seq",
     "another's fence, as its function": "SELECT tenant_globex.wf_owned(1)",
     "another's completion": (
-        "SELECT tenant_globex.wf_complete(1, gen_random_uuid(), '', '', gen_random_uuid(), 0, '[]')"
+        "SELECT tenant_globex.wf_complete("
+        "1, gen_random_uuid(), '', '', gen_random_uuid(), 0, '[]', 0)"
     ),
     "another's secrets": "TABLE tenant_globex.wf_secret",
     "another's keys": "TABLE tenant_globex.wf_key",
@@ -136,7 +137,7 @@ async def test_temporary_objects_stand_in_for_nothing_of_ours(two_tenants: Datab
 
     for call in (
         "wf_owned(999)",
-        f"wf_complete(999, {nobody}, '', 'm', {run}, 0, '[]')",
+        f"wf_complete(999, {nobody}, '', 'm', {run}, 0, '[]', 0)",
         f"wf_completed(999, {nobody}, {run}, 0)",
     ):
         with pytest.raises(asyncpg.PostgresError) as refused:

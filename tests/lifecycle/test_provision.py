@@ -76,6 +76,7 @@ async def test_rights_are_these_and_no_more(database: Database, tmp_path: Path) 
         (logins.engine, "wf_schedule", everything),
         (logins.engine, "wf_secret", "SELECT"),
         (logins.engine, "wf_signal", everything),
+        (logins.engine, "wf_usage", everything),
     ]
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0
     assert await admin.fetchval(
@@ -461,7 +462,7 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
         "wf_run", "wf_run_by_key", "wf_run_children", "wf_run_dead", "wf_run_due", "wf_run_held",
         "wf_run_pkey", "wf_run_queued", "wf_run_scheduled", "wf_schedule", "wf_schedule_pkey",
         "wf_secret", "wf_secret_pkey",
-        "wf_signal", "wf_signal_by_key", "wf_signal_pkey",
+        "wf_signal", "wf_signal_by_key", "wf_signal_pkey", "wf_usage",
     }  # fmt: skip
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0
 

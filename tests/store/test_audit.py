@@ -11,10 +11,16 @@ from orchestrator.store.control.audit import Deed, Stored
 from tests.support.database import Database
 
 PAUSE = Deed("acme", "uid 1000", "tenant.pause", "monthly_report")
+JOIN = """
+    INSERT INTO insula.node (id, name, started_at, expires_at)
+    VALUES (gen_random_uuid(), 'a', clock_timestamp(), clock_timestamp() + interval '1 hour')
+"""
+"""A node begins."""
 
 
 async def test_an_entry_is_there_before_its_outcome(database: Database) -> None:
     connection = await database.connect()
+    await connection.execute(JOIN)
 
     number = await audit.ask(connection, "a", PAUSE)
     (asked,) = await audit.page(connection, "acme", limit=10)
@@ -27,6 +33,23 @@ async def test_an_entry_is_there_before_its_outcome(database: Database) -> None:
     assert (answered.outcome, answered.detail) == ("tenant_busy", "the mailbox is full")
     assert answered.ended_at is not None
     assert answered.ended_at >= answered.at
+
+
+async def test_what_a_node_was_at_when_it_died_was_interrupted(database: Database) -> None:
+    connection = await database.connect()
+
+    async def outcomes() -> list[str | None]:
+        return [each.outcome for each in await audit.page(connection, "acme", limit=10)]
+
+    await connection.execute(JOIN)
+    await audit.answer(connection, await audit.ask(connection, "a", PAUSE), "done")
+    await audit.ask(connection, "a", PAUSE)
+    assert await outcomes() == [None, "done"]
+    await connection.execute("UPDATE insula.node SET expires_at = '-infinity'")
+    assert await outcomes() == ["interrupted", "done"]
+    await connection.execute(JOIN)
+    await audit.ask(connection, "a", PAUSE)
+    assert await outcomes() == [None, "interrupted", "done"]
 
 
 async def test_pages_are_newest_first_and_of_one_tenant(database: Database) -> None:
@@ -72,6 +95,7 @@ async def test_an_owner_that_is_no_superuser_writes_it_and_has_no_right_to_chang
     await connection.execute(f"""
         CREATE ROLE {owner};
         GRANT USAGE ON SCHEMA insula TO {owner};
+        GRANT SELECT ON insula.node TO {owner};
         ALTER TABLE insula.audit OWNER TO {owner};
         SET ROLE {owner};
     """)

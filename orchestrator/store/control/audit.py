@@ -30,7 +30,10 @@ class Deed(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """An entry with its answer; without one, nobody knows what came of it."""
+    """An entry with its answer, `interrupted` when its node is gone without one.
+
+    No `outcome` as long as the node lives: it is under way, or its end could not be written.
+    """
 
     number: int
     at: datetime

@@ -19,9 +19,13 @@ INSERT INTO insula.audit (answers, tenant, node, actor, operation, subject, outc
 SELECT number, tenant, node, actor, operation, subject, 'done' FROM asked;
 
 -- name: page
--- Newest first, those before $2.
-SELECT asked.number, asked.at, asked.node, asked.actor, asked.operation, asked.subject,
-       answered.at AS ended_at, answered.outcome, coalesce(answered.detail, '') AS detail
+-- Newest first, those before $2. A node that has ended, or begun anew since, answers nothing any more.
+SELECT asked.number, asked.at, asked.node, asked.actor, asked.operation, asked.subject, answered.at AS ended_at,
+       CASE WHEN answered.number IS NOT NULL OR EXISTS (
+           SELECT FROM insula.node AS node
+           WHERE node.name = asked.node AND node.started_at <= asked.at AND node.expires_at > clock_timestamp()
+       ) THEN answered.outcome ELSE 'interrupted' END AS outcome,
+       coalesce(answered.detail, '') AS detail
 FROM insula.audit AS asked LEFT JOIN insula.audit AS answered ON answered.answers = asked.number
 WHERE asked.tenant = $1 AND asked.answers IS NULL AND ($2::bigint IS NULL OR asked.number < $2)
 ORDER BY asked.number DESC LIMIT $3;

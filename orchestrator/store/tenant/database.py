@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import anyio
 import asyncpg
+import msgspec
 import tenacity
 
 from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
@@ -17,12 +18,13 @@ from orchestrator.model.ids import quote_identifier
 from orchestrator.store import sql
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, classify, translated
 from orchestrator.store.tenant.fence import ENDED, MOVED, Fence
+from orchestrator.store.tenant.journal import Completion
 from orchestrator.store.tenant.login import Login, Way
 from orchestrator.store.tenant.places import NESTED_PLACES, TASK_PLACES, Place, Places
 from orchestrator.workflow.context import Isolation
 
 BEGIN = "SELECT tenant.wf_owned({epoch}), set_config('insula.mark', '{mark}', true)"
-COMPLETE = "SELECT tenant.wf_complete($1, $2, $3, $4, $5, $6, $7)"
+COMPLETE = "SELECT tenant.wf_complete($1, $2, $3, $4, $5, $6, $7, $8)"
 COMPLETED = "SELECT tenant.wf_completed($1, $2, $3, $4)"
 COMMIT = "SELECT tenant.wf_owned({epoch}); COMMIT"
 FORGET = """
@@ -183,8 +185,8 @@ class TenantDatabase:
             self._check_moved(error)
             raise
 
-    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
-        """Commit a transaction together with the journal's entries of `run` from `seq` on.
+    async def complete(self, lent: Lent, completion: Completion) -> None:
+        """Commit a transaction together with the journal's entries that say so.
 
         Raises what the database refuses, and then nothing was written, LeaseLost when a newer owner
         has the tenant, and DatabaseUnavailable when it can not be learned how it came out.
@@ -197,9 +199,7 @@ class TenantDatabase:
                 fence.seal,
                 fence.node,
                 lent.mark,
-                run,
-                seq,
-                entries,
+                *msgspec.structs.astuple(completion),
             )
         except asyncpg.PostgresError as error:
             self._check_moved(error)
@@ -214,7 +214,7 @@ class TenantDatabase:
             if isinstance(error, asyncpg.PostgresError) and classify(error) is None:
                 raise  # answered, with a refusal
             lent.cut()
-            if not await self._completed(run, seq):
+            if not await self._completed(completion.run, completion.seq):
                 raise
 
     async def _completed(self, run: UUID, seq: int) -> bool:

@@ -93,6 +93,32 @@ class Logged(msgspec.Struct, frozen=True):
     fresh: bool
 
 
+class Completion(msgspec.Struct, frozen=True):
+    """The entries, from number `seq` on, that a task commits itself; it took `task_ms`."""
+
+    run: UUID
+    seq: int
+    entries: str
+    task_ms: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What came to an end: runs, by how they did, and attempts with the milliseconds they took.
+
+    The order is that of the statements' arrays.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    attempts: int = 0
+    task_ms: int = 0
+
+
+NOTHING_ENDED = Ended()
+
+
 class Sent(msgspec.Struct, frozen=True):
     """A signal for a run; `payload` is JSON text."""
 
@@ -132,7 +158,8 @@ class Batch(msgspec.Struct, frozen=True):
     """One flush.
 
     `taken` are signals (run and id) that its entries have consumed, and `nudged` runs that are to
-    be looked at if they rest outside memory.
+    be looked at if they rest outside memory. What has `ended` is told by rows in `logged` that are
+    not fresh.
     """
 
     added: Sequence[NewRun] = ()
@@ -141,6 +168,7 @@ class Batch(msgspec.Struct, frozen=True):
     taken: Sequence[tuple[UUID, UUID]] = ()
     nudged: Sequence[UUID] = ()
     fires: Sequence[Fired] = ()
+    ended: Ended = NOTHING_ENDED
 
     @property
     def rows(self) -> int:
@@ -246,12 +274,13 @@ class Journal:
 
     async def _write(self, connection: Connection, batch: Batch) -> Committed | None:
         always = self._epoch, self._node, _rows(batch.logged)
+        ended = None if batch.ended == NOTHING_ENDED else msgspec.structs.astuple(batch.ended)
         if batch.added or batch.changed:
             row = await connection.fetchrow(
-                self._flush, *always, _rows(batch.added), _rows(batch.changed)
+                self._flush, *always, _rows(batch.added), _rows(batch.changed), ended
             )
         else:
-            row = await connection.fetchrow(self._log, *always)
+            row = await connection.fetchrow(self._log, *always, ended)
         return None if row is None else Committed(*row)
 
     async def _note(self, connection: Connection, fires: Sequence[Fired]) -> None:

@@ -20,6 +20,8 @@ SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE;
 -- an ambiguous commit, the same batch finds its own rows and changes nothing. A finished run changes only
 -- when it is reopened. A resting run for which more signals are there than it has `heard` of is due at once:
 -- one came while this batch was on its way, and what the batch says of the time would put it to sleep.
+-- `$6`, if not null, is what ended: runs that succeeded, failed, died and were cancelled, attempts, and their
+-- milliseconds. Each end is in an entry of `logged`, so it counts when they are added, and when sent again no more.
 WITH fence AS MATERIALIZED (
     SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE
 ), added AS (
@@ -35,7 +37,7 @@ WITH fence AS MATERIALIZED (
                epoch int8, key text, tags text, input text, parent_id uuid, due_at timestamptz,
                deadline_at timestamptz)
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id, octet_length(input::text) AS bytes
 ), changed AS (
     UPDATE tenant.wf_run AS run
     SET state = c.state, output = c.output::json, context = c.context::json, error = c.error::json,
@@ -57,6 +59,15 @@ WITH fence AS MATERIALIZED (
     FROM fence, json_to_recordset($3::json) AS e (run_id uuid, seq int4, entries text, fresh bool)
     WHERE NOT e.fresh OR e.run_id IN (SELECT id FROM added)
     ON CONFLICT DO NOTHING
+    RETURNING run_id
+), counted AS (
+    INSERT INTO tenant.wf_usage
+        (submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
+    SELECT new.runs, new.bytes, coalesce(($6::int8[])[1], 0), coalesce(($6::int8[])[2], 0),
+           coalesce(($6::int8[])[3], 0), coalesce(($6::int8[])[4], 0), coalesce(($6::int8[])[5], 0),
+           coalesce(($6::int8[])[6], 0)
+    FROM (SELECT count(*) AS runs, coalesce(sum(bytes), 0) AS bytes FROM added) AS new
+    WHERE new.runs > 0 OR ($6::int8[] IS NOT NULL AND EXISTS (SELECT FROM logged))
 )
 SELECT clock_timestamp() AS at, (SELECT count(*) FROM added) AS added FROM fence;
 
@@ -70,6 +81,11 @@ WITH fence AS MATERIALIZED (
     SELECT e.run_id, e.seq, $1, $2, e.entries::json
     FROM fence, json_to_recordset($3::json) AS e (run_id uuid, seq int4, entries text)
     ON CONFLICT DO NOTHING
+    RETURNING run_id
+), counted AS (
+    INSERT INTO tenant.wf_usage (succeeded, failed, dead, cancelled, attempts, task_ms)
+    SELECT ($4::int8[])[1], ($4::int8[])[2], ($4::int8[])[3], ($4::int8[])[4], ($4::int8[])[5], ($4::int8[])[6]
+    WHERE $4::int8[] IS NOT NULL AND EXISTS (SELECT FROM logged)
 )
 SELECT clock_timestamp() AS at, 0::bigint AS added FROM fence;
 

@@ -38,6 +38,7 @@ from orchestrator.store.tenant.runs import (
 )
 from orchestrator.store.tenant.schedules import OwnedSchedules
 from orchestrator.store.tenant.secrets import OwnedSecrets
+from orchestrator.store.tenant.usage import OwnedUsage
 
 T = TypeVar("T")
 Act: TypeAlias = Callable[[Connection], Awaitable[T]]
@@ -97,6 +98,7 @@ class OwnedConnection:
         self._closed = False
         fenced = Fenced(self._run, self._ours, journal.schema, journal.epoch)
         self.schedules, self.retention = OwnedSchedules(fenced), OwnedRetention(fenced)
+        self.usage = OwnedUsage(fenced)
         self.secrets = OwnedSecrets(self._run, schema=journal.schema)
 
     async def open(self) -> datetime:

@@ -24,6 +24,7 @@ from orchestrator.store.tenant.journal import (
     Batch,
     ChangedRun,
     Committed,
+    Completion,
     Delivered,
     Journal,
     Logged,
@@ -256,9 +257,11 @@ class SealedDatabase(TenantDatabase):
         super().__init__(way, **how)
         self._payloads = payloads
 
-    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
+    async def complete(self, lent: Lent, completion: Completion) -> None:
         """Commit a transaction together with the journal's entries, sealed."""
-        await super().complete(lent, run, seq, self._payloads.seal(entries, run, f"entries {seq}"))
+        place = f"entries {completion.seq}"
+        sealed = self._payloads.seal(completion.entries, completion.run, place)
+        await super().complete(lent, replace(completion, entries=sealed))
 
 
 def _bound_to(run: UUID, place: str) -> bytes:

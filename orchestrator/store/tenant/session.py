@@ -8,13 +8,13 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
 from orchestrator.model.errors import LeaseLost
 from orchestrator.store.connect import Record
 from orchestrator.store.tenant.database import Lent, TenantDatabase
+from orchestrator.store.tenant.journal import Completion
 from orchestrator.store.tenant.statements import Statements
 from orchestrator.workflow.context import Isolation
 from orchestrator.workflow.durable import AttemptOver, OtherLoop
@@ -110,10 +110,10 @@ class Session:
         with self._noting():
             await lent.commit()
 
-    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
-        """Commit together with the entries of `run` that say so."""
+    async def complete(self, lent: Lent, completion: Completion) -> None:
+        """Commit together with the entries that say so."""
         with self._noting():
-            await self.database.complete(lent, run, seq, entries)
+            await self.database.complete(lent, completion)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:

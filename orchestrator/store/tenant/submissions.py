@@ -47,7 +47,7 @@ async def add(connection: Connection, tenant: TenantId, runs: Sequence[NewRun]) 
     """
     schema = schema_of(tenant)
     while True:
-        await connection.execute(sql.bind(ADD, schema), tenant, *_columns(runs))
+        await connection.execute(sql.bind(ADD, schema), tenant, *_columns(runs), schema)
         found = await known(connection, schema, [run.id for run in runs], keys_of(runs))
         by_id = {run.id: run for run in found}
         by_key = {(run.workflow, run.key): run for run in found}

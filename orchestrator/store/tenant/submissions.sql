@@ -6,7 +6,7 @@ SELECT clock_timestamp() AS now, (SELECT count(*) FROM (
 
 -- name: add
 -- Add runs that nobody holds, and a wake row for the tenant $1 in the same commit: see insula.submit, which adds
--- one. A run whose key is known is not added.
+-- one. A run whose key is known is not added. What is added counts in the usage of the schema $13.
 WITH added AS (
     INSERT INTO tenant.wf_run
         (id, workflow, version, state, queue, priority, rank, epoch, key, tags, input, due_at, deadline_at)
@@ -16,8 +16,11 @@ WITH added AS (
                 $9::json[], $10::json[], $11::timestamptz[], $12::timestamptz[])
          AS n (id, workflow, version, queue, priority, rank, key, tags, input, due_at, deadline_at)
     ON CONFLICT DO NOTHING
-    RETURNING due_at
+    RETURNING due_at, octet_length(input::text) AS bytes
 )
 INSERT INTO insula.submission (tenant, due_at, reason)
-SELECT $1, min(coalesce(added.due_at, clock_timestamp())), 'submit' FROM added HAVING count(*) > 0
+SELECT $1, new.due_at, 'submit'
+FROM (SELECT min(coalesce(added.due_at, clock_timestamp())) AS due_at, count(*) AS runs, sum(bytes) AS bytes
+      FROM added HAVING count(*) > 0) AS new
+CROSS JOIN LATERAL insula.count_submitted($13, new.runs, new.bytes)
 ON CONFLICT DO NOTHING;

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
-from uuid import UUID
 
 import anyio
 
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, Record
 from orchestrator.store.tenant.database import ROLLBACK_SECONDS, Lent
+from orchestrator.store.tenant.journal import Completion
 from orchestrator.store.tenant.session import Session
 from orchestrator.workflow.context import Isolation
 from orchestrator.workflow.durable import AttemptOver
@@ -97,9 +97,9 @@ class Whole:
         self._sealed = True
         return self._root.lock.locked()
 
-    async def complete(self, run: UUID, seq: int, entries: str) -> None:
-        """Commit, together with the entries of `run`; see `TenantDatabase.complete`."""
-        await self._session.complete(await self._begun(), run, seq, entries)
+    async def complete(self, completion: Completion) -> None:
+        """Commit, together with the entries that say so; see `TenantDatabase.complete`."""
+        await self._session.complete(await self._begun(), completion)
 
     async def end(self) -> None:
         """Undo what was not committed, and hand the connection on."""

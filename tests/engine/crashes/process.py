@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from uuid import UUID
 
 import anyio
 import msgspec
@@ -27,7 +26,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.tenant.database import Lent, TenantDatabase
-from orchestrator.store.tenant.journal import Batch, Committed, Journal
+from orchestrator.store.tenant.journal import Batch, Committed, Completion, Journal
 from orchestrator.store.tenant.login import Way
 from orchestrator.store.tenant.owned import SESSION, OwnedConnection
 from orchestrator.store.tenant.places import Places
@@ -103,10 +102,10 @@ class WatchedDatabase(TenantDatabase):
 
     reached: Reached
 
-    async def complete(self, lent: Lent, run: UUID, seq: int, entries: str) -> None:
+    async def complete(self, lent: Lent, completion: Completion) -> None:
         """Commit."""
         self.reached("before the transaction is committed")
-        await super().complete(lent, run, seq, entries)
+        await super().complete(lent, completion)
         self.reached("after the transaction is committed")
 
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.control import Verb
-from orchestrator.engine.table import RESIDENT_RUNS
+from orchestrator.engine.residence import RESIDENT_RUNS, NodeMemory
+from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import StartRun
 from orchestrator.model.errors import RunConflict, RunNotFound
 from orchestrator.model.ids import new_run_id
@@ -179,7 +180,8 @@ async def test_runs_that_wait_leave_when_their_workflow_is_paused(house: House, 
     async def flow(ctx: Context) -> None:
         await door.wait()
 
-    options = Options(config=house.config(**{limit: 1}))
+    slots = NodeSlots(64, NodeMemory(spare=0))
+    options = Options(config=house.config(**{limit: 1}), slots=slots)
     async with serving(house, flow, quick, options=options) as live:
         await live.submit("w")
         await until(lambda: live.slots.used)

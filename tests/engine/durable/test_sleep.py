@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from orchestrator.engine import entries
-from orchestrator.engine.table import RESIDENT_RUNS
+from orchestrator.engine.residence import RESIDENT_RUNS
 from orchestrator.model.api import StartRun
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job

@@ -19,6 +19,7 @@ from orchestrator.store.tenant.runs import (
 )
 from orchestrator.store.tenant.secrets import READ as READ_SECRET
 from orchestrator.store.tenant.secrets import Stored as Secret
+from orchestrator.store.tenant.usage import HourUsed
 from tests.store.tenant.acme import SCHEMA, Acme
 
 RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
@@ -54,10 +55,15 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "retention.delete_fires": ["epoch"],
     "retention.sweep": ["swept"],
     "secrets.read": Secret,
+    "usage.fold": ["folded"],
+    "usage.untold": HourUsed,
+    "usage.mark": ["epoch"],
+    "usage.read": HourUsed,
+    "usage.has_usage": ["exists"],
 }
 QUERIES = {
     f"{module}.{name}": query
-    for module in ("journal", "runs", "retention")
+    for module in ("journal", "runs", "retention", "usage")
     for name, query in sql.load(f"orchestrator.store.tenant.{module}").items()
 } | {"secrets.read": READ_SECRET}
 

@@ -1,0 +1,90 @@
+"""What tenants have used, for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+
+from orchestrator.client import calls
+from orchestrator.client.lifecycle import Send, SendNow
+from orchestrator.model.usage import Span, TenantUsage, Used
+
+
+class Usage:
+    """What tenants have used, by the hour or day of UTC; `Client.usage` is one.
+
+    Rows begin at `since` or later, 30 days ago if it is not given, and before `until`.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def all(
+        self, *, since: datetime | None = None, until: datetime | None = None, by: Span = "day"
+    ) -> AsyncIterator[Used]:
+        """Yield what all tenants used, by tenant and time; also those that are deleted.
+
+        >>> [row.task_ms async for row in client.usage.all()]  # doctest: +SKIP
+        [86400, 1200]
+        """
+        cursor = None
+        while True:
+            page = await self._send(calls.usage(since, until, by, cursor))
+            for row in page.rows:
+                yield row
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def tenant(
+        self,
+        tenant: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Span = "day",
+    ) -> TenantUsage:
+        """Return what one tenant used, to this moment, and its newest alerts.
+
+        >>> (await client.usage.tenant("acme_corp")).rows[-1].submitted  # doctest: +SKIP
+        42
+        """
+        return await self._send(calls.tenant_usage(tenant, since, until, by))
+
+
+class SyncUsage:
+    """What tenants have used, by the hour or day of UTC; `SyncClient.usage` is one."""
+
+    def __init__(self, send: SendNow) -> None:
+        self._send = send
+
+    def all(
+        self, *, since: datetime | None = None, until: datetime | None = None, by: Span = "day"
+    ) -> Iterator[Used]:
+        """Yield what all tenants used, by tenant and time; also those that are deleted.
+
+        >>> [row.task_ms for row in client.usage.all()]  # doctest: +SKIP
+        [86400, 1200]
+        """
+        cursor = None
+        while True:
+            page = self._send(calls.usage(since, until, by, cursor))
+            yield from page.rows
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def tenant(
+        self,
+        tenant: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Span = "day",
+    ) -> TenantUsage:
+        """Return what one tenant used, to this moment, and its newest alerts.
+
+        >>> client.usage.tenant("acme_corp").rows[-1].submitted  # doctest: +SKIP
+        42
+        """
+        return self._send(calls.tenant_usage(tenant, since, until, by))

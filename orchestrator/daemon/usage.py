@@ -1,0 +1,169 @@
+"""What tenants have used: read from their schemas and from what they have told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import msgspec
+import structlog
+
+from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    InvalidRequest,
+    TenantNotFound,
+    Unavailable,
+)
+from orchestrator.model.ids import TenantId, tenant_id_problems
+from orchestrator.model.usage import (
+    COUNTERS,
+    Counts,
+    Span,
+    TenantUsage,
+    UsagePage,
+    Used,
+    total,
+)
+from orchestrator.store.connect import DRIVER_ERRORS
+from orchestrator.store.control import usage
+from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.control.usage import HOURS_KEPT, Told, Wanted
+from orchestrator.store.shards import Shards
+from orchestrator.store.tenant import usage as counted
+from orchestrator.store.tenant.usage import HourUsed
+from supervisors.root import RootSupervisor
+from supervisors.standing import Standing
+
+CONDENSE_SECONDS = 3600.0
+CONDENSE = 5_000
+ALERTS = 20
+LONGEST = {"hour": timedelta(days=366), "day": timedelta(days=3660)}
+"""How much of one tenant is shown at once."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Usages:
+    """Reads usage, and keeps what there is of it from growing for ever."""
+
+    root: RootSupervisor
+    shards: Shards
+
+    async def page(
+        self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
+    ) -> UsagePage:
+        """Return what all tenants used, also those that are gone, as they have told it."""
+        after = None if cursor is None else _place(cursor)
+        wanted = Wanted(since, until, span, limit + 1, after)
+        async with self.shards.control.acquire() as connection:
+            rows = await usage.page(connection, wanted)
+        last = rows[limit - 1] if len(rows) > limit else None
+        more = None if last is None else f"{last.tenant} {last.starts_at.isoformat()}"
+        return UsagePage(rows=rows[:limit], cursor=more)
+
+    async def of_tenant(
+        self, name: str, since: datetime, until: datetime, span: Span
+    ) -> TenantUsage:
+        """Return what one tenant used, to this moment; also of one that is gone."""
+        if until - since > LONGEST[span]:
+            raise InvalidRequest(f"at most {LONGEST[span].days} days can be shown by {span}")
+        row = await self._row(name)
+        here = await self._live(row)  # before what was told: what leaves here is there by then
+        async with self.shards.control.acquire() as connection:
+            told = await usage.of_tenant(connection, row.id, since, until)
+            alerts = await usage.alerts(connection, row.id, ALERTS)
+        lately = [each for each in here or () if since <= each.hour < until]
+        return TenantUsage(
+            tenant=row.id,
+            exact=here is not None,
+            rows=merged(row.id, lately, told, span),
+            alerts=alerts,
+        )
+
+    async def condense(self, standing: Standing) -> None:
+        """Make days of old hours, for ever."""
+        while True:
+            await anyio.sleep(CONDENSE_SECONDS)
+            if standing.outage is not None:
+                continue
+            try:
+                await self.condense_once(datetime.now(UTC))
+            except (Unavailable, *DRIVER_ERRORS) as error:
+                log.warning("usage.not_condensed", error=str(error))
+
+    async def condense_once(self, now: datetime) -> None:
+        """Make days of the hours that are old by now."""
+        # Whole days: one that is not over keeps its hours.
+        before = (now - HOURS_KEPT).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self.shards.control.acquire() as connection:
+            while await usage.condense(connection, before, CONDENSE) == CONDENSE:
+                pass
+
+    async def _row(self, name: str) -> TenantRow:
+        """Return the tenant of that id or alias, or the tombstone of one that was called so."""
+        try:
+            return await self.shards.row(self.root.resolve(name))
+        except TenantNotFound:
+            if tenant_id_problems(name):
+                raise
+            return await self.shards.row(TenantId(name))
+
+    async def _live(self, row: TenantRow) -> list[HourUsed] | None:
+        """Return what the tenant's own schema counts; None when it can not be asked."""
+        if row.state != "provisioned":
+            return []
+        try:
+            async with self.shards.lend(row) as connection:
+                return await counted.read(connection, row.schema_name)
+        except (DatabaseUnavailable, DatabaseRefused) as error:
+            log.warning("usage.not_read", tenant=row.id, error=str(error))
+            return None
+
+
+def merged(
+    tenant: TenantId, here: Iterable[HourUsed], told: Iterable[Told], span: Span
+) -> list[Used]:
+    """Return the sums by `span`; what a ledger counts in an hour now goes over what it told."""
+    found: dict[tuple[object, Span, datetime], Told | HourUsed] = {
+        (each.ledger, each.span, each.starts_at): each for each in told
+    }
+    for each in here:
+        day = found.get((each.ledger, "day", _day(each.hour)))
+        if not (isinstance(day, Told) and day.hours >> each.hour.astimezone(UTC).hour & 1):
+            found[each.ledger, "hour", each.hour] = each
+    rows: dict[datetime, list[Counts]] = defaultdict(list)
+    days = set()
+    for (_, kind, at), counts in found.items():
+        starts_at = at if span == "hour" else _day(at)
+        if kind == "day":
+            days.add(starts_at)
+        rows[starts_at].append(Counts(**{name: getattr(counts, name) for name in COUNTERS}))
+    return [
+        Used(
+            tenant=tenant,
+            span="day" if at in days else span,
+            starts_at=at,
+            **msgspec.structs.asdict(total(rows[at])),
+        )
+        for at in sorted(rows)
+    ]
+
+
+def _day(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _place(cursor: str) -> tuple[str, datetime]:
+    tenant, _, at = cursor.partition(" ")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidRequest("$.cursor: is not one that was given")
+    return tenant, moment

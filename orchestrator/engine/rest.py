@@ -1,0 +1,36 @@
+"""Why a run in memory does not go on: a pause, its time, a wait. Whether it may leave meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from datetime import datetime, timedelta
+
+from orchestrator.engine.execution import Execution
+
+RESIDENT_WAIT = timedelta(seconds=5)
+"""A run that rests longer leaves memory and comes back from its journal."""
+
+
+def is_paused(execution: Execution, paused: Set[str]) -> bool:
+    """Tell whether the run, its workflow or the tenant ('') is among the `paused`."""
+    return execution.paused or bool(paused and paused & {"", execution.workflow.name})
+
+
+def is_early(execution: Execution, now: datetime) -> bool:
+    """Tell whether the run may not begin yet, though somebody has asked for it."""
+    begins_at = None if execution.begins_at is None else execution.not_before
+    return begins_at is not None and begins_at > now
+
+
+def is_held_up(execution: Execution, paused: Set[str], now: datetime) -> bool:
+    """Tell whether a pause, or its time, lets nothing of the run go on."""
+    held = is_paused(execution, paused) or is_early(execution, now)
+    return held and not execution.at_work
+
+
+def rests_long(execution: Execution, now: datetime) -> bool:
+    """Tell whether nothing of the run goes on for so long that it need not be in memory."""
+    if not execution.resting:
+        return False
+    due = execution.next_due
+    return due is None or due - now > RESIDENT_WAIT

@@ -1,0 +1,18 @@
+"""Brings what a tenant has used into the control schema, before its own schema goes or moves."""
+
+from __future__ import annotations
+
+from orchestrator.model.ids import TenantId
+from orchestrator.store.connect import Connection
+from orchestrator.store.control import usage as told
+from orchestrator.store.tenant import usage
+
+
+async def settle(
+    connection: Connection, control: Connection, tenant: TenantId, schema: str
+) -> None:
+    """Tell all that the schema counts, while nobody can write there; done twice it is done once.
+
+    `connection` leads to the schema, `control` to the registry.
+    """
+    await told.tell(control, tenant, await usage.read(connection, schema))

@@ -1,0 +1,94 @@
+"""What crosses the API about what tenants have used, and what came near to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from orchestrator.model.api import Wire
+
+Span = Literal["hour", "day"]
+
+
+class Counts(Wire, frozen=True, kw_only=True):
+    """What was used within some time; whole numbers, so that sums are exact.
+
+    `submitted` runs were stored then, and `input_bytes` is what their inputs take as stored. The
+    next four are ends of runs: one that is retried may have several. `attempts` at tasks came to
+    an end then, and took `task_ms` milliseconds.
+    """
+
+    submitted: int = 0
+    input_bytes: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    attempts: int = 0
+    task_ms: int = 0
+
+
+COUNTERS = Counts.__struct_fields__
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Return the sum.
+
+    >>> total([Counts(submitted=1), Counts(submitted=2, failed=1)]).submitted
+    3
+    """
+    rows = [msgspec.structs.astuple(each) for each in counts]
+    return Counts(**dict(zip(COUNTERS, map(sum, zip(*rows, strict=True)), strict=False)))
+
+
+class Used(Counts, frozen=True, kw_only=True):
+    """What one tenant used in the hour or day of UTC that begins at `starts_at`.
+
+    Hours of long ago are kept as days: `span` tells which it is.
+    """
+
+    tenant: str
+    span: Span
+    starts_at: datetime
+
+
+class Alert(Wire, frozen=True, kw_only=True):
+    """A tenant that came near to a limit, told once in each window, which began at `since`."""
+
+    quota: str
+    since: datetime
+    at: datetime
+    used: int
+    allowed: int
+
+
+class Near(msgspec.Struct, frozen=True):
+    """A limit of which a good part is used, in the window that began at `since`."""
+
+    quota: str
+    since: datetime
+    used: int
+    allowed: int
+
+
+class UsagePage(Wire, frozen=True, kw_only=True):
+    """Rows by tenant and time; `cursor` leads to the next page, null after the last one."""
+
+    rows: list[Used]
+    cursor: str | None = None
+
+
+class TenantUsage(Wire, frozen=True, kw_only=True):
+    """What one tenant used, oldest first, and its newest alerts first.
+
+    `exact` is false when the database of the tenant did not answer: then what it used within the
+    last minutes may be missing.
+    """
+
+    tenant: str
+    exact: bool
+    rows: list[Used]
+    alerts: list[Alert]

@@ -1,0 +1,96 @@
+"""What all tenants have used, and which came near to a limit, as the control schema keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from orchestrator.model.usage import COUNTERS, Alert, Near, Span, Used
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
+from orchestrator.store.tenant.usage import HourUsed
+
+_QUERIES = sql.load(__name__)
+TELL = _QUERIES["tell"]
+CONDENSE = _QUERIES["condense"]
+PAGE = _QUERIES["page"]
+OF_TENANT = _QUERIES["of_tenant"]
+ALERT = _QUERIES["alert"]
+ALERTS = _QUERIES["alerts"]
+
+HOURS_KEPT = timedelta(days=92)
+"""Of older hours only the sums by day are kept: whoever bills by the quarter has its hours."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What one ledger of a tenant counts in an hour, or in a day: `hours` has a bit for each."""
+
+    ledger: UUID
+    span: Span
+    starts_at: datetime
+    hours: int = 0
+    submitted: int = 0
+    input_bytes: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    attempts: int = 0
+    task_ms: int = 0
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which part of the usage is wanted: from `since` until before `until`, by `span`.
+
+    `after` is the tenant and time of the last row that is known.
+    """
+
+    since: datetime
+    until: datetime
+    span: Span
+    limit: int
+    after: tuple[str, datetime] | None = None
+
+
+async def tell(connection: Connection, tenant: str, rows: Sequence[HourUsed]) -> None:
+    """Note the hours of one ledger as they are; told twice they count once."""
+    if rows:
+        names = ("hour", *COUNTERS)
+        columns = [[getattr(row, name) for row in rows] for name in names]
+        await connection.execute(TELL, tenant, rows[0].ledger, *columns)
+
+
+async def condense(connection: Connection, before: datetime, limit: int) -> int:
+    """Make days of at most `limit` hours from before a moment; return how many hours."""
+    count: int = await connection.fetchval(CONDENSE, before, limit)
+    return count
+
+
+async def page(connection: Connection, wanted: Wanted) -> list[Used]:
+    """Return what all tenants used, by tenant and time."""
+    tenant, at = wanted.after or ("", wanted.since)
+    rows = await connection.fetch(
+        PAGE, wanted.since, wanted.until, wanted.span, tenant, at, wanted.limit
+    )
+    return [Used(**dict(row)) for row in rows]
+
+
+async def of_tenant(
+    connection: Connection, tenant: str, since: datetime, until: datetime
+) -> list[Told]:
+    """Return what one tenant used, ledger by ledger."""
+    return [Told(*row) for row in await connection.fetch(OF_TENANT, tenant, since, until)]
+
+
+async def alert(connection: Connection, tenant: str, near: Sequence[Near]) -> set[str]:
+    """Note that a tenant came near to its limits; return those that nobody noted before."""
+    columns = [[getattr(each, name) for each in near] for name in Near.__struct_fields__]
+    return {row[0] for row in await connection.fetch(ALERT, tenant, *columns)}
+
+
+async def alerts(connection: Connection, tenant: str, limit: int) -> list[Alert]:
+    """Return the newest alerts of a tenant."""
+    return [Alert(**dict(row)) for row in await connection.fetch(ALERTS, tenant, limit)]

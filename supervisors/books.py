@@ -1,0 +1,127 @@
+"""Keeps the control schema's books on one tenant: what it has used, and which limits are near."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+import anyio
+import structlog
+
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.pulse import Pulse
+from orchestrator.model.errors import Unavailable
+from orchestrator.model.usage import Near
+from orchestrator.quota.alerts import nearly_used
+from orchestrator.store.connect import DRIVER_ERRORS
+from orchestrator.store.control import usage
+from orchestrator.store.tenant.usage import HourUsed, OwnedUsage
+from supervisors.ground import Ground
+
+TELL_SECONDS = 60.0
+"""How late the control schema may be about a tenant that is awake."""
+
+SETTLE_SECONDS = 2.0
+RETRY_SECONDS = 5.0
+FOLD = 5_000
+TELL = 500
+KEPT_HERE = timedelta(days=7)
+"""How long the tenant's schema keeps the hours that the control schema has as well."""
+
+log = structlog.get_logger(__name__)
+
+
+class Books:
+    """Of one tenant and incarnation.
+
+    What is told is what the tenant's schema counts, hour by hour, and never a difference: told
+    twice it counts once, and what a crash kept from being told the next owner tells.
+    """
+
+    def __init__(self, tenant: str, ground: Ground, engine: Engine, counts: OwnedUsage) -> None:
+        self._tenant = tenant
+        self._ground = ground
+        self._engine = engine
+        self._counts = counts
+        self._told_at = 0  # of the engine's flushes
+        self._warned: dict[str, datetime] = {}
+        self._news = Pulse()
+
+    async def run(self) -> None:
+        """Keep the books for ever; ends by cancellation."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell_for_ever)
+            await self._warn_for_ever()
+
+    def look(self) -> None:
+        """See whether a limit is nearly used up now, that was not told of yet."""
+        if self._near():
+            self._news.beat()
+
+    async def settle(self) -> None:
+        """Tell what was not told yet, if the control database answers soon: the tenant stops."""
+        with anyio.move_on_after(SETTLE_SECONDS):
+            await self._tell_news()
+
+    # -- what was used -----------------------------------------------------------------
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            await anyio.sleep(TELL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
+            await self._tell_news()
+
+    async def _tell_news(self) -> None:
+        flushes = self._engine.flushes
+        if flushes == self._told_at or self._ground.standing.outage is not None:
+            return
+        while await self._counts.fold(FOLD) == FOLD:
+            pass
+        while rows := await self._counts.untold(TELL):
+            if not await self._told(rows):
+                return
+            await self._counts.mark(rows, keep_from=self._engine.now - KEPT_HERE)
+        self._told_at = flushes
+
+    async def _told(self, rows: list[HourUsed]) -> bool:
+        try:
+            async with self._ground.control.acquire() as control:
+                await usage.tell(control, self._tenant, rows)
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            # The next round tells it, or the next owner.
+            log.warning("usage.not_told", error=str(error))
+            return False
+        return True
+
+    # -- what is nearly used up --------------------------------------------------------
+
+    async def _warn_for_ever(self) -> None:
+        while True:
+            near = self._near()
+            if not near:
+                await self._news.wait()
+            elif not await self._warn(near):
+                await anyio.sleep(RETRY_SECONDS)
+
+    def _near(self) -> list[Near]:
+        near = nearly_used(self._engine.levels(), self._ground.alert_at, self._engine.now)
+        return [each for each in near if self._warned.get(each.quota) != each.since]
+
+    async def _warn(self, near: list[Near]) -> bool:
+        """Note what is near its end, and tell of what nobody, here or elsewhere, told before."""
+        try:
+            async with self._ground.control.acquire() as control:
+                new = await usage.alert(control, self._tenant, near)
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            log.warning("quota.alert_not_noted", error=str(error))
+            return False
+        self._warned.update({each.quota: each.since for each in near})
+        for each in near:
+            if each.quota in new:
+                log.warning(
+                    "quota.nearly_used",
+                    quota=each.quota,
+                    used=each.used,
+                    limit=each.allowed,
+                    since=each.since.isoformat(),
+                )
+        return True
