@@ -164,6 +164,7 @@ class TenantLifecycle:
         """
         tenant = await self._find(name)
         self._refuse_declared(tenant)
+        await self._check_shard(tenant)
         if not force:
             await self.idle(tenant, wait, report)
         with anyio.CancelScope(shield=True):
@@ -192,6 +193,7 @@ class TenantLifecycle:
             row = await rows.fetch(connection, tenant)
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
+        await self._check_shard(tenant)
         if not force:
             await self.idle(tenant, wait, report, forced=TAKE_ALONG)
         with anyio.CancelScope(shield=True):
@@ -279,6 +281,10 @@ class TenantLifecycle:
             raise StorageFailed(
                 f"the archive {row.archive} can not be deleted: {error.strerror or error}"
             ) from error
+
+    async def _check_shard(self, tenant: TenantId) -> None:
+        """Raise DatabaseUnavailable for a tenant whose shard is away, before anything is begun."""
+        self.tenants.shards.check((await self.tenants.shards.row(tenant)).shard)
 
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""
