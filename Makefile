@@ -7,7 +7,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CODE := $(wildcard orchestrator supervisors tests examples benchmarks)
-UV ?= uv
+UV ?= $(BIN)/uv
 # More than there are cores: tests wait a lot, for processes, timeouts and the database.
 TEST_PROCESSES ?= 3
 
@@ -42,7 +42,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 		"$$python" -m venv --clear .venv && printf '%s\n' "$(CURDIR)" > .venv/.path; \
 	fi
 	@echo "installing the pinned dependencies"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
+		--requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(INSTALLED)
 
@@ -52,11 +53,11 @@ demo: $(INSTALLED) ## serve 16 airlines, run their reports, kill the daemon and 
 
 .PHONY: test
 test: $(INSTALLED) ## run the test suite, but for the slow ones
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow"
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) ## run the slow ones: storms, kills at every statement, 2,000 examples of the model
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m slow --hypothesis-profile=model
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow --hypothesis-profile=model
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that need no database
@@ -103,7 +104,7 @@ bench-report: $(INSTALLED) ## write the newest figures into docs/explanation/per
 	$(BIN)/python -m benchmarks.report
 
 .PHONY: lock
-lock: ## pin the dependencies anew (needs uv, see CONTRIBUTING.md)
+lock: $(INSTALLED) ## pin the dependencies anew
 	$(UV) pip compile pyproject.toml --extra embedded --extra redis --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock

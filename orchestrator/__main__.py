@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.main import run
+from orchestrator.cli.entry import run
 
 if __name__ == "__main__":
     run()

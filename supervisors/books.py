@@ -103,7 +103,7 @@ class Books:
                 await anyio.sleep(RETRY_SECONDS)
 
     def _near(self) -> list[Near]:
-        near = nearly_used(self._engine.levels(), self._ground.alert_at, self._engine.now)
+        near = nearly_used(self._engine.levels, self._ground.alert_percent, self._engine.now)
         return [each for each in near if self._warned.get(each.quota) != each.since]
 
     async def _warn(self, near: list[Near]) -> bool:

@@ -13,10 +13,10 @@ from orchestrator.model.clock import Clock
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool, Target
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.outage import Reach
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
-from orchestrator.store.tenant.sealing import WrappingKeys
 from orchestrator.workflow.registry import Registry
 from supervisors.breaker import Breaker
 from supervisors.standing import Standing
@@ -42,7 +42,7 @@ class Ground:
 
     `prepare` provisions a tenant if that is needed and returns its logins; `app_places` bounds
     the connections that tasks use at a time, over all tenants; `keys` open what tenants' rows hold
-    sealed; `alert_at` is the part of a limit from which on it is told that it is nearly used.
+    sealed; `alert_percent` of a limit used is when that is told.
     """
 
     node: UUID
@@ -56,9 +56,9 @@ class Ground:
     connect_timeout: float
     app_places: Places
     processes: ProcessPool
-    keys: WrappingKeys
+    keys: Keyring
     caches: Stores | None = None
-    alert_at: float = 0.8
+    alert_percent: int = 80
     breaker: Breaker = field(default_factory=Breaker)
     breakers: dict[str, Breaker] = field(default_factory=dict)
 

@@ -127,13 +127,15 @@ class TenantSupervisor:
         wanted, keys = self._slot.config.encrypt_payloads, self._ground.keys
         stored = await owned.secrets.ring()
         if wanted and not any(key.current and key.payloads for key in stored):
+            vault = Vault(self._tenant, await keys.own(self._tenant))
             row = await self._ground.shards.row(self._tenant)
             async with self._ground.shards.lend(row) as admin:
-                await Vault(self._tenant, keys).use_for_payloads(admin)
+                await vault.use_for_payloads(admin)
             stored = await owned.secrets.ring()
         if not any(key.payloads for key in stored):
             return None
-        return payloads(stored, keys, seal=wanted)
+        named = [key.wrapped_by for key in stored]
+        return payloads(stored, await keys.of(self._tenant, named), seal=wanted)
 
     async def _take_over(
         self, stack: AsyncExitStack, target: Target
@@ -425,7 +427,9 @@ class TenantSupervisor:
             database,
             self._ground.processes,
             threads=threads,
-            secrets=OpenSecrets(self._tenant, owned.secrets, self._ground.keys),
+            secrets=OpenSecrets(
+                self._tenant, owned.secrets, partial(self._ground.keys.of, self._tenant)
+            ),
             cache=cache,
         )
         return Engine(

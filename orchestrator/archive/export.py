@@ -27,7 +27,11 @@ Kind: TypeAlias = Literal["csv", "jsonl"]
 
 
 class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in an export; `rows`, `bytes` and `sha256` of a table are those of its file."""
+    """What is in an export; `rows`, `bytes` and `sha256` of a table are those of its file.
+
+    `sealed` when values among the runs are written `insula:sealed:…`: only the installation that
+    has the tenant's key reads them.
+    """
 
     format: int = FORMAT
     tenant: str
@@ -36,6 +40,7 @@ class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
     app: list[LedgerEntry]
     tables: list[TableEntry]
     runs: TableEntry
+    sealed: bool = False
 
     @property
     def files(self) -> list[TableEntry]:

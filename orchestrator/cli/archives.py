@@ -13,7 +13,6 @@ from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.lifecycle import Wait
 from orchestrator.cli.statistics import size
 from orchestrator.cli.tenants import TenantArgument
-from orchestrator.client.archives import manifest_of
 from orchestrator.model.archives import RestoredTenant
 
 ToFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")]
@@ -103,6 +102,8 @@ def restore(
 
     Example: insula tenant restore acme_corp.tar --as acme_again --to eu
     """
+    from orchestrator.client.archives import manifest_of  # noqa: PLC0415 - help needs no client
+
     of = manifest_of(file).tenant
     with door.open() as client, door.progress() as report:
         made = client.tenant(as_tenant or of).archives.restore(

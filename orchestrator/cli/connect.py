@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from orchestrator.cli import output
-from orchestrator.cli.bar import Bar
-from orchestrator.client.client import SyncClient
 from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.model.progress import Report
 from orchestrator.settings import lenient
 from orchestrator.settings.directories import absolute, control_socket
 from orchestrator.settings.load import find_config, load
+
+if TYPE_CHECKING:
+    from orchestrator.client.sync import SyncClient
 
 Config = Annotated[
     Path | None,
@@ -57,14 +58,23 @@ class Door:
 
         One that is broken is read as far as it tells where the daemon is, with a warning.
         """
+        from orchestrator.client.sync import SyncClient  # noqa: PLC0415 - help needs no client
+
         # No retries: who types a command rather hears at once that nobody answers.
         return SyncClient(self._address(), retries=0)
 
     @contextmanager
     def progress(self) -> Iterator[Report | None]:
-        """Yield where a long command reports to, if anybody looks (see `progress_bar`)."""
-        with progress_bar(as_json=self.json) as report:
-            yield report
+        """Yield where a long command reports to, if anybody looks (see `progress_bar`).
+
+        Ctrl-C ends the command, and nothing that the daemon has begun.
+        """
+        try:
+            with progress_bar(as_json=self.json) as report:
+                yield report
+        except KeyboardInterrupt:
+            output.say("what the daemon has begun goes on: insula tenant audit tells")
+            raise
 
     def _address(self) -> str:
         if self.url is not None:
@@ -93,6 +103,8 @@ def progress_bar(*, as_json: bool) -> Iterator[Report | None]:
     if as_json or not sys.stderr.isatty():
         yield None
         return
+    from orchestrator.cli.bar import Bar  # noqa: PLC0415 - only a terminal needs what draws
+
     with Bar() as bar:
         yield bar.report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,10 @@ from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.runs import RunArgument, print_started
 from orchestrator.cli.tenants import TenantArgument
-from orchestrator.client.sync import SyncRunHandle
 from orchestrator.model.states import RunState
+
+if TYPE_CHECKING:
+    from orchestrator.client.sync import SyncRunHandle
 
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stays in the run's events.")]
 FromTask = Annotated[

@@ -74,6 +74,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.ArchiveForeign: FAILED,
     errors.ToolMissing: FAILED,
     errors.SecretUnreadable: FAILED,
+    errors.KeyErased: FAILED,
     errors.RunError: FAILED,
     errors.RunNotFound: NOT_FOUND,
     errors.WorkflowNotFound: NOT_FOUND,

@@ -18,6 +18,9 @@ ToDirectory = Annotated[
 FromDirectory = Annotated[
     Path, typer.Argument(metavar="DIR", help="A directory that `tenant export` made.")
 ]
+Unsealed = Annotated[
+    bool, typer.Option("--unsealed", help="Write what runs carry as it was before it was sealed.")
+]
 Form = Annotated[Kind, typer.Option("--format", help="The form of the rows.")]
 
 
@@ -27,13 +30,24 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "import")(import_)
 
 
-def export(door: Door, tenant: TenantArgument, directory: ToDirectory, form: Form = "csv") -> None:
+def export(
+    door: Door,
+    tenant: TenantArgument,
+    directory: ToDirectory,
+    form: Form = "csv",
+    unsealed: Unsealed = False,
+) -> None:
     """Write a tenant's rows, a file for each table, and its finished runs into a directory here.
+
+    What the runs of a tenant with encrypt_payloads carry stays sealed: no other program reads it,
+    unless you say --unsealed, which the audit tells.
 
     Example: insula tenant export acme_corp acme_corp --format jsonl
     """
     with door.open() as client, door.progress() as report:
-        done = client.tenant(tenant).archives.export(directory, kind=form, report=report)
+        done = client.tenant(tenant).archives.export(
+            directory, kind=form, unsealed=unsealed, report=report
+        )
     if door.json:
         output.document(done)
     else:
@@ -46,6 +60,8 @@ def export(door: Door, tenant: TenantArgument, directory: ToDirectory, form: For
                 ("runs", done.runs),
             ]
         )
+        if done.sealed:
+            output.say("what the runs carry is sealed: --unsealed writes it for others to read")
 
 
 def import_(door: Door, tenant: TenantArgument, directory: FromDirectory) -> None:

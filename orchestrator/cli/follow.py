@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
-
-from rich.console import Console
-from rich.markup import escape
 
 from orchestrator.cli import output
 from orchestrator.client import calls
-from orchestrator.client.sync import SyncClient
 from orchestrator.model.api import RunView
 from orchestrator.model.errors import DaemonUnreachable
 from orchestrator.model.states import TaskState
+
+if TYPE_CHECKING:
+    from orchestrator.client.sync import SyncClient
 
 LOOK = 1.0
 """Seconds of one long poll: how old the live line may be."""
@@ -62,5 +62,8 @@ def _live_line() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs what draws
+    from rich.markup import escape  # noqa: PLC0415
+
     with Console(stderr=True).status("waiting for the run") as line:
         yield lambda text: line.update(escape(output.line(text)))

@@ -1,4 +1,4 @@
-"""`tenant update|enable|disable|rotate-credentials|rename|delete`: what changes a whole tenant."""
+"""`tenant update|enable|disable|rotate-credentials|rename|delete|erase`: of a whole tenant."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "rotate-credentials")(rotate_credentials)
     daemon_command(app, "rename")(rename)
     daemon_command(app, "delete")(delete)
+    daemon_command(app, "erase")(erase)
 
 
 def update(  # noqa: PLR0913 - one parameter for each option
@@ -152,7 +153,8 @@ def delete(
         )
     seconds = values.read_seconds(wait, "--wait")
     if not force:
-        _confirm(tenant, keep=keep_results)
+        kept = "but for its finished runs" if keep_results else "with its runs and all else"
+        _confirm(tenant, kept)
     with door.open() as client, door.progress() as report:
         gone = client.tenant(tenant).lifecycle.delete(
             keep_results=keep_results, force=force, wait=seconds, report=report
@@ -163,9 +165,34 @@ def delete(
         output.fields(_deleted_fields(gone))
 
 
-def _confirm(tenant: str, *, keep: bool) -> None:
+def erase(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait = None) -> None:
+    """Delete a tenant and destroy its keys: what was sealed for it is lost, in all its archives.
+
+    Also of a tenant that was deleted before. Unfinished runs keep it.
+
+    Example: insula tenant erase acme_corp --wait 5m
+    """
+    seconds = values.read_seconds(wait, "--wait")
+    if not force:
+        _confirm(tenant, "and with the keys of its archives: nothing brings back what they seal")
+    with door.open() as client, door.progress() as report:
+        gone = client.tenant(tenant).lifecycle.erase(force=force, wait=seconds, report=report)
+    if door.json:
+        output.document(gone)
+    else:
+        output.fields(
+            [
+                ("erased", gone.tenant),
+                ("schema", gone.schema or "it had none"),
+                ("roles", gone.roles),
+                ("keys destroyed", gone.keys),
+                ("left elsewhere", gone.left),
+            ]
+        )
+
+
+def _confirm(tenant: str, what: str) -> None:
     """Have the name typed once more; a script says --force."""
-    what = "but for its finished runs" if keep else "with its runs and all else"
     output.say(f"tenant {output.line(tenant)} and all its data will be dropped, {what}")
     typed = typer.prompt("its name, to go on", default="", show_default=False, err=True)
     if typed != tenant:
@@ -186,4 +213,5 @@ def _deleted_fields(gone: DeletedTenant) -> list[tuple[str, object]]:
         ("roles", gone.roles),
         ("runs kept", gone.runs_kept if gone.results else None),
         ("in the file", gone.results),
+        ("left elsewhere", gone.left),
     ]

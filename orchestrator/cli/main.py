@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
-from orchestrator.cli import (
-    adoption,
-    archives,
-    control,
-    dead,
-    doctor,
-    events,
-    exports,
-    lifecycle,
-    maintenance,
-    migration,
-    moves,
-    node,
-    output,
-    replay,
-    runs,
-    schedules,
-    secrets,
-    serve,
-    statistics,
-    tenants,
-    usage,
-)
+from orchestrator.cli import output
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
 from orchestrator.cli.groups import group, help_without_command
 from orchestrator.model.errors import InsulaError
@@ -42,50 +21,78 @@ from orchestrator.model.version import version
 Version = Annotated[bool, typer.Option("--version", help="Print the version and end.")]
 
 
-def build() -> typer.Typer:
-    """Return the application with all its commands."""
+MODULES: Mapping[str, Sequence[str]] = {
+    "serve": ["serve", "check"],
+    "replay": ["replay"],
+    "doctor": ["doctor"],
+    "migration": ["migrate"],
+    "node": ["status", "reload"],
+    "usage": ["usage"],
+}
+"""The modules of `orchestrator.cli` with commands that are in no group, and their names."""
+
+GROUPS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "tenant": (
+        "Create, list, change, pause and delete tenants.",
+        [
+            "tenants",
+            "listing",
+            "lifecycle",
+            "moves",
+            "archives",
+            "exports",
+            "statistics",
+            "maintenance",
+            "secrets",
+            "adoption",
+        ],
+    ),
+    "run": ("Start, show and follow runs, and do things to them.", ["runs", "events", "control"]),
+    "dead": ("See to the runs that failed for good.", ["dead"]),
+    "schedule": ("See, pause and fire what starts runs by itself.", ["schedules"]),
+}
+"""What each group is for, and the modules with its commands."""
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """Return the application with all its commands, or with the part that `only` names."""
     app = group(
         "Insula: durable workflows for many tenants on PostgreSQL.",
         callback=_root,
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
     )
-    serve.register(app)
-    replay.register(app)
-    doctor.register(app)
-    migration.register(app)
-    node.register(app)
-    usage.register(app)
-    for name, modules, purpose in (
-        (
-            "tenant",
-            [
-                tenants,
-                lifecycle,
-                moves,
-                archives,
-                exports,
-                statistics,
-                maintenance,
-                secrets,
-                adoption,
-            ],
-            "Create, list, change, pause and delete tenants.",
-        ),
-        ("run", [runs, events, control], "Start, show and follow runs, and do things to them."),
-        ("dead", [dead], "See to the runs that failed for good."),
-        ("schedule", [schedules], "See, pause and fire what starts runs by itself."),
-    ):
-        part = group(purpose)
-        for module in modules:
-            module.register(part)
-        app.add_typer(part, name=name)
+    for module, names in MODULES.items():
+        if only is None or only in names:
+            _register(module, app)
+    for name, (purpose, modules) in GROUPS.items():
+        if only is None or only == name:
+            part = group(purpose)
+            for module in modules:
+                _register(module, part)
+            app.add_typer(part, name=name)
     return app
 
 
+def _register(module: str, app: typer.Typer) -> None:
+    """Load a module and add its commands to `app`: most of the start is loading."""
+    importlib.import_module(f"orchestrator.cli.{module}").register(app)
+
+
 @cache
-def commands() -> Any:
-    """Return the tree of all commands; it takes a while to make and serves any number of calls."""
-    return get_command(build())
+def commands(only: str | None = None) -> Any:
+    """Return the tree of all commands, or of the part that `only` names; it serves any calls."""
+    return get_command(build(only))
+
+
+def _part(arguments: Sequence[str]) -> str | None:
+    """Return the part of the tree that a command line asks for, None for all of it.
+
+    >>> _part(["tenant", "list"]), _part(["--help"])
+    ('tenant', None)
+    """
+    first = arguments[0] if arguments else ""
+    known = first in GROUPS or any(first in names for names in MODULES.values())
+    return first if known else None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,8 +101,8 @@ def main(arguments: Sequence[str]) -> int:
     >>> main(["run", "start"])
     2
     """
-    command = commands()
     try:
+        command = commands(_part(arguments))
         # Not command.main(): it would end the process by itself when a pipe breaks.
         with command.make_context("insula", list(arguments)) as context:
             code = command.invoke(context)
@@ -115,11 +122,6 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return int(code or DONE)
-
-
-def run() -> NoReturn:
-    """Run the command line of this process; the entry point of `insula`."""
-    sys.exit(main(sys.argv[1:]))
 
 
 def _root(context: typer.Context, show_version: Version = False) -> None:

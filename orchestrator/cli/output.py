@@ -9,9 +9,6 @@ from typing import Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.model.errors import ConfigError, InsulaError, StartError
 from orchestrator.model.text import block, in_json, one_line
@@ -47,12 +44,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows: drawn on a terminal, plain aligned columns elsewhere."""
     cells = [[line(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in headings:
-            drawn.add_column(heading, overflow="fold")
-        for row in cells:
-            drawn.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-        Console().print(drawn)
+        _draw(headings, cells)
         return
     # Whole cells, however long: a script would not know that one was cut.
     everything = [list(headings), *cells]
@@ -60,6 +52,19 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in everything:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(padded).rstrip())
+
+
+def _draw(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs what draws
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        drawn.add_column(heading, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+    Console().print(drawn)
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:

@@ -8,19 +8,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command, describe
 from orchestrator.cli.exit import DONE, FAILED
-from orchestrator.client.sync import SyncTenantClient
 from orchestrator.model.errors import InvalidRequest, RunNotFound, WorkflowNotFound
 from orchestrator.settings.load import find_config, load
-from orchestrator.workflow import registry
-from orchestrator.workflow.registry import Registry
+
+if TYPE_CHECKING:
+    from orchestrator.client.sync import SyncTenantClient
+    from orchestrator.workflow.registry import Registry
 
 Sources = Annotated[
     list[str],
@@ -93,6 +93,8 @@ def _report(door: Door, checked: list[dict[str, Any]]) -> int:
 
 
 def _served(config: Path | None, modules: list[str] | None) -> Registry:
+    from orchestrator.workflow import registry  # noqa: PLC0415 - no other command needs workflows
+
     if not modules:
         snapshot = load(find_config(config), os.environ)
         modules = snapshot.settings.workflows.modules
@@ -112,6 +114,8 @@ def _check(
     engine: Any, read: Callable[[], Any], served: Registry, given: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Return what a replay of one history found, or why there was none."""
+    import anyio  # noqa: PLC0415 - nor an event loop
+
     try:
         history = read()
         workflow = engine.workflow_of(history, served)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,12 @@ from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
 from orchestrator.cli.follow import follow
 from orchestrator.cli.tenants import TenantArgument
-from orchestrator.client.sync import SyncRunHandle
 from orchestrator.model.api import Failure, RunPage, RunSummary, RunView, TaskView
 from orchestrator.model.states import RunState
 from orchestrator.model.text import block
+
+if TYPE_CHECKING:
+    from orchestrator.client.sync import SyncRunHandle
 
 Columns = Mapping[str, Callable[[RunSummary], object]]
 """What a list of runs shows: the value of a run for each heading."""

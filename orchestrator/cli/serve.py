@@ -15,7 +15,6 @@ from orchestrator.cli.connect import AsJson, Config
 from orchestrator.cli.exit import CONFIGURATION, DONE
 from orchestrator.model.errors import ConfigError
 from orchestrator.settings.load import Snapshot, find_config, read
-from orchestrator.workflow import named
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +41,8 @@ def check(config: Config = None, as_json: AsJson = False) -> int:
 
     Example: insula check --config insula.toml
     """
+    from orchestrator.workflow import named  # noqa: PLC0415 - no other command needs workflows
+
     reading = read(find_config(config), os.environ)
     with contextlib.redirect_stdout(sys.stderr):  # a module that prints must not spoil the JSON
         served, broken = named.load_each(reading.modules)

@@ -1,4 +1,4 @@
-"""`tenant`: create, list, show, pause and resume tenants."""
+"""`tenant`: create, show, pause and resume tenants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import PauseView, TenantPause, TenantSummary, TenantView
+from orchestrator.model.api import PauseView, TenantPause, TenantView
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="An id or alias.")]
 NewTenant = Annotated[
@@ -45,7 +45,6 @@ PauseReason = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     daemon_command(app, "create")(create)
-    daemon_command(app, "list")(list_tenants)
     daemon_command(app, "show")(show)
     daemon_command(app, "why")(why)
     daemon_command(app, "audit")(audit)
@@ -72,27 +71,6 @@ def create(
         output.document(view)
     else:
         typer.echo(view.id)
-
-
-def list_tenants(door: Door) -> None:
-    """List all tenants.
-
-    Example: insula tenant list
-    """
-    with door.open() as client:
-        found = client.tenants()
-    if door.json:
-        output.document({"tenants": found})
-    elif found:
-        output.table(
-            ["tenant", "name", "tier", "state", "enabled", "paused", "source", "aliases"],
-            [
-                (t.id, t.name, t.tier, t.state, t.enabled, _paused(t), t.source, t.aliases)
-                for t in found
-            ],
-        )
-    else:
-        output.say("no tenants; declare one in a file or use `insula tenant create`")
 
 
 def show(door: Door, tenant: TenantArgument) -> None:
@@ -186,11 +164,6 @@ def _print_pause(door: Door, view: PauseView) -> None:
         return
     whose = f"workflow {view.workflow} of {view.tenant}" if view.workflow else view.tenant
     output.say(f"{'paused' if view.paused else 'resumed'} {output.line(whose)}")
-
-
-def _paused(tenant: TenantSummary) -> str | None:
-    """Return which workflows are paused; nothing for a tenant that sleeps: it is not asked."""
-    return ", ".join(pause.workflow or "all" for pause in tenant.pauses or ()) or None
 
 
 def _sentence(pause: TenantPause) -> str:

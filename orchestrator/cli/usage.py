@@ -7,15 +7,17 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.client.sync import SyncClient
 from orchestrator.model.usage import COUNTERS, Span, Used
 from orchestrator.settings.duration import Duration
+
+if TYPE_CHECKING:
+    from orchestrator.client.sync import SyncClient
 
 
 class By(StrEnum):

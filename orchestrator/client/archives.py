@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -138,15 +138,24 @@ class TenantArchives:
         return await self._send(calls.unarchive_tenant(self._tenant), report)
 
     async def export(
-        self, directory: Path, *, kind: Kind = "csv", report: Report | None = None
+        self,
+        directory: Path,
+        *,
+        kind: Kind = "csv",
+        unsealed: bool = False,
+        report: Report | None = None,
     ) -> ExportReport:
         """Write the application's rows, and the finished runs, into a new directory.
+
+        What runs carry stays sealed, where the tenant seals it, unless it is to be `unsealed`.
 
         >>> (await tenant.archives.export(Path("acme"))).tables  # doctest: +SKIP
         3
         """
         refuse_there(directory)
-        async with self._stream(calls.export_tenant(self._tenant, kind)) as answer:
+        async with self._stream(
+            calls.export_tenant(self._tenant, kind, unsealed=unsealed)
+        ) as answer:
             with ArrivingDirectory(directory, answer, report) as file:
                 async for piece in answer.aiter_raw():
                     await anyio.to_thread.run_sync(file.add, piece)
@@ -253,16 +262,23 @@ class SyncTenantArchives:
         return self._send(calls.unarchive_tenant(self._tenant), report)
 
     def export(
-        self, directory: Path, *, kind: Kind = "csv", report: Report | None = None
+        self,
+        directory: Path,
+        *,
+        kind: Kind = "csv",
+        unsealed: bool = False,
+        report: Report | None = None,
     ) -> ExportReport:
         """Write the application's rows, and the finished runs, into a new directory.
+
+        What runs carry stays sealed, where the tenant seals it, unless it is to be `unsealed`.
 
         >>> tenant.archives.export(Path("acme")).tables  # doctest: +SKIP
         3
         """
         refuse_there(directory)
         with (
-            self._stream(calls.export_tenant(self._tenant, kind)) as answer,
+            self._stream(calls.export_tenant(self._tenant, kind, unsealed=unsealed)) as answer,
             ArrivingDirectory(directory, answer, report) as file,
         ):
             for piece in answer.iter_raw():
@@ -313,7 +329,8 @@ class Arriving:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what it could not write was told already
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def add(self, piece: bytes) -> None:
@@ -345,6 +362,7 @@ class ArrivingDirectory(Arriving):
             tables=len(manifest.tables),
             rows=sum(table.rows for table in manifest.tables),
             runs=manifest.runs.rows,
+            sealed=manifest.sealed,
         )
 
 

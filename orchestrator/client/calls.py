@@ -25,6 +25,7 @@ from orchestrator.model.api import (
     DeadReport,
     DeletedTenant,
     DisableTenant,
+    ErasedTenant,
     EventView,
     PauseView,
     Problem,
@@ -48,7 +49,7 @@ from orchestrator.model.api import (
 )
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
-from orchestrator.model.figures import TenantFigures
+from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
@@ -209,6 +210,12 @@ def tenant_stats(tenant: str, *, exact: bool) -> Call[TenantFigures]:
     return Call("GET", path, TenantFigures, query=query, repeatable=True, wait=wait)
 
 
+def stats(sort: FiguresOrder | str, limit: int | None) -> Call[InstallationFigures]:
+    """Ask for all tenants in figures."""
+    query = {"sort": str(sort), **({} if limit is None else {"limit": str(limit)})}
+    return Call("GET", "/v1/stats", InstallationFigures, query=query, repeatable=True)
+
+
 def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
     """Ask who did what to a tenant."""
     query = {"limit": str(limit), **({} if cursor is None else {"cursor": str(cursor)})}
@@ -297,9 +304,9 @@ def clone_tenant(
     return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
-def export_tenant(tenant: str, kind: Kind) -> Call[bytes]:
+def export_tenant(tenant: str, kind: Kind, *, unsealed: bool) -> Call[bytes]:
     """Ask for the export of a tenant."""
-    query = {"format": kind}
+    query = {"format": kind, "unsealed": str(unsealed).lower()}
     return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
 
 
@@ -394,6 +401,13 @@ def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[
     query = {"results": "keep" if keep else "purge", "force": str(force).lower()}
     query |= {"wait": f"{wait:.3f}"} if wait else {}
     return Call("DELETE", _path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS)
+
+
+def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]:
+    """Drop a tenant with all its data, and destroy its keys."""
+    query = {"force": str(force).lower()} | ({"wait": f"{wait:.3f}"} if wait else {})
+    path = _path(tenant, "erase")
+    return Call("POST", path, ErasedTenant, query=query, wait=wait + DELETE_SECONDS)
 
 
 def start(tenant: str, run: StartRun) -> Call[Started]:

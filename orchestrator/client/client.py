@@ -52,6 +52,7 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.figures import FiguresOrder, InstallationFigures
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
@@ -137,6 +138,17 @@ class Client:
         ['acme_corp', 'globex']
         """
         return (await self.send(calls.tenants())).tenants
+
+    async def stats(
+        self, *, sort: FiguresOrder | str = FiguresOrder.ID, limit: int | None = None
+    ) -> InstallationFigures:
+        """Return all tenants in figures as they were last read, and their sums.
+
+        With a `limit` only so many of them: by `sort` the largest, `runs`, `errors`, `size` …
+
+        >>> (await client.stats(sort="errors", limit=5)).tenants  # doctest: +SKIP
+        """
+        return await self.send(calls.stats(sort, limit))
 
     async def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
         """Return who did what to a tenant, newest first; `cursor` is that of the page before.

@@ -8,7 +8,13 @@ from typing import Any, Protocol, TypeVar
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
-from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, TenantView
+from orchestrator.model.api import (
+    DeletedTenant,
+    ErasedTenant,
+    RenameTenant,
+    RotatedCredentials,
+    TenantView,
+)
 from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
@@ -187,6 +193,19 @@ class TenantLifecycle:
         call = calls.delete_tenant(self._tenant, keep=keep_results, force=force, wait=wait)
         return await self._send(call, report)
 
+    async def erase(
+        self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
+    ) -> ErasedTenant:
+        """Delete the tenant, if it is not yet, and destroy its keys: what was sealed is lost.
+
+        As `delete` for unfinished runs. TenantNotFound when it was deleted and has no key.
+
+        >>> (await tenant.lifecycle.erase()).keys  # doctest: +SKIP
+        1
+        """
+        call = calls.erase_tenant(self._tenant, force=force, wait=wait)
+        return await self._send(call, report)
+
 
 class SyncTenantLifecycle:
     """What is done to a whole tenant; `SyncTenantClient.lifecycle` is one."""
@@ -342,4 +361,17 @@ class SyncTenantLifecycle:
         '/var/lib/insula/results/acme_corp-20261121T120000Z.jsonl.gz'
         """
         call = calls.delete_tenant(self._tenant, keep=keep_results, force=force, wait=wait)
+        return self._send(call, report)
+
+    def erase(
+        self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
+    ) -> ErasedTenant:
+        """Delete the tenant, if it is not yet, and destroy its keys: what was sealed is lost.
+
+        As `delete` for unfinished runs. TenantNotFound when it was deleted and has no key.
+
+        >>> (tenant.lifecycle.erase()).keys  # doctest: +SKIP
+        1
+        """
+        call = calls.erase_tenant(self._tenant, force=force, wait=wait)
         return self._send(call, report)

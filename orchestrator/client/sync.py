@@ -39,6 +39,7 @@ from orchestrator.model.api import (
     TenantView,
     TenantWhy,
 )
+from orchestrator.model.figures import FiguresOrder, InstallationFigures
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.states import RunState
@@ -120,6 +121,17 @@ class SyncClient:
         ['acme_corp', 'globex']
         """
         return self.send(calls.tenants()).tenants
+
+    def stats(
+        self, *, sort: FiguresOrder | str = FiguresOrder.ID, limit: int | None = None
+    ) -> InstallationFigures:
+        """Return all tenants in figures as they were last read, and their sums.
+
+        With a `limit` only so many of them: by `sort` the largest, `runs`, `errors`, `size` …
+
+        >>> client.stats(sort="errors", limit=5).tenants  # doctest: +SKIP
+        """
+        return self.send(calls.stats(sort, limit))
 
     def audit(self, tenant: str, *, limit: int = 50, cursor: int | None = None) -> AuditPage:
         """Return who did what to a tenant, newest first; `cursor` is that of the page before.

@@ -20,7 +20,7 @@ from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants, check_declaration
-from orchestrator.lifecycle.files import begin_file, finish_file
+from orchestrator.lifecycle.files import begin_file, discard, finish_file, writable
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
 from orchestrator.lifecycle.transfer.export import write_export
 from orchestrator.lifecycle.transfer.imports import import_rows
@@ -32,6 +32,8 @@ from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import tenants as rows
+from orchestrator.store.control.audit import archived_by
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place
 
@@ -62,7 +64,7 @@ class TenantArchives:
         try:
             await self._dump(await self._provisioned(tenant), spool, runs, report)
         except BaseException:
-            spool.close()
+            discard(spool)
             raise
         return spool
 
@@ -74,7 +76,7 @@ class TenantArchives:
     async def keep(self, spool: BinaryIO, content: bytes) -> None:
         """Add what has come to the file; StorageFailed."""
         with _storage(self.state_dir):
-            await anyio.to_thread.run_sync(spool.write, content)
+            await anyio.to_thread.run_sync(_write, spool, content)
 
     async def restore(  # noqa: PLR0913 - one parameter for each of the request's
         self,
@@ -127,15 +129,18 @@ class TenantArchives:
             log.info("tenant.cloned", tenant=into, of=tenant, shard=shard, rows=made.rows)
             return made
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant, which goes on meanwhile; close it."""
-        row, spool = await self._provisioned(tenant), await self.spool()
+        row = await self._provisioned(tenant)
+        keyring = Keyring(self.control, self.tenants.spec.key)
+        keys = await keyring.of(tenant, []) if unsealed else None
+        spool = await self.spool()
         try:
             errand = self.errands.connection("export", row, lock_timeout=LOCK_TIMEOUT)
             async with errand as connection:
-                await write_export(connection, tenant, spool, kind=kind, report=unheard)
+                await write_export(connection, tenant, spool, kind=kind, keys=keys, report=unheard)
         except BaseException:
-            spool.close()
+            discard(spool)
             raise
         return spool
 
@@ -153,10 +158,11 @@ class TenantArchives:
         """Bring an archived tenant back to where it lived, with all its runs; its file goes."""
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
+            written_by = await archived_by(connection, tenant)
         if row.archive is None:
             raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
         path = Path(row.archive)
-        with _reading(path):
+        with _reading(path, written_by):
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
         with file:
             archive = await verified(file, self.tenants.spec, foreign=False, report=report)
@@ -173,7 +179,7 @@ class TenantArchives:
         with _storage(path.parent):
             part = await anyio.to_thread.run_sync(begin_file, path)
         try:
-            with part.open("w+b") as file:
+            with writable(part) as file:
                 await self._dump(row, file, "all", report)
                 archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
@@ -247,6 +253,11 @@ class TenantArchives:
             raise
 
 
+def _write(spool: BinaryIO, content: bytes) -> None:
+    spool.write(content)
+    spool.flush()  # what finds no room is to be told now, and not when it is read
+
+
 def _nameless(directory: Path) -> BinaryIO:
     file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
     return file
@@ -274,13 +285,16 @@ def _made(place: Place, manifest: Manifest, loaded: Loaded) -> RestoredTenant:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path, written_by: str | None) -> Iterator[None]:
+    """Say of a file that can not be opened on which node it is."""
     try:
         yield
     except OSError as error:
+        node = "the node that wrote it" if written_by is None else f"node {written_by!r}"
         raise StorageFailed(
-            f"the archive {path} can not be read: {error.strerror or error}",
-            hint="ask the node that wrote it, or put it there",
+            f"the archive {path} can not be read on this node: {error.strerror or error}",
+            hint=f"ask {node} to unarchive it, or copy the file to that path here",
+            data={"file": str(path), "node": written_by},
         ) from error
 
 

@@ -40,10 +40,15 @@ class Inactivity:
     settings: Callable[[], ArchiveSection]
     _wanted: dict[TenantId, None] = field(default_factory=dict)
     _asked: anyio.Event = field(default_factory=anyio.Event)
+    _failed: set[TenantId] = field(default_factory=set)
 
     def use(self, tenant: TenantId) -> None:
-        """Have an archived tenant brought back, if so configured: TenantStarting says so."""
-        if not self.settings().restore_on_use:
+        """Have an archived tenant brought back, if so configured: TenantStarting says so.
+
+        One that could not be brought back, as its file is on another node, is tried again after
+        the next sweep; until then whoever asks is told that it is archived.
+        """
+        if not self.settings().restore_on_use or tenant in self._failed:
             return
         self._wanted[tenant] = None
         self._asked.set()
@@ -60,6 +65,7 @@ class Inactivity:
             await self.bring_back()
             if anyio.current_time() >= sweep_at:
                 sweep_at = anyio.current_time() + SWEEP_SECONDS
+                self._failed.clear()
                 if standing.outage is None:
                     await self.sweep()
             with anyio.move_on_at(sweep_at):
@@ -75,6 +81,7 @@ class Inactivity:
                     await self.archives.unarchive(tenant, unheard)
             except (InsulaError, *DRIVER_ERRORS) as error:
                 log.error("tenant.not_brought_back", tenant=tenant, error=str(error))  # noqa: TRY400 - no bug
+                self._failed.add(tenant)
             del self._wanted[tenant]
 
     async def sweep(self) -> None:

@@ -22,7 +22,13 @@ from orchestrator.http.audit import Record
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
-from orchestrator.model.api import DeletedTenant, RenameTenant, RotatedCredentials, UpdateTenant
+from orchestrator.model.api import (
+    DeletedTenant,
+    ErasedTenant,
+    RenameTenant,
+    RotatedCredentials,
+    UpdateTenant,
+)
 from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.errors import (
     ArchiveInvalid,
@@ -41,6 +47,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
@@ -52,6 +59,8 @@ LOOK_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
+_KEEP_NOTHING = ("purge", "erase")
+_EVENTS = {"archive": "tenant.archived", "erase": "tenant.erased"}
 _NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed, ToolMissing, ArchiveInvalid)
 
 
@@ -167,13 +176,50 @@ class TenantLifecycle:
         await self._check_shard(tenant)
         if not force:
             await self.idle(tenant, wait, report)
+        return await self._delete(tenant, "keep" if keep else "purge", force=force, report=report)
+
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        """Delete a tenant, if it is not yet, and destroy its keys, in one transaction with its row.
+
+        What was ever sealed for it is lost then, in all archives. As resumable as `delete`, and
+        raises the same; TenantNotFound for one that was deleted and has no key.
+        """
+        tenant = self._known(name)
+        self._refuse_declared(tenant)
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.state == "removed":
+            return await self._erase_removed(tenant)
+        if not force:
+            await self.idle(tenant, wait, report)
+        gone = await self._delete(tenant, "erase", force=force, report=report)
+        async with self.control.acquire() as connection:
+            destroyed = await keys.erased(connection, tenant)
+        return ErasedTenant(
+            tenant=tenant, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
+        )
+
+    async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
+        async with self.control.acquire() as connection:
+            destroyed = await keys.erase(connection, tenant)
+        if not destroyed:
+            raise TenantNotFound(tenant)
+        log.info("tenant.erased", tenant=tenant, keys=destroyed)
+        return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
+
+    async def _delete(
+        self, tenant: TenantId, results: str, *, force: bool, report: Report
+    ) -> DeletedTenant:
+        """Mark the tenant as being deleted, and delete it; `results` is for its row."""
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
-                row = await rows.mark_deleting(
-                    connection, tenant, "keep" if keep else "purge", forced=force
-                )
+                row = await rows.mark_deleting(connection, tenant, results, forced=force)
             removed = await self._finish(row, report)
-        kept = Path(row.archive) if keep and row.archive is not None else removed.results
+        kept = removed.results
+        if results == "keep" and row.archive is not None:
+            kept = Path(row.archive)
         return _view(tenant, structs.replace(removed, results=kept))
 
     async def archive(
@@ -217,6 +263,8 @@ class TenantLifecycle:
         deed = ("tenant.delete", f"results {row.results}, resumed")
         if row.results == "archive":
             deed = ("tenant.archive", "resumed")
+        elif row.results == "erase":
+            deed = ("tenant.erase", "resumed")
         try:
             async with record.of(row.id, *deed):
                 await self._finish(row)
@@ -242,8 +290,12 @@ class TenantLifecycle:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()
         await self.tenants.refresh()
-        event = "tenant.archived" if row.results == "archive" else "tenant.deleted"
-        log.info(event, tenant=row.id, roles=removed.roles, runs_kept=removed.runs_kept)
+        log.info(
+            _EVENTS.get(row.results or "", "tenant.deleted"),
+            tenant=row.id,
+            roles=removed.roles,
+            runs_kept=removed.runs_kept,
+        )
         return removed
 
     async def _remove(self, row: TenantRow, report: Report) -> Removed:
@@ -251,7 +303,7 @@ class TenantLifecycle:
         shards, removed = self.tenants.shards, Removed()
         await self.drop_kept(row)
         await self._drop_arrived(row)
-        await self._drop_archive(row)
+        left = await self._drop_archive(row)
         if await shards.is_there(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
@@ -267,20 +319,26 @@ class TenantLifecycle:
             await shards.drop_database(row)
             async with self.control.acquire() as control:
                 await rows.bury(control, row.id, self._kept_whole(row, removed))
-        return removed
+        return structs.replace(removed, left=left)
 
-    async def _drop_archive(self, row: TenantRow) -> None:
-        """Delete the file of an archived tenant that is purged: it has all that the tenant had."""
-        if row.archive is None or row.results != "purge":
-            return
+    async def _drop_archive(self, row: TenantRow) -> Path | None:
+        """Delete the file of an archived tenant of which nothing is kept: it has all that was.
+
+        Returns it when it is not on this node, for somebody to delete it where it is.
+        """
+        if row.archive is None or row.results not in _KEEP_NOTHING:
+            return None
+        path = Path(row.archive)
         try:
-            await anyio.to_thread.run_sync(Path(row.archive).unlink)
+            await anyio.to_thread.run_sync(path.unlink)
         except FileNotFoundError:
             log.warning("tenant.archive_not_here", tenant=row.id, file=row.archive)
+            return path
         except OSError as error:
             raise StorageFailed(
                 f"the archive {row.archive} can not be deleted: {error.strerror or error}"
             ) from error
+        return None
 
     async def _check_shard(self, tenant: TenantId) -> None:
         """Raise DatabaseUnavailable for a tenant whose shard is away, before anything is begun."""
@@ -288,15 +346,19 @@ class TenantLifecycle:
 
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""
+        tenant = self._known(name)
+        async with self.control.acquire() as connection:
+            row = await rows.fetch(connection, tenant)
+        if row.state == "removed":
+            raise TenantNotFound(tenant)
+        return tenant
+
+    def _known(self, name: str) -> TenantId:
+        """Return the tenant of that id or alias; what is not served has its id alone."""
         try:
             return self.root.resolve(name)
         except TenantNotFound:
-            tenant = parse_tenant_id(name)
-            async with self.control.acquire() as connection:
-                row = await rows.fetch(connection, tenant)
-            if row.state == "removed":
-                raise
-            return tenant
+            return parse_tenant_id(name)
 
     def _refuse_declared(self, tenant: TenantId) -> None:
         if tenant in self.tenants.snapshot.tenants:
@@ -381,7 +443,7 @@ class TenantLifecycle:
 
     def _archive(self, row: TenantRow) -> Path | None:
         """Return the file in which something of the tenant is kept."""
-        if row.results == "purge":
+        if row.results in _KEEP_NOTHING:
             return None
         # By the moment at which the deletion began: one that is resumed writes the same file.
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
@@ -415,4 +477,5 @@ def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:
         roles=removed.roles,
         runs_kept=removed.runs_kept,
         results=None if removed.results is None else str(removed.results),
+        left=None if removed.left is None else str(removed.left),
     )

@@ -23,6 +23,7 @@ from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.figures import FiguresReader
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.inactivity import Inactivity
@@ -188,6 +189,8 @@ class Daemon:
             group.start_soon(Arrivals(parts.tenants, Errands(parts.shards)).resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)
+            reader = FiguresReader(self._statistics, parts.tenants.control)
+            group.start_soon(reader.watch, parts.keeper.standing)
             group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             group.start_soon(keep_status, parts.root, self._notifier)
@@ -294,12 +297,14 @@ class Daemon:
             absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
-            keys=parts.tenants.spec.key,
+            keys=parts.ground.keys,
         )
         audit = TenantAudit(
             parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
         )
         self._wire_verbs(audit)
+        errands = Errands(parts.shards)
+        self._statistics = TenantStatistics(parts.tenants, errands, platform.tenants)
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.shards),
@@ -309,7 +314,7 @@ class Daemon:
             archives=self._archives,
             moves=self._moves,
             use=self._inactivity.use,
-            statistics=TenantStatistics(parts.tenants, Errands(parts.shards)),
+            statistics=self._statistics,
             usage=Usages(parts.root, parts.shards),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),

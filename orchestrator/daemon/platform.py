@@ -5,7 +5,7 @@ The root supervisor does the work, the control connections do the reading.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.daemon.why import explain, told_of
+from orchestrator.daemon.why import explain, explain_absence, told_of
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -45,14 +45,16 @@ from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import configuration, transitions
+from orchestrator.store.control.audit import archived_by
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import runs as stored_runs
 from orchestrator.store.tenant.journal import Sent
-from orchestrator.store.tenant.payloads import opener
+from orchestrator.store.tenant.payloads import Payloads, payloads
 from orchestrator.store.tenant.runs import RunFilter
-from orchestrator.store.tenant.sealing import WrappingKeys
+from orchestrator.store.tenant.secrets import RingKey, ring
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Prepare
 from supervisors.root import RootSupervisor
@@ -85,7 +87,7 @@ class TenantPlatform:
     absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
-    keys: WrappingKeys
+    keys: Keyring
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -121,7 +123,8 @@ class TenantPlatform:
             if found is None:
                 raise _no_run(tenant, run)
             history = await stored_runs.history(connection, schema, run)
-            plain = await opener(connection, schema, self.keys)
+            sealing = await ring(connection, schema)
+        plain = await self._opener(tenant, sealing)
         return views.view_of(plain.opened(found), plain.opened_history(run, history), self.registry)
 
     async def send_signal(
@@ -178,7 +181,8 @@ class TenantPlatform:
             )
             if not history and not await stored_runs.exists(connection, schema, run):
                 raise _no_run(tenant, run)
-            plain = await opener(connection, schema, self.keys)
+            sealing = await ring(connection, schema)
+        plain = await self._opener(tenant, sealing)
         return views.events_of(plain.opened_history(run, history), after)
 
     def tenants(self) -> list[TenantSummary]:
@@ -226,6 +230,14 @@ class TenantPlatform:
             return None
         return [_pause(each) for each in found]
 
+    async def _opener(self, tenant: TenantId, stored: Sequence[RingKey]) -> Payloads:
+        """Return what opens the tenant's payloads; most tenants have none that is sealed."""
+        sealed = [each for each in stored if each.payloads]
+        if not sealed:
+            return Payloads([], None)
+        keys = await self.keys.of(tenant, [each.wrapped_by for each in sealed])
+        return payloads(sealed, keys, seal=False)
+
     async def _row(self, tenant: TenantId) -> TenantRow | None:
         """Return the tenant's row; what is remembered of it when the database does not answer."""
         row = self.remembered(tenant)
@@ -240,8 +252,10 @@ class TenantPlatform:
 
     async def why(self, tenant: TenantId) -> TenantWhy:
         """Return why a tenant runs or does not; what this node knows when the database is away."""
-        slot = self.root.slot(tenant)
+        slot = self.root.slots.get(tenant)
         outlook, stored = await self._written_of(tenant)
+        if slot is None:
+            return await self._why_absent(tenant, stored)
         row = self.remembered(tenant)  # as old as the slot's configuration, which it explains
         outages = [
             self.standing.outage,
@@ -257,8 +271,20 @@ class TenantPlatform:
             because=because,
             next_at=next_at,
             served_by=outlook.served_by,
-            transitions=[Transition(**msgspec.structs.asdict(each)) for each in stored],
+            transitions=_told(stored),
         )
+
+    async def _why_absent(self, tenant: TenantId, stored: list[transitions.Stored]) -> TenantWhy:
+        """Return why a tenant without a slot is archived, or is being deleted; TenantNotFound."""
+        row = next((each for each in self.absent() if each.id == tenant), None)
+        if row is None:
+            raise TenantNotFound(tenant)
+        node = None
+        if self.standing.outage is None:
+            async with self.shards.control.acquire() as connection:
+                node = await archived_by(connection, tenant)
+        because = explain_absence(row, node)
+        return TenantWhy(tenant=tenant, state=row.state, because=because, transitions=_told(stored))
 
     async def _written_of(self, tenant: TenantId) -> tuple[Outlook, list[transitions.Stored]]:
         """Return what the database says of a tenant; nothing when it does not answer."""
@@ -351,6 +377,10 @@ def pauses_of(slot: Slot) -> list[TenantPause] | None:
 
 def _pause(stored: stored_runs.Pause) -> TenantPause:
     return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
+
+
+def _told(stored: Iterable[transitions.Stored]) -> list[Transition]:
+    return [Transition(**msgspec.structs.asdict(each)) for each in stored]
 
 
 def _farewell_of(row: TenantRow) -> TenantSummary:

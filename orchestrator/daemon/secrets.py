@@ -12,6 +12,7 @@ from orchestrator.daemon.tenants import Tenants
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.store.connect import Connection
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.secrets import Listed, Vault
 
@@ -45,6 +46,7 @@ class TenantSecrets:
 
     async def rotate(self, tenant: TenantId) -> RotatedKey:
         """Seal the secrets with a new key."""
+        await self._keyring.renew(tenant)
         async with self._vault(tenant) as (vault, connection):
             secrets = await vault.rotate(connection)
         log.info("tenant.key_rotated", tenant=tenant, secrets=secrets)
@@ -59,9 +61,14 @@ class TenantSecrets:
     @asynccontextmanager
     async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:
         await self.tenants.prepare(tenant)
+        vault = Vault(tenant, await self._keyring.own(tenant))
         row = await self.shards.row(tenant)
         async with self.shards.lend(row) as connection:
-            yield Vault(tenant, self.tenants.spec.key), connection
+            yield vault, connection
+
+    @property
+    def _keyring(self) -> Keyring:
+        return Keyring(self.shards.control, self.tenants.spec.key)
 
 
 def _view(stored: Listed) -> SecretView:

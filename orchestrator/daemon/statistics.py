@@ -1,15 +1,22 @@
-"""Tenants in figures."""
+"""Tenants in figures: one of them as it is now, all of them as they were last read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import anyio
 import msgspec
 
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.overview import overview
 from orchestrator.daemon.tenants import Tenants
-from orchestrator.model.figures import TenantFigures
+from orchestrator.model.api import TenantSummary
+from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.ids import TenantId
+from orchestrator.store.control import figures
+from orchestrator.store.control.figures import Taken
+from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.tenant import statistics
 
 READ_SECONDS = 10.0
@@ -19,25 +26,41 @@ COUNT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class TenantStatistics:
-    """Reads the figures of one tenant at a time; nothing is kept."""
+    """Reads the figures of one tenant at a time, and keeps them for the list of all."""
 
     tenants: Tenants
     errands: Errands
+    summaries: Callable[[], list[TenantSummary]]
 
-    async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
-        """Return the tenant in figures; one that was never used has hardly any."""
-        logins = self.tenants.spec.logins(tenant)
-        row = await self.errands.shards.row(tenant)
+    async def read(
+        self, tenant: TenantId, *, exact: bool, taken: Taken | None = None
+    ) -> TenantFigures:
+        """Return the tenant in figures; one that was never used has hardly any.
+
+        It may have been `taken` for this, since what is kept of it is due.
+        """
+        row, began = await self.errands.shards.row(tenant), anyio.current_time()
         found = TenantFigures(tenant=tenant)
         if row.provisioned_at is not None:
-            async with self.errands.connection(
-                "statistics", row, lock_timeout="500ms"
-            ) as connection:
-                found = await statistics.read(
-                    connection,
-                    tenant,
-                    [logins.engine, logins.app],
-                    seconds=COUNT_SECONDS if exact else READ_SECONDS,
-                    exact=exact,
-                )
+            found = await self._read(row, exact=exact)
+            async with self.tenants.control.acquire() as connection:
+                age = anyio.current_time() - began
+                await figures.store(connection, row, found, age=age, taken=taken)
         return msgspec.structs.replace(found, last_active_at=row.last_active_at)
+
+    async def _read(self, row: TenantRow, *, exact: bool) -> TenantFigures:
+        logins = self.tenants.spec.logins(row.id)
+        async with self.errands.connection("statistics", row, lock_timeout="500ms") as connection:
+            return await statistics.read(
+                connection,
+                row.id,
+                [logins.engine, logins.app],
+                seconds=COUNT_SECONDS if exact else READ_SECONDS,
+                exact=exact,
+            )
+
+    async def overview(self, *, order: FiguresOrder, limit: int | None) -> InstallationFigures:
+        """Return all tenants as they were last read, in one look at the control database."""
+        async with self.tenants.control.acquire() as connection:
+            kept = await figures.fetch_all(connection)
+        return overview(self.summaries(), kept, order=order, limit=limit)

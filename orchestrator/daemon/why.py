@@ -47,6 +47,19 @@ def explain(
     return because, outlook.wake_at
 
 
+def explain_absence(row: TenantRow, archived_by: str | None) -> str:
+    """Return why nobody serves a tenant that is being deleted, or is archived, by which node."""
+    since = f"since {row.removed_at:%Y-%m-%d %H:%M:%S} UTC" if row.removed_at else "by now"
+    if row.state == "archived":
+        node = "the node that wrote it" if archived_by is None else f"node {archived_by!r}"
+        return (
+            f"it is archived {since}: all of it is in the file {row.archive} on {node} "
+            f"(insula tenant unarchive {row.id} brings it back there)"
+        )
+    verb = "erase" if row.results == "erase" else "delete"
+    return f"it is being deleted {since} (insula tenant {verb} {row.id} goes on where that stopped)"
+
+
 def _suspended(config: TenantConfig, row: TenantRow | None) -> str:
     if config.enabled:
         since = f" since {row.held_at:%Y-%m-%d %H:%M:%S} UTC" if row and row.held_at else ""

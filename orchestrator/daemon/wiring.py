@@ -22,6 +22,7 @@ from orchestrator.model.clock import Clock
 from orchestrator.model.errors import DatabaseUnavailable
 from orchestrator.settings.load import Snapshot
 from orchestrator.store.connect import ControlPool, Target, connect
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import installation_id
 from orchestrator.store.embedded import START_SECONDS, EmbeddedPostgres, Tuning
 from orchestrator.store.migrate import migrate_control, read_migrations
@@ -93,8 +94,8 @@ async def build(
             connect_timeout=timeout,
             app_places=Places(settings.node.max_awake_tenants),
             processes=await stack.enter_async_context(_processes(snapshot)),
-            keys=key,
-            alert_at=settings.alerts.at,
+            keys=Keyring(shards.control, key),
+            alert_percent=settings.alerts.percent,
             caches=await stack.enter_async_context(_caches(snapshot, installation)),
         )
         root = RootSupervisor(

@@ -196,8 +196,9 @@ class Engine:
         """How many rows those have written."""
         return self._commit.rows
 
+    @property
     def levels(self) -> list[Level]:
-        """Return how much of each limit is used, of those that warn before they are reached."""
+        """How much of each limit is used, of those that warn before they are reached."""
         self._usage.queued = self._queued
         running = self._board.running
         return levels(self._config().limits, self._usage, running=running, now=self.now)

@@ -49,6 +49,17 @@ class Record:
             raise
         await self.audit.answered(number, DONE, "")
 
+    @asynccontextmanager
+    async def refusal(
+        self, tenant: str, operation: str, subject: object = ""
+    ) -> AsyncIterator[None]:
+        """Note an operation that ends in the block, which only takes what it needs to begin."""
+        try:
+            yield
+        except Exception:
+            async with self.of(tenant, operation, subject):
+                raise
+
 
 def record_of(
     services: NamedDependency[SkipValidation[Services]], request: Request[Any, Any, Any]

@@ -18,6 +18,7 @@ from orchestrator.model.api import (
     CreateTenant,
     DeadReport,
     DeletedTenant,
+    ErasedTenant,
     EventView,
     ReloadReport,
     RenameTenant,
@@ -34,7 +35,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
-from orchestrator.model.figures import TenantFigures
+from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
@@ -198,6 +199,12 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, with all its data."""
         ...
 
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        """Drop a tenant, by id or alias, also if it is dropped already, and destroy its keys."""
+        ...
+
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
     ) -> ArchivedTenant:
@@ -242,7 +249,7 @@ class Archives(Protocol):
         """Make another tenant like this one, beside it or on shard `to`."""
         ...
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant; whoever gets it closes it."""
         ...
 
@@ -274,6 +281,10 @@ class Statistics(Protocol):
 
     async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
         """Return a tenant in figures, within a bounded time; `exact` counts rows as well."""
+        ...
+
+    async def overview(self, *, order: FiguresOrder, limit: int | None) -> InstallationFigures:
+        """Return all tenants as they were last read, the first `limit` by `order`."""
         ...
 
 

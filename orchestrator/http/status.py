@@ -47,6 +47,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.ArchiveForeign: 422,
     errors.ToolMissing: 500,
     errors.SecretUnreadable: 500,
+    errors.KeyErased: 410,
     errors.RunError: 409,
     errors.RunNotFound: 404,
     errors.WorkflowNotFound: 404,

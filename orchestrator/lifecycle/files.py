@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def begin_file(path: Path) -> Path:
@@ -23,6 +26,22 @@ def finish_file(part: Path, path: Path) -> None:
     _sync(part)
     part.replace(path)
     _sync(path.parent)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is there, to be written and read back; flush it before the end."""
+    file = path.open("w+b")
+    try:
+        yield file
+    finally:
+        discard(file)
+
+
+def discard(file: BinaryIO) -> None:
+    """Close a file that nobody wants any more: what it could not write was told already."""
+    with suppress(OSError):
+        file.close()
 
 
 def _sync(path: Path) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.outside import FORGET_SETTINGS, Outside
+from orchestrator.lifecycle.sealing import own_keys
 from orchestrator.model.errors import (
     LockNotHad,
     RoleConflict,
@@ -226,6 +227,8 @@ async def provision(
     )
     with provisioning_errors(tenant):
         created = await work.make()
+        if not created:
+            await own_keys(control or connection, connection, tenant, spec.key)
         while missing := await work.missing():
             await work.apply(missing[0])
     return Provisioned(

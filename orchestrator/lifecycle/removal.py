@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.lifecycle.results import FORMAT, ResultsFile
+from orchestrator.lifecycle.sealing import opener
 from orchestrator.lifecycle.transfer.dump import TABLES
 from orchestrator.lifecycle.usage import settle
 from orchestrator.model.errors import (
@@ -31,7 +32,7 @@ from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.control.tenants import TenantRow
-from orchestrator.store.tenant.payloads import COLUMNS, Payloads, opener
+from orchestrator.store.tenant.payloads import COLUMNS, Payloads
 
 _QUERIES = sql.load(__name__)
 SHUT_OUT = _QUERIES["shut_out"]
@@ -67,13 +68,17 @@ Whole: TypeAlias = Callable[[Path], Awaitable[int]]
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """What was taken away; `results` is the file with the finished runs, if they were kept."""
+    """What was taken away; `results` is the file with the finished runs, if they were kept.
+
+    `left` is the archive of a tenant that was archived, if it is on another node.
+    """
 
     schema: str | None = None
     roles: list[str] = []
     runs_kept: int = 0
     rows_kept: int = 0
     results: Path | None = None
+    left: Path | None = None
 
 
 async def has_schema(connection: Connection, tenant: TenantId) -> bool:
@@ -245,7 +250,7 @@ class _Removal:
 
     async def _finished(self) -> AsyncIterator[list[dict[str, Any]]]:
         query = sql.bind(FINISHED_RUNS, self._row.schema_name)
-        plain = await opener(self._connection, self._row.schema_name, self._spec.key)
+        plain = await opener(self._control, self._connection, self._tenant, self._spec.key)
         last, written = UUID(int=0), 0
         while rows := await self._connection.fetch(query, last, _LOT):
             self._report(Progress("writing its finished runs", written, unit="runs"))

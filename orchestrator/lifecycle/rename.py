@@ -19,7 +19,7 @@ from orchestrator.model.errors import RoleConflict, SchemaConflict, TenantInUse
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import holds, tenants
+from orchestrator.store.control import holds, keys, tenants
 from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
 
@@ -138,6 +138,7 @@ class _Rename:
         if made:
             await self._things.rename()
         await self._control.execute(sql.fill(MOVE_ROWS, old=self._old, new=self._new))
+        await keys.rename(self._control, self._old, self._new, self._spec.key)
         renamed = await tenants.rename(
             self._control, row, self._new, declaration, pending=self._apart
         )

@@ -39,8 +39,9 @@ FROM pg_proc AS p, unnest(p.proconfig) AS setting
 WHERE p.pronamespace = $2::regnamespace AND setting ~ ('^search_path=.*\m' || $1 || '\M')
 
 -- name: move_rows
--- All that the control schema has by tenant, but for the audit: what was done under the old id stays there. The old
--- id keeps its epoch, so that whoever is called so next gets a later one.
+-- All that the control schema has by tenant, but for the audit, since what was done under the old id stays there, and for
+-- the figures, which follow the tenant's row by themselves. The old id keeps its epoch, so that whoever is called so next
+-- gets a later one.
 INSERT INTO insula.lease AS lease (tenant, node, epoch)
 SELECT :'new', old.node, old.epoch FROM insula.lease AS old WHERE old.tenant = :'old'
 ON CONFLICT (tenant) DO UPDATE SET node = excluded.node, epoch = greatest(lease.epoch, excluded.epoch),

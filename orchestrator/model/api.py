@@ -254,7 +254,8 @@ class RenameTenant(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class DeletedTenant(Wire, frozen=True, kw_only=True):
     """What the deletion of a tenant took away; `results` is the file with its finished runs.
 
-    `schema` is null when the tenant had no tables.
+    `schema` is null when the tenant had no tables. `left` is the archive of a tenant that was
+    archived, when another node has it: it is to be deleted there.
     """
 
     tenant: str
@@ -262,6 +263,20 @@ class DeletedTenant(Wire, frozen=True, kw_only=True):
     roles: list[str]
     runs_kept: int = 0
     results: str | None = None
+    left: str | None = None
+
+
+class ErasedTenant(Wire, frozen=True, kw_only=True):
+    """A tenant that is gone, and what was ever sealed for it lost; `keys` of it are destroyed.
+
+    `left` as after a deletion.
+    """
+
+    tenant: str
+    schema: str | None
+    roles: list[str]
+    keys: int
+    left: str | None = None
 
 
 class RotatedCredentials(Wire, frozen=True, kw_only=True):

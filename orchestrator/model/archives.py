@@ -46,13 +46,17 @@ class ArchivedTenant(Wire, frozen=True, kw_only=True):
 
 
 class ExportReport(Wire, frozen=True, kw_only=True):
-    """What a directory that was written has: the rows of so many tables, and finished runs."""
+    """What a directory that was written has: the rows of so many tables, and finished runs.
+
+    `sealed` when what runs carry is there as it is stored, for this installation alone to read.
+    """
 
     tenant: str
     directory: str
     tables: int
     rows: int
     runs: int
+    sealed: bool = False
 
 
 class ImportedRows(Wire, frozen=True, kw_only=True):

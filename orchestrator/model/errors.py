@@ -14,11 +14,11 @@
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed, ImportRefused
     │   └── LeaseLost, LeaseHeldElsewhere
     ├── StorageFailed          a file of ours
-    ├── SecretUnreadable       what was sealed can not be opened
     ├── ArchiveInvalid         an archive of a tenant, as it was given to us
     │   └── ArchiveTooNew, ArchiveForeign
     ├── ToolMissing            a program that we need is not installed
     ├── SecretUnreadable       what was sealed can not be opened
+    │   └── KeyErased
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
@@ -392,6 +392,15 @@ class SecretUnreadable(InsulaError):
     """What was sealed can not be opened: its key is not here, or it was changed."""
 
     code = "secret_unreadable"
+
+
+class KeyErased(SecretUnreadable):
+    """What was sealed can never be opened again: the tenant's key was destroyed."""
+
+    code = "key_erased"
+
+    def __init__(self, tenant: str, sentence: str, *, hint: str) -> None:
+        super().__init__(sentence, hint=hint, data={"tenant": tenant})
 
 
 class RunError(InsulaError):

@@ -43,15 +43,15 @@ def levels(limits: Limits, usage: Usage, *, running: int, now: datetime) -> list
     ]
 
 
-def nearly_used(found: Iterable[Level], at: float, now: datetime) -> list[Near]:
-    """Return the limits of which the part `at` or more is used, each with its window of UTC.
+def nearly_used(found: Iterable[Level], percent: int, now: datetime) -> list[Near]:
+    """Return the limits of which `percent` or more is used, each with its window of UTC.
 
     >>> level = Level("max_runs_per_hour", 80, 100, HOUR)
-    >>> [near.since.isoformat() for near in nearly_used([level], 0.8, _EPOCH + HOUR * 1.5)]
+    >>> [near.since.isoformat() for near in nearly_used([level], 80, _EPOCH + HOUR * 1.5)]
     ['1970-01-01T01:00:00+00:00']
     """
     return [
         Near(each.quota, now - (now - _EPOCH) % each.window, each.used, each.allowed)
         for each in found
-        if each.used and each.used >= at * each.allowed
+        if each.used and each.used * 100 >= percent * each.allowed
     ]

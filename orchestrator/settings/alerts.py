@@ -13,7 +13,10 @@ from orchestrator.settings.section import Section
 class AlertsSection(Section, frozen=True, kw_only=True):
     """Warnings that tenants are near their limits."""
 
-    at: Annotated[
-        Annotated[float, Meta(gt=0, le=1)],
-        about("the part of a limit that is used when it is told, once in each window", "daemon"),
-    ] = 0.8
+    percent: Annotated[
+        Annotated[int, Meta(ge=1, le=100)],
+        about(
+            "a tenant that has used so much of a limit is told in the log, once in each window",
+            "daemon",
+        ),
+    ] = 80

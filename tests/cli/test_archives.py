@@ -160,7 +160,8 @@ def test_a_tenant_is_exported_into_a_directory_and_imported_from_there(
 ) -> None:
     directory = tmp_path / "acme"
 
-    away = insula("tenant", "export", "acme-corp", str(directory), "--format", "jsonl", "--json")
+    how = ("--format", "jsonl", "--unsealed", "--json")
+    away = insula("tenant", "export", "acme-corp", str(directory), *how)
     again = insula("tenant", "export", "acme-corp", str(directory))
     back = insula("tenant", "import", "acme-corp", str(directory))
 
@@ -170,7 +171,10 @@ def test_a_tenant_is_exported_into_a_directory_and_imported_from_there(
     assert [each.name for each in tmp_path.glob("acme*")] == ["acme"]
     assert again.err.startswith(f"error[storage_failed]: {directory} is there already")
     assert back.out.splitlines()[0].split() == ["imported", "into", "acme_corp"]
-    assert platform.archives.asked == [("add", "acme_corp", "jsonl")]
+    assert platform.archives.asked == [
+        ("export", "acme_corp", "jsonl", True),
+        ("add", "acme_corp", "jsonl"),
+    ]
     (directory / "flight.jsonl").unlink()
     lacks = insula("tenant", "import", "acme-corp", str(directory))
     missing = directory / "flight.jsonl"

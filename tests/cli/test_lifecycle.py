@@ -103,3 +103,20 @@ def test_a_deletion_asks_for_the_name(insula: Insula, platform: HandMadePlatform
 
     yes = insula("tenant", "delete", "acme_corp", "--purge", input="acme_corp\n")
     assert (yes.code, platform.lifecycle.asked) == (0, [("delete", "acme_corp", False, False, 0.0)])
+
+
+def test_an_erasure_asks_for_the_name_and_says_how_many_keys_are_destroyed(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    no = insula("tenant", "erase", "acme_corp", input="yes\n")
+    assert (no.code, platform.lifecycle.asked) == (2, [])
+    assert "nothing brings back what they seal" in no.err
+
+    yes = insula("tenant", "erase", "acme_corp", "--force")
+    assert yes.code == 0
+    assert yes.out.splitlines() == [
+        "erased          acme_corp",
+        "schema          tenant_acme_corp",
+        "roles           insula_a_acme_corp, insula_e_acme_corp",
+        "keys destroyed  1",
+    ]

@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import anyio
+import pytest
 
+import orchestrator
+from orchestrator.cli.main import commands
 from tests.http.platform import HandMadePlatform
 from tests.support.wait import until
 
@@ -103,10 +107,68 @@ def test_a_terminal_gets_a_table_with_colours(
     assert "[red]not markup[/red]" in seen
 
 
-def test_commands_start_without_web_server_and_database() -> None:
-    heavy = {"litestar", "uvicorn", "asyncpg"}
-    program = f"import sys, orchestrator.cli.main; sys.exit(bool({heavy!r} & set(sys.modules)))"
+@pytest.mark.parametrize("loaded", ["typer", "httpx"])
+def test_ctrl_c_while_python_loads_ends_without_a_traceback(
+    loaded: str, tmp_path: Path, spawned: Start
+) -> None:
+    # The command's directory comes first on the path, so this is what it loads.
+    slow = "import sys, time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    (tmp_path / f"{loaded}.py").write_text(slow)
+    command = spawned("tenant", "list", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout is not None
+    assert command.stdout.readline() == b"loading\n"
 
-    done = subprocess.run([sys.executable, "-c", program], timeout=30, check=False)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=30)
 
-    assert done.returncode == 0
+    assert (command.returncode, err) == (130, b"")
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Return the modules that are loaded when a command has run."""
+    program = (
+        "import sys; from orchestrator.cli.main import main; main(sys.argv[1:]);"
+        " print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, timeout=30, check=True
+    )
+    return set(done.stderr.decode().split())
+
+
+SERVERS = {"asyncpg", "litestar", "orchestrator.store", "redis", "urllib3", "uvicorn", "uvloop"}
+OTHERS = {"orchestrator.workflow", "structlog"}
+CLIENTS = {"anyio", "httpx", "orchestrator.client", "rich", "ssl", "tenacity"}
+
+
+def test_help_loads_no_client_and_nothing_that_draws() -> None:
+    # What `insula --help` shows of `run` comes with the client's requests, which load none either.
+    loaded = loaded_by("run", "--help")
+
+    assert not loaded & (SERVERS | OTHERS | CLIENTS - {"orchestrator.client"})
+
+
+def test_a_command_loads_what_it_needs_and_no_other_command(served: object) -> None:
+    loaded = loaded_by("tenant", "list")
+
+    assert not loaded & (SERVERS | OTHERS)
+    assert "httpx" in loaded
+    assert not loaded & {"orchestrator.cli.runs", "orchestrator.cli.doctor", "orchestrator.cli.bar"}
+
+
+def test_each_part_of_the_commands_is_as_it_is_in_the_whole() -> None:
+    whole = commands().commands
+
+    for name, command in whole.items():
+        alone = commands(name).commands
+        assert set(alone) <= set(whole), name
+        assert set(getattr(alone[name], "commands", ())) == set(getattr(command, "commands", ()))
+
+
+def test_the_names_for_users_are_there_when_they_are_used() -> None:
+    assert {getattr(orchestrator, name).__name__ for name in orchestrator.__all__} == {
+        *orchestrator.__all__
+    }
+    assert set(orchestrator.__all__) <= set(dir(orchestrator))
+    with pytest.raises(AttributeError, match="no attribute 'Cleint'"):
+        orchestrator.Cleint  # type: ignore[attr-defined]  # noqa: B018

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Insula
+from tests.http.platform import HandMadePlatform
+from tests.support.figures import kept_figures
 
 
 def test_a_tenant_is_shown_in_figures(insula: Insula) -> None:
@@ -26,6 +28,34 @@ def test_rows_are_counted_when_that_is_asked_for(insula: Insula) -> None:
     done = insula("tenant", "stats", "acme_corp", "--exact", "--json")
 
     assert done.json["tables"][0]["rows"] == 42
+
+
+def test_all_tenants_are_listed_in_figures_with_their_age(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    platform.add("globex")
+    platform.statistics.kept.append(kept_figures("globex", runs=7, schema_bytes=471_040))
+
+    done = insula("tenant", "list", "--stats", "--sort", "size")
+    first, second = done.out.splitlines()[1:]
+
+    assert " ".join(first.split()) == "globex dormant 7 460.0 KiB 3 min 0 s ago"
+    assert " ".join(second.split()) == "acme_corp dormant never used"
+    assert done.err.startswith("2 tenants, 1 of them read: runs 7, failed 0, last day 0")
+
+
+def test_the_list_in_figures_is_one_document(insula: Insula, platform: HandMadePlatform) -> None:
+    platform.statistics.kept.append(kept_figures("acme_corp", used=True, runs=7))
+
+    found = insula("tenant", "list", "--stats", "--limit", "1", "--json").json
+
+    assert (found["tenants"][0]["runs"], found["totals"]["read"]) == (7, 1)
+
+
+def test_the_plain_list_is_in_no_other_order(insula: Insula) -> None:
+    done = insula("tenant", "list", "--sort", "runs")
+
+    assert (done.code, "add --stats" in done.err) == (2, True)
 
 
 def _columns(out: str) -> tuple[list[str], list[str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import Client
+from orchestrator.client.address import RETRIES
 from orchestrator.client.client import RunHandle
 from tests.support.database import Database
 from tests.support.wait import until
@@ -45,10 +46,11 @@ class Daemon:
         url: str | None = None,
         more: str = "",
         modules: str = "tests.daemon.jobs",
+        migrations: Path = MIGRATIONS,
     ) -> None:
         """Write the configuration; without a database the embedded server is used."""
         lines = [
-            f'migrations.path = "{MIGRATIONS}"',
+            f'migrations.path = "{migrations}"',
             f'workflows.modules = ["{modules}"]',
             f'node.state_dir = "{self.directory / "state"}"',
             f'node.runtime_dir = "{self.directory / "run"}"',
@@ -112,9 +114,9 @@ class Daemon:
         """Return the log lines of one event."""
         return [line for line in self.log() if line.get("event") == name]
 
-    def client(self) -> Client:
+    def client(self, *, retries: int = RETRIES) -> Client:
         """Return a client over the control socket."""
-        return Client(f"unix://{self.directory / 'run' / 'insula.sock'}")
+        return Client(f"unix://{self.directory / 'run' / 'insula.sock'}", retries=retries)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -1,148 +1,140 @@
-"""kill -9 in the middle of what is done to whole tenants: it is finished or undone, and told."""
+"""kill -9 in the middle of every verb: it is done or undone, it is told, and can be done again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestrator import Client
-from orchestrator.model.errors import InsulaError, TenantNotFound
-from orchestrator.store.connect import Connection
-from tests.daemon.process import Daemon, daemon
+from orchestrator.model.errors import InsulaError
+from orchestrator.settings.shards import ShardConfig
+from tests.daemon.cuts import CUTS, Cut, rounds
+from tests.daemon.intact import SESSIONS, WAITING, Installation
+from tests.daemon.process import MIGRATIONS, Daemon, daemon
+from tests.daemon.verbs import Stage
+from tests.supervisors.test_shards import admin_of
 from tests.support.database import Database
 from tests.support.wait import until
 
-VERBS: dict[str, Callable[[Client], Awaitable[Any]]] = {
-    "deleted": lambda client: client.tenant("deleted").lifecycle.delete(keep_results=True),
-    "renamed": lambda client: client.tenant("renamed").lifecycle.rename("initech"),
-    "rotated": lambda client: client.tenant("rotated").lifecycle.rotate_credentials(),
-    "maintained": lambda client: client.tenant("maintained").lifecycle.maintain(),
-    "updated": lambda client: client.tenant("updated").lifecycle.update(name="Initech"),
-}
-"""What is done to the tenant of that id."""
-
-LOCKS = {
-    "deleted": "SELECT FROM insula.lock WHERE name = 'tenant deleted' FOR UPDATE",
-    "renamed": "SELECT FROM insula.lock WHERE name = 'tenant renamed' FOR UPDATE",
-    "rotated": "SELECT FROM insula.lock WHERE name = 'tenant rotated' FOR UPDATE",
-    "maintained": "LOCK TABLE tenant_maintained.tally IN ACCESS EXCLUSIVE MODE",
-    # The last one, since the first two change the registry before they come to their lock.
-    "updated": "LOCK TABLE insula.tenant IN SHARE ROW EXCLUSIVE MODE",
-}
-"""Where each of them stands still in its middle."""
-
-
-@asynccontextmanager
-async def asked(client: Client, tenant: str) -> AsyncIterator[None]:
-    """Ask for the verb while the block runs, and learn nothing of what became of it."""
-
-    async def ask() -> None:
-        with pytest.raises(InsulaError):
-            await VERBS[tenant](client)
-
-    asking = asyncio.create_task(ask())
-    yield
-    await asking
-
-
-async def die_in_the_middle(served: Daemon, database: Database) -> None:
-    """Have all of them under way, each at its lock, and kill the daemon."""
-    admin, holder = await database.connect(), await database.connect()
-    async with served.client() as client, holder.transaction():
-        asking = [asked(client, tenant) for tenant in VERBS]
-        for count, (tenant, each) in enumerate(zip(VERBS, asking, strict=True), start=1):
-            await holder.execute(LOCKS[tenant])
-            await each.__aenter__()
-            await until(partial(_are_waiting, admin, count), what=f"{tenant} stands still")
-        await served.kill()
-        for each in asking:
-            await each.__aexit__(None, None, None)
-
-
-async def _are_waiting(admin: Connection, count: int) -> bool:
-    found: int = await admin.fetchval(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return found == count
-
-
-async def told(client: Client, tenant: str) -> list[tuple[str, str | None]]:
-    """Return what the audit has of a tenant since it was made, oldest first."""
-    entries = (await client.audit(tenant)).entries
-    return [(each.operation, each.outcome) for each in reversed(entries)][2:]
-
-
-async def left(admin: Connection, tenant: str) -> list[str]:
-    """Return the schemas and roles whose name ends with that of the tenant."""
-    found = await admin.fetch(
-        "SELECT nspname::text FROM pg_namespace WHERE nspname = 'tenant_' || $1"
-        " UNION ALL SELECT rolname::text FROM pg_roles WHERE rolname LIKE 't%\\_' || $1 ORDER BY 1",
-        tenant,
-    )
-    return [each[0] for each in found]
-
 
 @pytest.mark.slow
-async def test_what_a_killed_daemon_was_doing_to_tenants_is_finished_or_undone(
-    database: Database, state_dir: Path
+@pytest.mark.timeout(240)
+async def test_what_a_killed_daemon_was_at_is_done_or_undone_and_can_be_done_again(
+    database: Database, shard: ShardConfig, state_dir: Path
 ) -> None:
-    admin = await database.connect()
+    admin, there = await database.connect(), await admin_of(database, shard)
+    installation = Installation(admin, there, state_dir, f"{database.role_prefix}_")
     async with daemon(state_dir) as served:
-        served.configure([], database=database)
+        stage = Stage(served.client(), admin, state_dir)
+        shutil.copytree(MIGRATIONS, stage.migrations)
+        served.configure(
+            [],
+            database=database,
+            migrations=stage.migrations,
+            more=f'[shards.eu]\nurl = "{shard.url}"',
+        )
         await served.start()
-        async with served.client() as client:
-            for tenant in VERBS:
-                await client.create_tenant(tenant)
-                await client.tenant(tenant).provision()
-        await die_in_the_middle(served, database)
-
-        await served.start()
-        async with served.client() as client:
-            await _deletion_is_finished(client, admin)
-            await _renaming_is_undone(client, admin)
-            for tenant in ("rotated", "maintained", "updated"):
-                assert [outcome for _, outcome in await told(client, tenant)] == [None]
-                assert (await client.tenant(tenant).show()).name == tenant
-                await _works(client, tenant)
-            await _can_be_done_again(client)
+        for cuts in rounds(CUTS):
+            async with served.client(retries=0) as stage.client:
+                for cut in {cut.tenant: cut for cut in cuts}.values():
+                    await cut.ready(stage, cut.tenant)
+                await kill_in_the_middle(served, database, installation, stage, cuts)
+            await served.start()
+            await is_in_order(installation)
+            async with served.client() as stage.client:
+                for cut in cuts:
+                    await is_told_and_done_again(stage, cut)
+                await are_used(stage, {cut.afterwards for cut in cuts})
+        await served.stop()
+        await is_in_order(installation)
 
 
-async def _deletion_is_finished(client: Client, admin: Connection) -> None:
-    async def gone() -> bool:
-        return (await told(client, "deleted"))[-1] == ("tenant.delete", "done")
+async def kill_in_the_middle(
+    served: Daemon,
+    database: Database,
+    installation: Installation,
+    stage: Stage,
+    cuts: Sequence[Cut],
+) -> None:
+    """Have all of them under way, each at its lock, and kill the daemon."""
+    here, there = await database.connect(), installation.shard
+    begun = await installation.last_entry()
+    asked = []
+    transactions = here.transaction(), there.transaction()
+    for each in transactions:
+        await each.start()
+    for number, cut in enumerate(cuts, start=1):
+        before = await installation.sessions(WAITING)
+        if cut.lock is not None:
+            names = {"tenant": cut.tenant, "prefix": database.role_prefix}
+            await (there if cut.on_shard else here).execute(cut.lock.format(**names))
+        asked.append(asyncio.create_task(_ask(stage, cut)))
 
-    await until(gone, what="the deletion is finished")
-    assert [outcome for _, outcome in await told(client, "deleted")] == [None, "done"]
-    assert await left(admin, "deleted") == []
-    with pytest.raises(TenantNotFound):
-        await client.tenant("deleted").show()
+        async def stands(cut: Cut = cut, number: int = number, before: set[int] = before) -> bool:
+            waits = cut.lock is None or await installation.sessions(WAITING) - before
+            return bool(waits) and await installation.begun(begun) == number
+
+        await until(stands, what=f"{cut.tenant} stands still in {cut.operation}")
+    await served.kill()
+    await asyncio.gather(*asked)
+    for each in transactions:
+        await each.rollback()
+    await until(partial(_nobody, installation), what="its sessions are over")
 
 
-async def _renaming_is_undone(client: Client, admin: Connection) -> None:
-    async def released() -> bool:
-        return (await client.tenant("renamed").show()).held_for is None
-
-    await until(released, what="the tenant is released")
-    await _works(client, "renamed")
-    assert await told(client, "renamed") == [("tenant.rename", None), ("tenant.release", "done")]
-    assert (len(await left(admin, "renamed")), await left(admin, "initech")) == (3, [])
+async def _ask(stage: Stage, cut: Cut) -> None:
+    """Ask for the verb, and learn nothing of what became of it."""
+    with pytest.raises(InsulaError):
+        await cut.ask(stage, cut.tenant)
 
 
-async def _can_be_done_again(client: Client) -> None:
-    for tenant in ("renamed", "rotated", "maintained", "updated"):
-        await VERBS[tenant](client)
-    assert (await client.tenant("updated").show()).name == "Initech"
-    await _works(client, "initech")
-    await _works(client, "rotated")
+async def _nobody(installation: Installation) -> bool:
+    return not await installation.sessions(SESSIONS)
 
 
-async def _works(client: Client, tenant: str) -> None:
-    run = await client.tenant(tenant).start("count")
-    assert (await run.result(timeout=30)).error is None
+async def is_in_order(installation: Installation) -> None:
+    """Wait until what a new daemon finishes by itself is finished."""
+    found: list[str] = []
+
+    async def no_faults() -> bool:
+        found[:] = await installation.faults()
+        return not found
+
+    with suppress(AssertionError):
+        await until(no_faults, within=30)
+    assert found == []
+
+
+async def is_told_and_done_again(stage: Stage, cut: Cut) -> None:
+    """See that the audit tells of the interruption, and that the verb can be asked for again."""
+    assert "interrupted" in await _outcomes(stage, cut)
+    ends = {"done", *cut.verb.done}
+    assert await _again(stage, cut) in ends, cut.tenant
+    assert (await _outcomes(stage, cut))[0] in ends, cut.tenant
+    await cut.verb.after(stage, cut.afterwards)
+
+
+async def _again(stage: Stage, cut: Cut) -> str:
+    try:
+        await cut.ask(stage, cut.tenant)
+    except InsulaError as error:
+        return error.code
+    return "done"
+
+
+async def _outcomes(stage: Stage, cut: Cut) -> list[str | None]:
+    """Return what became of the verb each time, the last time first."""
+    entries = (await stage.client.audit(cut.tenant)).entries
+    return [each.outcome for each in entries if each.operation == cut.operation]
+
+
+async def are_used(stage: Stage, tenants: Iterable[str]) -> None:
+    """Have each of them run a workflow."""
+    runs = [await stage.tenant(tenant).start("count") for tenant in tenants]
+    for run in runs:
+        assert (await run.result(timeout=30)).error is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,10 +24,13 @@ from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import AnchoredClock, HandClock
 from orchestrator.model.errors import DatabaseRefused
 from orchestrator.model.ids import TenantId
+from orchestrator.model.usage import COUNTERS
 from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
+from orchestrator.store.control import keys
+from orchestrator.store.control.keys import TenantKeys
 from orchestrator.store.tenant import runs
 from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.cache import CacheConnection, PostgresStore
@@ -44,6 +47,13 @@ from tests.support.database import Database
 
 SCHEMA = "tenant_acme"
 THREADS = 8
+USED = (
+    "SELECT "
+    + ", ".join(
+        f"sum({name}) AS {name}" for name in COUNTERS if name not in ("input_bytes", "task_ms")
+    )
+    + " FROM tenant.wf_usage"
+)
 MOVED_TIME = {**SESSION, "search_path": "moved, pg_catalog"}
 MOVED_CLOCK = """
 DO $$ BEGIN
@@ -70,6 +80,10 @@ class House:
     database: Database
     admin: Connection
     epoch: int = 0
+
+    async def known_keys(self, named: Sequence[str]) -> TenantKeys:
+        """Return the tenant's keys as they are now."""
+        return await keys.known(self.admin, TenantId("acme"), self.database.key, named)
 
     async def value(self, query: str, *args: object) -> Any:
         """Return one value, asked by the admin on a connection of its own."""
@@ -108,6 +122,11 @@ class House:
             f"{type(entry).__struct_config__.tag} {getattr(entry, 'task', '')}".strip()
             for entry in await self.journal(run)
         ]
+
+    async def used(self) -> dict[str, int]:
+        """Return what the tenant has used, of all that is not nothing, but for bytes and time."""
+        found = await self.value(f"SELECT to_json(u) FROM ({USED}) AS u")
+        return {name: count for name, count in msgspec.json.decode(found).items() if count}
 
     async def skip(self, seconds: float) -> None:
         """Let time pass for the database, as while no engine runs."""
@@ -211,7 +230,7 @@ async def serving(
     try:
         anchored = AnchoredClock(await owned.open(), clock)
         cache = TenantCache(PostgresStore(kept.run, SCHEMA), Bounds)
-        secrets = OpenSecrets("acme", owned.secrets, house.database.key)
+        secrets = OpenSecrets("acme", owned.secrets, house.known_keys)
         attempts = Attempts(
             lambda: config, app, NO_PROCESSES, threads=THREADS, secrets=secrets, cache=cache
         )

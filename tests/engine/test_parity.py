@@ -105,7 +105,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             absent=lambda: node.tenants.absent,
             register=nothing,
             prepare=node.tenants.prepare,
-            keys=database.key,
+            keys=node.ground.keys,
         )
         yield OnPostgres(platform, node)
 

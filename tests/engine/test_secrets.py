@@ -36,7 +36,8 @@ async def house(house: House) -> House:
 
 
 async def put(house: House, value: str) -> None:
-    await Vault(TenantId("acme"), house.database.key).put(house.admin, "api_key", value)
+    vault = Vault(TenantId("acme"), await house.database.keys())
+    await vault.put(house.admin, "api_key", value)
 
 
 def hidden(text: str) -> bool:

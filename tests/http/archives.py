@@ -141,7 +141,8 @@ class HandMadeArchives:
         report(Progress("rows", 1, 2, "rows"))
         return _made(tenant, tenant)
 
-    async def export(self, tenant: TenantId, *, kind: Kind) -> BinaryIO:
+    async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
+        self.asked.append(("export", tenant, kind, unsealed))
         file = io.BytesIO()
         small_export(tenant, kind, file)
         return file

@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.model import errors
 from orchestrator.model.api import (
     DeletedTenant,
+    ErasedTenant,
     RenameTenant,
     RotatedCredentials,
     TenantView,
@@ -25,6 +26,7 @@ class HasViews(Protocol):
     """The platform, as this part sees it."""
 
     views: dict[TenantId, TenantView]
+    put_away: set[str]
 
     def resolve(self, name: str) -> TenantId: ...
 
@@ -86,8 +88,10 @@ class HandMadeLifecycle:
         wait: float = 0.0,
         report: Report = unheard,
     ) -> DeletedTenant:
-        tenant = self._platform.resolve(name)
+        tenant = TenantId(name)
         self.asked.append(("delete", tenant, keep, force, wait))
+        if tenant in self._platform.put_away:
+            return DeletedTenant(tenant=tenant, schema=None, roles=[])
         if wait:
             report(Progress("waiting for its runs", 0, 1, "runs"))
             await anyio.to_thread.run_sync(self.may_end.wait)
@@ -101,6 +105,12 @@ class HandMadeLifecycle:
             runs_kept=3 if keep else 0,
             results=f"/srv/{tenant}.jsonl.gz" if keep else None,
         )
+
+    async def erase(
+        self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
+    ) -> ErasedTenant:
+        gone = await self.delete(name, keep=False, force=force, wait=wait, report=report)
+        return ErasedTenant(tenant=gone.tenant, schema=gone.schema, roles=gone.roles, keys=1)
 
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard

@@ -68,6 +68,7 @@ class HandMadePlatform(HandMadeRuns):
         self.used: list[TenantId] = []
         self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
+        self.statistics = HandMadeStatistics(self.tenants)
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
         self.draining = False
@@ -106,7 +107,7 @@ class HandMadePlatform(HandMadeRuns):
             archives=self.archives,
             moves=self.moves,
             use=self.used.append,
-            statistics=HandMadeStatistics(),
+            statistics=self.statistics,
             usage=HandMadeUsage(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,

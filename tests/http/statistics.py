@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from orchestrator.model.figures import ErrorFigures, RunFigures, TableFigures, TenantFigures
+from orchestrator.daemon.overview import overview
+from orchestrator.model.api import TenantSummary
+from orchestrator.model.figures import (
+    ErrorFigures,
+    FiguresOrder,
+    InstallationFigures,
+    RunFigures,
+    TableFigures,
+    TenantFigures,
+)
 from orchestrator.model.ids import TenantId
+from orchestrator.store.control.figures import KeptFigures
 
 
 class HandMadeStatistics:
-    """Tells the same of every tenant; rows only when they are counted."""
+    """Tells the same of every tenant; rows only when they are counted. What is kept is given."""
+
+    def __init__(self, summaries: Callable[[], list[TenantSummary]]) -> None:
+        self.kept: list[KeptFigures] = []
+        self._summaries = summaries
 
     async def read(self, tenant: TenantId, *, exact: bool) -> TenantFigures:
         hour = RunFigures(accepted=3, succeeded=2, failed=1, p50=0.02, p95=75.0)
@@ -29,3 +44,6 @@ class HandMadeStatistics:
             ],
             unread=[] if exact else ["rows of boarding"],
         )
+
+    async def overview(self, *, order: FiguresOrder, limit: int | None) -> InstallationFigures:
+        return overview(self._summaries(), self.kept, order=order, limit=limit)

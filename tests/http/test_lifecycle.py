@@ -98,3 +98,27 @@ def test_unfinished_runs_are_a_conflict(api: httpx.Client, platform: HandMadePla
     assert (refused.status_code, refused.json()["code"]) == (409, "tenant_in_use")
     assert refused.json()["data"]["unfinished"] == 1
     assert forced.status_code == 200
+
+
+def test_an_archived_tenant_is_deleted_and_erased_by_its_id(
+    api: httpx.Client, platform: HandMadePlatform
+) -> None:
+    platform.put_away.add("globex")
+
+    assert api.delete("/v1/tenants/globex", params={"results": "purge"}).status_code == 200
+    assert api.post("/v1/tenants/globex/erase", headers=JSON).status_code == 200
+
+
+def test_a_tenant_is_erased(api: httpx.Client, platform: HandMadePlatform) -> None:
+    platform.add("busy")
+
+    erased = api.post("/v1/tenants/acme-corp/erase", params={"wait": "2.5"}, headers=JSON)
+    refused = api.post("/v1/tenants/busy/erase", headers=JSON)
+
+    assert (erased.status_code, erased.json()["keys"]) == (200, 1)
+    assert (refused.status_code, refused.json()["code"]) == (409, "tenant_in_use")
+    deeds = [(tenant, each.operation, each.outcome) for tenant, each in platform.audit.entries]
+    assert deeds == [
+        ("acme_corp", "tenant.erase", "done"),
+        ("busy", "tenant.erase", "tenant_in_use"),
+    ]

@@ -75,8 +75,7 @@ async def test_rights_are_these_and_no_more(database: Database, tmp_path: Path) 
         (logins.engine, "wf_run", everything),
         (logins.engine, "wf_schedule", everything),
         (logins.engine, "wf_secret", "SELECT"),
-        (logins.engine, "wf_signal", everything),
-        (logins.engine, "wf_usage", everything),
+        *((logins.engine, each, everything) for each in ("wf_signal", "wf_usage")),
     ]
     assert await admin.fetchval("SELECT count(*) FROM pg_default_acl") == 0
     assert await admin.fetchval(

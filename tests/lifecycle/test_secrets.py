@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
+from uuid import uuid4
 
 import anyio
 import asyncpg
@@ -10,6 +12,7 @@ import pytest
 
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.removal import remove
+from orchestrator.lifecycle.sealing import own_keys
 from orchestrator.model.errors import (
     DatabaseUnavailable,
     InvalidRequest,
@@ -18,29 +21,32 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
-from orchestrator.store.control import tenants
+from orchestrator.store.control import keys, tenants
 from orchestrator.store.tenant import secrets
-from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
+from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets, Vault
 from tests.support.database import Database
 from tests.support.dump import dump
 from tests.support.proxy import CuttingProxy
+from tests.support.wait import until
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 PLAIN = "k-7f3a secret \u20ac"
 
 
 async def read(
-    database: Database, name: str, *, tenant: TenantId = ACME, keys: WrappingKeys | None = None
+    database: Database, name: str, *, tenant: TenantId = ACME, key: InstallationKey | None = None
 ) -> str:
     """Return a secret as a supervisor of the tenant reads it, under its engine's login."""
     connection = await database.connect(database.as_engine(tenant))
+    admin = await database.connect()
     rows = OwnedSecrets(lambda act: act(connection), schema=f"tenant_{tenant}")
-    reader = OpenSecrets(tenant, rows, keys or database.key)
+    reader = OpenSecrets(tenant, rows, partial(keys.known, admin, tenant, key or database.key))
     try:
         return await reader.read(name)
     finally:
         await connection.close()
+        await admin.close()
 
 
 @pytest.fixture
@@ -51,9 +57,9 @@ async def admin(database: Database) -> Connection:
 
 
 @pytest.fixture
-def vault(database: Database) -> Vault:
+async def vault(database: Database, admin: Connection) -> Vault:
     """Return what operators do to the secrets of tenant acme."""
-    return Vault(ACME, database.key)
+    return Vault(ACME, await database.keys(ACME))
 
 
 async def test_a_secret_is_read_by_the_tenant_and_stands_nowhere(
@@ -91,6 +97,10 @@ TAMPERING = (
     "UPDATE tenant_acme.wf_key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)",
     "UPDATE tenant_acme.wf_key SET wrapped = (SELECT wrapped FROM tenant_globex.wf_key)",
     (
+        "UPDATE tenant_acme.wf_key SET (wrapped, wrapped_by) = "
+        "(SELECT wrapped, wrapped_by FROM tenant_globex.wf_key)"
+    ),
+    (
         "UPDATE tenant_acme.wf_secret SET (sealed, id) = "
         "(SELECT sealed, id FROM tenant_globex.wf_secret)"
     ),
@@ -101,7 +111,7 @@ async def test_what_was_changed_or_came_from_elsewhere_is_not_opened(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
     await database.provision(GLOBEX)
-    await Vault(GLOBEX, database.key).put(admin, "api_key", "globex's own")
+    await Vault(GLOBEX, await database.keys(GLOBEX)).put(admin, "api_key", "globex's own")
 
     for tampering in TAMPERING:
         await admin.execute("DELETE FROM tenant_acme.wf_secret; DELETE FROM tenant_acme.wf_key")
@@ -112,16 +122,33 @@ async def test_what_was_changed_or_came_from_elsewhere_is_not_opened(
         assert PLAIN not in repr(refused.getrepr(style="long"))
 
 
-async def test_a_renamed_or_restored_schema_needs_nothing(
+async def test_rows_of_another_tenant_are_opened_once_its_key_has_sealed_them(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
     await vault.put(admin, "api_key", PLAIN)
     await database.provision(GLOBEX)
-
     for table in ("wf_key", "wf_secret"):
         await admin.execute(f"INSERT INTO tenant_globex.{table} TABLE tenant_acme.{table}")
+    with pytest.raises(SecretUnreadable, match="another tenant's"):
+        await read(database, "api_key", tenant=GLOBEX)
 
+    await own_keys(admin, admin, GLOBEX, database.key)
+
+    await keys.erase(admin, ACME)
     assert await read(database, "api_key", tenant=GLOBEX) == PLAIN
+
+
+async def test_a_data_key_of_before_there_were_keys_of_tenants_is_sealed_with_one(
+    database: Database, admin: Connection
+) -> None:
+    await Vault(ACME, database.key).put(admin, "api_key", PLAIN)
+
+    await database.provision(ACME)
+
+    assert await read(database, "api_key") == PLAIN
+    wrapped_by = await admin.fetchval("SELECT wrapped_by FROM tenant_acme.wf_key")
+    assert database.key.wrapping_key(uuid4(), wrapped_by) is None
+    assert wrapped_by == await admin.fetchval("SELECT id::text FROM insula.tenant_key")
 
 
 async def test_a_rotation_seals_with_a_new_key_and_erases_the_old_one(
@@ -148,15 +175,15 @@ async def test_a_new_installation_key_takes_over_with_the_former_beside_it(
     await vault.put(admin, "api_key", PLAIN)
     fresh = InstallationKey(bytes(32))
     with pytest.raises(SecretUnreadable, match="another installation's key"):
-        await read(database, "api_key", keys=fresh)
+        await read(database, "api_key", key=fresh)
     with pytest.raises(SecretUnreadable):
-        await Vault(ACME, fresh).rotate(admin)
+        await keys.rename(admin, ACME, ACME, fresh)
 
     both = InstallationKey(bytes(32), former=database.key)
-    assert await read(database, "api_key", keys=both) == PLAIN
-    await Vault(ACME, both).rotate(admin)
+    assert await read(database, "api_key", key=both) == PLAIN
+    await keys.rename(admin, ACME, ACME, both)
 
-    assert await read(database, "api_key", keys=fresh) == PLAIN
+    assert await read(database, "api_key", key=fresh) == PLAIN
     with pytest.raises(SecretUnreadable):
         await read(database, "api_key")
 
@@ -168,13 +195,13 @@ async def test_a_key_that_sealed_payloads_stays_and_is_wrapped_anew(
     await admin.execute("UPDATE tenant_acme.wf_key SET payloads = true")
     kept = await admin.fetchval("SELECT id FROM tenant_acme.wf_key")
 
-    await Vault(ACME, InstallationKey(bytes(32), former=database.key)).rotate(admin)
+    await vault.rotate(admin)
 
     row = await admin.fetchrow(
         "SELECT id, wrapped, wrapped_by FROM tenant_acme.wf_key WHERE id = $1 AND NOT current", kept
     )
     assert row is not None
-    assert DataKey.unwrap(WrappedKey(*row), InstallationKey(bytes(32))).id == kept
+    assert DataKey.unwrap(WrappedKey(*row), await database.keys()).id == kept
 
 
 async def test_with_the_tenant_goes_its_key_and_what_it_has_sealed_is_lost(
@@ -186,7 +213,7 @@ async def test_with_the_tenant_goes_its_key_and_what_it_has_sealed_is_lost(
     await remove(admin, row, database.spec())
 
     await database.provision(GLOBEX)
-    await Vault(GLOBEX, database.key).put(admin, "another", "x")
+    await Vault(GLOBEX, await database.keys(GLOBEX)).put(admin, "another", "x")
     other = await admin.fetchval("SELECT id FROM tenant_globex.wf_key")
     await admin.execute("UPDATE copied SET key_id = $1", other)
     await admin.execute("INSERT INTO tenant_globex.wf_secret TABLE copied")
@@ -226,6 +253,24 @@ async def test_two_first_secrets_at_once_share_one_key(
     assert [await read(database, name) for name in "abc"] == [f"{PLAIN} {name}" for name in "abc"]
 
 
+async def test_a_first_secret_and_a_rotation_at_once_make_one_key(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    first, second = await database.connect(), await database.connect()
+    async with anyio.create_task_group() as group, first.transaction():
+        await vault.put(first, "api_key", PLAIN)
+        group.start_soon(vault.rotate, second)
+        await until(lambda: _waits(admin))
+
+    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_key") == 1
+    assert await read(database, "api_key") == PLAIN
+
+
+async def _waits(admin: Connection) -> bool:
+    found: bool = await admin.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    return found
+
+
 async def test_there_is_a_bound(
     admin: Connection, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,7 +293,7 @@ async def test_a_death_at_any_statement_of_a_rotation_leaves_every_secret_readab
             try:
                 await vault.rotate(await database.connect(proxy.target))
             except (DatabaseUnavailable, *DRIVER_ERRORS):
-                await admin.execute("SELECT FROM tenant_acme.wf_key FOR UPDATE")
+                await admin.execute("LOCK TABLE tenant_acme.wf_key; SELECT 1")
             if not proxy.has_cut:
                 break
         assert [await read(database, name) for name in "ab"] == [f"{PLAIN} {n}" for n in "ab"]

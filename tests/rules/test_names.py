@@ -47,12 +47,17 @@ def test_the_packages_never_import_from_their_own_root(path: Path) -> None:
     assert [each.lineno for each in imports if each.module in {"orchestrator", "supervisors"}] == []
 
 
+_OF_A_ROOT = ast.Import | ast.ImportFrom | ast.If | ast.Expr | ast.Assign
+
+
 @pytest.mark.parametrize("root", ["orchestrator", "supervisors"])
-def test_a_root_is_imports_and_a_sorted_list_of_names_only(root: str) -> None:
+def test_a_root_is_imports_now_or_at_use_and_a_sorted_list_of_names_only(root: str) -> None:
     tree = ast.parse((ROOT / root / "__init__.py").read_text())
 
     *_, last = tree.body
-    assert all(isinstance(each, ast.ImportFrom | ast.Expr | ast.Assign) for each in tree.body)
+    defined = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.ClassDef)]
+    assert all(isinstance(each, _OF_A_ROOT) for each in tree.body)
+    assert {each.name for each in defined} <= {"__getattr__", "__dir__"}
     if isinstance(last, ast.Assign):
         names = ast.literal_eval(last.value)
         assert names == sorted(names)

@@ -132,6 +132,11 @@ REQUIREMENTS = {
         "memory": "a workflow runs in memory, by a clock that is moved by hand",
         "replay": "recorded histories are replayed against new code",
     },
+    "T9": {
+        "usage": "what a tenant uses is counted exactly, and survives the tenant",
+        "alerts": "a limit that is nearly used up is told once in a window",
+        "export": "usage can be exported for bills",
+    },
     "quota": dict.fromkeys(Limits.__struct_fields__, "a limit of the tenant"),
 }
 CLAUSES = {f"{id}.{name}" for id, clauses in REQUIREMENTS.items() for name in clauses}

@@ -6,7 +6,15 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.model.ids import TenantId
-from orchestrator.store.control import configuration, leases, schedules, tenants, transitions, wake
+from orchestrator.store.control import (
+    configuration,
+    figures,
+    leases,
+    schedules,
+    tenants,
+    transitions,
+    wake,
+)
 from tests.store.tenant.costs import cost
 from tests.support.database import Database
 
@@ -26,7 +34,8 @@ MANY = f"""
     SELECT 't_' || n, now() + interval '1 day', 'timer' FROM generate_series(1, {DECLARED}) AS n;
     INSERT INTO insula.transition (tenant, at, node, state, reason)
     SELECT 't_' || n % 100, now(), 'a', 'dormant', 'idle' FROM generate_series(1, {DECLARED}) AS n;
-    ANALYZE insula.tenant, insula.lease, insula.wake, insula.transition
+    INSERT INTO insula.figures (tenant, read_at) SELECT id, now() FROM insula.tenant;
+    ANALYZE insula.tenant, insula.lease, insula.wake, insula.transition, insula.figures
 """
 
 NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
@@ -39,6 +48,7 @@ NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
     "changed": (tenants.FETCH_CHANGED, ("9223372036854775807",), 0),
     "touch": (configuration.TOUCH, ([ONE], ["a hash"]), 3),
     "remind": (schedules.REMIND, ([ONE], ["2099-01-01"]), 2),
+    "figures": (figures.TAKE, ("1 minute",), 0),
     "written": (transitions.WRITTEN, (ONE, 20), 23),
 }
 """What a node asks while it serves, and how many rows each may read."""

@@ -38,6 +38,22 @@ async def only_run(database: Database) -> asyncpg.Record:
     return run
 
 
+async def test_a_run_counts_with_the_transaction_that_submits_it(
+    acme: Database, application: Target
+) -> None:
+    connection, admin = await acme.connect(application), await acme.connect()
+    used = "SELECT sum(submitted), sum(input_bytes) FROM tenant_acme.wf_usage"
+    async with connection.transaction():
+        for _ in range(2):
+            await submit(connection, "acme", "report", '{"month": 1}', key="k")
+        assert tuple(await admin.fetchrow(used) or ()) == (None, None)
+
+    assert tuple(await admin.fetchrow(used) or ()) == (1, len('{"month": 1}'))
+
+    await admin.execute("DROP TABLE tenant_acme.wf_usage")  # as before its schema is migrated
+    await submit(connection, "acme", "report")
+
+
 @pytest.mark.requirement("R8.sql", "R8.wake")
 async def test_a_committed_run_is_queued_and_its_tenant_wakes(
     acme: Database, application: Target

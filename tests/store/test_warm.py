@@ -96,10 +96,10 @@ async def test_a_verb_that_failed_or_left_a_transaction_leaves_its_connection_to
     async def fail() -> None:
         async with connections.lend(errand(database)) as connection:
             seen.append(await _backend(connection))
-            raise ValueError
+            raise ValueError("the verb failed")
 
     seen: list[int] = []
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="the verb failed"):
         await fail()
     async with connections.lend(errand(database)) as connection:
         seen.append(await _backend(connection))

@@ -30,6 +30,7 @@ from orchestrator.settings.shards import ShardConfig
 from orchestrator.settings.tenants import tenant_config
 from orchestrator.store.connect import ControlPool
 from orchestrator.store.control import nodes
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
@@ -223,7 +224,7 @@ async def running_node(
             connect_timeout=5.0,
             app_places=Places(100),
             processes=processes,
-            keys=database.key,
+            keys=Keyring(control, database.key),
         )
         ground = replace(ground, **parts)
         root = RootSupervisor(ground, declared.settings.supervision, max_awake=max_awake)

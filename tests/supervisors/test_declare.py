@@ -39,6 +39,7 @@ from orchestrator.settings.model import (
 )
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import ControlPool
+from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
@@ -73,7 +74,7 @@ def resting_root() -> RootSupervisor:
         connect_timeout=1.0,
         app_places=Places(1),
         processes=ProcessPool(size=1, memory_bytes=None),
-        keys=InstallationKey(bytes(32)),
+        keys=Keyring(ControlPool.__new__(ControlPool), InstallationKey(bytes(32))),
     )
     return RootSupervisor(ground, SupervisionSection(), max_awake=1)
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.archive.export import ExportReader
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.removal import remove
 from orchestrator.model.errors import SecretUnreadable
@@ -24,6 +25,7 @@ from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.registry import Registry
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_lifecycle import archives
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database
 from tests.support.dump import dump
@@ -123,7 +125,7 @@ async def test_a_run_is_taken_up_again_from_what_is_sealed(database: Database) -
         await until(lambda: _state(node, run.id, RunState.WAITING))
         await node.reach("acme", SlotState.DORMANT)
         async with node.control.acquire() as connection:
-            await Vault(ACME, database.key).rotate(connection)
+            await Vault(ACME, await database.keys()).rotate(connection)
         await platform_of(node).send_signal(ACME, run.id, "go", PLAIN)
 
         assert (await ended(node, run.id)).output == f"second step {PLAIN}, {PLAIN}"
@@ -180,6 +182,30 @@ async def test_the_results_file_of_a_deleted_tenant_can_be_read(
     lines = gzip.decompress((tmp_path / "acme.jsonl.gz").read_bytes()).splitlines()
     assert msgspec.json.decode(lines[1])["output"] == PLAIN
     assert PLAIN not in await dump(admin)
+
+
+async def test_an_export_says_what_is_sealed_and_opens_it_only_when_asked(
+    database: Database, tmp_path: Path
+) -> None:
+    declared = snapshot(["acme"], encrypt_payloads=True)
+    async with running_node(database, declared, registry=REGISTRY) as node:
+        for workflow in ("echo", "bad"):
+            run = await node.submit("acme", workflow, text=PLAIN)
+            await ended(node, run.id)
+        verbs = archives(node, tmp_path)
+        with await verbs.export(ACME, kind="csv", unsealed=False) as spool:
+            assert ExportReader(spool).manifest.sealed
+            spool.seek(0)
+            assert PLAIN.encode() not in spool.read()
+        with await verbs.export(ACME, kind="csv", unsealed=True) as spool:
+            export = ExportReader(spool)
+            text = b"".join(export.pieces(export.manifest.runs))
+
+    assert not export.manifest.sealed
+    first, second = [msgspec.json.decode(line) for line in text.splitlines()]
+    assert (first["input"], first["output"]) == ({"text": PLAIN}, PLAIN)
+    assert (second["error"]["message"], second["output"]) == (f"message {PLAIN}", None)
+    assert export.manifest.runs.rows == 2
 
 
 def test_a_payload_is_bound_to_its_run_and_place() -> None:

@@ -15,7 +15,6 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.secrets import TenantSecrets
-from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.http.audit import Record
 from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import CreateTenant, RenameTenant
@@ -31,6 +30,7 @@ from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_moves import moves
 from tests.supervisors.test_shards import LEFT, admin_of, home, succeeded
+from tests.supervisors.test_statistics import statistics_of
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database, migrations
 from tests.support.proxy import CuttingProxy
@@ -63,8 +63,7 @@ async def rotate(node: Node, state: Path) -> int:
 
 async def stats(node: Node, _: Path) -> dict[str, int] | None:
     """Tell the runs of acme by state."""
-    statistics = TenantStatistics(node.tenants, Errands(node.tenants.shards))
-    return (await statistics.read(ACME, exact=True)).runs
+    return (await statistics_of(node).read(ACME, exact=True)).runs
 
 
 async def maintain(node: Node, _: Path) -> set[str | None]:
@@ -77,7 +76,7 @@ async def maintain(node: Node, _: Path) -> set[str | None]:
 async def export_and_import(node: Node, state: Path) -> int:
     """Export acme, and add to it the rows that it has lost since."""
     verbs = archives(node, state)
-    with await verbs.export(ACME, kind="csv") as spool:
+    with await verbs.export(ACME, kind="csv", unsealed=False) as spool:
         row = await node.tenants.shards.row(ACME)
         async with node.tenants.shards.lend(row) as connection:
             await connection.execute("DELETE FROM tenant_acme.flight")

@@ -37,7 +37,7 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
         absent=lambda: node.tenants.absent,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
-        keys=node.database.key,
+        keys=node.ground.keys,
     )
 
 

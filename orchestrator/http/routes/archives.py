@@ -14,13 +14,13 @@ from litestar.response import Stream
 from orchestrator.archive.manifest import Runs
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
+from orchestrator.http.meant import meant
 from orchestrator.http.openapi import problems
 from orchestrator.http.progress import answer, described
 from orchestrator.http.routes.lifecycle import Force, Wait
 from orchestrator.http.services import Services
+from orchestrator.lifecycle.files import discard
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
-from orchestrator.model.errors import TenantArchived, TenantNotFound
-from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Report
 
 PIECE = 1 << 18
@@ -96,12 +96,13 @@ async def restore_tenant(  # noqa: PLR0913 - one parameter for each of the reque
 ) -> Response[Any]:
     """Make a tenant that is not there of the archive in the body: all of it, or nothing."""
     known_as = meant(services, tenant)
-    spool = await received(request, services)
+    how = ", ".join(filter(None, [f"of {of}" if of else "", f"to {to}" if to else ""]))
+    async with record.refusal(known_as, "tenant.restore", how):
+        spool = await received(request, services)
 
     async def make(report: Report) -> RestoredTenant:
         with spool:
-            said = [f"of {of}" if of else "", f"to {to}" if to else ""]
-            async with record.of(known_as, "tenant.restore", ", ".join(filter(None, said))):
+            async with record.of(known_as, "tenant.restore", how):
                 return await services.archives.restore(
                     known_as, spool, of=of, runs=runs, foreign=foreign, to=to, report=report
                 )
@@ -201,7 +202,7 @@ async def received(request: Request[Any, Any, Any], services: Services) -> Binar
         async for piece in request.stream():
             await services.archives.keep(spool, piece)
     except BaseException:
-        spool.close()
+        discard(spool)
         raise
     return spool
 
@@ -210,16 +211,6 @@ async def _pieces(spool: BinaryIO) -> AsyncIterator[bytes]:
     with spool:
         while piece := await anyio.to_thread.run_sync(spool.read, PIECE):
             yield piece
-
-
-def meant(services: Services, name: str) -> TenantId:
-    """Return the tenant of that id or alias; one that is not there yet has its id alone."""
-    try:
-        return services.root.resolve(name)
-    except TenantArchived as error:
-        return TenantId(error.tenant)
-    except TenantNotFound:
-        return parse_tenant_id(name)
 
 
 ROUTES = (backup_tenant, restore_tenant, clone_tenant, archive_tenant, unarchive_tenant)

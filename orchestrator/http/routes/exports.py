@@ -18,6 +18,9 @@ from orchestrator.model.archives import ARCHIVE, ImportedRows
 from orchestrator.model.progress import Report
 
 Form = Annotated[Kind, QueryParameter(name="format", description="the form of the rows")]
+Unsealed = Annotated[
+    bool, QueryParameter(description="what runs carry as it was before it was sealed")
+]
 
 
 @post(
@@ -32,12 +35,16 @@ Form = Annotated[Kind, QueryParameter(name="format", description="the form of th
     },
 )
 async def export_tenant(
-    services: Injected, record: Recorded, tenant: FromPath[str], kind: Form = "csv"
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    kind: Form = "csv",
+    unsealed: Unsealed = False,
 ) -> Response[Any]:
     """Send the application's rows of a tenant, and its finished runs, in an open format."""
     known_as = services.root.resolve(tenant)
-    async with record.of(known_as, "tenant.export", kind):
-        spool = await services.archives.export(known_as, kind=kind)
+    async with record.of(known_as, "tenant.export", kind + (", unsealed" if unsealed else "")):
+        spool = await services.archives.export(known_as, kind=kind, unsealed=unsealed)
     return sent(spool)
 
 
@@ -57,7 +64,8 @@ async def import_rows(
 ) -> Response[Any]:
     """Add the rows of the export in the body to the tenant's tables: all of them, or none."""
     known_as = services.root.resolve(tenant)
-    spool = await received(request, services)
+    async with record.refusal(known_as, "tenant.import"):
+        spool = await received(request, services)
 
     async def add(report: Report) -> ImportedRows:
         with spool:

@@ -11,20 +11,19 @@ from orchestrator.http import body as bodies
 from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
+from orchestrator.http.meant import meant
 from orchestrator.http.openapi import DisableOperation, RenameOperation, UpdateOperation, problems
-from orchestrator.http.services import Services
 from orchestrator.model.api import (
     LONGEST_WAIT,
     DeletedTenant,
     DisableTenant,
+    ErasedTenant,
     RenameTenant,
     RotatedCredentials,
     TenantView,
     UpdateTenant,
 )
-from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.fit import fit
-from orchestrator.model.ids import TenantId, parse_tenant_id
 from orchestrator.model.progress import Report
 
 Results = Annotated[
@@ -121,7 +120,7 @@ async def rename_tenant(
     body: RawBody,
 ) -> Response[Any]:
     """Give a tenant another id. Unfinished runs keep it, unless it is forced: they go on then."""
-    known_as = _meant(services, tenant)
+    known_as = meant(services, tenant)
     wanted = fit(bodies.read(body), RenameTenant)
     how = f"to {wanted.to}" + (", forced" if wanted.force else "")
 
@@ -152,30 +151,52 @@ async def delete_tenant(  # noqa: PLR0913 - one parameter for each of the reques
     wait: Wait = 0.0,
 ) -> Response[Any]:
     """Drop a tenant with all its data. Unfinished runs keep it, unless it is forced."""
-    meant, keep = _meant(services, tenant), results == "keep"
+    known_as, keep = meant(services, tenant), results == "keep"
     how = f"results {results}" + (", forced" if force else "")
 
     async def delete(report: Report) -> DeletedTenant:
-        async with record.of(meant, "tenant.delete", how):
+        async with record.of(known_as, "tenant.delete", how):
             return await services.lifecycle.delete(
-                tenant, keep=keep, force=force, wait=wait, report=report
+                known_as, keep=keep, force=force, wait=wait, report=report
             )
 
     return await progress.answer(request, delete)
+
+
+@post(
+    "/v1/tenants/{tenant:str}/erase",
+    status_code=200,
+    tags=["tenants"],
+    responses={
+        200: progress.described(ErasedTenant, "What was dropped, and how many keys are destroyed"),
+        **problems(403, 404, 409, 422, 503),
+    },
+)
+async def erase_tenant(
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    force: Force = False,
+    wait: Wait = 0.0,
+) -> Response[Any]:
+    """Drop a tenant and destroy its keys: what was sealed for it is lost, in all its archives.
+
+    Also of a tenant that was deleted before. Unfinished runs keep it, unless it is forced.
+    """
+    known_as, how = meant(services, tenant), "forced" if force else ""
+
+    async def erase(report: Report) -> ErasedTenant:
+        async with record.of(known_as, "tenant.erase", how):
+            return await services.lifecycle.erase(known_as, force=force, wait=wait, report=report)
+
+    return await progress.answer(request, erase)
 
 
 def _changed(wanted: UpdateTenant) -> list[str]:
     """Return what is to be changed; the values are nobody else's business."""
     named = [each for each in ("name", "tier", "aliases") if getattr(wanted, each) is not None]
     return [*named, *wanted.set, *wanted.unset]
-
-
-def _meant(services: Services, name: str) -> TenantId:
-    """Return the tenant of that id or alias; one that is not served has its id alone."""
-    try:
-        return services.root.resolve(name)
-    except TenantNotFound:
-        return parse_tenant_id(name)
 
 
 ROUTES = (
@@ -185,4 +206,5 @@ ROUTES = (
     rotate_credentials,
     rename_tenant,
     delete_tenant,
+    erase_tenant,
 )

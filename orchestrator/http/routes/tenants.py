@@ -8,6 +8,7 @@ from litestar.params import FromPath, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
+from orchestrator.http.meant import meant
 from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
 from orchestrator.http.services import Services
 from orchestrator.model.api import (
@@ -49,7 +50,7 @@ async def show_tenant(services: Injected, tenant: FromPath[str]) -> TenantView:
 @get("/v1/tenants/{tenant:str}/why", tags=["tenants"], responses=problems(404, 422, 503))
 async def why_tenant(services: Injected, tenant: FromPath[str]) -> TenantWhy:
     """Say why a tenant runs or does not and when it will, with its last changes of state."""
-    return await services.root.why(services.root.resolve(tenant))
+    return await services.root.why(meant(services, tenant))
 
 
 @post(

@@ -18,14 +18,14 @@ SHOWN = timedelta(days=30)
 Since = Annotated[
     datetime | None,
     QueryParameter(
-        query="from",
+        name="from",
         description="hours and days that begin then or later; absent: 30 days ago",
         required=False,
     ),
 ]
 Until = Annotated[
     datetime | None,
-    QueryParameter(query="to", description="and before then; absent: now", required=False),
+    QueryParameter(name="to", description="and before then; absent: now", required=False),
 ]
 Page = Annotated[int, QueryParameter(ge=1, le=5000, description="rows on a page")]
 Cursor = Annotated[

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -127,7 +127,7 @@ class _Dump:
 
     async def run(self, runs: Runs) -> Manifest:
         known = await self._connection.fetch(TABLES, self._schema)
-        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+        async with one_moment(self._connection):
             locks = [sql.fill(LOCK, schema=self._schema, table=name) for name, _, _ in known]
             await self._connection.execute("\n".join([*locks, BEGIN]))
             snapshot = await self._connection.fetchval(SNAPSHOT)
@@ -252,6 +252,23 @@ class Rows:
         piece, self._piece = bytes(self._piece), bytearray()
         await anyio.to_thread.run_sync(self._writer.write, piece)
         self._told(len(piece))
+
+
+@asynccontextmanager
+async def one_moment(connection: Connection) -> AsyncIterator[None]:
+    """Read in the block what one moment saw.
+
+    What breaks it off ends the connection: the driver can not go on after half a COPY, and what it
+    says of that would hide that the disk is full.
+    """
+    transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        connection.terminate()
+        raise
+    await transaction.rollback()
 
 
 def ledger_of(ledger: str, rows: Iterable[Record]) -> list[LedgerEntry]:

@@ -13,18 +13,20 @@ from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import LedgerEntry, Manifest, Runs
 from orchestrator.lifecycle.arrival import make_way, mark, settle
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
+from orchestrator.lifecycle.sealing import own_keys, payload_keys
 from orchestrator.lifecycle.transfer.load import Loaded, load
 from orchestrator.model.errors import (
     ArchiveForeign,
     ArchiveInvalid,
     InvalidTenantId,
+    KeyErased,
     TenantExists,
     TenantNotFound,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id, schema_of
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import tenants
+from orchestrator.store.control import keys, tenants
 from orchestrator.store.control.tenants import Made, TenantRow
 from orchestrator.store.migrate import Applied, pending
 
@@ -98,11 +100,15 @@ async def restore(
 
     with translated(f"tenant {tenant!r} can not be restored now"):
         rotation = await _rotation(control, tenant)
+        if apart:
+            # What is sealed with it there must not outlive it.
+            await keys.own(control, tenant, spec.key)
         async with control.transaction(), server.transaction():
             if apart:
                 await control.execute(WAIT_FOR_ROWS)
                 await make_way(server, tenant)
             await provision_filled(server, tenant, spec, fill, rotation=rotation)
+            await _take_keys(control, server, tenant, spec, loaded[0])
             if apart:
                 await mark(server, tenant)
             report(Progress("registry"))
@@ -128,6 +134,24 @@ async def _register(
     )
     if not await tenants.bring_back(control, made):
         raise taken(await tenants.fetch(control, wanted.tenant))
+
+
+async def _take_keys(
+    control: Connection,
+    server: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    loaded: Loaded,
+) -> None:
+    """Have what is sealed depend on the tenant's own key; KeyErased when no run could go on."""
+    erased = await own_keys(control, server, tenant, spec.key)
+    if loaded.unfinished and not (await payload_keys(server, tenant)).isdisjoint(erased):
+        raise KeyErased(
+            tenant,
+            f"{loaded.unfinished} runs of the archive have not finished, and what they carry is "
+            "erased",
+            hint="bring the rest back: --runs finished",
+        )
 
 
 async def refuse_taken(connection: Connection, tenant: TenantId) -> None:

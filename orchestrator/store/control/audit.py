@@ -15,6 +15,7 @@ ASK = _QUERIES["ask"]
 ANSWER = _QUERIES["answer"]
 NOTE = _QUERIES["note"]
 PAGE = _QUERIES["page"]
+ARCHIVED_BY = _QUERIES["archived_by"]
 
 
 class Deed(msgspec.Struct, frozen=True):
@@ -71,3 +72,9 @@ async def page(
 ) -> list[Stored]:
     """Return a tenant's entries, newest first, those with a number below `before`."""
     return [Stored(*row) for row in await connection.fetch(PAGE, tenant, before, limit)]
+
+
+async def archived_by(connection: Connection, tenant: str) -> str | None:
+    """Return the node that wrote the archive of a tenant last, as far as that is known."""
+    found: str | None = await connection.fetchval(ARCHIVED_BY, tenant)
+    return found

@@ -29,3 +29,9 @@ SELECT asked.number, asked.at, asked.node, asked.actor, asked.operation, asked.s
 FROM insula.audit AS asked LEFT JOIN insula.audit AS answered ON answered.answers = asked.number
 WHERE asked.tenant = $1 AND asked.answers IS NULL AND ($2::bigint IS NULL OR asked.number < $2)
 ORDER BY asked.number DESC LIMIT $3;
+
+-- name: archived_by
+-- The node that wrote the archive of a tenant last: the file is there.
+SELECT asked.node FROM insula.audit AS asked JOIN insula.audit AS answered ON answered.answers = asked.number
+WHERE asked.tenant = $1 AND asked.answers IS NULL AND asked.operation = 'tenant.archive' AND answered.outcome = 'done'
+ORDER BY asked.number DESC LIMIT 1;

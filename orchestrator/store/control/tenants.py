@@ -247,8 +247,8 @@ async def mark_deleting(
 ) -> TenantRow:
     """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
-    `results`, keep, purge or archive, says what becomes of its runs. Unless it is `forced`, it
-    must have no others.
+    `results`, keep, purge, archive or erase, says what becomes of its runs. Unless it is
+    `forced`, it must have no others.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:

@@ -127,7 +127,8 @@ RETURNING id, source, declaration, schema_name, state, engine_version, app_versi
 UPDATE insula.tenant
 SET state = CASE WHEN archive IS NOT NULL THEN 'archived' WHEN provisioned_at IS NULL THEN 'registered'
                  ELSE 'provisioned' END,
-    results = NULL, removed_at = NULL, forced = false, fingerprint = NULL, changed_in = pg_current_xact_id()
+    removed_at = CASE WHEN archive IS NOT NULL THEN removed_at END,
+    results = NULL, forced = false, fingerprint = NULL, changed_in = pg_current_xact_id()
 WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 
 -- name: deleting
@@ -178,7 +179,7 @@ INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation
 VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
--- The tombstone, or what stays of an archived tenant. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+-- The tombstone, or what stays of an archived tenant; where it is to be erased, its keys go. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
@@ -188,9 +189,14 @@ WITH buried AS (
         disabled_because = CASE WHEN $2 IS NULL THEN '' ELSE disabled_because END, forced = false,
         changed_in = pg_current_xact_id()
     WHERE id = $1 AND state = 'deleting'
-    RETURNING id
+    RETURNING id, results
+), erased AS (
+    UPDATE insula.tenant_key SET wrapped = NULL, erased_at = clock_timestamp()
+    WHERE wrapped IS NOT NULL AND tenant IN (SELECT id FROM buried WHERE results = 'erase')
 ), woken AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
+), counted AS (
+    DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 )
 DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 

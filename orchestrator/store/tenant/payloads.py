@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -43,7 +44,7 @@ from orchestrator.store.tenant.runs import (
     Stored,
 )
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
-from orchestrator.store.tenant.secrets import RingKey, ring
+from orchestrator.store.tenant.secrets import RingKey
 
 _QUERIES = sql.load(__name__)
 SEAL_INPUTS = _QUERIES["seal_inputs"]
@@ -69,9 +70,15 @@ class _Typed(msgspec.Struct, frozen=True):
 class Payloads:
     """Seals and opens the payloads of one tenant, each bound to its run and its place there."""
 
-    def __init__(self, keys: Iterable[DataKey], seals_with: DataKey | None) -> None:
+    def __init__(
+        self,
+        keys: Iterable[DataKey],
+        seals_with: DataKey | None,
+        closed: Mapping[str, SecretUnreadable] = MappingProxyType({}),
+    ) -> None:
         self._keys = {key.id.hex: key for key in keys}
         self._seals_with = seals_with
+        self._closed = closed
 
     @property
     def seals(self) -> bool:
@@ -100,6 +107,8 @@ class Payloads:
             return text  # written before payloads were sealed
         name, _, sealed = text[len(_MARK) : -1].partition(":")
         key = self._keys.get(name)
+        if name in self._closed:
+            raise self._closed[name].with_traceback(None)
         if key is None:
             raise SecretUnreadable(
                 f"the payload of run {run} is sealed with a key that is not here"
@@ -160,20 +169,26 @@ COLUMNS = frozenset({"input", "output", "context", "error"})
 
 
 def payloads(stored: Sequence[RingKey], keys: WrappingKeys, *, seal: bool) -> Payloads:
-    """Return what opens a tenant's payloads and, if wanted, seals them with its current key."""
+    """Return what opens a tenant's payloads and, if wanted, seals them with its current key.
+
+    What is sealed with a key that can not be opened says so when it is asked for.
+    """
     current: DataKey | None = None
-    opened = []
+    opened: list[DataKey] = []
+    closed: dict[str, SecretUnreadable] = {}
     for each in stored:
-        if each.payloads:
+        if not each.payloads:
+            continue
+        try:
             key = DataKey.unwrap(WrappedKey(each.id, each.wrapped, each.wrapped_by), keys)
+        except SecretUnreadable as error:
+            if seal and each.current:
+                raise
+            closed[each.id.hex] = error
+        else:
             opened.append(key)
             current = key if each.current else current
-    return Payloads(opened, current if seal else None)
-
-
-async def opener(connection: Connection, schema: str, keys: WrappingKeys) -> Payloads:
-    """Return what opens the payloads of a tenant, for reading."""
-    return payloads(await ring(connection, schema), keys, seal=False)
+    return Payloads(opened, current if seal else None, closed)
 
 
 class SealedJournal(Journal):

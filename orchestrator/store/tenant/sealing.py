@@ -17,7 +17,7 @@ _NONCE_BYTES = 12
 
 
 class WrappingKeys(Protocol):
-    """Derives the keys that seal data keys; the installation's key does."""
+    """Derives what seals keys: the installation's key those of tenants, these their data keys."""
 
     @property
     def wraps_as(self) -> str:
@@ -42,7 +42,7 @@ class DataKey:
 
     def __init__(self, id: UUID, secret: bytes) -> None:
         self.id = id
-        self._secret = secret
+        self.secret = secret
         self._cipher = AESGCM(secret)
 
     @classmethod
@@ -66,24 +66,26 @@ class DataKey:
                 hint="set it anew, or bring it back from a backup",
             ) from None
 
-    def wrap(self, keys: WrappingKeys) -> WrappedKey:
+    def wrap(self, keys: WrappingKeys, bound_to: bytes = b"data key") -> WrappedKey:
         """Return the key as it may be stored."""
         wrapping = keys.wrapping_key(self.id, keys.wraps_as)
         assert wrapping is not None  # noqa: S101 - the key in force is always here
-        sealed = DataKey(self.id, wrapping).seal(self._secret, b"data key")
+        sealed = DataKey(self.id, wrapping).seal(self.secret, bound_to)
         return WrappedKey(self.id, sealed, keys.wraps_as)
 
     @classmethod
-    def unwrap(cls, stored: WrappedKey, keys: WrappingKeys) -> DataKey:
-        """Return the key that was stored; SecretUnreadable without the installation's key."""
+    def unwrap(
+        cls, stored: WrappedKey, keys: WrappingKeys, bound_to: bytes = b"data key"
+    ) -> DataKey:
+        """Return the key that was stored; SecretUnreadable without what it is sealed with."""
         wrapping = keys.wrapping_key(stored.id, stored.wrapped_by)
         if wrapping is None:
             raise SecretUnreadable(
-                f"data key {stored.id} is sealed with another installation's key",
-                hint="put that key beside ours as installation.key.former; see "
-                "docs/how-to/keep-secrets.md",
+                f"key {stored.id} is sealed with another tenant's or another installation's key",
+                hint="put an installation's key of before beside ours as installation.key.former; "
+                "see docs/how-to/keep-secrets.md",
             )
-        return cls(stored.id, DataKey(stored.id, wrapping).open(stored.wrapped, b"data key"))
+        return cls(stored.id, DataKey(stored.id, wrapping).open(stored.wrapped, bound_to))
 
     def __repr__(self) -> str:
         return f"DataKey({self.id})"

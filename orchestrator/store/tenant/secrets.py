@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import msgspec
+import structlog
 
-from orchestrator.model.errors import InvalidRequest, SecretNotFound
+from orchestrator.model.errors import (
+    InvalidRequest,
+    KeyErased,
+    SecretNotFound,
+    SecretUnreadable,
+)
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -17,6 +26,7 @@ from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
 from orchestrator.workflow.durable import OtherLoop
 
 _QUERIES = sql.load(__name__)
+ALONE = _QUERIES["alone"]
 CURRENT_KEY = _QUERIES["current_key"]
 EVERY_KEY = _QUERIES["every_key"]
 ADD_KEY = _QUERIES["add_key"]
@@ -32,6 +42,8 @@ EVERY_SECRET = _QUERIES["every_secret"]
 READ = _QUERIES["read"]
 RING = _QUERIES["ring"]
 USE_FOR_PAYLOADS = _QUERIES["use_for_payloads"]
+
+log = structlog.get_logger(__name__)
 
 MOST = 1000
 """Secrets that a tenant may have: all of them are sealed anew in one transaction."""
@@ -85,6 +97,14 @@ async def ring(connection: Connection, schema: str) -> list[RingKey]:
     return [RingKey(*row) for row in await connection.fetch(sql.bind(RING, schema))]
 
 
+class KnownKeys(WrappingKeys, Protocol):
+    """The keys of a tenant, as they were when they were read."""
+
+    def knows(self, wrapped_by: str, /) -> bool:
+        """Return whether a key of that name was there then."""
+        ...
+
+
 class Vault:
     """What the daemon does to the secrets of a tenant, over the admin's login."""
 
@@ -98,7 +118,7 @@ class Vault:
 
         `value` is in no statement, in no log and in no error: what is sent is sealed.
         """
-        async with connection.transaction():
+        async with self._alone(connection):
             key = await self._current(connection)
             if await connection.fetchval(self._bind(HOW_MANY), name) >= MOST:
                 raise InvalidRequest(
@@ -120,49 +140,84 @@ class Vault:
         return [Listed(*row) for row in await connection.fetch(self._bind(LISTED))]
 
     async def rotate(self, connection: Connection) -> int:
-        """Seal every secret with a new key, and return how many there are.
+        """Seal every secret with a new key, and return how many were.
 
-        Every key that is kept is sealed with the installation's key in force, so that a former one
-        is not needed any more.
+        Every key that is kept is sealed with the tenant's key in force, so that a former one is not
+        needed any more. What an erased key has sealed stays as it is.
         """
-        async with connection.transaction():
-            rows = await connection.fetch(self._bind(EVERY_KEY))
-            known = {key.id: key for key in (self._unwrap(WrappedKey(*row)) for row in rows)}
-            await connection.executemany(
-                self._bind(REWRAP_KEY),
-                [msgspec.structs.astuple(key.wrap(self._keys)) for key in known.values()],
-            )
-            new = DataKey.generate()
-            await connection.execute(self._bind(RETIRE_KEY))
-            await self._add(connection, new)
-            secrets = [Sealed(*row) for row in await connection.fetch(self._bind(EVERY_SECRET))]
+        async with self._alone(connection):
+            known = {key.id: key for key in await self._opened(connection)}
+            await self._rewrap(connection, known.values())
+            await connection.execute(self._bind(RETIRE_KEY), list(known))
+            new = await self._add(connection)
+            found = [Sealed(*row) for row in await connection.fetch(self._bind(EVERY_SECRET))]
+            secrets = [each for each in found if each.key_id in known]
             await connection.executemany(
                 self._bind(RESEAL), [_resealed(each, known[each.key_id], new) for each in secrets]
             )
             await connection.execute(self._bind(DROP_KEYS))
         return len(secrets)
 
+    async def take_in(self, connection: Connection) -> list[UUID]:
+        """Seal all keys with the tenant's own, which others may have sealed; return the erased.
+
+        An erased key seals no more. One whose key is not here stays as it is: that may come yet.
+        """
+        erased: list[UUID] = []
+        async with self._alone(connection):
+            for stored in await self._every_key(connection):
+                if stored.wrapped_by == self._keys.wraps_as:
+                    continue
+                try:
+                    await self._rewrap(connection, [self._unwrap(stored)])
+                except KeyErased:
+                    erased.append(stored.id)
+                except SecretUnreadable as error:
+                    log.warning("tenant.key_not_here", tenant=self._tenant, error=str(error))
+            await connection.execute(self._bind(RETIRE_KEY), erased)
+        return erased
+
     async def use_for_payloads(self, connection: Connection) -> None:
         """Have the current key seal payloads, so that it is kept; the first time it is made."""
-        async with connection.transaction():
+        async with self._alone(connection):
             await self._current(connection)
             await connection.execute(self._bind(USE_FOR_PAYLOADS))
+
+    @asynccontextmanager
+    async def _alone(self, connection: Connection) -> AsyncIterator[None]:
+        """Change keys or secrets in one transaction, while nobody else does."""
+        async with connection.transaction():
+            await connection.execute(self._bind(ALONE))
+            yield
+
+    async def _every_key(self, connection: Connection) -> list[WrappedKey]:
+        return [WrappedKey(*row) for row in await connection.fetch(self._bind(EVERY_KEY))]
+
+    async def _opened(self, connection: Connection) -> list[DataKey]:
+        """Return the keys that are not erased; SecretUnreadable when one is not to be opened."""
+        opened = []
+        for stored in await self._every_key(connection):
+            with suppress(KeyErased):
+                opened.append(self._unwrap(stored))
+        return opened
 
     async def _current(self, connection: Connection) -> DataKey:
         """Return the key that seals; the first time it is made."""
         row = await connection.fetchrow(self._bind(CURRENT_KEY))
-        if row is None:
-            await self._add(connection, DataKey.generate())
-            row = await connection.fetchrow(self._bind(CURRENT_KEY))
-        assert row is not None  # noqa: S101 - ours, or that of somebody who was faster
-        return self._unwrap(WrappedKey(*row))
+        return await self._add(connection) if row is None else self._unwrap(WrappedKey(*row))
 
     def _unwrap(self, stored: WrappedKey) -> DataKey:
         return DataKey.unwrap(stored, self._keys)
 
-    async def _add(self, connection: Connection, key: DataKey) -> None:
+    async def _add(self, connection: Connection) -> DataKey:
+        key = DataKey.generate()
         wrapped = key.wrap(self._keys)
         await connection.execute(self._bind(ADD_KEY), *msgspec.structs.astuple(wrapped))
+        return key
+
+    async def _rewrap(self, connection: Connection, keys: Iterable[DataKey]) -> None:
+        wrapped = [msgspec.structs.astuple(key.wrap(self._keys)) for key in keys]
+        await connection.executemany(self._bind(REWRAP_KEY), wrapped)
 
     def _bind(self, query: str) -> str:
         return sql.bind(query, self._schema)
@@ -189,10 +244,13 @@ class OwnedSecrets:
 class OpenSecrets:
     """Opens the secrets of a tenant for its tasks; each is read anew, so that a change is seen."""
 
-    def __init__(self, tenant: str, rows: OwnedSecrets, keys: WrappingKeys) -> None:
+    def __init__(
+        self, tenant: str, rows: OwnedSecrets, find: Callable[[Sequence[str]], Awaitable[KnownKeys]]
+    ) -> None:
         self._tenant = tenant
         self._rows = rows
-        self._keys = keys
+        self._find = find
+        self._keys: KnownKeys | None = None
         self._loop = asyncio.get_running_loop()
 
     async def read(self, name: str, /) -> str:
@@ -202,6 +260,8 @@ class OpenSecrets:
         stored = await self._rows.stored(name)
         if stored is None:
             raise SecretNotFound(self._tenant, name)
+        if self._keys is None or not self._keys.knows(stored.wrapped_by):
+            self._keys = await self._find([stored.wrapped_by])
         wrapped = WrappedKey(stored.key_id, stored.wrapped, stored.wrapped_by)
         key = DataKey.unwrap(wrapped, self._keys)
         return key.open(stored.sealed, _bound_to(stored.id, stored.name)).decode()

@@ -1,26 +1,29 @@
 -- The secrets of a tenant, sealed. Only the admin's login writes here.
 
+-- name: alone
+-- One after the other: a key is not taken away before what it has sealed is there, and the first one is made once.
+-- Who only reads waits for nobody.
+LOCK TABLE tenant.wf_key IN SHARE ROW EXCLUSIVE MODE
+
 -- name: current_key
--- Who seals with the key holds it, so that it is not taken away before what it has sealed is there.
-SELECT id, wrapped, wrapped_by FROM tenant.wf_key WHERE current FOR SHARE
+SELECT id, wrapped, wrapped_by FROM tenant.wf_key WHERE current
 
 -- name: every_key
--- Who takes the key's place waits for those who seal with it.
-SELECT id, wrapped, wrapped_by FROM tenant.wf_key ORDER BY created_at FOR UPDATE
+SELECT id, wrapped, wrapped_by FROM tenant.wf_key ORDER BY created_at
 
 -- name: add_key
--- Of two that add the first one, one wins, and both go on with that.
-INSERT INTO tenant.wf_key (id, wrapped, wrapped_by, current) VALUES ($1, $2, $3, true) ON CONFLICT DO NOTHING
+INSERT INTO tenant.wf_key (id, wrapped, wrapped_by, current) VALUES ($1, $2, $3, true)
 
 -- name: retire_key
-UPDATE tenant.wf_key SET current = false WHERE current
+UPDATE tenant.wf_key SET current = false WHERE current AND id = ANY ($1::uuid[])
 
 -- name: rewrap_key
 UPDATE tenant.wf_key SET wrapped = $2, wrapped_by = $3 WHERE id = $1
 
 -- name: drop_keys
 -- All that seal nothing any more.
-DELETE FROM tenant.wf_key WHERE NOT current AND NOT payloads
+DELETE FROM tenant.wf_key AS key WHERE NOT current AND NOT payloads
+  AND NOT EXISTS (SELECT FROM tenant.wf_secret AS secret WHERE secret.key_id = key.id)
 
 -- name: put
 INSERT INTO tenant.wf_secret AS known (name, id, key_id, sealed) VALUES ($1, $2, $3, $4)
@@ -41,7 +44,7 @@ SELECT name, created_at, updated_at FROM tenant.wf_secret ORDER BY name
 SELECT count(*) FROM tenant.wf_secret WHERE name <> $1
 
 -- name: every_secret
-SELECT name, id, key_id, sealed FROM tenant.wf_secret ORDER BY name FOR UPDATE
+SELECT name, id, key_id, sealed FROM tenant.wf_secret ORDER BY name
 
 -- name: read
 -- The secret with its key, in one look: a key that is changed meanwhile changes both.

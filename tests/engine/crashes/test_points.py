@@ -21,6 +21,8 @@ from tests.support.database import Database, migrations
 ROOT = Path(__file__).parents[3]
 EFFECTS = "CREATE TABLE effect (task text, attempt int)"
 
+ENDS = {"task.succeeded", "task.retrying", "task.failed", "task.parked"}
+
 # The attempts at the first task that leave their effect. Of those the first fails, and one that is
 # lost is made again.
 PLAIN = {
@@ -103,3 +105,5 @@ async def check(house: House, run: UUID, attempts: list[int]) -> None:
     assert told.index("run.succeeded") == len(told) - 1
     assert [attempt for task, attempt in effects if task == "work"] == attempts
     assert len([task for task, _ in effects if task == "finish"]) == 1
+    ended = [each for each in told if each.partition(" ")[0] in ENDS]
+    assert await house.used() == {"submitted": 1, "succeeded": 1, "attempts": len(ended)}

@@ -1,0 +1,28 @@
+-- The keys of tenants, in the control schema alone.
+
+-- name: known
+-- Those of the tenant $1, the newest last. Of the ones that are named in $2 also those of others, if they are erased or
+-- $3 says so.
+SELECT id, tenant, wrapped, wrapped_by, erased_at FROM insula.tenant_key
+WHERE tenant = $1 OR id::text = ANY ($2::text[]) AND ($3 OR wrapped IS NULL)
+ORDER BY created_at, id
+
+-- name: add
+-- Of two that add the first one at once, both may: each names what it has sealed.
+INSERT INTO insula.tenant_key (id, tenant, wrapped, wrapped_by) VALUES ($1, $2, $3, $4)
+
+-- name: rewrap
+UPDATE insula.tenant_key SET tenant = $2, wrapped = $3, wrapped_by = $4 WHERE id = $1 AND wrapped IS NOT NULL
+
+-- name: rename_erased
+UPDATE insula.tenant_key SET tenant = $2 WHERE tenant = $1 AND wrapped IS NULL
+
+-- name: erase
+UPDATE insula.tenant_key SET wrapped = NULL, erased_at = clock_timestamp() WHERE tenant = $1 AND wrapped IS NOT NULL
+
+-- name: erased
+SELECT count(*) FROM insula.tenant_key WHERE tenant = $1 AND wrapped IS NULL
+
+-- name: wipe
+-- What was there before an erasure goes from the table's pages as well.
+VACUUM insula.tenant_key

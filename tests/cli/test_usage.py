@@ -1,0 +1,44 @@
+"""`insula usage`."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from tests.cli.conftest import Insula
+
+JANUARY = ("--from", "2026-01-01", "--to", "2026-02-01")
+
+
+def test_usage_is_a_csv_that_a_spreadsheet_reads(insula: Insula) -> None:
+    done = insula("usage", *JANUARY, "--format", "csv", "--by", "hour")
+
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert done.out.splitlines()[0].startswith("tenant,span,starts_at,submitted,input_bytes")
+    assert [(row["tenant"], row["starts_at"], row["span"]) for row in rows] == [
+        ("acme_corp", "2026-01-30T00:00:00Z", "hour"),
+        ("acme_corp", "2026-01-31T00:00:00Z", "hour"),
+    ]
+
+
+def test_one_tenant_is_shown_with_the_limits_that_are_nearly_used(insula: Insula) -> None:
+    done = insula("usage", "--tenant", "acme_corp", *JANUARY)
+
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines[1] == ["acme_corp", "2026-01-30", "3", "1", "2", "5", "1200"]
+    assert lines[3][:3] == ["max_runs_per_day", "8", "10"]
+    assert "may be missing" in done.err
+
+
+def test_usage_is_json_for_programs(insula: Insula) -> None:
+    for asked in (("--json",), ("--format", "json")):
+        assert len(insula("usage", *JANUARY, *asked).json["rows"]) == 2
+    shown = insula("usage", "--tenant", "acme_corp", *JANUARY, "--json").json
+    assert shown["rows"][0]["task_ms"] == 1200
+
+
+def test_a_time_that_is_none_is_refused(insula: Insula) -> None:
+    done = insula("usage", "--from", "yesterday")
+
+    assert done.code == 2
+    assert "neither a time like 2026-01-31" in done.err

@@ -1,0 +1,86 @@
+"""The books of the installation: what is told counts once, and old hours become days."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from orchestrator.model.usage import Near, Used
+from orchestrator.store.connect import Connection
+from orchestrator.store.control import usage
+from orchestrator.store.control.usage import Wanted
+from orchestrator.store.tenant.usage import HourUsed
+from tests.support.database import Database
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+FIRST, SECOND = UUID(int=1), UUID(int=2)
+END = DAY + timedelta(days=2)
+
+
+def hour(number: int, ledger: UUID = FIRST, **counts: int) -> HourUsed:
+    """Return what was used in one hour of March."""
+    return HourUsed(ledger, DAY + timedelta(hours=number), **counts)
+
+
+async def rows(admin: Connection, **changes: object) -> list[Used]:
+    """Return all that is told, by day, or as `changes` say."""
+    wanted: dict[str, object] = {"since": DAY, "until": END, "span": "day", "limit": 10}
+    return await usage.page(admin, Wanted(**wanted | changes))  # type: ignore[arg-type]
+
+
+async def test_what_is_told_again_replaces_what_was_told(database: Database) -> None:
+    admin = await database.connect()
+    await usage.tell(admin, "acme", [hour(1, submitted=2), hour(23, submitted=1, task_ms=9)])
+    await usage.tell(admin, "acme", [hour(1, submitted=3)])
+    await usage.tell(admin, "acme", [hour(1, SECOND, submitted=10)])  # of another life
+
+    (day,) = await rows(admin)
+
+    assert (day.tenant, day.starts_at, day.submitted, day.task_ms) == ("acme", DAY, 14, 9)
+
+
+async def test_old_hours_become_days_and_are_not_told_again(database: Database) -> None:
+    admin = await database.connect()
+    hours = [hour(1, attempts=1), hour(2, attempts=2), hour(25, attempts=4)]
+    await usage.tell(admin, "acme", hours)
+    before = await rows(admin)
+
+    counts = [await usage.condense(admin, DAY + timedelta(days=1), 1) for _ in range(3)]
+    await usage.tell(admin, "acme", hours)
+    await usage.tell(admin, "acme", [hour(3, attempts=8)])  # one that came late
+
+    assert counts == [1, 1, 0]
+    late = [each.attempts for each in await rows(admin)]
+    assert ([each.attempts for each in before], late) == ([3, 4], [11, 4])
+    by_hour = await rows(admin, span="hour")
+    assert [(each.span, each.attempts) for each in by_hour] == [
+        ("day", 3),
+        ("hour", 8),
+        ("hour", 4),
+    ]
+
+
+async def test_pages_follow_each_other_over_all_tenants(database: Database) -> None:
+    admin = await database.connect()
+    for number, tenant in enumerate(("acme", "b", "c")):
+        ledger = UUID(int=number + 1)
+        await usage.tell(admin, tenant, [hour(0, ledger, submitted=1), hour(30, ledger, dead=1)])
+
+    found: list[Used] = []
+    while page := await rows(
+        admin, limit=2, after=(found[-1].tenant, found[-1].starts_at) if found else None
+    ):
+        found += page
+
+    assert [each.tenant for each in found] == ["acme", "acme", "b", "b", "c", "c"]
+    assert [each.submitted for each in found] == [1, 0] * 3
+
+
+async def test_an_alert_is_new_once_in_a_window(database: Database) -> None:
+    admin = await database.connect()
+    near = Near("max_runs_per_day", DAY, 8, 10)
+
+    found = [await usage.alert(admin, "acme", [near]) for _ in range(2)]
+    found.append(await usage.alert(admin, "acme", [Near("max_runs_per_day", END, 9, 10)]))
+
+    assert found == [{"max_runs_per_day"}, set(), {"max_runs_per_day"}]

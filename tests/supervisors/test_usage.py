@@ -1,0 +1,129 @@
+"""What a tenant used is told to the control schema, and survives whatever becomes of the tenant."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog.testing
+
+from orchestrator.daemon.usage import Usages
+from orchestrator.model.moves import MoveTenant
+from orchestrator.model.usage import TenantUsage
+from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import Limits
+from orchestrator.settings.shards import ShardConfig
+from supervisors.slot import SlotState
+from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_lifecycle import GLOBEX, lifecycle, used
+from tests.supervisors.test_moves import ACME, moves
+from tests.supervisors.test_rename import rename
+from tests.supervisors.test_shards import admin_of, home, succeeded
+from tests.support.database import Database
+from tests.support.wait import until
+
+__all__ = ["home"]
+
+TOLD = "SELECT coalesce(sum(submitted), 0)::int FROM insula.usage"
+
+
+async def usage(node: Node, tenant: str) -> TenantUsage:
+    """Return what a tenant used today and yesterday."""
+    now = datetime.now(UTC)
+    usages = Usages(node.root, node.tenants.shards)
+    return await usages.of_tenant(tenant, now - timedelta(days=1), now, "day")
+
+
+async def submitted(node: Node, tenant: str) -> int:
+    """Return how many runs were submitted for a tenant."""
+    found = await usage(node, tenant)
+    assert found.exact
+    return sum(row.submitted for row in found.rows)
+
+
+@pytest.mark.requirement("T9.usage")
+async def test_a_tenant_that_falls_asleep_has_told_all_and_one_that_is_awake_is_asked(
+    database: Database,
+) -> None:
+    async with running_node(
+        database, snapshot(["acme"], idle_ttl=Duration(milliseconds=1))
+    ) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        assert await submitted(node, "acme") == 1
+
+        await node.reach("acme", SlotState.DORMANT)
+
+        assert await node.sql(TOLD) == 1
+        assert await submitted(node, "acme") == 1
+        assert await node.sql("SELECT count(*) FROM tenant_acme.wf_usage WHERE NOT told") == 0
+
+
+async def test_what_a_deleted_tenant_used_stays_and_the_next_of_its_id_adds_to_it(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await used(node)
+        await lifecycle(node, tmp_path).delete(GLOBEX, keep=False, force=True)
+        assert await submitted(node, "globex") == 1
+
+        await used(node)
+
+        assert await submitted(node, "globex") == 2
+
+
+async def test_a_renamed_tenant_takes_its_usage_along(database: Database) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await used(node)
+        await rename(node)
+
+        assert await submitted(node, "initech") == 1
+        assert await node.sql("SELECT count(*) FROM insula.usage WHERE tenant = 'globex'") == 0
+
+
+async def test_a_move_there_and_back_counts_nothing_twice(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"], shards=[home]), shards=[home]) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        assert await submitted(node, "acme") == 1
+        await node.submit("acme")
+        await succeeded(await admin_of(database, home), 2)
+        await verb.run(ACME, MoveTenant(back=True, force=True))
+
+        await node.submit("acme")
+        await node.until_finished("acme", 2)
+
+        assert await submitted(node, "acme") == 3
+
+
+@pytest.mark.requirement("T9.alerts")
+async def test_a_limit_that_is_nearly_used_up_is_told_once_in_its_window(
+    database: Database,
+) -> None:
+    limited = snapshot(["acme"], limits=Limits(max_runs_per_day=5))
+    with structlog.testing.capture_logs() as logs:
+        async with running_node(database, limited) as node:
+            for _ in range(4):
+                await node.submit("acme")
+            await until(lambda: alerted(node), what="the alert")
+        async with running_node(database, limited) as node:  # which remembers nothing
+            await node.submit("acme")
+            await node.until_finished("acme", 5)
+            (alert,) = (await usage(node, "acme")).alerts
+
+    told = [each for each in logs if each["event"] == "quota.nearly_used"]
+    assert [(each["quota"], each["used"], each["limit"]) for each in told] == [
+        ("max_runs_per_day", 4, 5)
+    ]
+    assert (alert.quota, alert.used, alert.allowed) == ("max_runs_per_day", 4, 5)
+
+
+async def alerted(node: Node) -> bool:
+    """Tell whether an alert was noted."""
+    found: bool = await node.sql("SELECT EXISTS (SELECT FROM insula.alert)")
+    return found
