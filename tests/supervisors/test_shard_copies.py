@@ -126,25 +126,6 @@ async def test_who_is_restored_without_a_word_is_made_where_it_is_declared(
         assert made.shard == node.slot("globex").config.shard == "eu"
 
 
-@pytest.mark.parametrize("home", ["database"], indirect=True)
-async def test_an_archived_tenant_comes_back_to_the_shard_it_lived_on(
-    database: Database, home: ShardConfig, tmp_path: Path
-) -> None:
-    async with running_node(database, snapshot(["acme"], shards=[home]), shards=[home]) as node:
-        await node.submit("acme")
-        await node.until_finished("acme", 1)
-        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
-        await moves(node, tmp_path).run(ACME, MoveTenant(confirm=True))
-        await lifecycle(node, tmp_path).archive(ACME)
-        assert await node.sql(LEFT, f"{database.role_prefix}_") is None
-
-        back = await archives(node, tmp_path).unarchive(ACME, unheard)
-        await node.submit("acme")
-
-        await succeeded(await admin_of(database, home), 2)
-        assert back.shard == "eu"
-
-
 async def test_a_shard_that_is_not_there_is_named_before_anything_is_made(
     database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
@@ -182,7 +163,7 @@ async def test_what_is_refused_at_the_end_leaves_nothing_on_the_shard(
 
 
 @pytest.mark.parametrize(
-    ("home", "known"), [("role", False), ("database", False), ("role", True)], indirect=["home"]
+    ("home", "known"), [("database", False), ("role", True)], indirect=["home"]
 )
 async def test_what_a_killed_node_left_is_settled_when_the_next_one_starts(
     database: Database, home: ShardConfig, tmp_path: Path, known: bool

@@ -38,6 +38,7 @@ async def found(database: Database, node: Node, *checks: str) -> list[Finding]:
     return [each for each in diagnosis.findings if each.check in checks]
 
 
+@pytest.mark.parametrize("home", ["database"], indirect=True)
 async def test_a_move_that_waits_for_its_confirmation_is_told_with_its_time(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ async def rename(node: Node, *, alias: bool = True) -> TenantId:
     return await lifecycle(node, Path()).rename(ACME, wanted, by="uid 0")
 
 
+@pytest.mark.parametrize("home", ["database"], indirect=True)
 async def test_everything_of_a_renamed_tenant_has_its_new_id_on_its_shard(
     database: Database, home: ShardConfig
 ) -> None:
