@@ -43,15 +43,18 @@ class Arrivals:
             await anyio.sleep(LOOK_SECONDS)
 
     async def clear_all(self) -> bool:
-        """Clear up all that nobody is at; return whether there is more."""
+        """Clear up all that nobody is at; return whether there may be more, now or later."""
         busy = False
         for shard in self.tenants.shards.others.values():
+            if shard.reach.outage is not None:
+                busy = True
+                continue
             try:
                 for place in await self._found(shard):
                     busy |= await self.clear(place) == "verb"
             except (InsulaError, *DRIVER_ERRORS) as error:
-                # The next start looks again; doctor names what is there.
                 log.warning("shard.not_cleared", shard=shard.name, error=str(error))
+                busy = True
         return busy
 
     async def clear_now(self, place: Place) -> None:

@@ -29,6 +29,7 @@ from orchestrator.store.connect import Target
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_moves import moves
+from tests.supervisors.test_shard_copies import arrivals
 from tests.supervisors.test_shards import LEFT, admin_of, home, succeeded
 from tests.supervisors.test_statistics import statistics_of
 from tests.supervisors.test_why import platform_of
@@ -229,6 +230,7 @@ async def test_a_shard_that_is_away_is_named_by_every_verb_and_nothing_is_half_d
 
         assert (failed.tenant, failed.code) == ("acme", "database_unavailable")
         assert await node.sql(rows) == before
+        assert await arrivals(node).clear_all(), "it is looked at again when it is back"
         assert "shard 'eu' does not answer" in (await platform_of(node).why(ACME)).because
         await node.submit("globex")
         await node.until_finished("globex", 2)
