@@ -10,7 +10,6 @@ One JSON document on stdout; what goes on, and a table, on stderr. Each document
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from datetime import UTC, datetime
 from typing import Annotated
@@ -20,8 +19,8 @@ import typer
 from rich.console import Console
 
 from benchmarks import compare, table
-from benchmarks.document import INSULA, Document, Measured, Summary, machine, summaries
-from benchmarks.harness import ROOT, Harness, insula
+from benchmarks.document import INSULA, Document, Measured, Summary, commit, machine, summaries
+from benchmarks.harness import Harness, insula
 from benchmarks.peers import install
 from benchmarks.plan import CASES, PEER_CASES, chosen
 from benchmarks.schedule import Subject, Timetable, planned
@@ -79,7 +78,7 @@ def measure(
     with running() as (server, directory):
         document = Document(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
-            commit=_commit(),
+            commit=commit(),
             quick=quick,
             rounds=rounds,
             machine=machine(),
@@ -124,13 +123,6 @@ def _judged(document: Document) -> Document:
     baseline = compare.read_baseline()
     changes = compare.changes(document, baseline) if baseline is not None else {}
     return msgspec.structs.replace(document, targets=verdicts(document), changes=changes)
-
-
-def _commit() -> str:
-    """Return the commit that is measured, with a + when files have changed since."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 
 from benchmarks.protocol import Figures
 
+ROOT = Path(__file__).parents[1]
 INSULA = "insula"
 LEFT_OUT = "left out: the time of the run was over"
 """Instead of an error, of a case that was not begun."""
@@ -113,6 +115,13 @@ def _summary(subject: str, case: str, several: list[Measured]) -> Summary:
         errors=[each.error for each in several if each.error],
         seconds=round(statistics.fmean(each.seconds for each in several), 1),
     )
+
+
+def commit() -> str:
+    """Return the commit that is measured, with a + when files have changed since."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def machine() -> dict[str, Any]:

@@ -29,6 +29,12 @@ def memory_bytes(pid: int | str = "self") -> int:
     return int(pages) * _PAGE
 
 
+def peak_memory_bytes(pid: int) -> int:
+    """Return the most resident memory that one process has had."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
 def tree_memory_bytes(pid: int) -> int:
     """Return the memory of a process and its children; what they share counts once."""
     return _proportional_bytes(pid) + sum(_proportional_bytes(each) for each in _children(pid))

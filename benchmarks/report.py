@@ -8,13 +8,14 @@ What it writes stands between two comments; the rest of the page is written by p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
 
-from benchmarks import compare
+from benchmarks import compare, life_table
 from benchmarks.document import INSULA, LEFT_OUT, Document, Summary, Verdict
+from benchmarks.page import cell, origin, replaced, table
 from benchmarks.table import TITLES, TOTALS, number
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
@@ -62,12 +63,7 @@ def rewritten(page: str, alone: Document | None, beside: Document | None) -> str
     """
     if alone is None and beside is None:
         raise NothingMeasured("there is no whole run in .bench: make bench, make bench-peers")
-    before, found, rest = page.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise ValueError(f"the page has not both {BEGIN} and {END}")
-    text = "\n".join(_sections(alone, beside))
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+    return replaced(page, BEGIN, END, _sections(alone, beside))
 
 
 def _sections(alone: Document | None, beside: Document | None) -> Iterator[str]:
@@ -84,17 +80,7 @@ def _sections(alone: Document | None, beside: Document | None) -> Iterator[str]:
 
 
 def _origin(document: Document, command: str) -> Iterator[str]:
-    machine, server = document.machine, document.postgresql
-    settings = ", ".join(f"{name} {value}" for name, value in server["settings"].items())
-    versions = ", ".join(f"{name} {version}" for name, version in document.versions.items())
-    yield (
-        f"{document.date[:10]}, commit {document.commit}: {machine['processor']}, "
-        f"{machine['cores']} cores for the client and the server together, "
-        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, Python {machine['python']}, "
-        f"load {machine['load_before']} before. PostgreSQL {server['version']} on "
-        f"{server['file_system']}, fdatasync {server['fdatasync_us']:.0f} us; {settings}. "
-        f"{versions}.\n"
-    )
+    yield origin(document)
     rounds = ", ".join(
         f"{number} of {' '.join(cases)}" for number, cases in _rounds(document).items()
     )
@@ -118,7 +104,7 @@ def _rounds(document: Document) -> dict[int, list[str]]:
 
 def _peers(document: Document) -> Iterator[str]:
     subjects = list(dict.fromkeys(each.subject for each in document.results))
-    yield from _table(
+    yield from table(
         ["", *subjects],
         (
             [title, *(_beside(document, case, name, each) for each in subjects)]
@@ -165,7 +151,7 @@ def _beside(document: Document, case: str, name: str, subject: str) -> str:
 
 def _alone(document: Document) -> Iterator[str]:
     ours = [each for each in document.results if each.subject == INSULA]
-    yield from _table(
+    yield from table(
         ["", "figure", "median", "least", "most"], (row for each in ours for row in _rows(each))
     )
 
@@ -188,35 +174,19 @@ def _targets(documents: Sequence[Document]) -> Iterator[str]:
             if each.target not in verdicts or verdicts[each.target].met is None:
                 verdicts[each.target] = each
     words = {True: "yes", False: "**no**", None: "not measured"}
-    yield from _table(
+    yield from table(
         ["", "wanted", "found", "of what was wanted", "met"],
         (
             [
                 each.target,
                 number(each.wanted),
-                _cell(each.found),
+                cell(each.found),
                 "-" if each.ratio is None else f"{each.ratio:.2f}",
                 words[each.met],
             ]
             for each in verdicts.values()
         ),
     )
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield _line(titles)
-    yield _line(["---", *["---:"] * (len(titles) - 1)])
-    for row in rows:
-        yield _line([cell.replace("|", "/").replace("\n", " ") for cell in row])
-    yield ""
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else number(value)
 
 
 def _words(name: str) -> str:
@@ -228,11 +198,15 @@ def _has_peers(document: Document) -> bool:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page: of what there is, each part anew."""
     documents = compare.history()
-    page = PAGE.read_text(encoding="utf-8")
     alone, beside = newest(documents, peers=False), newest(documents, peers=True)
-    PAGE.write_text(rewritten(page, alone, beside), encoding="utf-8")
+    life, page = life_table.newest(), PAGE.read_text(encoding="utf-8")
+    if life is not None:
+        page = replaced(page, life_table.BEGIN, life_table.END, life_table.section(life))
+    if life is None or alone is not None or beside is not None:
+        page = rewritten(page, alone, beside)
+    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,10 @@ class Served:
         """Return the daemon's resident memory."""
         return round(processes.memory_bytes(self.process.pid) / 2**20, 1)
 
+    def peak_memory_mb(self) -> float:
+        """Return the most resident memory that the daemon has had since its start."""
+        return round(processes.peak_memory_bytes(self.process.pid) / 2**20, 1)
+
     def cpu_seconds(self) -> float:
         """Return the processor time that the daemon has used."""
         return processes.cpu_seconds(self.process.pid)
@@ -114,5 +118,6 @@ async def served(home: Path, *, connections: int) -> AsyncIterator[Served]:
         try:
             yield made
         finally:
-            if made._process is not None and made.process.returncode is None:  # noqa: SLF001
-                await made.end(signal.SIGKILL)
+            with anyio.CancelScope(shield=True):
+                if made._process is not None and made.process.returncode is None:  # noqa: SLF001
+                    await made.end(signal.SIGKILL)

@@ -1,44 +1,65 @@
-"""The whole life of many tenants: provisioned, migrated, backed up, deleted, restored, one by one.
+"""The whole life of many tenants: provisioned, used, migrated, backed up, restored, deleted.
 
-    python -m benchmarks.tenants --tenants 1000 --listed 5000
+    python -m benchmarks.tenants --tenants 1000 --listed 5000 --budget 12
 
 The daemon is a process of its own, asked over its unix socket; the server is durable. One JSON
-document on stdout; the same as a table, and what goes on, on stderr.
+document on stdout; the same as a table, and what goes on, on stderr. A whole run is kept in
+`.bench/tenants.jsonl`, of which `python -m benchmarks.report` makes a page.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import processes
-from benchmarks.document import machine
-from benchmarks.protocol import percentiles
+from benchmarks import life_table
+from benchmarks.document import commit, machine
+from benchmarks.life import Life, LifeDocument, Shares, say
+from benchmarks.listed import LOOKS, listed
 from benchmarks.served import Served, served
-from benchmarks.table import WIDE, number
+from benchmarks.server import Server
+from benchmarks.table import WIDE
 from orchestrator import Client
 from orchestrator.model.migration import MigrateTenants
+from orchestrator.model.version import version
 from orchestrator.observability.logging import set_up
 
-TARGET_MS = 60.0
-"""The median of a provisioning with all the others present."""
+AWAKE = 100
+SAMPLE = 20
+"""One of so many is restored under another id, and as many are made anew at the end."""
 
-LAST = 10
-"""A tenth of the tenants: those for which nearly all the others are present."""
+CONNECTIONS = 300
+WEIGHTS = {
+    "register": 25.0,
+    "provision": 100.0,
+    "start a run": 110.0,
+    "stats": 30.0,
+    "list": 1.0,
+    "migrate": 110.0,
+    "migrate together": 40.0,
+    "backup": 350.0,
+    "restore as another": 10.0,
+    "delete": 130.0,
+    "register after that": 1.0,
+    "provision after that": 5.0,
+    "delete once more": 5.0,
+    "list declared": 20.0,
+}
+"""What each may take beside the others, about milliseconds for a tenant; those that come first have
+more than they need, and leave it to the others."""
 
-LOOKS = 5
 FIRST = """
     CREATE TABLE customer (id bigint PRIMARY KEY, name text NOT NULL);
     CREATE TABLE invoice (
@@ -53,85 +74,6 @@ SECOND = """
 """
 """The application's own tables with some rows, and what a later release makes of them."""
 
-LIST = (sys.executable, "-m", "orchestrator", "tenant", "list", "--json")
-READ = """
-    INSERT INTO insula.figures
-        (tenant, read_at, runs, failed, day_accepted, day_succeeded, day_failed, day_p50, day_p95,
-         schema_bytes, tables, estimated_rows)
-    SELECT id, now(), n, n % 7, n % 100, n % 90, n % 7, 0.02, 0.5, n * 8192, 11, n * 9
-    FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM insula.tenant) AS each
-"""
-
-
-class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """One verb done to every tenant, and what is used when it has been.
-
-    `cpu_ms` is the processor time for one tenant, of the daemon and the server.
-    """
-
-    verb: str
-    tenants: int
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    last_tenth_p50_ms: float
-    cpu_ms: float
-    database_mb: float
-    daemon_mb: float
-    server_mb: float
-
-
-class Life:
-    """Does one verb after the other to all tenants, and keeps what each has cost."""
-
-    def __init__(self, daemon: Served, names: Sequence[str]) -> None:
-        self.phases: list[Phase] = []
-        self._daemon = daemon
-        self._names = names
-
-    async def each(self, verb: str, do: Callable[[Client, str], Awaitable[object]]) -> None:
-        """Do something to each tenant, one after the other."""
-        taken: list[float] = []
-        began, used = time.perf_counter(), self._cpu_seconds()
-        async with self._daemon.client() as client:
-            for name in self._names:
-                before = time.perf_counter()
-                await do(client, name)
-                taken.append(time.perf_counter() - before)
-        cuts = percentiles(taken)
-        self.phases.append(
-            Phase(
-                verb=verb,
-                tenants=len(self._names),
-                seconds=round(time.perf_counter() - began, 1),
-                p50_ms=cuts["p50_ms"],
-                p99_ms=cuts["p99_ms"],
-                last_tenth_p50_ms=percentiles(last_tenth(taken))["p50_ms"],
-                cpu_ms=1000 * (self._cpu_seconds() - used) / len(self._names),
-                database_mb=round(await self._database_mb(), 1),
-                daemon_mb=self._daemon.memory_mb(),
-                server_mb=round(processes.tree_memory_bytes(self._daemon.server_pid) / 2**20, 1),
-            )
-        )
-        print(json.dumps(msgspec.to_builtins(self.phases[-1])), file=sys.stderr, flush=True)
-
-    def _cpu_seconds(self) -> float:
-        daemon = self._daemon
-        return daemon.cpu_seconds() + processes.tree_cpu_seconds(daemon.server_pid)
-
-    async def _database_mb(self) -> float:
-        connection = await self._daemon.database()
-        try:
-            size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
-        finally:
-            await connection.close()
-        return size / 2**20
-
-
-def last_tenth(taken: Sequence[float]) -> Sequence[float]:
-    """Return the last tenth of the times, two of them at least."""
-    return taken[-max(2, len(taken) // LAST) :]
-
 
 async def _register(client: Client, name: str) -> None:
     await client.create_tenant(name)
@@ -141,8 +83,17 @@ async def _provision(client: Client, name: str) -> None:
     await client.tenant(name).provision()
 
 
+async def _use(client: Client, name: str) -> None:
+    handle = await client.tenant(name).start("one_step", {})
+    await handle.result()
+
+
 async def _stats(client: Client, name: str) -> None:
     await client.tenant(name).lifecycle.stats()
+
+
+async def _list(client: Client, _: str) -> None:
+    await client.tenants()
 
 
 async def _migrate(client: Client, name: str) -> None:
@@ -155,142 +106,182 @@ async def _delete(client: Client, name: str) -> None:
     await client.tenant(name).lifecycle.delete(keep_results=False)
 
 
-async def _migrate_together(daemon: Served, count: int) -> float:
-    """Migrate all tenants by one request, four at a time; return the seconds that takes."""
-    began = time.perf_counter()
-    async with daemon.client() as client:
-        report = await client.migrate()
-    if len(report.migrated) != count:
-        raise RuntimeError(f"{len(report.migrated)} of {count} tenants were migrated")
-    return time.perf_counter() - began
+class Course:
+    """The life of the tenants of one daemon; `document` has what is known of it so far."""
+
+    def __init__(self, daemon: Served, shares: Shares, document: LifeDocument) -> None:
+        self.life = Life(daemon, shares)
+        self._document = document
+        self._daemon = daemon
+        self._shares = shares
+        self._migrations = daemon.home / "migrations"
+        self._archives = daemon.home / "archives"
+
+    @property
+    def document(self) -> LifeDocument:
+        """What has been measured so far."""
+        return msgspec.structs.replace(self._document, phases=list(self.life.phases))
+
+    async def run(self) -> None:
+        """Take them from the registration to the deletion, and look what is left of them."""
+        await anyio.Path(self._migrations).mkdir()
+        await anyio.Path(self._archives).mkdir()
+        settings = ['migrations.path = "migrations"', f"node.max_awake_tenants = {AWAKE}"]
+        self._daemon.configure([], settings=settings)
+        await self._daemon.start()
+        each = self.life.each
+        names = [f"tenant_{number:05}" for number in range(self._document.tenants)]
+        names = await each("register", names, _register)
+        made = await each("provision", names, _provision)
+        await each("start a run", made, _use)
+        await each("stats", made, _stats)
+        await each("list", [""] * LOOKS, _list)
+        await self._migrate(made)
+        kept = await each("backup", made, self._back_up)
+        sizes = [(await file.stat()).st_size async for file in anyio.Path(self._archives).iterdir()]
+        self._know(archives_mb=round(sum(sizes) / 2**20, 1))
+        copies = await each("restore as another", kept[::SAMPLE], self._restore)
+        await each("delete", [*names, *map(_copy, copies)], _delete)
+        await self._begin_anew()
+        again = [f"again_{number:05}" for number in range(len(kept[::SAMPLE]))]
+        again = await each("register after that", again, _register)
+        await each("provision after that", again, _provision)
+        await each("delete once more", again, _delete)
+        self._know(left=await self.life.left())
+        await self._daemon.end(signal.SIGTERM)
+
+    async def _migrate(self, names: list[str]) -> None:
+        """Make the application's tables in each, then change them in all by one request."""
+        await self._daemon.end(signal.SIGTERM)
+        first, second = self._migrations / "0001_tables.sql", self._migrations / "0002_since.sql"
+        self._know(start_with_all_seconds=round(await self._daemon.start(), 2))
+        await anyio.Path(first).write_text(FIRST, encoding="utf-8")
+        names = await self.life.each("migrate", names, _migrate)
+        await anyio.Path(second).write_text(SECOND, encoding="utf-8")
+        ends, began = self._shares.until("migrate together"), time.monotonic()
+        with anyio.move_on_after(ends - began) as scope:
+            async with self._daemon.client() as client:
+                report = await client.migrate(MigrateTenants(tenants=names))
+        if scope.cancelled_caught:
+            say("migrate together: there was no time for all")
+            return
+        if len(report.migrated) != len(names):
+            raise RuntimeError(f"{len(report.migrated)} of {len(names)} tenants were migrated")
+        self._know(migrate_together_seconds=round(time.monotonic() - began, 1))
+
+    async def _begin_anew(self) -> None:
+        """Start the daemon as it was at first, without migrations of an application."""
+        await self._daemon.end(signal.SIGTERM)
+        async for file in anyio.Path(self._migrations).iterdir():
+            await file.unlink()
+        await self._daemon.start()
+
+    async def _back_up(self, client: Client, name: str) -> None:
+        await client.tenant(name).archives.backup(self._archives / f"{name}.tar")
+
+    async def _restore(self, client: Client, name: str) -> None:
+        file = self._archives / f"{name}.tar"
+        await client.tenant(_copy(name)).archives.restore(file, of=name)
+
+    def _know(self, **facts: object) -> None:
+        self._document = msgspec.structs.replace(self._document, **facts)
 
 
-async def life(daemon: Served, count: int) -> dict[str, Any]:
-    """Take `count` tenants through their life."""
-    migrations = anyio.Path(daemon.home / "migrations")
-    await migrations.mkdir()
-    daemon.configure([], settings=['migrations.path = "migrations"'])
-    names = [f"tenant_{number:05}" for number in range(count)]
-    done = Life(daemon, names)
-    await daemon.start()
-    await done.each("register", _register)
-    await done.each("provision", _provision)
-    await done.each("stats", _stats)
-    await (migrations / "0001_tables.sql").write_text(FIRST, encoding="utf-8")
-    await daemon.end(signal.SIGTERM)
-    again = await daemon.start()
-    await done.each("migrate", _migrate)
-    await (migrations / "0002_since.sql").write_text(SECOND, encoding="utf-8")
-    await daemon.end(signal.SIGTERM)
-    await daemon.start()
-    together = await _migrate_together(daemon, count)
-    archives = daemon.home / "archives"
-    await anyio.Path(archives).mkdir()
-
-    async def back_up(client: Client, name: str) -> None:
-        await client.tenant(name).archives.backup(archives / f"{name}.tar")
-
-    async def restore(client: Client, name: str) -> None:
-        await client.tenant(name).archives.restore(archives / f"{name}.tar")
-
-    await done.each("backup", back_up)
-    size = sum([(await each.stat()).st_size async for each in anyio.Path(archives).iterdir()])
-    await done.each("delete", _delete)
-    await done.each("restore", restore)
-    await done.each("delete", _delete)
-    return {
-        "archives_mb": round(size / 2**20, 1),
-        "phases": [msgspec.to_builtins(phase) for phase in done.phases],
-        "start_with_all_seconds": round(again, 2),
-        "migrate_together_seconds": round(together, 1),
-        "provision_met": done.phases[1].last_tenth_p50_ms <= TARGET_MS,
-    }
+def _copy(name: str) -> str:
+    return f"copy_of_{name}"
 
 
-async def listed(daemon: Served, count: int) -> dict[str, Any]:
-    """List `count` declared tenants, by the client and by the command, which starts Python.
-
-    Once as they are declared, and once in figures, as if all of them had been read.
-    """
-    daemon.configure([f"tenant_{number:05}" for number in range(count)])
-    await daemon.start()
-    connection = await daemon.database()
-    try:
-        await connection.execute(READ)
-    finally:
-        await connection.close()
-
-    async def declared(client: Client) -> int:
-        return len(await client.tenants())
-
-    async def figures(client: Client) -> int:
-        return (await client.stats(sort="errors")).totals.read
-
-    document: dict[str, Any] = {"tenants": count}
-    async with daemon.client() as client:
-        for name, ask, options in (("", declared, []), ("figures_", figures, ["--stats"])):
-            asked, told = [], []
-            for _ in range(LOOKS):
-                began = time.perf_counter()
-                found = await ask(client)
-                asked.append(time.perf_counter() - began)
-                if found != count:
-                    raise RuntimeError(f"{found} of {count} tenants were listed")
-                began = time.perf_counter()
-                await anyio.run_process([*LIST, "--config", str(daemon.config), *options])
-                told.append(time.perf_counter() - began)
-            document[f"{name}client_p50_ms"] = percentiles(asked)["p50_ms"]
-            document[f"{name}command_p50_ms"] = percentiles(told)["p50_ms"]
-    return document
+@asynccontextmanager
+async def _served() -> AsyncIterator[Served]:
+    with tempfile.TemporaryDirectory(prefix="insula-bench-") as directory:
+        async with served(Path(directory), connections=CONNECTIONS) as daemon:
+            yield daemon
 
 
-def show(document: dict[str, Any], console: Console) -> None:
-    """Print what was measured as a table."""
-    table = Table(title="the life of a tenant, one after the other", title_justify="left")
-    for name in Phase.__struct_fields__:
-        table.add_column(name.replace("_", " "), justify="left" if name == "verb" else "right")
-    for phase in document["life"]["phases"]:
-        verb, *figures = phase.values()
-        table.add_row(verb, *(number(figure) for figure in figures))
-    console.print(table)
-    met = "met" if document["life"]["provision_met"] else "missed"
-    console.print(f"the target of {TARGET_MS:g} ms for a provisioning with all present is {met}")
-    together = document["life"]["migrate_together_seconds"]
-    console.print(f"all migrated by one request, four at a time: {together:g} s")
-    console.print(f"archives: {document['life']['archives_mb']:g} MB")
-    found = document["listed"]
-    console.print(
-        f"list of {found['tenants']} tenants: {found['client_p50_ms']:.0f} ms by the client, "
-        f"{found['command_p50_ms']:.0f} ms by the command; in figures "
-        f"{found['figures_client_p50_ms']:.0f} and {found['figures_command_p50_ms']:.0f} ms"
-    )
+class Run:
+    """One run of this benchmark: both cases, each on a server of its own."""
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._course: Course | None = None
+        self._began = time.monotonic()
+        self._listed: dict[str, float] | None = None
+        self.told: int | None = None
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure both, each on a server of its own, and return the document."""
-    document: dict[str, Any] = {"benchmark": "tenants", "machine": machine()}
-    for name, case, count in (("life", life, options.tenants), ("listed", listed, options.listed)):
-        with tempfile.TemporaryDirectory(prefix="insula-bench-") as directory:
-            async with served(Path(directory), connections=300) as daemon:
-                document[name] = await case(daemon, count)
-    return document
+    async def measure(self) -> None:
+        """Measure until it is done, or a signal says that it is over."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._until_told, group.cancel_scope)
+            shares = Shares(60 * self._options.budget, WEIGHTS)
+            async with _served() as daemon:
+                described = Server(daemon.url, daemon.server_pid, daemon.home).describe
+                document = LifeDocument(
+                    date=datetime.now(UTC).isoformat(timespec="seconds"),
+                    commit=commit(),
+                    machine=machine(),
+                    postgresql=await anyio.to_thread.run_sync(described),
+                    versions={"insula": version()},
+                    tenants=self._options.tenants,
+                )
+                self._course = Course(daemon, shares, document)
+                await self._course.run()
+            with anyio.move_on_after(shares.until("list declared") - time.monotonic()):
+                async with _served() as daemon:
+                    self._listed = await listed(daemon, self._options.listed)
+            group.cancel_scope.cancel()
+
+    async def _until_told(self, scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                say("broken off: this is what was measured until then")
+                self.told = number
+                scope.cancel()
+                return
+
+    @property
+    def document(self) -> LifeDocument | None:
+        """What was measured; None when nothing was."""
+        if self._course is None:
+            return None
+        found = self._course.document
+        done = found.left is not None and self._listed is not None
+        return msgspec.structs.replace(
+            found,
+            listed=self._listed,
+            seconds=round(time.monotonic() - self._began, 1),
+            whole=done and all(phase.tenants == phase.of for phase in found.phases),
+        )
 
 
 def main() -> None:
-    """Parse the options, measure, and print."""
+    """Parse the options, measure, print, and keep a whole run for the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tenants", type=int, default=1000, help="to take through their life")
     parser.add_argument("--listed", type=int, default=5000, help="declared tenants to list")
-    options = parser.parse_args()
+    parser.add_argument("--budget", type=float, default=12.0, help="minutes for all of it")
+    run = Run(parser.parse_args())
     set_up("error", "console")
-    # As Ctrl-C, so that no server is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    document = anyio.run(measure, options, backend_options={"use_uvloop": True})
+    try:
+        anyio.run(run.measure, backend_options={"use_uvloop": True})
+    finally:
+        _tell(run.document)
+    if run.told is not None:
+        sys.exit(128 + run.told)
+    document = run.document
+    if document is None or not document.whole or any((document.left or {}).values()):
+        sys.exit(1)
+
+
+def _tell(document: LifeDocument | None) -> None:
+    if document is None:
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         console.width = WIDE
-    show(document, console)
-    print(json.dumps(document, indent=1))
+    life_table.show(document, console)
+    if document.whole:
+        life_table.remember(document)
+    print(msgspec.json.format(msgspec.json.encode(document), indent=1).decode())
 
 
 if __name__ == "__main__":

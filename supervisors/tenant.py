@@ -27,7 +27,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import schema_of
 from orchestrator.store.connect import Target, at_its_own_limit
-from orchestrator.store.control import configuration, leases
+from orchestrator.store.control import caches, configuration, leases
 from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.cache import CacheConnection, PostgresStore, schema_number
 from orchestrator.store.tenant.database import TenantDatabase
@@ -395,6 +395,8 @@ class TenantSupervisor:
             row = await self._ground.shards.row(self._tenant)
             async with self._ground.shards.lend(row) as admin:
                 schema = await schema_number(admin, row.schema_name)
+            async with self._ground.control.acquire() as control:
+                await caches.opened(control, self._tenant, schema)
             place = self._ground.caches.store(self._tenant, str(schema))
             yield TenantCache(place, self._cache_bounds)
             return

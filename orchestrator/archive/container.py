@@ -27,6 +27,9 @@ CHUNK = 1 << 20
 LARGEST_TEXT = 256 << 20
 """Bytes of the largest member that is read as a whole: manifest and definitions."""
 
+MOST_MEMBERS = 100_000
+"""Files of an archive: each is held in memory, and no schema has so many tables."""
+
 _COMPRESSION = 4
 """Beyond it gzip takes twice the time for a few per cent."""
 
@@ -139,10 +142,7 @@ class ArchiveReader:
         with damage("archive"):
             file.seek(0)
             self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - the file is not ours
-            members = self._tar.getmembers()
-        if strange := [member.name for member in members if not member.isreg()]:
-            raise ArchiveInvalid(f"{strange[0]!r} of the archive is no file")
-        self._members = {member.name: member for member in members}
+            self._members = members_of(self._tar, "archive")
         if MANIFEST not in self._members:
             raise ArchiveInvalid(
                 "the archive has no manifest: it is cut off, or is none",
@@ -209,6 +209,23 @@ class ArchiveReader:
             raise ArchiveInvalid(f"the archive lacks {name}, which its manifest names")
         with content:
             yield content  # type: ignore[misc]  # typeshed: IO[bytes]
+
+
+def members_of(tar: tarfile.TarFile, what: str) -> dict[str, tarfile.TarInfo]:
+    """Return the files of a tar by name; ArchiveInvalid when anything else is in it.
+
+    A sparse file is none: a few bytes of it unpack to as many as its header likes to say.
+    """
+    members: dict[str, tarfile.TarInfo] = {}
+    for member in tar:
+        if not member.isreg() or member.issparse():
+            raise ArchiveInvalid(f"{member.name!r} of the {what} is no plain file")
+        if member.name in members:
+            raise ArchiveInvalid(f"{member.name!r} is in the {what} twice")
+        if len(members) == MOST_MEMBERS:
+            raise ArchiveInvalid(f"the {what} has more than {MOST_MEMBERS:,} files")
+        members[member.name] = member
+    return members
 
 
 @contextmanager

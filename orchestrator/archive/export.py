@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, Literal, TypeAlias
 
 import msgspec
 
-from orchestrator.archive.container import CHUNK, LARGEST_TEXT, MANIFEST, damage
+from orchestrator.archive.container import CHUNK, LARGEST_TEXT, MANIFEST, damage, members_of
 from orchestrator.archive.manifest import LedgerEntry, TableEntry
 from orchestrator.model.errors import ArchiveInvalid, ArchiveTooNew
 
@@ -55,7 +55,7 @@ class ExportReader:
         with damage("export"):
             file.seek(0)
             self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - the file is not ours
-            self._members = {each.name: each for each in self._tar.getmembers() if each.isreg()}
+            self._members = members_of(self._tar, "export")
         if MANIFEST not in self._members:
             raise ArchiveInvalid("the export has no manifest.json")
         with damage("export"), self._open(MANIFEST) as content:

@@ -41,6 +41,15 @@ Url = Annotated[
     typer.Option(metavar="URL", help="The daemon's address, such as http://127.0.0.1:8088."),
 ]
 
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where the token for --url is. [default: the variable INSULA_TOKEN]",
+    ),
+]
+TOKEN_CHARACTERS = 4096
+
 Command = TypeVar("Command", bound=Callable[..., int | None])
 
 
@@ -52,6 +61,7 @@ class Door:
     socket: Path | None = None
     url: str | None = None
     json: bool = False
+    token_file: Path | None = None
 
     def open(self) -> SyncClient:
         """Return a client of the daemon; ConfigError when the configuration is not there.
@@ -61,7 +71,7 @@ class Door:
         from orchestrator.client.sync import SyncClient  # noqa: PLC0415 - help needs no client
 
         # No retries: who types a command rather hears at once that nobody answers.
-        return SyncClient(self._address(), retries=0)
+        return SyncClient(self._address(), token=self._token(), retries=0)
 
     @contextmanager
     def progress(self) -> Iterator[Report | None]:
@@ -75,6 +85,19 @@ class Door:
         except KeyboardInterrupt:
             output.say("what the daemon has begun goes on: insula tenant audit tells")
             raise
+
+    def _token(self) -> str | None:
+        """Return the token, which is for --url alone: no argument, as everybody may list those."""
+        if self.url is None:
+            return None
+        if self.token_file is None:
+            return os.environ.get("INSULA_TOKEN")
+        try:
+            with self.token_file.open(encoding="ascii") as opened:
+                return opened.read(TOKEN_CHARACTERS).strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise typer.BadParameter(why, param_hint="--token-file") from None
 
     def _address(self) -> str:
         if self.url is not None:
@@ -112,8 +135,8 @@ def progress_bar(*, as_json: bool) -> Iterator[Report | None]:
 def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
     """Register a function as a command that talks to the daemon.
 
-    Its parameter `door` is made from `--config`, `--socket`, `--url` and `--json`, which every such
-    command has; the other parameters are its own.
+    Its parameter `door` is made from `--config`, `--socket`, `--url`, `--token-file` and
+    `--json`, which every such command has; the other parameters are its own.
     """
 
     def register(function: Command) -> Command:
@@ -121,11 +144,19 @@ def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
         parameters = [each for each in own.values() if each.name != "door"] + _SHARED
 
         def command(
-            *, config: Path | None, socket: Path | None, url: str | None, as_json: bool, **own: Any
+            *,
+            config: Path | None,
+            socket: Path | None,
+            url: str | None,
+            token_file: Path | None,
+            as_json: bool,
+            **own: Any,
         ) -> int | None:
             if url is not None and socket is not None:
                 raise typer.BadParameter("give one of --url and --socket", param_hint="--url")
-            door = Door(config, socket, url, as_json)
+            if url is None and token_file is not None:
+                raise typer.BadParameter("a token is for --url", param_hint="--token-file")
+            door = Door(config, socket, url, as_json, token_file)
             try:
                 return function(door=door, **own)
             except InsulaError as error:
@@ -154,6 +185,7 @@ _SHARED = [
         ("config", Config, None),
         ("socket", Socket, None),
         ("url", Url, None),
+        ("token_file", TokenFile, None),
         ("as_json", AsJson, False),
     )
 ]

@@ -45,10 +45,12 @@ GROUPS: Mapping[str, tuple[str, Sequence[str]]] = {
             "maintenance",
             "secrets",
             "adoption",
+            "tenant_token",
         ],
     ),
     "run": ("Start, show and follow runs, and do things to them.", ["runs", "events", "control"]),
     "dead": ("See to the runs that failed for good.", ["dead"]),
+    "token": ("Make, list and revoke tokens for the API over TCP.", ["tokens"]),
     "schedule": ("See, pause and fire what starts runs by itself.", ["schedules"]),
 }
 """What each group is for, and the modules with its commands."""

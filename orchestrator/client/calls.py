@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
+from orchestrator.model.bearer import ID_PATTERN
 from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
@@ -64,6 +66,7 @@ from orchestrator.model.secrets import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
+from orchestrator.model.tokens import CreateAdminToken, MintedToken, Role, TokenList, TokenView
 from orchestrator.model.usage import Span, TenantUsage, UsagePage
 
 S = TypeVar("S")
@@ -531,6 +534,37 @@ def change_dead(tenant: str, action: str, runs: Iterable[UUID | str] | None) -> 
     """Replay or discard dead letters: these, or the oldest of all."""
     body = {} if runs is None else {"runs": [str(run) for run in runs]}
     return Call("POST", _path(tenant, "dead", action), DeadReport, body)
+
+
+def create_admin_token(name: str, expires: str | None) -> Call[MintedToken]:
+    """Have a token made that is for the whole installation."""
+    body = CreateAdminToken(name=name, expires=expires)
+    return Call("POST", "/v1/tokens", MintedToken, body)
+
+
+def create_token(
+    tenant: str, role: Role | str, name: str, expires: str | None
+) -> Call[MintedToken]:
+    """Have a token of a tenant made; what is no role is for the server to refuse."""
+    body = {"role": role, "name": name, "expires": expires}
+    return Call("POST", _path(tenant, "tokens"), MintedToken, body)
+
+
+def list_tokens(tenant: str | None) -> Call[TokenList]:
+    """Ask for the tokens of a tenant, or of the installation."""
+    path = "/v1/tokens" if tenant is None else _path(tenant, "tokens")
+    return Call("GET", path, TokenList, repeatable=True)
+
+
+def revoke_token(tenant: str | None, id: str) -> Call[TokenView]:
+    """Have a token of a tenant, or of the installation, made void."""
+    if re.match(ID_PATTERN, id) is None:
+        raise InvalidRequest(
+            "that is not the id of a token",
+            hint="the id alone: what stands between the two underscores of the token",
+        )
+    path = f"/v1/tokens/{id}" if tenant is None else _path(tenant, "tokens", id)
+    return Call("DELETE", path, TokenView, repeatable=True)
 
 
 def list_schedules(tenant: str) -> Call[ScheduleList]:

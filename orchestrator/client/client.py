@@ -1,6 +1,6 @@
 """Clients for applications: start runs, await them, read what the daemon knows.
 
-    async with Client("http://127.0.0.1:8088") as client:
+    async with Client("http://127.0.0.1:8088", token=token) as client:
         run = await client.tenant("acme_corp").start("monthly_report", {"month": 1}, key="2013-01")
         result = await run.result(timeout=60)
 
@@ -34,6 +34,7 @@ from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import TenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
+from orchestrator.client.tokens import AdminTokens, TenantTokens
 from orchestrator.client.usage import Usage
 from orchestrator.model.api import (
     AuditPage,
@@ -65,6 +66,7 @@ T = TypeVar("T")
 class Client:
     """Talks to a daemon; `url` is `http://host:port` or `unix:///path` of its control socket.
 
+    Over TCP it needs a `token`: `client.tokens` and `client.tenant(…).tokens` make them.
     `retries` bounds how often a request that is safe to repeat is sent again when nobody answers.
 
     >>> async with Client("unix:///run/insula/insula.sock") as client:  # doctest: +SKIP
@@ -80,6 +82,7 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         self._options = Options.read(url, token, timeout, retries)
+        self.tokens = AdminTokens(self.send)
         address = self._options.address
         self._http = httpx.AsyncClient(
             base_url=address.base,
@@ -266,6 +269,7 @@ class TenantClient:
         self.lifecycle = TenantLifecycle(client.send, id)
         self.archives = TenantArchives(client.send, client.open, id)
         self.secret = TenantSecrets(client.send, id)
+        self.tokens = TenantTokens(client.send, id)
 
     async def start(  # noqa: PLR0913 - one parameter for each option
         self,

@@ -21,6 +21,7 @@ from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import SyncTenantSecrets
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
+from orchestrator.client.tokens import SyncAdminTokens, SyncTenantTokens
 from orchestrator.client.usage import SyncUsage
 from orchestrator.model.api import (
     AuditPage,
@@ -63,6 +64,7 @@ class SyncClient:
         retries: int = RETRIES,
     ) -> None:
         self._options = Options.read(url, token, timeout, retries)
+        self.tokens = SyncAdminTokens(self.send)
         address = self._options.address
         self._http = httpx.Client(
             base_url=address.base,
@@ -247,6 +249,7 @@ class SyncTenantClient:
         self.lifecycle = SyncTenantLifecycle(client.send, id)
         self.archives = SyncTenantArchives(client.send, client.open, id)
         self.secret = SyncTenantSecrets(client.send, id)
+        self.tokens = SyncTenantTokens(client.send, id)
 
     def start(  # noqa: PLR0913 - one parameter for each option
         self,

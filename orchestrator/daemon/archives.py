@@ -27,10 +27,16 @@ from orchestrator.lifecycle.transfer.imports import import_rows
 from orchestrator.lifecycle.transfer.load import Loaded
 from orchestrator.lifecycle.transfer.restore import Restoring, refuse_taken, restore, verified
 from orchestrator.model.archives import ImportedRows, RestoredTenant
-from orchestrator.model.errors import ArchiveInvalid, StorageFailed, TenantExists, TenantNotFound
+from orchestrator.model.errors import (
+    ArchiveInvalid,
+    InsulaError,
+    StorageFailed,
+    TenantExists,
+    TenantNotFound,
+)
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Report, unheard
-from orchestrator.store.connect import ControlPool
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import archived_by
 from orchestrator.store.control.keys import Keyring
@@ -38,6 +44,10 @@ from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place
 
 LOCK_TIMEOUT = "10s"
+ARCHIVES = "archives"
+"""Where, below the state directory, archived tenants are."""
+
+RETURNING = ".returning"
 
 log = structlog.get_logger(__name__)
 
@@ -166,10 +176,40 @@ class TenantArchives:
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
         with file:
             archive = await verified(file, self.tenants.spec, foreign=False, report=report)
+            with _storage(path.parent):
+                await anyio.to_thread.run_sync(_mark_of(path).touch)
             made = await self._make(Place(tenant, row.shard), archive, "all", report)
-        await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+        await self._drop_spent(path)
         log.info("tenant.unarchived", tenant=tenant, shard=made.shard, rows=made.rows)
         return made
+
+    async def resume(self) -> None:
+        """Delete the files of tenants that came back when a process died before it did so.
+
+        A file with a mark is spent when no row leads to it any more.
+        """
+        try:
+            marks = await anyio.to_thread.run_sync(_marks_in, self.state_dir / ARCHIVES)
+            if not marks:
+                return
+            async with self.control.acquire() as connection:
+                archived = {row.archive for row in await rows.fetch_all(connection)}
+            for path in marks:
+                if str(path) in archived:
+                    await anyio.to_thread.run_sync(_mark_of(path).unlink)
+                else:
+                    await self._drop_spent(path)
+        except (OSError, InsulaError, *DRIVER_ERRORS) as error:
+            # The next start goes on.
+            log.warning("archives.not_tidied", error=str(error))
+
+    async def _drop_spent(self, path: Path) -> None:
+        """Delete an archive whose tenant is back, and then its mark; a failure is no tenant's."""
+        try:
+            await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+            await anyio.to_thread.run_sync(partial(_mark_of(path).unlink, missing_ok=True))
+        except OSError as error:
+            log.warning("archive.not_deleted", file=str(path), error=str(error))
 
     async def store(self, row: TenantRow, path: Path, report: Report) -> int:
         """Write the archive of a tenant that nobody changes any more, and read it back.
@@ -251,6 +291,17 @@ class TenantArchives:
             if place.shard != CONTROL_SHARD:
                 await Arrivals(self.tenants, self.errands).clear_now(place)
             raise
+
+
+def _mark_of(path: Path) -> Path:
+    """Return the file whose presence says that the archive's tenant is on its way back."""
+    return path.with_name(path.name + RETURNING)
+
+
+def _marks_in(directory: Path) -> list[Path]:
+    """Return the archives that have a mark."""
+    found = directory.glob(f"*{RETURNING}")
+    return [each.with_name(each.name.removesuffix(RETURNING)) for each in found]
 
 
 def _write(spool: BinaryIO, content: bytes) -> None:

@@ -12,7 +12,7 @@ import anyio.to_thread
 import structlog
 from msgspec import structs
 
-from orchestrator.daemon.archives import TenantArchives
+from orchestrator.daemon.archives import ARCHIVES, TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
@@ -449,7 +449,7 @@ class TenantLifecycle:
         assert row.removed_at is not None  # noqa: S101 - so is every row that is marked
         name = f"{row.id}-{row.removed_at:%Y%m%dT%H%M%S.%fZ}"
         if row.results == "archive":
-            return self.state_dir / "archives" / f"{name}.tar"
+            return self.state_dir / ARCHIVES / f"{name}.tar"
         return self.state_dir / "results" / f"{name}.jsonl.gz"
 
 

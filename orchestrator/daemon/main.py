@@ -21,6 +21,7 @@ from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
+from orchestrator.daemon.cache_remains import CacheRemains
 from orchestrator.daemon.dead_letters import TenantDeadLetters
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.figures import FiguresReader
@@ -42,6 +43,7 @@ from orchestrator.daemon.signals import Hangups
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.status_line import keep_status
 from orchestrator.daemon.tenants import watch
+from orchestrator.daemon.tokens import TokenRegistry
 from orchestrator.daemon.usage import Usages
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
@@ -179,7 +181,8 @@ class Daemon:
                     starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
             services = self._services()
-            await group.start(serve_http, build_app(services), self._sockets)
+            app = build_app(services, self._snapshot.settings.http)
+            await group.start(serve_http, app, self._sockets)
             group.start_soon(watch, parts.tenants, parts.keeper.standing)
             group.start_soon(
                 Activity(parts.root, parts.tenants.control).watch, parts.keeper.standing
@@ -187,8 +190,11 @@ class Daemon:
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
             group.start_soon(Arrivals(parts.tenants, Errands(parts.shards)).resume)
+            group.start_soon(self._archives.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)
+            if self._cache_remains is not None:
+                group.start_soon(self._cache_remains.run, parts.keeper.standing)
             reader = FiguresReader(self._statistics, parts.tenants.control)
             group.start_soon(reader.watch, parts.keeper.standing)
             group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
@@ -318,6 +324,7 @@ class Daemon:
             usage=Usages(parts.root, parts.shards),
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(parts.shards, parts.tenants),
+            tokens=TokenRegistry(parts.shards.control, parts.keeper.standing),
             migrations=TenantMigrations(parts.root, parts.tenants),
             adoption=TenantAdoption(parts.tenants, Errands(parts.shards)),
             status=self._status,
@@ -356,6 +363,10 @@ class Daemon:
             audit,
             lambda: parts.tenants.snapshot.settings.archive,
         )
+        stores = parts.ground.caches
+        self._cache_remains = (
+            None if stores is None else CacheRemains(parts.shards.control, stores, audit)
+        )
         self._moves = TenantMoves(
             self._lifecycle, self._archives, self._holds, Errands(parts.shards)
         )
@@ -393,7 +404,10 @@ def _sockets(snapshot: Snapshot) -> Iterator[list[socket.socket]]:
         path = control_socket(snapshot.runtime_dir)
         sockets = [stack.enter_context(bind_unix(path))]
         stack.callback(path.unlink, missing_ok=True)
-        listen = snapshot.settings.http.listen
-        if listen is not None:
-            sockets.append(stack.enter_context(bind_tcp(listen)))
+        http = snapshot.settings.http
+        if http.listen is not None:
+            listener = bind_tcp(http.listen, anywhere=http.behind_tls_proxy)
+            sockets.append(stack.enter_context(listener))
+            if not http.require_token:
+                log.warning("http.open_to_every_user_of_this_machine", listen=http.listen)
         yield sockets

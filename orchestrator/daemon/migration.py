@@ -124,10 +124,13 @@ class _Call:
         """Return the tenants that are named, or all that are provisioned; the canary is one."""
         named = {self._root.resolve(name) for name in self._wanted.tenants}
         async with self._tenants.control.acquire() as connection:
-            every = await rows.fetch_all(connection)
-        self._provisioned = {row.id for row in every if row.state == "provisioned"}
-        named = named or self._provisioned
-        return sorted(named | ({canary} if canary else set()))
+            if named:
+                named |= {canary} if canary else set()
+                known = [await rows.fetch(connection, tenant) for tenant in named]
+            else:
+                known = await rows.fetch_all(connection)
+        self._provisioned = {row.id for row in known if row.state == "provisioned"}
+        return sorted(named or self._provisioned | ({canary} if canary else set()))
 
     async def _plan(self, chosen: Iterable[TenantId]) -> list[Lacking]:
         """Return what each tenant lacks that lacks anything.

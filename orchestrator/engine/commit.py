@@ -16,7 +16,6 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import anyio
-import msgspec
 import structlog
 
 from orchestrator.engine.execution import Drained, Execution
@@ -209,8 +208,8 @@ def _batch(written: Sequence[Drained]) -> Batch:
     )
 
 
-def _sum(ended: Sequence[Ended]) -> Ended:
-    return Ended(*map(sum, zip(*map(msgspec.structs.astuple, ended), strict=True)))
+def _sum(ended: Sequence[list[int]]) -> Ended:
+    return Ended(*map(sum, zip(*ended, strict=True)))
 
 
 def _already_there(added: Sequence[NewRun], stored: Sequence[Known]) -> dict[object, Known]:

@@ -23,7 +23,7 @@ from orchestrator.engine.plan import Plan, plan
 from orchestrator.engine.progress import TaskProgress
 from orchestrator.model.api import Failure
 from orchestrator.model.states import RunState, TaskState
-from orchestrator.store.tenant.journal import ChangedRun, Ended, Fired, Logged, NewRun
+from orchestrator.store.tenant.journal import ChangedRun, Fired, Logged, NewRun
 from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.durable import OnClose
@@ -60,7 +60,7 @@ class Drained(msgspec.Struct, frozen=True):
     effects: list[Callable[[], None]]
     fired: Fired | None = None
     more: bool = False
-    ended: Ended | None = None
+    ended: list[int] | None = None
 
 
 class Execution:
@@ -442,7 +442,7 @@ class Execution:
         self._dirty = self._reopened = False
         logged = ended = None
         if self._pending:
-            ended = self.meter.take() if self.meter.ended else None
+            ended, self.meter.ended = self.meter.ended, None
             logged = Logged(self.id, self._seq, entries.encode(self._pending), new is not None)
             self._seq += len(self._pending)
             self._pending = []

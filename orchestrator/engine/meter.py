@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from time import monotonic
 
 from orchestrator.engine import entries
 from orchestrator.engine.entries import AnyEntry
 from orchestrator.store.tenant.journal import Ended
+
+_FIELDS = Ended.__struct_fields__
+_ATTEMPTS, _TASK_MS = _FIELDS.index("attempts"), _FIELDS.index("task_ms")
 
 
 class Meter:
@@ -17,6 +20,7 @@ class Meter:
 
     An attempt counts when an entry ends it, whole milliseconds, rounded up. What is cut off by the
     end of its run counts until then. What a crash cuts off counts nothing: it is made again.
+    `ended` is in the order of `Ended`; None when nothing has.
     """
 
     __slots__ = ("began", "ended")
@@ -27,16 +31,22 @@ class Meter:
 
     def note(self, entry: AnyEntry) -> None:
         """Count what `entry`, one of `ENDS`, ends."""
-        ended = self.ended = self.ended or [0] * len(_PLACES)
+        # Called for each step of each run, so it calls nothing of ours itself.
+        ended = self.ended
+        if ended is None:
+            ended = self.ended = [0] * len(_FIELDS)
         place = _RUN_ENDS.get(type(entry))
-        over = list(self.began) if place is not None else [getattr(entry, "task", "")]
-        if place is not None:
-            ended[place] += 1
-        for task in over:
-            began = self.began.pop(task, None)
+        if place is None:
+            began = self.began.pop(entry.task, None)  # type: ignore[union-attr]  # the others have it
             if began is not None:
                 ended[_ATTEMPTS] += 1
-                ended[_TASK_MS] += math.ceil((monotonic() - began) * 1000)
+                ended[_TASK_MS] += ceil((monotonic() - began) * 1000)
+            return
+        ended[place] += 1
+        for began in self.began.values():
+            ended[_ATTEMPTS] += 1
+            ended[_TASK_MS] += ceil((monotonic() - began) * 1000)
+        self.began.clear()
 
     @contextmanager
     def aside(self, task: str) -> Iterator[int]:
@@ -46,31 +56,25 @@ class Meter:
         """
         began = self.began.pop(task)
         try:
-            yield math.ceil((monotonic() - began) * 1000)
+            yield ceil((monotonic() - began) * 1000)
         except BaseException:
             self.began[task] = began
             raise
 
-    def take(self) -> Ended | None:
-        """Return what has ended since the last time; None when nothing has."""
-        ended, self.ended = self.ended, None
-        return Ended(*ended) if ended is not None and any(ended) else None
-
-    def put_back(self, refused: Ended | None) -> None:
+    def put_back(self, refused: list[int] | None) -> None:
         """Keep the attempts of a flush that was not stored; how the run ended was not stored."""
         if refused is not None:
-            ended = self.ended = self.ended or [0] * len(_PLACES)
-            ended[_ATTEMPTS] += refused.attempts
-            ended[_TASK_MS] += refused.task_ms
+            ended = self.ended or [0] * len(_FIELDS)
+            for place in (_ATTEMPTS, _TASK_MS):
+                ended[place] += refused[place]
+            self.ended = ended
 
 
-_PLACES = {name: place for place, name in enumerate(Ended.__struct_fields__)}
-_ATTEMPTS, _TASK_MS = _PLACES["attempts"], _PLACES["task_ms"]
 _RUN_ENDS: dict[type[AnyEntry], int] = {
-    entries.RunSucceeded: _PLACES["succeeded"],
-    entries.RunFailed: _PLACES["failed"],
-    entries.RunDied: _PLACES["dead"],
-    entries.RunCancelled: _PLACES["cancelled"],
+    entries.RunSucceeded: _FIELDS.index("succeeded"),
+    entries.RunFailed: _FIELDS.index("failed"),
+    entries.RunDied: _FIELDS.index("dead"),
+    entries.RunCancelled: _FIELDS.index("cancelled"),
 }
 ENDS: frozenset[type[AnyEntry]] = frozenset(
     {

@@ -9,9 +9,13 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 
 from orchestrator.http import errors, guard
+from orchestrator.http.access import Doorkeeper
 from orchestrator.http.audit import record_of
+from orchestrator.http.guard import Strangers
+from orchestrator.http.refusals import Refusals
 from orchestrator.http.routes import (
     adoption,
     archives,
@@ -32,11 +36,13 @@ from orchestrator.http.routes import (
     secrets,
     statistics,
     tenants,
+    tokens,
     usage,
 )
 from orchestrator.http.services import Services
 from orchestrator.model.api import MAX_BODY
 from orchestrator.model.errors import InsulaError
+from orchestrator.settings.http import HttpSection
 
 API_VERSION = "1"
 
@@ -61,14 +67,18 @@ _RESOURCES = (
     events,
     dead,
     schedules,
+    tokens,
 )
 
 
-def build_app(services: Services) -> Litestar:
+def build_app(services: Services, section: HttpSection | None = None) -> Litestar:
     """Return the API over `services`, for any ASGI server; `serve` is ours.
+
+    `section` says what is asked of those who come over TCP: by default a token.
 
     >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
     """
+    section = section or HttpSection()
     return Litestar(
         [each for routes in _RESOURCES for each in routes.ROUTES],
         dependencies={
@@ -76,8 +86,9 @@ def build_app(services: Services) -> Litestar:
             "record": Provide(record_of, sync_to_thread=False),
         },
         guards=[
-            guard.refuse_strangers,
+            Strangers(frozenset(section.hosts), tls=section.behind_tls_proxy),
             guard.refuse_ambiguous_paths,
+            Doorkeeper(services, required=section.require_token, refusals=Refusals()),
             guard.require_media,
             guard.refuse_unknown_parameters,
         ],
@@ -92,6 +103,14 @@ def build_app(services: Services) -> Litestar:
             description="Tenants, and their durable runs. Errors are application/problem+json.",
             path="/schema",
             render_plugins=[JsonRenderPlugin()],
+            components=Components(
+                security_schemes={
+                    "token": SecurityScheme(
+                        type="http", scheme="bearer", description="over TCP; see `insula token`"
+                    )
+                }
+            ),
+            security=[{"token": []}],
         ),
         request_max_body_size=MAX_BODY,
         state=State({"closing": anyio.Event(), "followers": set()}),

@@ -46,7 +46,8 @@ def problem_of(request: Request[Any, Any, Any], error: Exception) -> Problem:
 def on_insula_error(request: Request[Any, Any, Any], error: InsulaError) -> Response[bytes]:
     """Answer an error of ours."""
     problem = problem_of(request, error)
-    return _answer(problem, headers=_retry_after(error, problem.status))
+    headers = _retry_after(error, problem.status) | _challenge(problem.status)
+    return _answer(problem, headers=headers)
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -96,6 +97,12 @@ def _retry_after(error: InsulaError, status: int) -> dict[str, str]:
     otherwise = QUOTA_PAUSE if isinstance(error, errors.QuotaExceeded) else 1.0
     seconds = float(error.data.get("retry_after") or otherwise)
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+def _challenge(status: int) -> dict[str, str]:
+    return (
+        {"WWW-Authenticate": 'Bearer realm="insula"'} if status == HTTPStatus.UNAUTHORIZED else {}
+    )
 
 
 def _title(status: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from uuid import UUID
 
 import anyio
@@ -12,10 +13,11 @@ from litestar.datastructures import State
 from litestar.response.sse import ServerSentEventMessage
 
 from orchestrator.engine import entries
-from orchestrator.http.services import Platform
+from orchestrator.http.services import Platform, Tokens
 from orchestrator.model.api import EventView
 from orchestrator.model.errors import InsulaError, InvalidRequest, Unavailable
 from orchestrator.model.ids import TenantId
+from orchestrator.model.tokens import Holder
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +74,7 @@ class Follower:
             raise InvalidRequest(f"run {self._run} has no event {before}")
         return bool(self._pending) or not self._finished
 
-    async def events(self) -> AsyncIterator[EventView | None]:
+    async def events(self) -> AsyncGenerator[EventView | None]:
         """Yield event after event; None stands for a silence."""
         self._followers.add(self)
         try:
@@ -107,6 +109,29 @@ class Follower:
             self._seen = max(self._seen, found[-1].number)
             self._finished = found[-1].event.get("event") in _LAST
         return bool(found)
+
+
+async def while_valid(
+    events: AsyncGenerator[EventView | None], tokens: Tokens, holder: Holder, *, every: float = 1.0
+) -> AsyncGenerator[EventView | None]:
+    """Yield events as long as the token is valid that opened the stream; looked up `every` s."""
+    async with aclosing(events):
+        looked = anyio.current_time()
+        async for event in events:
+            now = anyio.current_time()
+            if now - looked >= every:
+                looked = now
+                if not await _is_valid(tokens, holder):
+                    return
+            yield event
+
+
+async def _is_valid(tokens: Tokens, holder: Holder) -> bool:
+    try:
+        return await tokens.is_live(holder)
+    except InsulaError as error:  # as above: who asks again hears of it
+        log.warning("events.cut_off", token=holder.token, error=str(error))
+        return False
 
 
 async def as_messages(

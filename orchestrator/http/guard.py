@@ -4,13 +4,15 @@ The control socket is guarded by its file's mode. A TCP port on a loopback addre
 any web page that the user's browser shows, so it refuses what only a page would send: an `Origin`
 that is not ours, a `Sec-Fetch-Site` that tells of another, a `Host` that is not this machine (a
 name rebound to 127.0.0.1), a POST that is not JSON (the only kind a page may send elsewhere without
-asking first).
+asking first). Who may do what is asked after that, in `http.access`.
 """
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,29 +21,46 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 
+from orchestrator.http.peer import over_tcp
 from orchestrator.model.errors import InvalidRequest, NotAllowed
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
-def refuse_strangers(connection: Connection, _: BaseRouteHandler) -> None:
-    """Refuse what a page of another site would send; NotAllowed says which header told."""
-    if not _over_tcp(connection):
-        return
-    host = connection.headers.get("host", "")
-    if not _names_this_machine(host):
-        raise NotAllowed(
-            f"the Host header {host!r} does not name this machine",
-            hint="use the address of `http.listen`, for example 127.0.0.1",
-        )
-    site = connection.headers.get("sec-fetch-site")
-    if site not in {None, "same-origin", "none"}:
-        # Sent also where Origin is not: for an image, a script, a link. A page of another port of
-        # this machine is "same-site", and no less a stranger.
-        raise NotAllowed(f"a page of another origin ({site}) may not use this API")
-    origin = connection.headers.get("origin")
-    if origin is not None and origin != f"http://{host}":
-        raise NotAllowed(f"a page of {origin!r} may not use this API")
+@dataclass(frozen=True)
+class Strangers:
+    """Refuses what a page of another site would send.
+
+    `hosts` are the names of ours that are not this machine's; with `tls` a proxy speaks it for us.
+    """
+
+    hosts: Collection[str] = ()
+    tls: bool = False
+
+    async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
+        """Raise NotAllowed, which says which header told."""
+        if not over_tcp(connection):
+            return
+        host = connection.headers.get("host", "")
+        if not self._is_ours(host):
+            raise NotAllowed(
+                f"the Host header {host!r} does not name this machine",
+                hint="use the address of `http.listen`, for example 127.0.0.1,"
+                " or add the name to `http.hosts`",
+            )
+        site = connection.headers.get("sec-fetch-site")
+        if site not in {None, "same-origin", "none"}:
+            # Sent also where Origin is not: for an image, a script, a link. A page of another port
+            # of this machine is "same-site", and no less a stranger.
+            raise NotAllowed(f"a page of another origin ({site}) may not use this API")
+        origin = connection.headers.get("origin")
+        ours = [f"http://{host}", *([f"https://{host}"] if self.tls else [])]
+        if origin is not None and origin not in ours:
+            raise NotAllowed(f"a page of {origin!r} may not use this API")
+
+    def _is_ours(self, host: str) -> bool:
+        name = _name_in(host)
+        return name in self.hosts or _names_this_machine(name)
 
 
 def refuse_ambiguous_paths(connection: Connection, _: BaseRouteHandler) -> None:
@@ -88,17 +107,15 @@ def refuse_unknown_parameters(connection: Connection, handler: BaseRouteHandler)
         raise InvalidRequest("; ".join(problems), data={"problems": problems})
 
 
-def _over_tcp(connection: Connection) -> bool:
-    # For a unix socket the server's address is its path without a port, or unknown.
-    server = connection.scope.get("server")
-    return server is not None and server[1] is not None
-
-
-def _names_this_machine(host: str) -> bool:
+def _name_in(host: str) -> str:
+    """Return the name in a Host header, in lower case and without its port; empty without one."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
-        return False
+        return ""
+
+
+def _names_this_machine(name: str) -> bool:
     if name == "localhost":
         return True
     try:

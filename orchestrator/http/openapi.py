@@ -28,8 +28,10 @@ from orchestrator.model.api import (
 from orchestrator.model.migration import MigrateTenants
 from orchestrator.model.moves import MoveTenant
 from orchestrator.model.secrets import PutSecret
+from orchestrator.model.tokens import CreateAdminToken, CreateToken
 
 _MEANING = {
+    401: "No valid token; over the control socket none is needed",
     403: "Not allowed, or the tenant is disabled",
     404: "No such tenant, run or workflow",
     409: "The present state forbids it",
@@ -106,6 +108,22 @@ class SecretOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _body(_schema(PutSecret))
+
+
+@dataclass
+class AdminTokenOperation(Operation):
+    """`POST /v1/tokens`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(CreateAdminToken), required=False)
+
+
+@dataclass
+class TokenOperation(Operation):
+    """`POST /v1/tenants/{id}/tokens`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(_schema(CreateToken), required=False)
 
 
 @dataclass

@@ -57,12 +57,12 @@ def bind_unix(path: Path, mode: int = SOCKET_MODE) -> socket.socket:
     return control
 
 
-def bind_tcp(listen: str) -> socket.socket:
-    """Return a listening TCP socket for `host:port`; only loopback addresses are allowed.
+def bind_tcp(listen: str, *, anywhere: bool = False) -> socket.socket:
+    """Return a listening TCP socket for `host:port`; only `anywhere` may it not be loopback.
 
     Raises PortInUse when the port is taken.
     """
-    host, port = _address(listen)
+    host, port = _address(listen, anywhere=anywhere)
     family = socket.AF_INET6 if host.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -130,7 +130,9 @@ async def _keep_date(server: uvicorn.Server) -> None:
         await anyio.sleep(1.0)
 
 
-def _address(listen: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+def _address(
+    listen: str, *, anywhere: bool
+) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
     try:
         parts = urlsplit(f"//{listen}")
         host, port = parts.hostname or "", parts.port
@@ -141,10 +143,10 @@ def _address(listen: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address
         raise StartError(
             f"{listen!r} is not an address to listen on", hint="for example 127.0.0.1:8088"
         )
-    if not address.is_loopback:
+    if not (address.is_loopback or anywhere):
         raise StartError(
-            f"{listen!r} would open the API to the network, which has no access control yet",
-            hint="listen on a loopback address such as 127.0.0.1:8088",
+            f"{listen!r} would open the API to the network, with tokens in plain text",
+            hint="listen on a loopback address such as 127.0.0.1:8088, or see behind_tls_proxy",
         )
     return address, port
 

@@ -35,6 +35,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
+from orchestrator.model.bearer import Bearer
 from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
@@ -43,6 +44,7 @@ from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report, unheard
 from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 from orchestrator.model.states import RunState
+from orchestrator.model.tokens import CreateToken, Holder, TokenView
 from orchestrator.model.usage import Span, TenantUsage, UsagePage
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.tenant.runs import RunFilter
@@ -353,6 +355,32 @@ class Notes(Protocol):
         ...
 
 
+class Tokens(Protocol):
+    """Who may use the API over TCP."""
+
+    async def holder_of(self, bearer: Bearer) -> Holder | None:
+        """Return whose a valid token is; None for any other."""
+        ...
+
+    async def is_live(self, holder: Holder) -> bool:
+        """Return whether the token is still valid, and still that tenant's."""
+        ...
+
+    async def mint(
+        self, bearer: Bearer, tenant: TenantId | None, wanted: CreateToken, *, by: str
+    ) -> TokenView:
+        """Keep a new token: of a tenant, or without one of the installation."""
+        ...
+
+    async def listed(self, tenant: TenantId | None) -> list[TokenView]:
+        """Return the tokens of a tenant, or those of the installation, newest first."""
+        ...
+
+    async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:
+        """Make a token of a tenant, or of the installation, void at once; TokenNotFound."""
+        ...
+
+
 class Migrations(Protocol):
     """What brings the schemas of tenants up to date."""
 
@@ -385,6 +413,7 @@ class Services:
     usage: Usages
     maintenance: Maintenance
     secrets: Secrets
+    tokens: Tokens
     migrations: Migrations
     adoption: Adoption
     status: Callable[[], Awaitable[Status]]

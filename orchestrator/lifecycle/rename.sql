@@ -53,8 +53,11 @@ SELECT lease.tenant, clock_timestamp(), 'recover' FROM insula.lease AS lease WHE
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
 UPDATE insula.schedule SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.usage SET tenant = :'new' WHERE tenant = :'old';
+DELETE FROM insula.alert AS before USING insula.alert AS own
+WHERE before.tenant = :'new' AND own.tenant = :'old' AND (before.quota, before.since) = (own.quota, own.since);
 UPDATE insula.alert SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.transition SET tenant = :'new' WHERE tenant = :'old';
+UPDATE insula.token SET tenant = :'new' WHERE tenant = :'old';
 
 -- name: move_submissions
 -- On a shard: what insula.submit has left there for the daemon.

@@ -22,7 +22,7 @@
     ├── RunError               about one run
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
-    │   └── InvalidRequest, NotAllowed
+    │   └── InvalidRequest, Unauthenticated, NotAllowed, TokenNotFound
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
@@ -451,10 +451,32 @@ class InvalidRequest(RequestError):
     code = "request_invalid"
 
 
+class Unauthenticated(RequestError):
+    """The request has no token, or none that is valid; nothing tells which."""
+
+    code = "unauthenticated"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this needs a valid token",
+            hint="send the header `Authorization: Bearer TOKEN`; on the daemon's machine "
+            "`insula token create` and `insula tenant token` make one",
+        )
+
+
 class NotAllowed(RequestError):
     """The caller may not do that."""
 
     code = "not_allowed"
+
+
+class TokenNotFound(RequestError):
+    """There is no token of that id."""
+
+    code = "token_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"there is no token {id!r}", hint="its id is in `insula token list`")
 
 
 class Unavailable(InsulaError):

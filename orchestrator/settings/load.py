@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -34,6 +32,7 @@ from orchestrator.settings.files import (
     resolve_secret,
     variables_of,
 )
+from orchestrator.settings.http import listen_problems
 from orchestrator.settings.model import NodeSection, Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
 from orchestrator.settings.shards import ShardConfig, check_declared, read_shards
@@ -257,8 +256,8 @@ class _Loader:
             self._fault(("supervision", "node_renewal"), sentence)
 
     def _check_listen(self, settings: Settings) -> None:
-        if settings.http.listen is not None and (problem := _listen_problem(settings.http.listen)):
-            self._fault(("http", "listen"), problem)
+        for key, problem in listen_problems(settings.http):
+            self._fault(("http", key), problem)
 
     def _check_tenants(self, settings: Settings) -> dict[str, TenantId]:
         for name, declaration in settings.tenants.items():
@@ -372,23 +371,6 @@ class _Loader:
 def _urls(settings: Settings) -> list[str]:
     urls = [settings.database.url or "", settings.cache.url or ""]
     return [*urls, *(shard.url for shard in settings.shards.values())]
-
-
-def _listen_problem(text: str) -> str:
-    try:
-        parts = urlsplit(f"//{text}")
-        port = parts.port
-        host = parts.hostname or ""
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        return f'must be an address and a port such as "127.0.0.1:8088", not {shown(text)}'
-    if port is None or parts.netloc != text:
-        return f'needs a port, for example "{text}:8088"'
-    if not address.is_loopback:
-        return (
-            f"must be a loopback address such as 127.0.0.1, as there are no tokens yet, not {text}"
-        )
-    return ""
 
 
 def _digest(settings: Settings) -> str:

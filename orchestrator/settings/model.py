@@ -11,6 +11,7 @@ from orchestrator.settings.alerts import AlertsSection
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.cache import CacheSection
 from orchestrator.settings.duration import Duration
+from orchestrator.settings.http import HttpSection
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
 from orchestrator.settings.section import Section
@@ -70,20 +71,6 @@ class NodeSection(Section, frozen=True, kw_only=True):
             "daemon",
             absent="$RUNTIME_DIRECTORY, else /run/insula for root, else $XDG_RUNTIME_DIR/insula",
             example="/run/insula",
-        ),
-    ] = None
-
-
-class HttpSection(Section, frozen=True, kw_only=True):
-    """The HTTP API over TCP; the control socket speaks the same and is always there."""
-
-    listen: Annotated[
-        Text | None,
-        about(
-            "address and port; loopback only, as there are no tokens yet",
-            "daemon",
-            absent="only the control socket",
-            example="127.0.0.1:8088",
         ),
     ] = None
 

@@ -24,7 +24,7 @@ from tests.support.database import Database, migrations
 
 FLIGHT = "CREATE TABLE flight (carrier text NOT NULL);"
 NAMES = ["t0", "t1"]
-MORE = [f"t{number}" for number in range(2, 10)]
+MORE = [f"t{number}" for number in range(2, 32)]
 
 # What a block may leave in its session.
 REMAINS = """
@@ -100,7 +100,7 @@ async def test_nothing_of_one_block_is_seen_by_any_other(
     async with opened(made, size=3) as (sql, daemon):
 
         async def work() -> None:
-            for name in chance.choices(names, k=6 * len(names) // 5 + 1):
+            for name in chance.choices(names, k=len(names) + 3):
                 async with sql.tenant(name).connection() as connection:
                     seen = dict(await connection.fetchrow(SEEN) or {})
                     assert seen.pop("role") == seen.pop("session") == made.logins(name).app

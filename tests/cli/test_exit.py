@@ -179,6 +179,7 @@ def test_a_broken_configuration_hides_no_daemon(
     monkeypatch.delenv("INSULA_RUNTIME_DIR")
     (tmp_path / "broken.toml").write_text(f'[node]\nnme = 1\nruntime_dir = "{tmp_path}"\n[htp]\n')
 
+    monkeypatch.setenv("INSULA_TOKEN", served.platform.tokens.operator)
     by_config = local("status", "--config", "broken.toml")
     by_socket = local("status", "--config", "broken.toml", "--socket", str(served.path))
     by_url = local("status", "--config", "broken.toml", "--url", served.tcp)

@@ -24,7 +24,9 @@ def test_a_written_page_is_up_to_date(name: str, written: object) -> None:
 
 
 def test_the_page_of_the_http_api_has_every_route(served: Served) -> None:
-    schema = httpx.get(f"{served.tcp}/schema/openapi.json", trust_env=False).json()
+    schema = httpx.get(
+        f"{served.tcp}/schema/openapi.json", headers=served.operator, trust_env=False
+    ).json()
     served_routes = {
         f"{method.upper()} {path}" for path, each in schema["paths"].items() for method in each
     }

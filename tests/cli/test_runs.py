@@ -199,7 +199,11 @@ def test_show_of_an_unknown_run_is_not_found(insula: Insula) -> None:
     assert done.code == 3
 
 
-def test_any_command_works_over_tcp(local: Insula, served: Served) -> None:
+def test_any_command_works_over_tcp(
+    local: Insula, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSULA_TOKEN", served.platform.tokens.operator)
+
     done = local("run", "start", "acme_corp", "quick", "--wait", "--json", "--url", served.tcp)
 
     assert (done.code, done.json["state"]) == (0, "succeeded")

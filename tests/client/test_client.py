@@ -93,7 +93,7 @@ def finish_soon(platform: HandMadePlatform, run: Any, **changes: Any) -> None:
 async def test_a_run_is_started_and_awaited(
     opened: Open, served: Served, platform: HandMadePlatform, way: str
 ) -> None:
-    client = opened(getattr(served, way))
+    client = opened(getattr(served, way), token=platform.tokens.operator)
 
     run = await client.tenant("acme-corp").start("slow", {"month": 1}, key="2013-01", tags=["a"])
     finish_soon(platform, run.id, output=7, context={"month": 1, "flights": 3})
@@ -500,12 +500,12 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
 
-    assert (await opened(served.tcp).status()).node == "a"
+    assert (await opened(served.tcp, token=served.platform.tokens.operator).status()).node == "a"
 
 
 async def test_something_else_at_the_address_is_noticed(opened: Open, served: Served) -> None:
     # The same server, asked below a path that it does not have.
-    client = opened(f"{served.tcp}/schema")
+    client = opened(f"{served.tcp}/schema", token=served.platform.tokens.operator)
 
     with pytest.raises(errors.InsulaError, match="there is no GET /schema/v1/status"):
         await client.status()

@@ -119,9 +119,9 @@ CUTS = (
     _cut("dead_discard", "dead.discard", RUNS, "control"),
     _cut("rename_middle", "tenant.rename", RUNS_IN_USE, "lifecycle"),
     _cut("rename_end", "tenant.rename", WAKE_ROW, "lifecycle", "registry", "names"),
-    _cut("delete_begin", "tenant.delete", LOCK_ROW, "lifecycle"),
     _cut("delete_middle", "tenant.delete", RUNS_IN_USE, "lifecycle"),
     _cut("delete_end", "tenant.delete", WAKE_ROW, "lifecycle"),
+    _cut("erase_end", "tenant.erase", WAKE_ROW, "lifecycle"),
     _cut("archive_end", "tenant.archive", WAKE_ROW, "lifecycle"),
     _cut(
         "archive_middle",

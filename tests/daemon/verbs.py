@@ -289,6 +289,13 @@ VERBS = {
         after=registered,
         done="tenant_not_found",
     ),
+    "tenant.erase": _verb(
+        "erase_tenant",
+        "tenant erase",
+        lifecycle("erase"),
+        after=registered,
+        done="tenant_not_found",
+    ),
     "tenant.move": _verb("move_tenant", "tenant move", lifecycle("move", "eu")),
     "tenant.maintain": _verb("maintain_tenant", "tenant maintain", lifecycle("maintain")),
     "tenant.adopt": _verb("adopt_schema", "tenant adopt", adopt, with_legacy, done="tenant_exists"),

@@ -42,6 +42,7 @@ from tests.http.moves import HandMadeMoves
 from tests.http.schedules import HandMadeSchedules
 from tests.http.secrets import HandMadeSecrets
 from tests.http.statistics import HandMadeStatistics
+from tests.http.tokens import HandMadeTokens
 from tests.http.usage import HandMadeUsage
 from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
@@ -68,6 +69,7 @@ class HandMadePlatform(HandMadeRuns):
         self.used: list[TenantId] = []
         self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
+        self.tokens = HandMadeTokens()
         self.statistics = HandMadeStatistics(self.tenants)
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
@@ -111,6 +113,7 @@ class HandMadePlatform(HandMadeRuns):
             usage=HandMadeUsage(),
             maintenance=HandMadeMaintenance(),
             secrets=self.secrets,
+            tokens=self.tokens,
             migrations=self.migrations,
             adoption=HandMadeAdoption(),
             status=self.status,

@@ -40,6 +40,11 @@ class Served:
     def tcp(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def operator(self) -> dict[str, str]:
+        """The header that opens everything over TCP."""
+        return {"Authorization": f"Bearer {self.platform.tokens.operator}"}
+
 
 @contextmanager
 def event_loop() -> Iterator[BlockingPortal]:
@@ -105,6 +110,8 @@ def api(served: Served) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def web(served: Served) -> Iterator[httpx.Client]:
-    """Return a plain HTTP client on the TCP port."""
-    with httpx.Client(base_url=served.tcp, timeout=30, trust_env=False) as client:
+    """Return a plain HTTP client on the TCP port, with an operator's token."""
+    with httpx.Client(
+        base_url=served.tcp, timeout=30, trust_env=False, headers=served.operator
+    ) as client:
         yield client

@@ -69,6 +69,20 @@ def test_the_whole_life_of_a_tenant_is_told(api: httpx.Client) -> None:
     ]
 
 
+def test_what_is_done_to_the_installation_is_told_under_its_name(api: httpx.Client) -> None:
+    made = api.post("/v1/tokens", json={"name": "deployment"})
+    id = made.json()["view"]["id"]
+    api.delete(f"/v1/tokens/{id}")
+    api.delete(f"/v1/tokens/{'0' * 16}")
+
+    assert made.headers["cache-control"] == "no-store"
+    assert entries(api, "insula") == [
+        ("token.create", f"{id}, admin, deployment", "done"),
+        ("token.revoke", id, "done"),
+        ("token.revoke", "0" * 16, "token_not_found"),
+    ]
+
+
 def test_what_was_done_under_an_id_is_found_there_after_a_renaming(api: httpx.Client) -> None:
     api.post(f"{TENANT}/rename", json={"to": "initech"})
     api.post(f"{TENANT}/provision", headers=JSON)
@@ -85,7 +99,7 @@ def handlers_of(app: Litestar) -> list[HTTPRouteHandler]:
         for handler in getattr(route, "route_handlers", ())
         if isinstance(handler, HTTPRouteHandler)
         and not handler.http_methods & {"GET", "OPTIONS"}
-        and any(path.startswith("/v1/tenants") for path in handler.paths)
+        and any(path.startswith(("/v1/tenants", "/v1/tokens")) for path in handler.paths)
     ]
 
 
@@ -136,9 +150,10 @@ def test_who_did_it_is_what_the_kernel_says(
     for client in (api, web):
         client.post(f"{TENANT}/provision", headers={**JSON, "X-Forwarded-For": "10.0.0.1"})
 
+    operator = platform.tokens.operator.split("_")[1]
     assert [entry.actor for _, entry in platform.audit.entries] == [
         f"uid {os.geteuid()}",
-        "tcp 127.0.0.1",
+        f"token {operator} tcp 127.0.0.1",
     ]
 
 

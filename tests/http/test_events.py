@@ -219,7 +219,8 @@ def test_a_server_that_closes_ends_its_streams(platform: HandMadePlatform, tmp_p
     follows = threading.Event()
 
     def read(url: str) -> list[dict[str, str]]:
-        with httpx.stream("GET", url, headers=STREAM, timeout=30, trust_env=False) as response:
+        headers = STREAM | served.operator
+        with httpx.stream("GET", url, headers=headers, timeout=30, trust_env=False) as response:
             told = messages(response)
             first = next(told)
             follows.set()
@@ -227,7 +228,7 @@ def test_a_server_that_closes_ends_its_streams(platform: HandMadePlatform, tmp_p
 
     with ThreadPoolExecutor() as threads:
         with serving(platform, tmp_path / "insula.sock") as served:
-            with httpx.Client(base_url=served.tcp, trust_env=False) as api:
+            with httpx.Client(base_url=served.tcp, trust_env=False, headers=served.operator) as api:
                 run = start(api, platform)
             reading = threads.submit(read, f"{served.tcp}{RUNS}/{run}/events")
             assert follows.wait(30)

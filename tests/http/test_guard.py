@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from orchestrator.http.app import build_app
+from orchestrator.settings.http import HttpSection
+from tests.http.platform import HandMadePlatform
 from tests.http.serving import Served
 
 RUNS = "/v1/tenants/acme_corp/runs"
@@ -46,6 +51,44 @@ def test_what_the_user_typed_or_our_own_page_asks_for_is_served(
     web: httpx.Client, site: str
 ) -> None:
     assert web.get("/v1/tenants", headers={"Sec-Fetch-Site": site}).status_code == 200
+
+
+def behind(platform: HandMadePlatform, section: HttpSection) -> httpx.ASGITransport:
+    """Return the way into an API with these settings, as over TCP."""
+    app: Any = build_app(platform.services(), section)
+    return httpx.ASGITransport(app)
+
+
+async def test_behind_a_proxy_our_names_and_its_https_are_ours(
+    served: Served, platform: HandMadePlatform
+) -> None:
+    section = HttpSection(hosts=["insula.example.com"], behind_tls_proxy=True)
+    transport = behind(platform, section)
+    told = {}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1:80", headers=served.operator
+    ) as proxy:
+        for host in ("insula.example.com", "INSULA.example.com:443", "evil.example", "127.0.0.1"):
+            headers = {"Host": host, "Origin": f"https://{host}"}
+            told[host] = (await proxy.get("/v1/tenants", headers=headers)).status_code
+        other = {"Host": "insula.example.com", "Origin": "https://example.com"}
+        told["a page elsewhere"] = (await proxy.get("/v1/tenants", headers=other)).status_code
+
+    assert told == {
+        "insula.example.com": 200,
+        "INSULA.example.com:443": 200,
+        "evil.example": 403,
+        "127.0.0.1": 200,
+        "a page elsewhere": 403,
+    }
+
+
+async def test_without_tokens_required_every_user_of_the_machine_is_served(
+    platform: HandMadePlatform,
+) -> None:
+    transport = behind(platform, HttpSection(require_token=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:80") as user:
+        assert (await user.get("/v1/tenants")).status_code == 200
 
 
 @pytest.mark.parametrize(

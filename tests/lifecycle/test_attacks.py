@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import wake
+from orchestrator.store.migrate import read_migrations
 from orchestrator.store.tenant.fence import MOVED
 from tests.lifecycle.test_isolation import REFUSALS, SECRET, Login, two_tenants
 from tests.support.database import Database
@@ -66,6 +69,13 @@ ATTEMPTS = {
     "another's cache": "TABLE tenant_globex.wf_cache",
     "another's database": "SELECT database_to_xml(true, true, '') FROM tenant_globex.flight",
     # the control schema
+    "the keys of tenants": "TABLE insula.tenant_key",
+    "an erasure": "UPDATE insula.tenant_key SET wrapped = NULL, erased_at = now()",
+    "what others have used": "TABLE insula.usage",
+    "a count of another's": "SELECT insula.count_submitted('tenant_globex', 1, 1)",
+    "the tenants": "TABLE insula.tenant",
+    "the audit": "TABLE insula.audit",
+    "what values others have": "SELECT stavalues1 FROM pg_statistic LIMIT 1",
     "a run of another's": "SELECT insula.submit(tenant => 'globex', workflow => 'w')",
     "a run of one's own past the daemon": "SELECT insula.submit(tenant => 'acme', workflow => 'w')",
     "another's wake": "INSERT INTO insula.wake (tenant, due_at) VALUES ('globex', now())",
@@ -168,6 +178,22 @@ async def test_a_function_that_another_would_call_runs_as_who_calls_it(
             await attacker.execute(
                 f"CREATE FUNCTION {place}.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
             )
+
+
+async def test_what_a_login_sets_for_itself_ends_when_it_is_provisioned_again(
+    two_tenants: Database, tmp_path: Path
+) -> None:
+    for way_in in (two_tenants.as_app("acme"), two_tenants.as_engine("acme")):
+        connection = await two_tenants.connect(way_in)
+        for setting in ("search_path = tenant_globex", "default_transaction_read_only = on"):
+            await connection.execute(f"ALTER ROLE CURRENT_USER SET {setting}")
+
+    await two_tenants.provision("acme", read_migrations(tmp_path))
+
+    for way_in in (two_tenants.as_app("acme"), two_tenants.as_engine("acme")):
+        connection = await two_tenants.connect(way_in)
+        assert await connection.fetchval("SHOW search_path") == "tenant_acme, pg_temp"
+        assert await connection.fetchval("SHOW default_transaction_read_only") == "off"
 
 
 async def test_a_large_object_of_another_is_neither_read_nor_written(

@@ -250,6 +250,22 @@ async def test_the_server_and_what_holds_it_up_are_looked_at(
     assert found["login.superuser"].severity is Severity.NOTICE
 
 
+async def test_what_tenants_that_come_and_go_leave_in_the_registry_is_told_of(
+    database: Database, admin: Connection
+) -> None:
+    await admin.execute(
+        "INSERT INTO insula.lock (name) SELECT n FROM generate_series(1, 10001) AS n;"
+        "DELETE FROM insula.lock; SELECT pg_stat_force_next_flush()"
+    )
+
+    subject = "schema insula"
+    (found,) = [each for each in await findings(database) if each.subject == subject]
+
+    assert (found.check, found.severity) == ("table.bloated", Severity.WARNING)
+    assert "table lock has 10,001 dead rows and 0 others" in found.what
+    assert found.mend.endswith("VACUUM insula.lock")
+
+
 async def test_a_login_without_a_right_is_named(database: Database, admin: Connection) -> None:
     role = f"{database.role_prefix}_weak"
     await admin.execute(

@@ -201,6 +201,31 @@ async def test_an_archived_tenant_is_a_file_until_it_is_brought_back(
         await node.until_finished("acme", 2)
 
 
+async def test_an_archive_that_was_left_when_its_tenant_came_back_goes_at_the_next_start(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        verbs = archives(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        path = Path((await lifecycle(node, tmp_path).archive(ACME)).file)
+        await anyio.Path(f"{path}.returning").touch()  # an attempt that died
+        await verbs.resume()
+        assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
+
+        def put_aside(told: Progress) -> None:
+            if told.phase == "registry":
+                path.rename(tmp_path / "aside")
+                path.mkdir()
+
+        await verbs.unarchive(ACME, put_aside)
+        await anyio.Path(path).rmdir()
+        await anyio.Path(tmp_path / "aside").rename(path)
+        await verbs.resume()
+
+        assert os.listdir(path.parent) == []  # noqa: PTH208 - as above
+
+
 async def test_who_is_archived_in_the_middle_of_something_goes_on_when_back(
     database: Database, tmp_path: Path
 ) -> None:

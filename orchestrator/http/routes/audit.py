@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
 from orchestrator.model.api import AuditPage
-from orchestrator.model.ids import TenantId, tenant_id_problems
+from orchestrator.model.ids import CONTROL_SCHEMA, TenantId, tenant_id_problems
 
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="entries on a page")]
 Cursor = Annotated[
@@ -25,8 +25,10 @@ async def audit_tenant(
     """List who did what to a tenant and what came of it, newest first.
 
     Also of one that is gone, or was called so before it was renamed: an id goes before an alias.
+    What was done to the installation is under `insula`, which no tenant can be called.
     """
-    asked_for = TenantId(tenant) if not tenant_id_problems(tenant) else None
+    known = tenant == CONTROL_SCHEMA or not tenant_id_problems(tenant)
+    asked_for = TenantId(tenant) if known else None
     if asked_for is not None:
         page = await services.audit.read(asked_for, limit=limit, cursor=cursor)
         if page.entries or cursor is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from litestar import post
+from typing import Any
+
+from litestar import Request, post
 from litestar.params import FromPath
 
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
+from orchestrator.http.peer import over_tcp
 from orchestrator.model.errors import NotAllowed
 from orchestrator.model.secrets import Credentials
 
@@ -19,12 +22,12 @@ from orchestrator.model.secrets import Credentials
     responses=problems(403, 404, 422, 503),
 )
 async def hand_out_credentials(
-    services: Injected, record: Recorded, tenant: FromPath[str]
+    request: Request[Any, Any, Any], services: Injected, record: Recorded, tenant: FromPath[str]
 ) -> Credentials:
     """Hand out the login of the tenant's tasks: over the control socket alone, and written down."""
     known_as = services.root.resolve(tenant)
     async with record.of(known_as, "tenant.credentials"):
-        if not record.actor.startswith("uid "):
+        if over_tcp(request):
             raise NotAllowed(
                 "credentials are handed out over the control socket alone",
                 hint="ask on the machine of the daemon: insula tenant credentials",

@@ -9,9 +9,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import ServerSentEvent
 
-from orchestrator.http.follow import EVENT_STREAM, Follower, as_messages
+from orchestrator.http.follow import EVENT_STREAM, Follower, as_messages, while_valid
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
+from orchestrator.http.peer import holder_of
 from orchestrator.http.routes.runs import run_id
 from orchestrator.model.api import EventView
 
@@ -56,7 +57,10 @@ async def list_events(
         return Response(await services.root.read_events(known_as, id, seen))
     follower = Follower(services.root, known_as, id, seen, request.app.state)
     if await follower.begin():
-        return ServerSentEvent(as_messages(follower.events()))
+        events, holder = follower.events(), holder_of(request)
+        if holder is not None:
+            events = while_valid(events, services.tokens, holder)
+        return ServerSentEvent(as_messages(events))
     return Response(None, status_code=204)
 
 

@@ -25,7 +25,9 @@ async def ready(services: Injected) -> Health:
     outage = status.database_outage
     if outage is not None:
         raise DatabaseUnavailable(
-            f"the database has not answered since {outage.since:%H:%M:%S} UTC: {outage.error}"
+            # Not why: the route asks nobody who they are, and the reason may name the server.
+            f"the database has not answered since {outage.since:%H:%M:%S} UTC",
+            hint="`insula status` tells why",
         )
     return Health(status="ready")
 

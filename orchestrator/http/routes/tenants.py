@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import get, post
+from typing import Any
+
+from litestar import Request, get, post
 from litestar.params import FromPath, RawBody
 
 from orchestrator.http import body as bodies
@@ -10,6 +12,7 @@ from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.meant import meant
 from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
+from orchestrator.http.peer import holder_of
 from orchestrator.http.services import Services
 from orchestrator.model.api import (
     CreateTenant,
@@ -22,10 +25,13 @@ from orchestrator.model.api import (
 from orchestrator.model.fit import fit
 
 
-@get("/v1/tenants", sync_to_thread=False, tags=["tenants"])
-def list_tenants(services: Injected) -> TenantList:
-    """List all tenants, by id."""
-    return TenantList(tenants=services.root.tenants())
+@get("/v1/tenants", sync_to_thread=False, tags=["tenants"], responses=problems(401))
+def list_tenants(request: Request[Any, Any, Any], services: Injected) -> TenantList:
+    """List all tenants, by id. A tenant's token sees its own."""
+    holder, found = holder_of(request), services.root.tenants()
+    if holder is not None and holder.tenant is not None:
+        found = [each for each in found if each.id == holder.tenant]
+    return TenantList(tenants=found)
 
 
 @post(

@@ -13,6 +13,7 @@ from orchestrator.lifecycle.doctor.copies import examine_copies, examine_databas
 from orchestrator.lifecycle.doctor.server import examine_server, examine_sessions
 from orchestrator.lifecycle.doctor.tenants import (
     control_version,
+    examine_catalogs,
     examine_leftovers,
     examine_roles,
     examine_tables,
@@ -179,6 +180,7 @@ async def _examine_server(connection: Connection, examination: Examination) -> l
     return [
         *await examine_server(connection, max_awake=examination.max_awake),
         *await examine_sessions(connection),
+        *await examine_catalogs(connection),
     ]
 
 

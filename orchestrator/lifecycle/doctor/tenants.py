@@ -22,10 +22,10 @@ from orchestrator.lifecycle.ledgers import Begun, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.model.errors import InsulaError, TenantError
 from orchestrator.model.findings import Finding, Severity
-from orchestrator.model.ids import SCHEMA_PREFIX, TenantId, schema_of
+from orchestrator.model.ids import CONTROL_SCHEMA, SCHEMA_PREFIX, TenantId, schema_of
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store import sql
-from orchestrator.store.connect import Connection
+from orchestrator.store.connect import Connection, Record
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
@@ -106,19 +106,37 @@ async def examine_tables(connection: Connection, tenants: Iterable[TenantId]) ->
         for row in await connection.fetch(INVALID_INDEXES, schemas)
     ]
     for row in await connection.fetch(BLOATED, schemas):
-        since = f"since {row['vacuumed']:%Y-%m-%d %H:%M} UTC" if row["vacuumed"] else "ever"
         tenant = row["schema"].removeprefix(SCHEMA_PREFIX)
-        findings.append(
-            Finding(
-                severity=Severity.WARNING,
-                check="table.bloated",
-                subject=_tenant_of(row["schema"]),
-                what=f"table {row['table']} has {row['dead']:,} dead rows and {row['live']:,} "
-                f"others, and was not vacuumed {since}",
-                mend=f"insula tenant maintain {tenant}",
-            )
-        )
+        mend = f"insula tenant maintain {tenant}"
+        findings.append(_bloated(row, _tenant_of(row["schema"]), mend))
     return findings
+
+
+async def examine_catalogs(connection: Connection) -> list[Finding]:
+    """Return the server's own tables, and the registry's, with many dead rows.
+
+    Tenants that were made and deleted leave them; whatever changes a tenant reads through them.
+    """
+    return [
+        _bloated(
+            row,
+            f"schema {row['schema']}",
+            f"end what is old of sessions and slots, and VACUUM {row['schema']}.{row['table']}",
+        )
+        for row in await connection.fetch(BLOATED, ["pg_catalog", CONTROL_SCHEMA])
+    ]
+
+
+def _bloated(row: Record, subject: str, mend: str) -> Finding:
+    since = f"since {row['vacuumed']:%Y-%m-%d %H:%M} UTC" if row["vacuumed"] else "ever"
+    return Finding(
+        severity=Severity.WARNING,
+        check="table.bloated",
+        subject=subject,
+        what=f"table {row['table']} has {row['dead']:,} dead rows and {row['live']:,} others, and "
+        f"was not vacuumed {since}",
+        mend=mend,
+    )
 
 
 async def examine_versions(

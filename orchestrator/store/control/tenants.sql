@@ -179,7 +179,8 @@ INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation
 VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
--- The tombstone, or what stays of an archived tenant; where it is to be erased, its keys go. The rotation makes sure that no login of before fits a tenant of the same id that comes after.
+-- The tombstone, or what stays of an archived tenant, which keeps its tokens; where it is to be erased, its keys go.
+-- The rotation makes sure that no login of before fits a tenant of the same id that comes after.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
@@ -195,6 +196,8 @@ WITH buried AS (
     WHERE wrapped IS NOT NULL AND tenant IN (SELECT id FROM buried WHERE results = 'erase')
 ), woken AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
+), void AS (
+    DELETE FROM insula.token WHERE $2 IS NULL AND tenant IN (SELECT id FROM buried)
 ), counted AS (
     DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 )

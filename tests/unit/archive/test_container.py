@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from orchestrator.archive.container import ArchiveReader
-from orchestrator.archive.export import ExportReader
+from orchestrator.archive import container, export
+from orchestrator.archive.container import CHUNK, MANIFEST, ArchiveReader, ArchiveWriter
+from orchestrator.archive.export import RUNS, ExportManifest, ExportReader
+from orchestrator.archive.manifest import TableEntry
 from orchestrator.model.errors import ArchiveInvalid
+from tests.http.archives import MOMENT, small_archive
 
 DEEP = b'{"format": 1, "declaration": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
-def tar_of(content: bytes = b"", **header: object) -> io.BytesIO:
+def tar_of(content: bytes = b"", *, times: int = 1, **header: object) -> io.BytesIO:
     """Return a tar with a manifest, whose header says what is given."""
     file = io.BytesIO()
     info = tarfile.TarInfo("manifest.json")
@@ -23,7 +28,8 @@ def tar_of(content: bytes = b"", **header: object) -> io.BytesIO:
     for name, value in header.items():
         setattr(info, name, value)
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(info, io.BytesIO(content))
+        for _ in range(times):
+            tar.addfile(info, io.BytesIO(content))
     return file
 
 
@@ -36,6 +42,10 @@ HOSTILE = {
     "a sparse file with nonsense for a map": tar_of(
         b"{}", pax_headers={"GNU.sparse.map": "x,y", "GNU.sparse.size": "z"}
     ),
+    "a sparse file of a terabyte": tar_of(
+        b"{}", pax_headers={"GNU.sparse.map": "0,2", "GNU.sparse.size": str(1 << 40)}
+    ),
+    "two files of one name": tar_of(b"{}", times=2),
     "a manifest nested without end": tar_of(DEEP),
     "a manifest that is no UTF-8": tar_of(b"\xff\xfe"),
 }
@@ -48,3 +58,57 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ArchiveInvalid):
         read(file)
+
+
+def test_more_files_than_any_schema_has_tables_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(container, "MOST_MEMBERS", 3)
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for number in range(4):
+            tar.addfile(tarfile.TarInfo(f"data/{number}"))
+
+    with pytest.raises(ArchiveInvalid, match="has more than 3 files"):
+        ArchiveReader(file)
+
+
+def test_rows_that_unpack_to_more_than_the_manifest_says_are_not_read_on() -> None:
+    file = io.BytesIO()
+    small_archive("acme", file)
+    true = ArchiveReader(file)
+    bomb = io.BytesIO()
+    writer = ArchiveWriter(bomb, mtime=0)
+    writer.add("schema.sql", true.text("schema.sql"))
+    with writer.table("flight") as rows:
+        for _ in range(64):
+            rows.write(bytes(CHUNK))
+    writer.add(MANIFEST, true.sealed)
+    writer.end()
+
+    archive = ArchiveReader(bomb)
+    with pytest.raises(ArchiveInvalid, match="'flight' of the archive is not what its manifest"):
+        list(archive.check())
+
+    assert bomb.tell() < bomb.getbuffer().nbytes / 2
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/out", "a/b", "..", "nul\0"])
+def test_an_export_writes_nothing_outside_of_its_directory(tmp_path: Path, name: str) -> None:
+    file, content = io.BytesIO(), b"id\n1\n"
+    entry = TableEntry(
+        name="t", file=name, rows=1, columns=["id"], sha256=hashlib.sha256(content).hexdigest()
+    )
+    runs = TableEntry(name="wf_run", columns=[], file=RUNS, sha256=hashlib.sha256(b"").hexdigest())
+    manifest = ExportManifest(
+        tenant="acme", created_at=MOMENT, kind="csv", app=[], tables=[entry], runs=runs
+    )
+    writer = ArchiveWriter(file, mtime=0)
+    for member, text in ((name, content), (RUNS, b""), (MANIFEST, export.encode(manifest))):
+        writer.add(member, text)
+    writer.end()
+
+    with pytest.raises(ArchiveInvalid):
+        ExportReader(file).unpack(tmp_path / "into" / "acme")
+
+    assert [each.name for each in tmp_path.rglob("*")] == ["into"]

@@ -9,7 +9,6 @@ import pytest
 from benchmarks.peers.spread import tenants
 from benchmarks.peers.work import Life, Tally
 from benchmarks.protocol import Order, WrongResult
-from benchmarks.tenants import last_tenth
 
 
 def test_each_tenant_has_a_schema_and_an_even_share() -> None:
@@ -46,8 +45,3 @@ async def test_held_work_returns_in_its_second_life_only(tmp_path: Path) -> None
     assert list(Life(tmp_path / "lives", 2).started) == ["run"]
     with pytest.raises(WrongResult):
         await Tally().hold("run")
-
-
-def test_the_last_tenth_is_two_at_least() -> None:
-    assert last_tenth(range(100)) == range(90, 100)
-    assert last_tenth(range(5)) == range(3, 5)

@@ -42,6 +42,8 @@ MADE = {
     errors.CopyKept: errors.CopyKept("acme", "eu"),
     errors.NoCopyKept: errors.NoCopyKept("acme"),
     errors.TenantArchived: errors.TenantArchived("acme"),
+    errors.Unauthenticated: errors.Unauthenticated(),
+    errors.TokenNotFound: errors.TokenNotFound("0123456789abcdef"),
     errors.TenantHeld: errors.TenantHeld("acme", "rename"),
     errors.AdoptionRefused: errors.AdoptionRefused("acme", "legacy", ["there is no such schema"]),
     QuotaExceeded: QuotaExceeded("acme", limit="max_queue_length", allowed=3, retry_after=2.5),

@@ -186,8 +186,27 @@ drain_timeout = "2d"
         (
             "[http]\nlisten = '0.0.0.0:80'",
             (
-                "2: http.listen: must be a loopback address such as 127.0.0.1,"
-                " as there are no tokens yet, not 0.0.0.0:80"
+                "2: http.listen: must be a loopback address such as 127.0.0.1, not 0.0.0.0:80:"
+                " tokens would be sent in plain text. With a TLS proxy before it set"
+                " behind_tls_proxy"
+            ),
+        ),
+        (
+            "[http]\nlisten = '0.0.0.0:80'\nbehind_tls_proxy = true",
+            ("1: http.hosts: must name what callers reach it by, since it listens at 0.0.0.0:80"),
+        ),
+        (
+            "[http]\nlisten = '127.0.0.1:80'\nbehind_tls_proxy = true\nrequire_token = false",
+            (
+                "4: http.require_token: must be true with behind_tls_proxy:"
+                " others than us may connect"
+            ),
+        ),
+        (
+            "[http]\nhosts = ['https://insula.example.com']",
+            (
+                "2: http.hosts[0]: is a name in lower case, without scheme and port, unlike"
+                " 'https://insula.example.com'"
             ),
         ),
         (

@@ -1,0 +1,112 @@
+"""The tokens of the API: made, looked up for each request, and revoked on every node at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import anyio
+import msgspec
+import structlog
+
+from orchestrator.model.bearer import Bearer
+from orchestrator.model.errors import InvalidRequest, TenantNotFound, TokenNotFound
+from orchestrator.model.ids import TenantId
+from orchestrator.model.tokens import CreateToken, Holder, Role, TokenView
+from orchestrator.settings.duration import Duration
+from orchestrator.store.connect import ControlPool
+from orchestrator.store.control import tokens
+from orchestrator.store.control.tokens import Draft, Kept
+from supervisors.refusals import database_away
+from supervisors.standing import Standing
+
+LONGEST = timedelta(days=3650)
+LOOKED_UP_AT_ONCE = ControlPool.SIZE // 2
+"""Strangers who send tokens must leave connections for those who work."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenRegistry:
+    """Implements what the HTTP layer needs. Nothing of a token is remembered here."""
+
+    control: ControlPool
+    standing: Standing
+    _looks: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(LOOKED_UP_AT_ONCE)
+    )
+
+    async def holder_of(self, bearer: Bearer) -> Holder | None:
+        """Return whose a valid token is; DatabaseUnavailable when nobody can tell."""
+        self._refuse_in_the_dark()
+        async with self._looks, self.control.acquire() as connection:
+            found = await tokens.find(connection, bearer)
+            if found is None or not found.live:
+                return None
+            if found.stale:
+                await tokens.note_use(connection, bearer.id)
+        return Holder(bearer.id, found.tenant, Role(found.role))
+
+    async def is_live(self, holder: Holder) -> bool:
+        """Return whether the token is still valid, and still that tenant's."""
+        self._refuse_in_the_dark()
+        async with self._looks, self.control.acquire() as connection:
+            return await tokens.is_live(connection, holder.token, holder.tenant)
+
+    async def mint(
+        self, bearer: Bearer, tenant: TenantId | None, wanted: CreateToken, *, by: str
+    ) -> TokenView:
+        """Keep a new token; TenantNotFound, or InvalidRequest for how long it is to last."""
+        draft = Draft(
+            bearer=bearer,
+            tenant=tenant,
+            role=wanted.role,
+            name=wanted.name,
+            created_by=by,
+            lasts=_lasts(wanted.expires),
+        )
+        async with self.control.acquire() as connection:
+            kept = await tokens.mint(connection, draft)
+        if kept is None:
+            raise TenantNotFound(tenant or "")
+        log.info("token.created", token=kept.id, tenant=tenant, role=kept.role, by=by)
+        return _view(kept)
+
+    async def listed(self, tenant: TenantId | None) -> list[TokenView]:
+        """Return the tokens of a tenant, or those of the installation, newest first."""
+        async with self.control.acquire() as connection:
+            return [_view(each) for each in await tokens.list_of(connection, tenant)]
+
+    async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:
+        """Make a token of a tenant, or of the installation, void at once; TokenNotFound."""
+        async with self.control.acquire() as connection:
+            kept = await tokens.revoke(connection, id, tenant)
+        if kept is None:
+            raise TokenNotFound(id)
+        log.info("token.revoked", token=kept.id, tenant=kept.tenant)
+        return _view(kept)
+
+    def _refuse_in_the_dark(self) -> None:
+        if self.standing.outage is not None:
+            raise database_away(self.standing.outage)
+
+
+def _lasts(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        lasts = Duration.parse(text)
+    except ValueError as error:
+        raise InvalidRequest(f"`$.expires`: {error}") from None
+    if not timedelta() < lasts <= LONGEST:
+        raise InvalidRequest(
+            f"`$.expires`: a token lasts longer than nothing and up to {LONGEST.days} days",
+            hint="without `expires` it lasts until it is revoked",
+        )
+    return lasts
+
+
+def _view(kept: Kept) -> TokenView:
+    fields = {**msgspec.structs.asdict(kept), "role": Role(kept.role)}
+    return TokenView(**fields)
