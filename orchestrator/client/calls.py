@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
-import msgspec
-
 from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs as Selection
+from orchestrator.client.call import Call, Upload
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
@@ -29,7 +26,6 @@ from orchestrator.model.api import (
     ErasedTenant,
     EventView,
     PauseView,
-    Problem,
     ReloadReport,
     RenameTenant,
     RepeatRun,
@@ -48,14 +44,13 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
+from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
 from orchestrator.model.bearer import ID_PATTERN
-from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
+from orchestrator.model.errors import DeadlineExceeded, InvalidRequest
 from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
-from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.secrets import (
     Credentials,
     DeletedSecret,
@@ -69,7 +64,6 @@ from orchestrator.model.text import line_problem
 from orchestrator.model.tokens import CreateAdminToken, MintedToken, Role, TokenList, TokenView
 from orchestrator.model.usage import Span, TenantUsage, UsagePage
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 FOLLOW_PATIENCE = 60.0
@@ -97,56 +91,6 @@ COUNT_SECONDS = 600.0
 
 LONGEST_POLL = 30.0
 """Seconds of one long poll; the server allows twice that, proxies often not much more."""
-
-
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request. `repeatable`: sent twice it does what it does sent once.
-
-    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all;
-    `within` is for an answer that comes at once or never, however long the client would wait.
-    """
-
-    method: str
-    path: str
-    answer: type[T]
-    body: Any = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = False
-    wait: float = 0.0
-    patience: float = 0.0
-    within: float = math.inf
-
-    def decode(self, status: int, content: bytes) -> T:
-        """Return the answer; raises the error of ours that the server sent."""
-        if not 200 <= status < 300:
-            raise refusal(status, content)
-        return self.understand(content, self.answer)
-
-    def understand(self, content: bytes | msgspec.Raw, shape: type[S]) -> S:
-        """Return what a part of the answer says; InsulaError when it is not of `shape`."""
-        try:
-            return msgspec.json.decode(content, type=shape)
-        except msgspec.DecodeError as error:
-            raise InsulaError(
-                f"the answer of {self.method} {self.path} can not be understood: {error}",
-                hint="client and daemon should be of one version",
-            ) from error
-
-    @property
-    def told(self) -> Call[T]:
-        """The same call, which asks how far it is as well."""
-        return replace(self, headers={**self.headers, "Accept": NDJSON})
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file as the body of a request; `report` hears how much of it has been sent."""
-
-    path: Path
-    report: Report | None = None
-    media: str = ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -616,18 +560,6 @@ def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
         f"run {run} has not finished within {timeout} s",
         hint="it goes on; ask again for its result",
     )
-
-
-def refusal(status: int, content: bytes | msgspec.Raw) -> InsulaError:
-    """Return the error that an answer without success stands for."""
-    try:
-        problem = msgspec.json.decode(content, type=Problem)
-    except msgspec.DecodeError:
-        return InsulaError(
-            f"the answer has status {status} and is not one of Insula's",
-            hint="does something else answer at this address?",
-        )
-    return revive(problem.code, problem.detail, problem.hint, problem.data)
 
 
 def _path(tenant: str, *rest: str) -> str:
