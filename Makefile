@@ -109,7 +109,7 @@ bench-report: $(INSTALLED) ## write the newest figures into docs/explanation/per
 
 .PHONY: lock
 lock: $(INSTALLED) ## pin the dependencies anew
-	$(UV) pip compile pyproject.toml --extra embedded --extra redis --group dev --universal --python-version 3.11 \
+	$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock
 

@@ -43,7 +43,7 @@ class Books:
         self._ground = ground
         self._engine = engine
         self._counts = counts
-        self._told_at = 0  # of the engine's flushes
+        self._told_at = -1  # of the engine's flushes; once in any case, for an owner that died
         self._warned: dict[str, datetime] = {}
         self._news = Pulse()
 

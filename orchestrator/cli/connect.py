@@ -18,7 +18,7 @@ from orchestrator.model.errors import ConfigError, InsulaError
 from orchestrator.model.progress import Report
 from orchestrator.settings import lenient
 from orchestrator.settings.directories import absolute, control_socket
-from orchestrator.settings.load import find_config, load
+from orchestrator.settings.load import find_config, load_runtime_dir
 
 if TYPE_CHECKING:
     from orchestrator.client.sync import SyncClient
@@ -108,7 +108,7 @@ class Door:
     def _runtime_dir(self) -> Path:
         config = find_config(self.config)
         try:
-            return load(config, os.environ).runtime_dir
+            return load_runtime_dir(config, os.environ)
         except ConfigError as error:
             # A name that was misspelt must not lead to the daemon of the default directory.
             if config is not None and not config.exists():

@@ -85,6 +85,8 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.InvalidRequest: USAGE,
     errors.Unauthenticated: NOT_ALLOWED,
     errors.NotAllowed: NOT_ALLOWED,
+    errors.TenantNotNamed: USAGE,
+    errors.TenantConflict: NOT_ALLOWED,
     errors.TokenNotFound: NOT_FOUND,
     errors.Unavailable: FAILED,
     errors.TenantBusy: FAILED,

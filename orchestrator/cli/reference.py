@@ -36,10 +36,10 @@ Every command but `serve` and `check`, and `replay` of files, talks to the daemo
 socket. It is found as `serve` finds it, by the configuration that `--config` names (or
 `./config/insula.toml`, or the defaults); with `--socket` or `--url` that is not read. A
 configuration that is broken is read as far as it tells `node.runtime_dir`, with a warning, since
-the daemon still serves the last whole one. The socket belongs to the daemon's user and group, mode
-0660: who may open it may do everything. Over `--url` a token says what: it is read from the
-variable `INSULA_TOKEN` or from a file, never given as an argument, since every user of the machine
-may list those. All these commands take:
+the daemon still serves the last whole one; tenants and included files are not looked at. The
+socket belongs to the daemon's user and group, mode 0660: who may open it may do everything. Over
+`--url` a token says what: it is read from the variable `INSULA_TOKEN` or from a file, never given
+as an argument, since every user of the machine may list those. All these commands take:
 
 | option | meaning |
 |---|---|

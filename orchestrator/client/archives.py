@@ -16,7 +16,7 @@ from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.export import ExportReader, Kind, pack
 from orchestrator.archive.manifest import Manifest, Runs
 from orchestrator.client import calls
-from orchestrator.client.call import Call, Upload
+from orchestrator.client.calls import Call, Upload
 from orchestrator.client.lifecycle import Send, SendNow
 from orchestrator.model.archives import (
     ArchivedTenant,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
+import msgspec
+
 from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs as Selection
-from orchestrator.client.call import Call, Upload
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
@@ -26,6 +28,7 @@ from orchestrator.model.api import (
     ErasedTenant,
     EventView,
     PauseView,
+    Problem,
     ReloadReport,
     RenameTenant,
     RepeatRun,
@@ -44,13 +47,13 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
-from orchestrator.model.bearer import ID_PATTERN
-from orchestrator.model.errors import DeadlineExceeded, InvalidRequest
+from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
+from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
 from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
+from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.secrets import (
     Credentials,
     DeletedSecret,
@@ -61,9 +64,9 @@ from orchestrator.model.secrets import (
 )
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
-from orchestrator.model.tokens import CreateAdminToken, MintedToken, Role, TokenList, TokenView
-from orchestrator.model.usage import Span, TenantUsage, UsagePage
+from orchestrator.model.usage import TenantUsage, UsagePage
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 FOLLOW_PATIENCE = 60.0
@@ -91,6 +94,56 @@ COUNT_SECONDS = 600.0
 
 LONGEST_POLL = 30.0
 """Seconds of one long poll; the server allows twice that, proxies often not much more."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. `repeatable`: sent twice it does what it does sent once.
+
+    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all;
+    `within` is for an answer that comes at once or never, however long the client would wait.
+    """
+
+    method: str
+    path: str
+    answer: type[T]
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = False
+    wait: float = 0.0
+    patience: float = 0.0
+    within: float = math.inf
+
+    def decode(self, status: int, content: bytes) -> T:
+        """Return the answer; raises the error of ours that the server sent."""
+        if not 200 <= status < 300:
+            raise refusal(status, content)
+        return self.understand(content, self.answer)
+
+    def understand(self, content: bytes | msgspec.Raw, shape: type[S]) -> S:
+        """Return what a part of the answer says; InsulaError when it is not of `shape`."""
+        try:
+            return msgspec.json.decode(content, type=shape)
+        except msgspec.DecodeError as error:
+            raise InsulaError(
+                f"the answer of {self.method} {self.path} can not be understood: {error}",
+                hint="client and daemon should be of one version",
+            ) from error
+
+    @property
+    def told(self) -> Call[T]:
+        """The same call, which asks how far it is as well."""
+        return replace(self, headers={**self.headers, "Accept": NDJSON})
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as the body of a request; `report` hears how much of it has been sent."""
+
+    path: Path
+    report: Report | None = None
+    media: str = ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -141,19 +194,18 @@ def create_tenant(request: CreateTenant) -> Call[TenantView]:
 
 def show_tenant(tenant: str) -> Call[TenantView]:
     """Ask for everything about one tenant."""
-    return Call("GET", _path(tenant), TenantView, repeatable=True)
+    return Call("GET", tenant_path(tenant), TenantView, repeatable=True)
 
 
 def why_tenant(tenant: str) -> Call[TenantWhy]:
     """Ask why a tenant runs or does not."""
-    return Call("GET", _path(tenant, "why"), TenantWhy, repeatable=True)
+    return Call("GET", tenant_path(tenant, "why"), TenantWhy, repeatable=True)
 
 
 def tenant_stats(tenant: str, *, exact: bool) -> Call[TenantFigures]:
     """Ask for a tenant in figures."""
     query = {"exact": str(exact).lower()}
-    wait = COUNT_SECONDS if exact else STATS_SECONDS
-    path = _path(tenant, "stats")
+    path, wait = tenant_path(tenant, "stats"), COUNT_SECONDS if exact else STATS_SECONDS
     return Call("GET", path, TenantFigures, query=query, repeatable=True, wait=wait)
 
 
@@ -166,33 +218,22 @@ def stats(sort: FiguresOrder | str, limit: int | None) -> Call[InstallationFigur
 def audit(tenant: str, limit: int, cursor: int | None) -> Call[AuditPage]:
     """Ask who did what to a tenant."""
     query = {"limit": str(limit), **({} if cursor is None else {"cursor": str(cursor)})}
-    return Call("GET", _path(tenant, "audit"), AuditPage, query=query, repeatable=True)
+    return Call("GET", tenant_path(tenant, "audit"), AuditPage, query=query, repeatable=True)
 
 
-def usage(
-    since: datetime | None, until: datetime | None, by: Span, cursor: str | None
-) -> Call[UsagePage]:
+def usage(query: Mapping[str, str]) -> Call[UsagePage]:
     """Ask what all tenants used."""
-    query = _range(since, until, by) | ({} if cursor is None else {"cursor": cursor})
-    return Call("GET", "/v1/usage", UsagePage, query=query, repeatable=True)
+    return Call("GET", "/v1/usage", UsagePage, query={**query}, repeatable=True)
 
 
-def tenant_usage(
-    tenant: str, since: datetime | None, until: datetime | None, by: Span
-) -> Call[TenantUsage]:
+def tenant_usage(tenant: str, query: Mapping[str, str]) -> Call[TenantUsage]:
     """Ask what one tenant used."""
-    query = _range(since, until, by)
-    return Call("GET", _path(tenant, "usage"), TenantUsage, query=query, repeatable=True)
-
-
-def _range(since: datetime | None, until: datetime | None, by: Span) -> dict[str, str]:
-    given = {"from": since, "to": until}
-    return {"by": by} | {name: at.isoformat() for name, at in given.items() if at is not None}
+    return Call("GET", tenant_path(tenant, "usage"), TenantUsage, query={**query}, repeatable=True)
 
 
 def provision(tenant: str) -> Call[TenantView]:
     """Have the tenant's schema and roles made now."""
-    return Call("POST", _path(tenant, "provision"), TenantView, repeatable=True)
+    return Call("POST", tenant_path(tenant, "provision"), TenantView, repeatable=True)
 
 
 def update_tenant(
@@ -207,24 +248,24 @@ def update_tenant(
     """Change the declaration of a tenant."""
     names = None if aliases is None else [*aliases]
     change = UpdateTenant(name=name, tier=tier, aliases=names, set={**(set or {})}, unset=[*unset])
-    return Call("PATCH", _path(tenant), TenantView, body=change)
+    return Call("PATCH", tenant_path(tenant), TenantView, body=change)
 
 
 def disable_tenant(tenant: str, reason: str) -> Call[TenantView]:
     """Let a tenant take no work."""
     body = DisableTenant(reason=reason)
-    return Call("POST", _path(tenant, "disable"), TenantView, body=body, repeatable=True)
+    return Call("POST", tenant_path(tenant, "disable"), TenantView, body=body, repeatable=True)
 
 
 def enable_tenant(tenant: str) -> Call[TenantView]:
     """Let a tenant work again."""
-    return Call("POST", _path(tenant, "enable"), TenantView, repeatable=True)
+    return Call("POST", tenant_path(tenant, "enable"), TenantView, repeatable=True)
 
 
 def backup_tenant(tenant: str, runs: Selection) -> Call[bytes]:
     """Ask for the archive of a tenant."""
     query = {"runs": runs}
-    return Call("POST", _path(tenant, "backup"), bytes, query=query, wait=COPY_SECONDS)
+    return Call("POST", tenant_path(tenant, "backup"), bytes, query=query, wait=COPY_SECONDS)
 
 
 def restore_tenant(
@@ -239,7 +280,7 @@ def restore_tenant(
     """Make a tenant of an archive."""
     asked = {"of": of, "runs": runs, "foreign": "true" if foreign else None, "to": to}
     query = {key: value for key, value in asked.items() if value is not None}
-    path = _path(tenant, "restore")
+    path = tenant_path(tenant, "restore")
     return Call("POST", path, RestoredTenant, body=upload, query=query, wait=COPY_SECONDS)
 
 
@@ -248,18 +289,20 @@ def clone_tenant(
 ) -> Call[RestoredTenant]:
     """Make another tenant like this one."""
     query = {"into": into, "runs": runs, **({} if to is None else {"to": to})}
-    return Call("POST", _path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS)
+    return Call(
+        "POST", tenant_path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS
+    )
 
 
 def export_tenant(tenant: str, kind: Kind, *, unsealed: bool) -> Call[bytes]:
     """Ask for the export of a tenant."""
     query = {"format": kind, "unsealed": str(unsealed).lower()}
-    return Call("POST", _path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
+    return Call("POST", tenant_path(tenant, "export"), bytes, query=query, wait=COPY_SECONDS)
 
 
 def import_rows(tenant: str, upload: Upload) -> Call[ImportedRows]:
     """Add the rows of an export to a tenant's tables."""
-    path = _path(tenant, "import")
+    path = tenant_path(tenant, "import")
     return Call("POST", path, ImportedRows, body=upload, wait=COPY_SECONDS)
 
 
@@ -267,43 +310,43 @@ def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTen
     """Write a tenant into a file on the server, and drop it."""
     query = {"force": str(force).lower(), "wait": str(wait)}
     patience = COPY_SECONDS + wait
-    return Call("POST", _path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
+    return Call("POST", tenant_path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
 
 
 def unarchive_tenant(tenant: str) -> Call[RestoredTenant]:
     """Bring an archived tenant back."""
-    return Call("POST", _path(tenant, "unarchive"), RestoredTenant, wait=COPY_SECONDS)
+    return Call("POST", tenant_path(tenant, "unarchive"), RestoredTenant, wait=COPY_SECONDS)
 
 
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:
     """Give a tenant's logins new passwords."""
-    return Call("POST", _path(tenant, "rotate-credentials"), RotatedCredentials)
+    return Call("POST", tenant_path(tenant, "rotate-credentials"), RotatedCredentials)
 
 
 def list_secrets(tenant: str) -> Call[SecretList]:
     """Ask for the names of a tenant's secrets."""
-    return Call("GET", _path(tenant, "secrets"), SecretList, repeatable=True)
+    return Call("GET", tenant_path(tenant, "secrets"), SecretList, repeatable=True)
 
 
 def put_secret(tenant: str, name: str, value: str) -> Call[SecretView]:
     """Store a secret."""
     body = PutSecret(value=value)
-    return Call("PUT", _path(tenant, "secrets", name), SecretView, body, repeatable=True)
+    return Call("PUT", tenant_path(tenant, "secrets", name), SecretView, body, repeatable=True)
 
 
 def delete_secret(tenant: str, name: str) -> Call[DeletedSecret]:
     """Delete a secret."""
-    return Call("DELETE", _path(tenant, "secrets", name), DeletedSecret)
+    return Call("DELETE", tenant_path(tenant, "secrets", name), DeletedSecret)
 
 
 def credentials(tenant: str) -> Call[Credentials]:
     """Ask for the login of a tenant's tasks."""
-    return Call("POST", _path(tenant, "credentials"), Credentials, repeatable=True)
+    return Call("POST", tenant_path(tenant, "credentials"), Credentials, repeatable=True)
 
 
 def rotate_key(tenant: str) -> Call[RotatedKey]:
     """Seal the secrets with a new key."""
-    return Call("POST", _path(tenant, "rotate-key"), RotatedKey, repeatable=True)
+    return Call("POST", tenant_path(tenant, "rotate-key"), RotatedKey, repeatable=True)
 
 
 def maintain_tenant(
@@ -313,7 +356,7 @@ def maintain_tenant(
     query = {"after": after, "statement_seconds": f"{statement_seconds:.3f}"}
     return Call(
         "POST",
-        _path(tenant, "maintain"),
+        tenant_path(tenant, "maintain"),
         MaintenanceReport,
         query=query,
         # A table is vacuumed, and then each of its indexes may take as long.
@@ -324,13 +367,13 @@ def maintain_tenant(
 def move_tenant(tenant: str, wanted: MoveTenant) -> Call[MovedTenant]:
     """Move a tenant to another database."""
     wait = wanted.wait + COPY_SECONDS
-    return Call("POST", _path(tenant, "move"), MovedTenant, body=wanted, wait=wait)
+    return Call("POST", tenant_path(tenant, "move"), MovedTenant, body=wanted, wait=wait)
 
 
 def rename_tenant(tenant: str, wanted: RenameTenant) -> Call[TenantView]:
     """Give a tenant another id."""
     wait = wanted.wait + RENAME_SECONDS
-    return Call("POST", _path(tenant, "rename"), TenantView, body=wanted, wait=wait)
+    return Call("POST", tenant_path(tenant, "rename"), TenantView, body=wanted, wait=wait)
 
 
 def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
@@ -340,33 +383,39 @@ def migrate(wanted: MigrateTenants) -> Call[MigrationReport]:
 
 def adopt_schema(tenant: str, wanted: AdoptSchema) -> Call[AdoptionReport]:
     """Make an existing schema the tenant's."""
-    return Call("POST", _path(tenant, "adopt"), AdoptionReport, body=wanted, wait=DELETE_SECONDS)
+    return Call(
+        "POST", tenant_path(tenant, "adopt"), AdoptionReport, body=wanted, wait=DELETE_SECONDS
+    )
 
 
 def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[DeletedTenant]:
     """Drop a tenant with all its data."""
     query = {"results": "keep" if keep else "purge", "force": str(force).lower()}
     query |= {"wait": f"{wait:.3f}"} if wait else {}
-    return Call("DELETE", _path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS)
+    return Call(
+        "DELETE", tenant_path(tenant), DeletedTenant, query=query, wait=wait + DELETE_SECONDS
+    )
 
 
 def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]:
     """Drop a tenant with all its data, and destroy its keys."""
     query = {"force": str(force).lower()} | ({"wait": f"{wait:.3f}"} if wait else {})
-    path = _path(tenant, "erase")
+    path = tenant_path(tenant, "erase")
     return Call("POST", path, ErasedTenant, query=query, wait=wait + DELETE_SECONDS)
 
 
 def start(tenant: str, run: StartRun) -> Call[Started]:
     """Start a run; one with a key is the same run however often it is sent."""
-    return Call("POST", _path(tenant, "runs"), Started, body=run, repeatable=run.key is not None)
+    return Call(
+        "POST", tenant_path(tenant, "runs"), Started, body=run, repeatable=run.key is not None
+    )
 
 
 def start_many(tenant: str, runs: list[StartRun]) -> Call[dict[str, list[Started]]]:
     """Start several runs, all or none."""
     return Call(
         "POST",
-        _path(tenant, "runs"),
+        tenant_path(tenant, "runs"),
         dict[str, list[Started]],
         body=StartRuns(runs=runs),
         repeatable=all(run.key is not None for run in runs),
@@ -384,7 +433,7 @@ def list_runs(tenant: str, wanted: Runs) -> Call[RunPage]:
         query["since"] = wanted.since.astimezone().isoformat()
     if wanted.cursor is not None:
         query["cursor"] = wanted.cursor
-    return Call("GET", _path(tenant, "runs"), RunPage, query=query, repeatable=True)
+    return Call("GET", tenant_path(tenant, "runs"), RunPage, query=query, repeatable=True)
 
 
 def show_run(
@@ -396,7 +445,7 @@ def show_run(
     """
     return Call(
         "GET",
-        _path(tenant, "runs", str(run)),
+        tenant_path(tenant, "runs", str(run)),
         RunView,
         query={"wait": f"{wait:.3f}"} if wait else {},
         repeatable=True,
@@ -409,7 +458,7 @@ def change_run(tenant: str, run: UUID | str, verb: str, reason: str) -> Call[Cha
     """Cancel, pause, resume or retry a run."""
     return Call(
         "POST",
-        _path(tenant, "runs", str(run), verb),
+        tenant_path(tenant, "runs", str(run), verb),
         ChangedRun,
         body=ChangeRun(reason=reason),
         # A second retry finds a run that is not failed any more, and is refused.
@@ -419,7 +468,9 @@ def change_run(tenant: str, run: UUID | str, verb: str, reason: str) -> Call[Cha
 
 def repeat_run(tenant: str, run: UUID | str, task: str | None) -> Call[Started]:
     """Start a run again, from `task` on or as a whole."""
-    return Call("POST", _path(tenant, "runs", str(run), "repeat"), Started, RepeatRun(task=task))
+    return Call(
+        "POST", tenant_path(tenant, "runs", str(run), "repeat"), Started, RepeatRun(task=task)
+    )
 
 
 def send_signal(
@@ -428,7 +479,7 @@ def send_signal(
     """Send a run a signal; with a key it is the same signal however often it is sent."""
     return Call(
         "POST",
-        _path(tenant, "runs", str(run), "signals", name),
+        tenant_path(tenant, "runs", str(run), "signals", name),
         dict[str, str],
         body=payload,
         headers={} if key is None else {"Idempotency-Key": header_value("the key", key)},
@@ -439,7 +490,7 @@ def send_signal(
 def list_events(tenant: str, run: UUID | str, after: int) -> Call[list[EventView]]:
     """Ask for the next part of a run's events; an empty one is the end for now."""
     query = {"after": str(after)}
-    path = _path(tenant, "runs", str(run), "events")
+    path = tenant_path(tenant, "runs", str(run), "events")
     return Call("GET", path, list[EventView], query=query, repeatable=True)
 
 
@@ -449,7 +500,7 @@ def follow_events(
     """Ask for a run's events as they happen."""
     return Call(
         "GET",
-        _path(tenant, "runs", str(run), "events"),
+        tenant_path(tenant, "runs", str(run), "events"),
         list[EventView],
         query={"after": str(after)},
         headers={"Accept": "text/event-stream"},
@@ -462,7 +513,7 @@ def set_pause(
     tenant: str, workflow: str | None, *, paused: bool, reason: str = ""
 ) -> Call[PauseView]:
     """Pause or resume a tenant, or one of its workflows."""
-    path = _path(tenant, "pause" if paused else "resume")
+    path = tenant_path(tenant, "pause" if paused else "resume")
     return Call(
         "POST", path, PauseView, SetPause(workflow=workflow, reason=reason), repeatable=True
     )
@@ -471,60 +522,29 @@ def set_pause(
 def list_dead(tenant: str, limit: int, cursor: str | None) -> Call[RunPage]:
     """Ask for a page of dead letters."""
     query = {"limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
-    return Call("GET", _path(tenant, "dead"), RunPage, query=query, repeatable=True)
+    return Call("GET", tenant_path(tenant, "dead"), RunPage, query=query, repeatable=True)
 
 
 def change_dead(tenant: str, action: str, runs: Iterable[UUID | str] | None) -> Call[DeadReport]:
     """Replay or discard dead letters: these, or the oldest of all."""
     body = {} if runs is None else {"runs": [str(run) for run in runs]}
-    return Call("POST", _path(tenant, "dead", action), DeadReport, body)
-
-
-def create_admin_token(name: str, expires: str | None) -> Call[MintedToken]:
-    """Have a token made that is for the whole installation."""
-    body = CreateAdminToken(name=name, expires=expires)
-    return Call("POST", "/v1/tokens", MintedToken, body)
-
-
-def create_token(
-    tenant: str, role: Role | str, name: str, expires: str | None
-) -> Call[MintedToken]:
-    """Have a token of a tenant made; what is no role is for the server to refuse."""
-    body = {"role": role, "name": name, "expires": expires}
-    return Call("POST", _path(tenant, "tokens"), MintedToken, body)
-
-
-def list_tokens(tenant: str | None) -> Call[TokenList]:
-    """Ask for the tokens of a tenant, or of the installation."""
-    path = "/v1/tokens" if tenant is None else _path(tenant, "tokens")
-    return Call("GET", path, TokenList, repeatable=True)
-
-
-def revoke_token(tenant: str | None, id: str) -> Call[TokenView]:
-    """Have a token of a tenant, or of the installation, made void."""
-    if re.match(ID_PATTERN, id) is None:
-        raise InvalidRequest(
-            "that is not the id of a token",
-            hint="the id alone: what stands between the two underscores of the token",
-        )
-    path = f"/v1/tokens/{id}" if tenant is None else _path(tenant, "tokens", id)
-    return Call("DELETE", path, TokenView, repeatable=True)
+    return Call("POST", tenant_path(tenant, "dead", action), DeadReport, body)
 
 
 def list_schedules(tenant: str) -> Call[ScheduleList]:
     """Ask for the schedules of a tenant."""
-    return Call("GET", _path(tenant, "schedules"), ScheduleList, repeatable=True)
+    return Call("GET", tenant_path(tenant, "schedules"), ScheduleList, repeatable=True)
 
 
 def pause_schedule(tenant: str, name: str, *, paused: bool) -> Call[ScheduleView]:
     """Pause a schedule, or let it go on."""
     verb = "pause" if paused else "resume"
-    return Call("POST", _path(tenant, "schedules", name, verb), ScheduleView, repeatable=True)
+    return Call("POST", tenant_path(tenant, "schedules", name, verb), ScheduleView, repeatable=True)
 
 
 def fire_schedule(tenant: str, name: str) -> Call[Started]:
     """Start a run of a schedule now."""
-    return Call("POST", _path(tenant, "schedules", name, "fire"), Started)
+    return Call("POST", tenant_path(tenant, "schedules", name, "fire"), Started)
 
 
 def polls(timeout: float | None) -> Iterator[float]:
@@ -562,7 +582,20 @@ def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     )
 
 
-def _path(tenant: str, *rest: str) -> str:
+def refusal(status: int, content: bytes | msgspec.Raw) -> InsulaError:
+    """Return the error that an answer without success stands for."""
+    try:
+        problem = msgspec.json.decode(content, type=Problem)
+    except msgspec.DecodeError:
+        return InsulaError(
+            f"the answer has status {status} and is not one of Insula's",
+            hint="does something else answer at this address?",
+        )
+    return revive(problem.code, problem.detail, problem.hint, problem.data)
+
+
+def tenant_path(tenant: str, *rest: str) -> str:
+    """Return the path of what belongs to a tenant; InvalidRequest for what none can be called."""
     parts = (tenant, *rest)
     for part in parts:
         # No escape helps against these: whoever reads the path drops them, and so would the client.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.client import calls
-from orchestrator.client.call import Call
+from orchestrator.client.calls import Call
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     DeletedTenant,

@@ -27,14 +27,14 @@ class Usage:
         >>> [row.task_ms async for row in client.usage.all()]  # doctest: +SKIP
         [86400, 1200]
         """
-        cursor = None
+        query = _query(since, until, by)
         while True:
-            page = await self._send(calls.usage(since, until, by, cursor))
+            page = await self._send(calls.usage(query))
             for row in page.rows:
                 yield row
-            cursor = page.cursor
-            if cursor is None:
+            if page.cursor is None:
                 return
+            query["cursor"] = page.cursor
 
     async def tenant(
         self,
@@ -49,7 +49,7 @@ class Usage:
         >>> (await client.usage.tenant("acme_corp")).rows[-1].submitted  # doctest: +SKIP
         42
         """
-        return await self._send(calls.tenant_usage(tenant, since, until, by))
+        return await self._send(calls.tenant_usage(tenant, _query(since, until, by)))
 
 
 class SyncUsage:
@@ -66,13 +66,13 @@ class SyncUsage:
         >>> [row.task_ms for row in client.usage.all()]  # doctest: +SKIP
         [86400, 1200]
         """
-        cursor = None
+        query = _query(since, until, by)
         while True:
-            page = self._send(calls.usage(since, until, by, cursor))
+            page = self._send(calls.usage(query))
             yield from page.rows
-            cursor = page.cursor
-            if cursor is None:
+            if page.cursor is None:
                 return
+            query["cursor"] = page.cursor
 
     def tenant(
         self,
@@ -87,4 +87,9 @@ class SyncUsage:
         >>> client.usage.tenant("acme_corp").rows[-1].submitted  # doctest: +SKIP
         42
         """
-        return self._send(calls.tenant_usage(tenant, since, until, by))
+        return self._send(calls.tenant_usage(tenant, _query(since, until, by)))
+
+
+def _query(since: datetime | None, until: datetime | None, by: Span) -> dict[str, str]:
+    given = {"from": since, "to": until}
+    return {"by": by} | {name: at.isoformat() for name, at in given.items() if at is not None}

@@ -37,6 +37,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
+from orchestrator.store.control import figures
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import archived_by
 from orchestrator.store.control.keys import Keyring
@@ -160,6 +161,8 @@ class TenantArchives:
         export = await anyio.to_thread.run_sync(ExportReader, spool)
         async with self.errands.connection("import", row, lock_timeout=LOCK_TIMEOUT) as connection:
             count = await import_rows(connection, tenant, export, report=report)
+        async with self.control.acquire() as connection:
+            await figures.fall_due(connection, tenant)
         log.info("tenant.imported", tenant=tenant, rows=count)
         tables = len(export.manifest.tables)
         return ImportedRows(tenant=tenant, of=export.manifest.tenant, tables=tables, rows=count)

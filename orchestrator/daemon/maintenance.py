@@ -11,6 +11,7 @@ from orchestrator.lifecycle.maintenance import maintain
 from orchestrator.model.ids import TenantId
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.progress import Report, unheard
+from orchestrator.store.control import figures
 
 SLICE_SECONDS = 2.0
 """No further table is begun after so long: whoever asked hears how far it is."""
@@ -42,6 +43,8 @@ class TenantMaintenance:
             done = await maintain(
                 connection, tenant, after=after, seconds=SLICE_SECONDS, report=report
             )
+        async with self.errands.shards.control.acquire() as connection:
+            await figures.fall_due(connection, tenant)
         for table in done.tables:
             if table.corrupt:
                 log.error("index.corrupt", tenant=tenant, table=table.name, indexes=table.corrupt)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,14 +16,14 @@ from orchestrator.model.errors import InvalidRequest, TenantNotFound, TokenNotFo
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import CreateToken, Holder, Role, TokenView
 from orchestrator.settings.duration import Duration
-from orchestrator.store.connect import ControlPool
+from orchestrator.store.connect import Connection, ControlPool
 from orchestrator.store.control import tokens
 from orchestrator.store.control.tokens import Draft, Kept
 from supervisors.refusals import database_away
 from supervisors.standing import Standing
 
 LONGEST = timedelta(days=3650)
-LOOKED_UP_AT_ONCE = ControlPool.SIZE // 2
+AT_ONCE = ControlPool.SIZE // 2
 """Strangers who send tokens must leave connections for those who work."""
 
 log = structlog.get_logger(__name__)
@@ -33,14 +35,11 @@ class TokenRegistry:
 
     control: ControlPool
     standing: Standing
-    _looks: anyio.CapacityLimiter = field(
-        default_factory=lambda: anyio.CapacityLimiter(LOOKED_UP_AT_ONCE)
-    )
+    _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
 
     async def holder_of(self, bearer: Bearer) -> Holder | None:
         """Return whose a valid token is; DatabaseUnavailable when nobody can tell."""
-        self._refuse_in_the_dark()
-        async with self._looks, self.control.acquire() as connection:
+        async with self._connection() as connection:
             found = await tokens.find(connection, bearer)
             if found is None or not found.live:
                 return None
@@ -50,8 +49,7 @@ class TokenRegistry:
 
     async def is_live(self, holder: Holder) -> bool:
         """Return whether the token is still valid, and still that tenant's."""
-        self._refuse_in_the_dark()
-        async with self._looks, self.control.acquire() as connection:
+        async with self._connection() as connection:
             return await tokens.is_live(connection, holder.token, holder.tenant)
 
     async def mint(
@@ -66,7 +64,7 @@ class TokenRegistry:
             created_by=by,
             lasts=_lasts(wanted.expires),
         )
-        async with self.control.acquire() as connection:
+        async with self._connection() as connection:
             kept = await tokens.mint(connection, draft)
         if kept is None:
             raise TenantNotFound(tenant or "")
@@ -75,21 +73,24 @@ class TokenRegistry:
 
     async def listed(self, tenant: TenantId | None) -> list[TokenView]:
         """Return the tokens of a tenant, or those of the installation, newest first."""
-        async with self.control.acquire() as connection:
+        async with self._connection() as connection:
             return [_view(each) for each in await tokens.list_of(connection, tenant)]
 
     async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:
         """Make a token of a tenant, or of the installation, void at once; TokenNotFound."""
-        async with self.control.acquire() as connection:
+        async with self._connection() as connection:
             kept = await tokens.revoke(connection, id, tenant)
         if kept is None:
             raise TokenNotFound(id)
         log.info("token.revoked", token=kept.id, tenant=kept.tenant)
         return _view(kept)
 
-    def _refuse_in_the_dark(self) -> None:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
         if self.standing.outage is not None:
             raise database_away(self.standing.outage)
+        async with self._places, self.control.acquire() as connection:
+            yield connection
 
 
 def _lasts(text: str | None) -> timedelta | None:

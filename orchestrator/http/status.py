@@ -58,6 +58,8 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.InvalidRequest: 422,
     errors.Unauthenticated: 401,
     errors.NotAllowed: 403,
+    errors.TenantNotNamed: 400,
+    errors.TenantConflict: 403,
     errors.TokenNotFound: 404,
     errors.Unavailable: 503,
     errors.TenantBusy: 429,

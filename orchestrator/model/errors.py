@@ -23,6 +23,7 @@
     │   └── RunNotFound, WorkflowNotFound, InvalidInput, RunConflict, RunRefused
     ├── RequestError           the request itself
     │   └── InvalidRequest, Unauthenticated, NotAllowed, TokenNotFound
+    │       TenantNotNamed, TenantConflict
     └── Unavailable            try again
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
@@ -37,6 +38,7 @@ process as code, sentence, hint and data in JSON, never pickled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -468,6 +470,29 @@ class NotAllowed(RequestError):
     """The caller may not do that."""
 
     code = "not_allowed"
+
+
+class TenantNotNamed(RequestError):
+    """A request to a web application has to name a tenant, and names none."""
+
+    code = "tenant_not_named"
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(
+            "the request names no tenant", hint=f"it may stand in: {', '.join(places)}"
+        )
+
+
+class TenantConflict(NotAllowed):
+    """A request to a web application names several tenants."""
+
+    code = "tenant_conflict"
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(
+            f"the request names different tenants in: {', '.join(places)}",
+            hint="one request is for one tenant: name it once, or the same everywhere",
+        )
 
 
 class TokenNotFound(RequestError):

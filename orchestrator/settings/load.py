@@ -124,6 +124,14 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Snapshot:
     return reading.snapshot
 
 
+def load_runtime_dir(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return where the daemon of `path` listens; the files of tenants are not even opened.
+
+    Raises ConfigError as `load` does, for what is wrong in `path` but for tenants and tiers.
+    """
+    return _Loader(read_source(path) if path else None, environ).read_runtime_dir()
+
+
 def read(path: Path | None, environ: Mapping[str, str]) -> Reading:
     """Read like `load`, and return what can be told also when there are problems."""
     try:
@@ -157,8 +165,7 @@ class _Loader:
         self._check_listen(settings)
         aliases = self._check_tenants(settings)
         state = self._directory("INSULA_STATE_DIR", settings.node.state_dir, state_dir)
-        runtime = self._directory("INSULA_RUNTIME_DIR", settings.node.runtime_dir, runtime_dir)
-        self._check_socket(runtime)
+        runtime = self._runtime_dir(settings)
         url, url_source = self._database(settings)
         shards = self._shards(settings, url)
         cache_url = read_cache(settings.cache, self._resolve, self._fault)
@@ -191,6 +198,18 @@ class _Loader:
             secret_variables=_SECRETS.union(*map(variables_of, _urls(settings))),
         )
         return Reading(snapshot=snapshot, modules=modules, workflows=workflows)
+
+    def read_runtime_dir(self) -> Path:
+        runtime = self._runtime_dir(self._read_settings())
+        problems = [each for source in self._sources for each in source.problems()]
+        if problems or self._problems:
+            raise ConfigError(problems + self._problems, hint="`insula check` reads it again")
+        return runtime
+
+    def _runtime_dir(self, settings: Settings) -> Path:
+        found = self._directory("INSULA_RUNTIME_DIR", settings.node.runtime_dir, runtime_dir)
+        self._check_socket(found)
+        return found
 
     def _workflows(self, settings: Settings) -> Iterator[Named]:
         """Yield every workflow that a tenant or tier names, in a list or for a schedule."""

@@ -44,7 +44,7 @@ def test_a_token_is_revoked_by_its_id(insula: Insula, platform: HandMadePlatform
     assert again.json["revoked_at"] is not None
     assert [(entry.operation, entry.outcome) for _, entry in platform.audit.entries] == [
         ("token.create", "done"),
-        ("token.revoke", "token_not_found"),
+        ("admin_token.revoke", "token_not_found"),
         ("token.revoke", "done"),
         ("token.revoke", "done"),
     ]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orchestrator.model.ids import CONTROL_SCHEMA
 from tests.daemon import verbs
 from tests.daemon.verbs import VERBS, Step, Verb
 
@@ -25,6 +26,7 @@ NEW_SCHEMA = "CREATE SCHEMA tenant_{tenant}"
 ROLE = "ALTER ROLE {prefix}_e_{tenant} CONNECTION LIMIT 4"
 TALLY = "LOCK TABLE tenant_{tenant}.tally IN ACCESS EXCLUSIVE MODE"
 TALLY_IN_USE = "LOCK TABLE tenant_{tenant}.tally IN ROW EXCLUSIVE MODE"
+TOKENS = "LOCK TABLE insula.token IN EXCLUSIVE MODE"
 RUNS_IN_USE = "LOCK TABLE tenant_{tenant}.wf_run IN ROW SHARE MODE"
 RUNS = "LOCK TABLE tenant_{tenant}.wf_run IN EXCLUSIVE MODE"
 SECRETS = "LOCK TABLE tenant_{tenant}.wf_secret IN ACCESS EXCLUSIVE MODE"
@@ -41,14 +43,15 @@ ROOM = {
     "moves": 1,
     "archives": 2,
     "lifecycle": 2,
-    "adoption": 2,
     "making": 2,
     "control": 3,
     "registry": 1,
     "names": 1,
+    "adoption": 2,
     "migration": 1,
     "engine": 100,
     "maintenance": 1,
+    "tokens": 2,
 }
 """So many of a kind get that far at a time, in this order; the last ones wait for a lock briefly.
 
@@ -96,6 +99,11 @@ def _cut(
 
 
 CUTS = (
+    # Two verbs of tokens are done at a time; the others stand behind them.
+    _cut("token_revoke", "token.revoke", TOKENS, "control"),
+    _cut(CONTROL_SCHEMA, "admin_token.revoke", TOKENS, "control"),
+    _cut(CONTROL_SCHEMA, "admin_token.create", None, "tokens"),
+    _cut("token_create", "token.create", None, "tokens"),
     _cut(
         "move_confirm",
         "tenant.move",

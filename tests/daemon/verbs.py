@@ -91,6 +91,17 @@ async def with_secret(stage: Stage, tenant: str) -> None:
     await stage.tenant(tenant).secret.set("token", "s3cret")
 
 
+async def with_token(stage: Stage, tenant: str) -> None:
+    """Have a tenant that nobody has used, and a token of it."""
+    await registered(stage, tenant)
+    await stage.tenant(tenant).tokens.create()
+
+
+async def with_admin_token(stage: Stage, _: str) -> None:
+    """Have a token of the installation."""
+    await stage.client.tokens.create()
+
+
 async def with_sequence(stage: Stage, tenant: str) -> None:
     """Have a tenant that counts something."""
     await provisioned(stage, tenant)
@@ -220,6 +231,20 @@ async def clone(stage: Stage, tenant: str) -> None:
     await stage.tenant("template").archives.clone(tenant)
 
 
+async def mint(stage: Stage, tenant: str) -> None:
+    await stage.tenant(tenant).tokens.create()
+
+
+async def revoke(stage: Stage, tenant: str) -> None:
+    (token,) = await stage.tenant(tenant).tokens.list()
+    await stage.tenant(tenant).tokens.revoke(token.id)
+
+
+async def revoke_admin(stage: Stage, _: str) -> None:
+    token = (await stage.client.tokens.list())[-1]
+    await stage.client.tokens.revoke(token.id)
+
+
 async def adopt(stage: Stage, tenant: str) -> None:
     await stage.tenant(tenant).lifecycle.adopt(f"legacy_{tenant}")
 
@@ -321,6 +346,12 @@ VERBS = {
         with_secret,
         done="secret_not_found",
     ),
+    "token.create": _verb("create_token", "tenant token", mint, registered),
+    "token.revoke": _verb("revoke_token", "token revoke", revoke, with_token),
+    "admin_token.create": _verb(
+        "create_admin_token", "token create", with_admin_token, with_admin_token
+    ),
+    "admin_token.revoke": _verb("revoke_admin_token", None, revoke_admin, with_admin_token),
     "tenant.rotate_key": _verb(
         "rotate_key", "tenant rotate-key", secret("rotate_key"), with_secret
     ),

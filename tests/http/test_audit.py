@@ -77,9 +77,9 @@ def test_what_is_done_to_the_installation_is_told_under_its_name(api: httpx.Clie
 
     assert made.headers["cache-control"] == "no-store"
     assert entries(api, "insula") == [
-        ("token.create", f"{id}, admin, deployment", "done"),
-        ("token.revoke", id, "done"),
-        ("token.revoke", "0" * 16, "token_not_found"),
+        ("admin_token.create", f"{id}, admin, deployment", "done"),
+        ("admin_token.revoke", id, "done"),
+        ("admin_token.revoke", "0" * 16, "token_not_found"),
     ]
 
 

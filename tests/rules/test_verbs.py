@@ -17,11 +17,11 @@ from tests.daemon.verbs import VERBS
 from tests.http.platform import HandMadePlatform
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
-GROUPS = ("tenant", "run", "dead", "schedule")
+GROUPS = ("tenant", "token", "run", "dead", "schedule")
 READS = {
     *("tenant list", "tenant show", "tenant why", "tenant audit", "tenant stats"),
     *("tenant secret list", "run list", "run show", "run events", "dead list", "dead show"),
-    "schedule list",
+    *("schedule list", "token list"),
 }
 """Commands that change nothing."""
 

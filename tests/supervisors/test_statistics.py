@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.figures import FiguresReader
+from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.model.figures import FiguresOrder, ListedFigures, TenantFigures
 from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import unheard
 from orchestrator.settings.duration import Duration
 from orchestrator.store.connect import ControlPool
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_lifecycle import archives
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database
 from tests.support.proxy import CuttingProxy
@@ -83,6 +88,24 @@ async def test_who_was_used_is_read_in_the_background_and_who_sleeps_is_left_asl
         assert node.slot("acme").incarnation == 1
         assert node.slot("globex").incarnation == 0
         assert await node.connections("acme") == 0
+
+
+async def test_who_sleeps_is_read_again_when_a_verb_has_changed_the_tables(
+    database: Database, tmp_path: Path
+) -> None:
+    await database.provision("acme")
+    async with running_node(database, snapshot(["acme"])) as node:
+        reader, verbs = reader_of(node), archives(node, tmp_path)
+        care = TenantMaintenance(Errands(node.tenants.shards))
+        assert await reader.read_due() == 1
+
+        await care.run(ACME, after="", statement_seconds=9.0)
+        assert await reader.read_due() == 1
+        with await verbs.export(ACME, kind="csv", unsealed=False) as spool:
+            await verbs.add(ACME, spool, report=unheard)
+        assert await reader.read_due() == 1
+
+        assert await reader.read_due() == 0
 
 
 async def test_one_that_can_not_be_read_keeps_nobody_else_from_it(database: Database) -> None:

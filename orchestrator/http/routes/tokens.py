@@ -59,7 +59,7 @@ async def revoke_admin_token(
     services: Injected, record: Recorded, token: TokenIdentity
 ) -> TokenView:
     """Make a token of the installation void, on every node from the next request on."""
-    async with record.of(CONTROL_SCHEMA, "token.revoke", token):
+    async with record.of(CONTROL_SCHEMA, "admin_token.revoke", token):
         return await services.tokens.revoke(token, None)
 
 
@@ -103,7 +103,8 @@ async def _mint(
 ) -> Response[MintedToken]:
     text, bearer = new_token()
     told = f"{bearer.id}, {wanted.role}" + (f", {wanted.name}" if wanted.name else "")
-    async with record.of(tenant or CONTROL_SCHEMA, "token.create", told):
+    kind = "admin_token" if tenant is None else "token"
+    async with record.of(tenant or CONTROL_SCHEMA, f"{kind}.create", told):
         view = await services.tokens.mint(bearer, tenant, wanted, by=record.actor)
     return Response(MintedToken(token=text, view=view), headers={"Cache-Control": "no-store"})
 

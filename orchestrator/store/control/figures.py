@@ -15,6 +15,7 @@ from orchestrator.store.control.tenants import TenantRow
 _QUERIES = sql.load(__name__)
 TAKE = _QUERIES["take"]
 STORE = _QUERIES["store"]
+FALL_DUE = _QUERIES["fall_due"]
 FETCH_ALL = _QUERIES["fetch_all"]
 
 FAILED = ("failed", "dead")
@@ -92,6 +93,11 @@ async def store(
         None if tables is None else sum(table.estimated_rows for table in tables),
         None if counted is None or None in counted else sum(filter(None, counted)),
     )
+
+
+async def fall_due(connection: Connection, tenant: TenantId) -> None:
+    """Have a tenant read soon whose tables were changed though nobody used it."""
+    await connection.execute(FALL_DUE, tenant)
 
 
 async def fetch_all(connection: Connection) -> list[KeptFigures]:

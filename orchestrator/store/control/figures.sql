@@ -32,6 +32,9 @@ ON CONFLICT (tenant) DO UPDATE SET
     rows = coalesce(excluded.rows, known.rows),
     rows_counted_at = coalesce(excluded.rows_counted_at, known.rows_counted_at)
 
+-- name: fall_due
+UPDATE insula.figures SET due_at = now(), taken = false WHERE tenant = $1
+
 -- name: fetch_all
 -- Of all tenants, whether read or not. `quiet`: nothing can have been accepted within the last day.
 SELECT t.id AS tenant, t.provisioned_at IS NOT NULL AS used, t.last_active_at,

@@ -44,6 +44,8 @@ MADE = {
     errors.TenantArchived: errors.TenantArchived("acme"),
     errors.Unauthenticated: errors.Unauthenticated(),
     errors.TokenNotFound: errors.TokenNotFound("0123456789abcdef"),
+    errors.TenantNotNamed: errors.TenantNotNamed(["header X-Tenant-ID"]),
+    errors.TenantConflict: errors.TenantConflict(["header X-Tenant-ID", "subdomain"]),
     errors.TenantHeld: errors.TenantHeld("acme", "rename"),
     errors.AdoptionRefused: errors.AdoptionRefused("acme", "legacy", ["there is no such schema"]),
     QuotaExceeded: QuotaExceeded("acme", limit="max_queue_length", allowed=3, retry_after=2.5),

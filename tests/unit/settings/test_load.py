@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.model.errors import ConfigError
 from orchestrator.model.ids import TenantId
-from orchestrator.settings.load import Snapshot, find_config, load
+from orchestrator.settings.load import Snapshot, find_config, load, load_runtime_dir
 from orchestrator.settings.model import Settings
 
 ACME = TenantId("acme_corp")
@@ -89,6 +90,22 @@ def test_tenants_come_from_included_files_but_not_from_hidden_ones(tmp_path: Pat
     assert list(snapshot.tenants) == [ACME]
     assert snapshot.aliases == {"acme": ACME}
     assert [path.name for path in snapshot.files] == ["insula.toml", "acme.toml"]
+
+
+def test_where_the_daemon_listens_is_known_without_opening_the_files_of_tenants(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "insula.toml"
+    path.write_text('include = ["*.d/*.toml"]\n[node]\nruntime_dir = "run"\n[tenants.pg_x]\n')
+    (tmp_path / "tenants.d").mkdir()
+    (tmp_path / "tenants.d" / "broken.toml").write_text("[")
+
+    with pytest.raises(ConfigError):
+        load(path, {})
+    assert load_runtime_dir(path, {}) == tmp_path / "run"
+    path.write_text("[nod]")
+    with pytest.raises(ConfigError, match="nod"):
+        load_runtime_dir(path, {})
 
 
 def test_the_first_variable_that_is_set_names_the_database(tmp_path: Path) -> None:

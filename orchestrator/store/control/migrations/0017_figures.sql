@@ -28,8 +28,11 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- What is due already stays so: one who is awake notes that again and again. Who takes it from now on reads later.
     INSERT INTO insula.figures AS known (tenant, due_at)
-    SELECT NEW.id, clock_timestamp() FROM insula.installation AS here WHERE here.shard = 'control'
+    SELECT NEW.id, clock_timestamp() FROM insula.installation AS here
+    WHERE here.shard = 'control' AND NOT EXISTS (
+        SELECT FROM insula.figures AS f WHERE f.tenant = NEW.id AND f.due_at IS NOT NULL AND NOT f.taken)
     ON CONFLICT (tenant) DO UPDATE
     SET due_at = greatest(excluded.due_at, known.read_at + interval '5 minutes'), taken = false
     WHERE known.due_at IS NULL OR known.taken;
