@@ -23,6 +23,24 @@ AsTenant = Annotated[
     str | None,
     typer.Option("--as", metavar="ID", help="Make it a tenant of this id, not of its own."),
 ]
+OnShard = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="SHARD",
+        help="Make it on this shard, or control. By default it is made where it is declared.",
+        show_default=False,
+    ),
+]
+BesideOrOn = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="SHARD",
+        help="Make it on this shard, or control. By default it is made beside the other.",
+        show_default=False,
+    ),
+]
 Into = Annotated[str, typer.Argument(metavar="NEW", help="The id of the tenant that is made.")]
 AllRuns = Annotated[Runs, typer.Option(help="Which runs are taken along.")]
 ChosenRuns = Annotated[
@@ -78,28 +96,40 @@ def restore(
     as_tenant: AsTenant = None,
     runs: ChosenRuns = None,
     foreign: Foreign = False,
+    to: OnShard = None,
 ) -> None:
     """Make a tenant of an archive, all of it or nothing. It must not be there.
 
-    Example: insula tenant restore acme_corp.tar --as acme_again
+    Example: insula tenant restore acme_corp.tar --as acme_again --to eu
     """
     from orchestrator.client.archives import manifest_of  # noqa: PLC0415 - help needs no client
 
     of = manifest_of(file).tenant
     with door.open() as client, door.progress() as report:
         made = client.tenant(as_tenant or of).archives.restore(
-            file, of=of if as_tenant else None, runs=runs, foreign=foreign, report=report
+            file,
+            of=of if as_tenant else None,
+            runs=runs,
+            foreign=foreign,
+            to=to,
+            report=report,
         )
     _print_made(door, made, "restored")
 
 
-def clone(door: Door, tenant: TenantArgument, new: Into, runs: AllRuns = "none") -> None:
+def clone(
+    door: Door,
+    tenant: TenantArgument,
+    new: Into,
+    runs: AllRuns = "none",
+    to: BesideOrOn = None,
+) -> None:
     """Make another tenant with the tables and data of this one, which goes on meanwhile.
 
     Example: insula tenant clone template globex
     """
     with door.open() as client, door.progress() as report:
-        made = client.tenant(tenant).archives.clone(new, runs=runs, report=report)
+        made = client.tenant(tenant).archives.clone(new, runs=runs, to=to, report=report)
     _print_made(door, made, "cloned")
 
 
@@ -136,6 +166,7 @@ def _print_made(door: Door, made: RestoredTenant, done: str) -> None:
             (done, made.tenant),
             ("of", made.of),
             ("as of", made.as_of),
+            ("shard", made.shard),
             ("tables", made.tables),
             ("rows", made.rows),
             ("runs that go on", made.unfinished),

@@ -81,30 +81,39 @@ class TenantArchives:
         of: str | None = None,
         runs: Runs | None = None,
         foreign: bool = False,
+        to: str | None = None,
         report: Report | None = None,
     ) -> RestoredTenant:
         """Make this tenant, which is not there, of an archive: its own, or that of tenant `of`.
 
         Runs that have not finished go on; under another id they are left out, unless `runs` says
-        what to take. `foreign` takes an archive of another installation.
+        what to take. `foreign` takes an archive of another installation. It is made on the shard
+        `to`, or where it is declared.
 
         >>> (await tenant.archives.restore(Path("acme_corp.tar"))).unfinished  # doctest: +SKIP
         2
         """
         upload = Upload(path, report)
-        call = calls.restore_tenant(self._tenant, upload, of=of, runs=runs, foreign=foreign)
+        call = calls.restore_tenant(self._tenant, upload, of=of, runs=runs, foreign=foreign, to=to)
         with _reading(path):
             return await self._send(call, report)
 
     async def clone(
-        self, into: str, *, runs: Runs = "none", report: Report | None = None
+        self,
+        into: str,
+        *,
+        runs: Runs = "none",
+        to: str | None = None,
+        report: Report | None = None,
     ) -> RestoredTenant:
         """Make another tenant like this one, which goes on; its runs are left out unless asked for.
+
+        It is made beside this one, or on the shard `to`.
 
         >>> (await client.tenant("template").archives.clone("globex")).tenant  # doctest: +SKIP
         'globex'
         """
-        return await self._send(calls.clone_tenant(self._tenant, into, runs), report)
+        return await self._send(calls.clone_tenant(self._tenant, into, runs, to=to), report)
 
     async def archive(
         self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
@@ -196,30 +205,39 @@ class SyncTenantArchives:
         of: str | None = None,
         runs: Runs | None = None,
         foreign: bool = False,
+        to: str | None = None,
         report: Report | None = None,
     ) -> RestoredTenant:
         """Make this tenant, which is not there, of an archive: its own, or that of tenant `of`.
 
         Runs that have not finished go on; under another id they are left out, unless `runs` says
-        what to take. `foreign` takes an archive of another installation.
+        what to take. `foreign` takes an archive of another installation. It is made on the shard
+        `to`, or where it is declared.
 
         >>> tenant.archives.restore(Path("acme_corp.tar")).unfinished  # doctest: +SKIP
         2
         """
         upload = Upload(path, report)
-        call = calls.restore_tenant(self._tenant, upload, of=of, runs=runs, foreign=foreign)
+        call = calls.restore_tenant(self._tenant, upload, of=of, runs=runs, foreign=foreign, to=to)
         with _reading(path):
             return self._send(call, report)
 
     def clone(
-        self, into: str, *, runs: Runs = "none", report: Report | None = None
+        self,
+        into: str,
+        *,
+        runs: Runs = "none",
+        to: str | None = None,
+        report: Report | None = None,
     ) -> RestoredTenant:
         """Make another tenant like this one, which goes on; its runs are left out unless asked for.
+
+        It is made beside this one, or on the shard `to`.
 
         >>> client.tenant("template").archives.clone("globex").tenant  # doctest: +SKIP
         'globex'
         """
-        return self._send(calls.clone_tenant(self._tenant, into, runs), report)
+        return self._send(calls.clone_tenant(self._tenant, into, runs, to=to), report)
 
     def archive(
         self, *, force: bool = False, wait: float = 0.0, report: Report | None = None

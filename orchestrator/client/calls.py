@@ -269,18 +269,26 @@ def backup_tenant(tenant: str, runs: Selection) -> Call[bytes]:
 
 
 def restore_tenant(
-    tenant: str, upload: Upload, *, of: str | None, runs: Selection | None, foreign: bool
+    tenant: str,
+    upload: Upload,
+    *,
+    of: str | None,
+    runs: Selection | None,
+    foreign: bool,
+    to: str | None,
 ) -> Call[RestoredTenant]:
     """Make a tenant of an archive."""
-    asked = {"of": of, "runs": runs, "foreign": "true" if foreign else None}
+    asked = {"of": of, "runs": runs, "foreign": "true" if foreign else None, "to": to}
     query = {key: value for key, value in asked.items() if value is not None}
     path = tenant_path(tenant, "restore")
     return Call("POST", path, RestoredTenant, body=upload, query=query, wait=COPY_SECONDS)
 
 
-def clone_tenant(tenant: str, into: str, runs: Selection) -> Call[RestoredTenant]:
+def clone_tenant(
+    tenant: str, into: str, runs: Selection, *, to: str | None
+) -> Call[RestoredTenant]:
     """Make another tenant like this one."""
-    query = {"into": into, "runs": runs}
+    query = {"into": into, "runs": runs, **({} if to is None else {"to": to})}
     return Call(
         "POST", tenant_path(tenant, "clone"), RestoredTenant, query=query, wait=COPY_SECONDS
     )

@@ -17,6 +17,7 @@ import structlog
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.export import ExportReader, Kind
 from orchestrator.archive.manifest import Manifest, Runs
+from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.tenants import Tenants, check_declaration
 from orchestrator.lifecycle.files import begin_file, discard, finish_file, writable
@@ -26,8 +27,14 @@ from orchestrator.lifecycle.transfer.imports import import_rows
 from orchestrator.lifecycle.transfer.load import Loaded
 from orchestrator.lifecycle.transfer.restore import Restoring, refuse_taken, restore, verified
 from orchestrator.model.archives import ImportedRows, RestoredTenant
-from orchestrator.model.errors import ArchiveInvalid, InsulaError, StorageFailed, TenantExists
-from orchestrator.model.ids import TenantId
+from orchestrator.model.errors import (
+    ArchiveInvalid,
+    InsulaError,
+    StorageFailed,
+    TenantExists,
+    TenantNotFound,
+)
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Report, unheard
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import figures
@@ -35,6 +42,7 @@ from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import archived_by
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Place
 
 LOCK_TIMEOUT = "10s"
 ARCHIVES = "archives"
@@ -81,7 +89,7 @@ class TenantArchives:
         with _storage(self.state_dir):
             await anyio.to_thread.run_sync(_write, spool, content)
 
-    async def restore(
+    async def restore(  # noqa: PLR0913 - one parameter for each of the request's
         self,
         tenant: TenantId,
         spool: BinaryIO,
@@ -89,12 +97,14 @@ class TenantArchives:
         of: str | None,
         runs: Runs | None,
         foreign: bool,
+        to: str | None = None,
         report: Report,
     ) -> RestoredTenant:
-        """Make a tenant that is not there of an archive: all of it, or nothing.
+        """Make a tenant that is not there of an archive, on the shard `to`: all of it, or nothing.
 
-        It must be the archive of that tenant, or of the tenant `of`. Runs that have not finished go
-        on under the same id, and are left out under another one, unless `runs` says what to take.
+        Without `to` it is made where it is declared, by a file or by the archive. It must be the
+        archive of that tenant, or of the tenant `of`. Runs that have not finished go on under the
+        same id, and are left out under another one, unless `runs` says what to take.
         """
         async with self.control.acquire() as connection:
             await refuse_taken(connection, tenant)
@@ -106,21 +116,29 @@ class TenantArchives:
                 hint=f"to make it another tenant: --as {tenant}",
             )
         chosen = runs or ("all" if source == tenant else "finished")
-        loaded = await self._make(tenant, archive, chosen, report)
-        log.info("tenant.restored", tenant=tenant, of=source, rows=loaded.rows)
-        return _made(tenant, archive.manifest, loaded)
+        shard = to or await self._declared(tenant, archive.manifest)
+        made = await self._make(Place(tenant, shard), archive, chosen, report)
+        log.info("tenant.restored", tenant=tenant, of=source, shard=shard, rows=made.rows)
+        return made
 
     async def clone(
-        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+        self,
+        tenant: TenantId,
+        into: TenantId,
+        *,
+        runs: Runs,
+        to: str | None = None,
+        report: Report,
     ) -> RestoredTenant:
-        """Make another tenant like this one, which goes on meanwhile."""
+        """Make another tenant like this one, which goes on meanwhile; beside it, or on `to`."""
         async with self.control.acquire() as connection:
+            shard = self.tenants.shards.known(to or (await rows.fetch(connection, tenant)).shard)
             await refuse_taken(connection, into)
         with await self._written(tenant, runs, report) as spool:
             archive = await anyio.to_thread.run_sync(ArchiveReader, spool)
-            loaded = await self._make(into, archive, runs, report)
-            log.info("tenant.cloned", tenant=into, of=tenant, rows=loaded.rows)
-            return _made(into, archive.manifest, loaded)
+            made = await self._make(Place(into, shard), archive, runs, report)
+            log.info("tenant.cloned", tenant=into, of=tenant, shard=shard, rows=made.rows)
+            return made
 
     async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:
         """Return a file with the export of a tenant, which goes on meanwhile; close it."""
@@ -150,7 +168,7 @@ class TenantArchives:
         return ImportedRows(tenant=tenant, of=export.manifest.tenant, tables=tables, rows=count)
 
     async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
-        """Bring an archived tenant back, with all its runs; its file goes when it is there."""
+        """Bring an archived tenant back to where it lived, with all its runs; its file goes."""
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
@@ -163,10 +181,10 @@ class TenantArchives:
             archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
-            loaded = await self._make(tenant, archive, "all", report)
+            made = await self._make(Place(tenant, row.shard), archive, "all", report)
         await self._drop_spent(path)
-        log.info("tenant.unarchived", tenant=tenant, rows=loaded.rows)
-        return _made(tenant, archive.manifest, loaded)
+        log.info("tenant.unarchived", tenant=tenant, shard=made.shard, rows=made.rows)
+        return made
 
     async def resume(self) -> None:
         """Delete the files of tenants that came back when a process died before it did so.
@@ -231,25 +249,51 @@ class TenantArchives:
         async with self.control.acquire() as connection:
             return await rows.fetch(connection, tenant)
 
+    async def _declared(self, tenant: TenantId, manifest: Manifest) -> str:
+        """Return the shard that a tenant which is to be made of an archive is declared for."""
+        try:
+            async with self.control.acquire() as connection:
+                row = await rows.fetch(connection, tenant)
+        except TenantNotFound:
+            return self.tenants.declared_shard(tenant, _declaration(manifest, tenant))
+        if row.state == "registered":
+            return row.shard
+        return self.tenants.declared_shard(tenant, _declaration(manifest, tenant))
+
     async def _make(
-        self, tenant: TenantId, archive: ArchiveReader, runs: Runs, report: Report
-    ) -> Loaded:
+        self, place: Place, archive: ArchiveReader, runs: Runs, report: Report
+    ) -> RestoredTenant:
+        tenant, shards = place.id, self.tenants.shards
+        shards.check(shards.known(place.shard))
         declaration = _declaration(archive.manifest, tenant)
         check_declaration(self.tenants.snapshot, tenant, declaration)
-        wanted = Restoring(tenant=tenant, declaration=declaration, runs=runs)
-        async with self.errands.connection("restore", lock_timeout=LOCK_TIMEOUT) as connection:
-            loaded = await restore(
-                connection,
-                archive,
-                wanted,
-                self.tenants.spec,
-                admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
-                report=report,
-            )
+        wanted = Restoring(
+            tenant=tenant,
+            declaration=declaration,
+            runs=runs,
+            admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
+            shard=place.shard,
+        )
+        loaded = await self._load(place, archive, wanted, report)
         await self.tenants.refresh()
         if tenant in self.tenants.snapshot.tenants:
             await self.tenants.publish()
-        return loaded
+        return _made(place, archive.manifest, loaded)
+
+    async def _load(
+        self, place: Place, archive: ArchiveReader, wanted: Restoring, report: Report
+    ) -> Loaded:
+        """Make what was asked for, or leave nothing where it was to be."""
+        shards, spec = self.tenants.shards, self.tenants.spec
+        try:
+            await shards.make_ready(place, spec.installation)
+            pair = self.errands.pair("restore", place, lock_timeout=LOCK_TIMEOUT)
+            async with pair as (control, server):
+                return await restore(control, server, archive, wanted, spec, report=report)
+        except BaseException:
+            if place.shard != CONTROL_SHARD:
+                await Arrivals(self.tenants, self.errands).clear_now(place)
+            raise
 
 
 def _mark_of(path: Path) -> Path:
@@ -282,9 +326,10 @@ def _declaration(manifest: Manifest, tenant: TenantId) -> str:
     return msgspec.json.encode(declaration).decode()
 
 
-def _made(tenant: TenantId, manifest: Manifest, loaded: Loaded) -> RestoredTenant:
+def _made(place: Place, manifest: Manifest, loaded: Loaded) -> RestoredTenant:
     return RestoredTenant(
-        tenant=tenant,
+        tenant=place.id,
+        shard=place.shard,
         of=manifest.tenant,
         as_of=manifest.created_at,
         tables=loaded.tables,

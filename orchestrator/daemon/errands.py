@@ -10,8 +10,7 @@ import anyio
 
 from orchestrator.model.ids import CONTROL_SHARD
 from orchestrator.store.connect import Connection
-from orchestrator.store.control.tenants import TenantRow
-from orchestrator.store.shards import Shards
+from orchestrator.store.shards import Placed, Shards
 from orchestrator.store.warm import Errand
 
 AT_ONCE = 2
@@ -29,7 +28,7 @@ class Errands:
     async def connection(
         self,
         what: str,
-        row: TenantRow | None = None,
+        row: Placed | None = None,
         *,
         lock_timeout: str,
         statement_seconds: float = 0.0,
@@ -45,7 +44,7 @@ class Errands:
 
     @asynccontextmanager
     async def pair(
-        self, what: str, row: TenantRow, *, lock_timeout: str
+        self, what: str, row: Placed, *, lock_timeout: str
     ) -> AsyncIterator[tuple[Connection, Connection]]:
         """Lend connections to the registry and to the tenant's database, which may be one."""
         lent = self._lent(what, row, lock_timeout)
@@ -57,7 +56,7 @@ class Errands:
                 yield registry, server
 
     def _lent(
-        self, what: str, row: TenantRow | None, lock_timeout: str, statement_ms: int = 0
+        self, what: str, row: Placed | None, lock_timeout: str, statement_ms: int = 0
     ) -> AbstractAsyncContextManager[Connection]:
         shards, target, keep = self.shards, self.shards.control.target, True
         if row is not None:

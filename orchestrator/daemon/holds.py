@@ -10,6 +10,7 @@ from uuid import UUID
 import anyio
 import structlog
 
+from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
 from orchestrator.http.services import Audit
@@ -47,16 +48,20 @@ class Holds:
     _holding: set[TenantId] = field(default_factory=set)
 
     @asynccontextmanager
-    async def of(self, tenant: TenantId, verb: str) -> AsyncIterator[Hold]:
+    async def of(
+        self, tenant: TenantId, verb: str, *, becomes: TenantId | None = None
+    ) -> AsyncIterator[Hold]:
         """Hold a tenant for `verb` while the block runs, which begins when no node has it any more.
 
-        Its runs stay where they are, and go on afterwards. Raises TenantHeld, TenantNotFound, or
-        LeaseHeldElsewhere when a node does not let go in time. A transaction that must not end
-        after the hold begins with `store.control.holds.keep`.
+        Its runs stay where they are, and go on afterwards: perhaps under the id that it `becomes`.
+        Raises TenantHeld, TenantNotFound, or LeaseHeldElsewhere when a node does not let go in
+        time. A transaction that must not end after the hold begins with
+        `store.control.holds.keep`.
         """
         if tenant in self._holding:
             raise TenantHeld(tenant, "another verb")
-        self._holding.add(tenant)
+        names = {tenant, becomes or tenant}
+        self._holding.update(names)
         try:
             async with self.control.acquire() as connection:
                 hold = await rows.take(connection, tenant, verb, self.node)
@@ -68,7 +73,7 @@ class Holds:
             finally:
                 await self._release(hold)
         finally:
-            self._holding.discard(tenant)
+            self._holding.difference_update(names)
 
     async def until_let_go(self, tenant: TenantId, what: str) -> None:
         """Wait until no node has the tenant: each sees soon `what` becomes of it."""
@@ -110,6 +115,17 @@ class Holds:
         async with self.control.acquire() as connection:
             found = await rows.abandoned(connection, self.node, self._holding)
         for hold in found:
+            if not await self._renamed(hold):
+                continue
             record = Record(self.audit, "insula")
             async with record.of(hold.tenant, "tenant.release", f"held for {hold.verb}"):
                 await self._release(hold)
+
+    async def _renamed(self, hold: Hold) -> bool:
+        """Return whether the tenant has its new name everywhere, if it was to have one."""
+        try:
+            await finish(self.tenants, hold.tenant)
+        except (InsulaError, *DRIVER_ERRORS) as error:
+            log.warning("tenant.renaming_not_finished", tenant=hold.tenant, error=str(error))
+            return False
+        return True

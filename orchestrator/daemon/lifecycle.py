@@ -16,6 +16,7 @@ from orchestrator.daemon.archives import ARCHIVES, TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.http.audit import Record
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
@@ -39,7 +40,6 @@ from orchestrator.model.errors import (
     InvalidRequest,
     SchemaConflict,
     StorageFailed,
-    TenantElsewhere,
     TenantInUse,
     TenantNotFound,
     ToolMissing,
@@ -51,6 +51,7 @@ from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Place
 from supervisors.root import RootSupervisor
 
 LOOK_SECONDS = 0.2
@@ -133,24 +134,25 @@ class TenantLifecycle:
         new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
         if new == tenant:
             return new
-        await self._refuse_elsewhere(tenant)
+        await self._refuse_kept(tenant)
         self.tenants.refuse_to_rename(tenant, new)
         if not wanted.force:
             await self.idle(tenant, wanted.wait, report, forced=GO_ON)
         deed = Deed(new, by, "tenant.rename", f"from {tenant}")
         report(Progress("waiting for its nodes to let go"))
-        async with self.holds.of(tenant, "rename") as hold:
-            await self._refuse_elsewhere(tenant)  # until here it may have moved
+        async with self.holds.of(tenant, "rename", becomes=new) as hold:
+            row = await self._refuse_kept(tenant)  # until here it may have moved
+            await self.tenants.shards.tell(row)
             report(Progress("renaming its schema and logins"))
             renaming = Renaming(
                 hold=hold,
                 new=new,
                 forced=wanted.force,
                 naming=partial(self.tenants.renaming, tenant=tenant, new=new, alias=wanted.alias),
+                database=self.tenants.shards.own_database(Place(new, row.shard)),
                 note=partial(self.audit.note, deed=deed),
             )
-            async with self.errands.connection("renaming", lock_timeout="10s") as connection:
-                await rename(connection, renaming, self.tenants.spec)
+            await self._rename(row, renaming)
         log.info("tenant.renamed", tenant=tenant, to=new)
         return new
 
@@ -171,6 +173,7 @@ class TenantLifecycle:
         """
         tenant = await self._find(name)
         self._refuse_declared(tenant)
+        await self._check_shard(tenant)
         if not force:
             await self.idle(tenant, wait, report)
         return await self._delete(tenant, "keep" if keep else "purge", force=force, report=report)
@@ -236,6 +239,7 @@ class TenantLifecycle:
             row = await rows.fetch(connection, tenant)
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
+        await self._check_shard(tenant)
         if not force:
             await self.idle(tenant, wait, report, forced=TAKE_ALONG)
         with anyio.CancelScope(shield=True):
@@ -336,6 +340,10 @@ class TenantLifecycle:
             ) from error
         return None
 
+    async def _check_shard(self, tenant: TenantId) -> None:
+        """Raise DatabaseUnavailable for a tenant whose shard is away, before anything is begun."""
+        self.tenants.shards.check((await self.tenants.shards.row(tenant)).shard)
+
     async def _find(self, name: str) -> TenantId:
         """Return the tenant of that id or alias, also when its deletion has begun."""
         tenant = self._known(name)
@@ -391,18 +399,18 @@ class TenantLifecycle:
             except (DatabaseUnavailable, DatabaseRefused) as error:
                 log.warning("tenant.shard_not_looked_at", tenant=row.id, error=str(error))
 
-    async def _refuse_elsewhere(self, tenant: TenantId) -> None:
-        async with self.control.acquire() as connection:
-            row = await rows.fetch(connection, tenant)
+    async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
+        """Rename the tenant in the registry, and in its own database, as far as it has one."""
+        place = row if await self.tenants.shards.is_there(row) else at(row, CONTROL_SHARD)
+        async with self.errands.pair("renaming", place, lock_timeout="10s") as (control, server):
+            await rename(server, wanted, self.tenants.spec, control=control)
+        await finish(self.tenants, wanted.new)
+
+    async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
+        row = await self.tenants.shards.row(tenant)
         if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
-        if row.shard != CONTROL_SHARD:
-            raise TenantElsewhere(
-                tenant,
-                f"tenant {tenant!r} lives on shard {row.shard!r}, and its row does not: "
-                "one transaction has to rename both",
-                hint=f"insula tenant move {tenant} --to {CONTROL_SHARD}, and rename it then",
-            )
+        return row
 
     async def idle(
         self, tenant: TenantId, wait: float, report: Report, *, forced: str = "drop them"

@@ -18,6 +18,7 @@ from orchestrator.daemon import event_loop, signals
 from orchestrator.daemon.activity import Activity
 from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.archives import TenantArchives
+from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.cache_remains import CacheRemains
@@ -188,6 +189,7 @@ class Daemon:
             )
             group.start_soon(self._lifecycle.resume)
             group.start_soon(self._moves.resume)
+            group.start_soon(Arrivals(parts.tenants, Errands(parts.shards)).resume)
             group.start_soon(self._archives.resume)
             group.start_soon(self._holds.watch, parts.keeper.standing)
             group.start_soon(self._inactivity.run, parts.keeper.standing)

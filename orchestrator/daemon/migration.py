@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,6 +19,8 @@ from orchestrator.lifecycle.holders import holders
 from orchestrator.lifecycle.ledgers import Lacking, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec, rehearsal
 from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
     InsulaError,
     LockNotHad,
     MigrationChecksumMismatch,
@@ -136,7 +139,10 @@ class _Call:
         """
         ledgers = await self._ledgers(chosen)
         work: list[Lacking] = []
+        away = {each.tenant for each in self._failed}
         for tenant in chosen:
+            if tenant in away:
+                continue
             if tenant in self._provisioned and tenant not in ledgers:
                 self._fail(tenant, _gone(tenant))
                 continue
@@ -159,15 +165,28 @@ class _Call:
         places: dict[Target, list[TenantRow]] = {}
         for tenant in chosen:
             row = self._tenants.remembered(tenant) or await shards.row(tenant)
-            if row.shard == CONTROL_SHARD or await shards.is_there(row):
-                places.setdefault(shards.target_of(row), []).append(row)
+            with self._shard_of([row]):
+                if row.shard == CONTROL_SHARD or await shards.is_there(row):
+                    places.setdefault(shards.target_of(row), []).append(row)
         found: dict[TenantId, Ledgers] = {}
         for rows_there in places.values():
-            async with self._errands.connection(
-                "migration", rows_there[0], lock_timeout="10s"
-            ) as connection:
-                found |= await read_ledgers(connection, [row.id for row in rows_there])
+            with self._shard_of(rows_there):
+                async with self._errands.connection(
+                    "migration", rows_there[0], lock_timeout="10s"
+                ) as connection:
+                    found |= await read_ledgers(connection, [row.id for row in rows_there])
         return found
+
+    @contextmanager
+    def _shard_of(self, tenants: Sequence[TenantRow]) -> Iterator[None]:
+        """Note that tenants can not be migrated whose shard is away; the others go on."""
+        try:
+            yield
+        except (DatabaseUnavailable, DatabaseRefused) as error:
+            if tenants[0].shard == CONTROL_SHARD:
+                raise
+            for row in tenants:
+                self._fail(row.id, error)
 
     async def _canary(self, work: Lacking) -> bool:
         """Migrate the canary; only then the others are made from the files as they are now."""
@@ -184,6 +203,10 @@ class _Call:
                 try:
                     await self._one(each)
                 except InsulaError as error:
+                    row = self._tenants.remembered(each.tenant)
+                    if row is not None and row.shard != CONTROL_SHARD:
+                        self._fail(each.tenant, error)
+                        return
                     # Not this tenant's: the others would meet it as well.
                     ends.append(error)
                     group.cancel_scope.cancel()

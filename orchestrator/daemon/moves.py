@@ -17,6 +17,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle, at
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.lifecycle import arrival
 from orchestrator.lifecycle import move as steps
 from orchestrator.lifecycle.move import Compared, kept_schema
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
@@ -34,7 +35,6 @@ from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.settings.tenants import unknown_shard
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
 from orchestrator.store.control import holds, tenants
-from orchestrator.store.control import shards as copies
 from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
 
@@ -202,17 +202,8 @@ class TenantMoves:
         """Hold the tenant, and have its shard refuse what SQL would submit there."""
         report(Progress("waiting for its nodes to let go"))
         async with self.holds.of(row.id, verb) as hold:
-            await self._copy_row(row)
+            await self._tenants.shards.tell(row)
             yield hold
-
-    async def _copy_row(self, *where: TenantRow) -> None:
-        for row in where:
-            if row.shard != CONTROL_SHARD and await self._tenants.shards.is_there(row):
-                async with (
-                    self._tenants.control.acquire() as control,
-                    self._tenants.shards.lend(row) as server,
-                ):
-                    await copies.copy(server, await copies.of_tenants(control, [row.id]))
 
     @asynccontextmanager
     async def _still(self, row: TenantRow, schema: str) -> AsyncIterator[Connection]:
@@ -260,7 +251,8 @@ class TenantMoves:
             await tenants.move(connection, row.id, to, kept=kept)
             moved = await tenants.fetch(connection, row.id)
         await self._tenants.refresh()
-        await self._copy_row(row, moved)
+        for each in (row, moved):
+            await self._tenants.shards.tell(each)
         return moved
 
     async def _settle_usage(self, connection: Connection, tenant: TenantId, schema: str) -> None:
@@ -273,7 +265,7 @@ class TenantMoves:
         if row.moved_from is None:
             return
         async with self._connection(row) as connection:
-            await steps.settle(connection, row.id)
+            await arrival.settle(connection, row.id)
         kept = at(row, row.moved_from)
         if await self._tenants.shards.is_there(kept):
             async with self._connection(kept) as old:

@@ -232,6 +232,11 @@ class Tenants:
                 config = _config(self.snapshot, tenant, load_declaration(declaration))
                 self._refuse_taken(tenant, config.aliases)
 
+    def declared_shard(self, tenant: TenantId, declaration: str) -> str:
+        """Return the shard that a tenant is declared for: by a file, or else as it was stored."""
+        known = self.snapshot.tenants.get(tenant)
+        return (known or _config(self.snapshot, tenant, load_declaration(declaration))).shard
+
     def _refuse_taken(
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
     ) -> None:

@@ -221,7 +221,7 @@ class Archives(Protocol):
         """Return a file with the archive of a tenant; whoever gets it closes it."""
         ...
 
-    async def restore(
+    async def restore(  # noqa: PLR0913 - one parameter for each of the request's
         self,
         tenant: TenantId,
         spool: BinaryIO,
@@ -229,9 +229,10 @@ class Archives(Protocol):
         of: str | None,
         runs: Runs | None,
         foreign: bool,
+        to: str | None = None,
         report: Report,
     ) -> RestoredTenant:
-        """Make a tenant that is not there of an archive."""
+        """Make a tenant that is not there of an archive, on shard `to` or where it is declared."""
         ...
 
     async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
@@ -239,9 +240,15 @@ class Archives(Protocol):
         ...
 
     async def clone(
-        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+        self,
+        tenant: TenantId,
+        into: TenantId,
+        *,
+        runs: Runs,
+        to: str | None = None,
+        report: Report,
     ) -> RestoredTenant:
-        """Make another tenant like this one."""
+        """Make another tenant like this one, beside it or on shard `to`."""
         ...
 
     async def export(self, tenant: TenantId, *, kind: Kind, unsealed: bool) -> BinaryIO:

@@ -7,6 +7,9 @@ migrations of the application it has already: those that are named, or those tha
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
+
 import msgspec
 
 from orchestrator.lifecycle.doctor.drift import build_reference, differences, read_objects
@@ -16,12 +19,14 @@ from orchestrator.lifecycle.provision import (
     ProvisionSpec,
     provisioning_errors,
 )
+from orchestrator.lifecycle.removal import has_schema
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.errors import AdoptionRefused, TenantExists
 from orchestrator.model.ids import CONTROL_SCHEMA, IDENTIFIER_BYTES, TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import tenants
+from orchestrator.store.control.shards import Owner, prepare
 
 _QUERIES = sql.load(__name__)
 SOURCE = _QUERIES["source"]
@@ -43,6 +48,14 @@ NOT_MADE = (
 _SYSTEM = frozenset({"information_schema", CONTROL_SCHEMA})
 
 
+@dataclass(frozen=True)
+class OnShard:
+    """A tenant whose registry is another database: the way there, and whose shard it is on."""
+
+    control: Connection
+    owner: Owner
+
+
 async def adopt(
     connection: Connection,
     tenant: TenantId,
@@ -50,30 +63,35 @@ async def adopt(
     spec: ProvisionSpec,
     *,
     lock_timeout: str = LOCK_TIMEOUT,
+    on_shard: OnShard | None = None,
 ) -> AdoptionReport:
     """Make `wanted.schema` the schema of a registered tenant that has none yet.
 
-    All of it is one transaction, which a dry run rolls back: what it tells has been tried. Raises
-    AdoptionRefused with all that stands in the way, TenantExists for a tenant that has a schema,
-    and LockNotHad for tables that others use for longer than `lock_timeout`.
+    All of it is one transaction, which a dry run rolls back: what it tells has been tried. That of
+    the registry ends right after it where that is another database: what an end between the two
+    leaves is a tenant of which the registry hears at its first use. Raises AdoptionRefused with all
+    that stands in the way, TenantExists for a tenant that has a schema, and LockNotHad for tables
+    that others use for longer than `lock_timeout`.
     """
-    with provisioning_errors(tenant):
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            work = Provisioner(connection, tenant, spec, rotation=0, lock_timeout=lock_timeout)
-            report = await _Adoption(connection, tenant, wanted, spec, work).run()
-        except BaseException:
-            if not connection.is_closed():
-                await transaction.rollback()
-            raise
-        if wanted.dry_run or report.obstacles:
-            await transaction.rollback()
-        else:
-            await transaction.commit()
+    control = connection if on_shard is None else on_shard.control
+    with provisioning_errors(tenant), suppress(_RolledBack):
+        async with control.transaction(), connection.transaction():
+            if on_shard is not None:
+                await prepare(connection, on_shard.owner)
+            work = Provisioner(
+                connection, tenant, spec, rotation=0, lock_timeout=lock_timeout, control=control
+            )
+            adoption = _Adoption(connection, tenant, wanted, spec, work, control)
+            report = await adoption.run()
+            if wanted.dry_run or report.obstacles:
+                raise _RolledBack
     if report.obstacles and not wanted.dry_run:
         raise AdoptionRefused(tenant, wanted.schema, report.obstacles)
     return report
+
+
+class _RolledBack(Exception):
+    """Nothing of what was done is to stay."""
 
 
 class _Adoption:
@@ -86,8 +104,10 @@ class _Adoption:
         wanted: AdoptSchema,
         spec: ProvisionSpec,
         work: Provisioner,
+        control: Connection,
     ) -> None:
         self._connection = connection
+        self._control = control
         self._tenant = tenant
         self._wanted = wanted
         self._spec = spec
@@ -98,8 +118,8 @@ class _Adoption:
 
     async def run(self) -> AdoptionReport:
         await self._work.begin()
-        row = await tenants.fetch(self._connection, self._tenant)
-        if row.state != "registered":
+        row = await tenants.fetch(self._control, self._tenant)
+        if row.state != "registered" or await self._adopted_before():
             raise TenantExists(
                 self._tenant,
                 f"tenant {self._tenant!r} has a schema of its own already",
@@ -114,6 +134,11 @@ class _Adoption:
         await self._work.make(adopt=True)
         await self._grant()
         return await self._settle()
+
+    async def _adopted_before(self) -> bool:
+        """Return whether a call that ended too early has left the registry to hear of it."""
+        apart = self._control is not self._connection
+        return apart and await has_schema(self._connection, self._tenant)
 
     async def _obstacles(self) -> list[str]:
         source = self._wanted.schema
@@ -200,7 +225,7 @@ class _Adoption:
         if at < len(self._spec.app_migrations):
             self._plan.append("leave the migrations after that to its first use")
         await tenants.mark_provisioned(
-            self._connection,
+            self._control,
             self._tenant,
             engine_version=len(self._spec.engine_migrations),
             app_version=at,
@@ -233,7 +258,7 @@ class _Adoption:
         made_from = msgspec.structs.replace(
             self._spec, app_migrations=self._spec.app_migrations[:at]
         )
-        reference = await build_reference(self._connection, made_from)
+        reference = await build_reference(self._connection, made_from, control=self._control)
         found = await read_objects(self._connection, [self._tenant], self._spec.role_prefix)
         return [each.what for each in differences(self._tenant, found[self._tenant], reference)]
 

@@ -14,6 +14,15 @@ import asyncpg
 import msgspec
 
 from orchestrator.archive.container import ArchiveReader
+from orchestrator.lifecycle.arrival import (
+    ARRIVING,
+    HAS_SCHEMA,
+    MARKED,
+    drop_copy,
+    make_way,
+    mark,
+    note,
+)
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.transfer.dump import BEGINS_ANEW
 from orchestrator.lifecycle.transfer.dump import TABLES as COLUMNS
@@ -28,19 +37,8 @@ from orchestrator.store.control.tenants import TenantRow
 _QUERIES = sql.load(__name__)
 TABLES = _QUERIES["tables"]
 LOCK = _QUERIES["lock"]
-HAS_SCHEMA = _QUERIES["has_schema"]
 RENAME = _QUERIES["rename"]
-MARK = _QUERIES["mark"]
-UNMARK = _QUERIES["unmark"]
-MARKED = _QUERIES["marked"]
-DROP = _QUERIES["drop"]
 SETTINGS = _QUERIES["settings"]
-HERE = _QUERIES["here"]
-REVOKE_CONNECT = _QUERIES["revoke_connect"]
-DROP_ROLE = _QUERIES["drop_role"]
-
-ARRIVING = "a copy that the registry does not know yet: see insula tenant move"
-"""The comment on a schema that was copied and is not the tenant's until its row says so."""
 
 _NOT_NOW = frozenset({"55P03", "57014", "40P01"})
 _OWNED = frozenset({"wf_run"})
@@ -89,17 +87,15 @@ async def fill(
 
     All of it or nothing, and marked as a copy that is not the tenant's yet.
     """
-    schema = schema_of(row.id)
 
     async def copy(app_role: str) -> None:
         await load(connection, archive, row.id, app_role=app_role, runs="all", report=report)
 
     with _errors(row.id):
         async with connection.transaction():
-            if await connection.fetchval(MARKED, schema, ARRIVING):
-                await connection.execute(sql.fill(DROP, schema=schema))
+            await make_way(connection, row.id)
             await provision_filled(connection, row.id, spec, copy, rotation=row.rotation)
-            await connection.execute(sql.fill(MARK, schema=schema, mark=ARRIVING))
+            await mark(connection, row.id)
 
 
 async def compare(
@@ -143,20 +139,16 @@ async def set_aside(connection: Connection, tenant: TenantId) -> None:
     """Give the schema that the tenant does not live in any more the name under which it is kept."""
     with _errors(tenant):
         async with connection.transaction():
-            await _rename(connection, schema_of(tenant), kept_schema(tenant))
+            if await _rename(connection, schema_of(tenant), kept_schema(tenant)):
+                await note(connection, kept_schema(tenant), "kept")
 
 
 async def bring_back(connection: Connection, tenant: TenantId) -> None:
     """Give the schema that was kept its name back; nobody uses it before the row says so."""
     with _errors(tenant):
         async with connection.transaction():
-            await _rename(connection, kept_schema(tenant), schema_of(tenant))
-
-
-async def settle(connection: Connection, tenant: TenantId) -> None:
-    """Take the mark off the schema that the tenant lives in now."""
-    if await connection.fetchval(HAS_SCHEMA, schema_of(tenant)):
-        await connection.execute(sql.fill(UNMARK, schema=schema_of(tenant)))
+            if await _rename(connection, kept_schema(tenant), schema_of(tenant)):
+                await note(connection, schema_of(tenant), None)
 
 
 async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
@@ -166,7 +158,7 @@ async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpe
     """
     with _errors(tenant):
         async with connection.transaction():
-            await _drop(connection, tenant, spec, kept_schema(tenant))
+            await drop_copy(connection, tenant, spec, kept_schema(tenant))
 
 
 async def drop_arrived(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> bool:
@@ -181,26 +173,16 @@ async def drop_arrived(connection: Connection, tenant: TenantId, spec: Provision
                 return True
             if not await connection.fetchval(MARKED, schema, ARRIVING):
                 return False
-            await _drop(connection, tenant, spec, schema)
+            await drop_copy(connection, tenant, spec, schema)
             return True
 
 
-async def _drop(connection: Connection, tenant: TenantId, spec: ProvisionSpec, schema: str) -> None:
-    logins = spec.logins(tenant)
-    await connection.execute(sql.fill(DROP, schema=schema))
-    database = await connection.fetchval("SELECT current_database()")
-    roles = await connection.fetch(HERE, [logins.engine, logins.app], spec.mark)
-    for role, elsewhere in roles:
-        if elsewhere:
-            await connection.execute(sql.fill(REVOKE_CONNECT, database=database, role=role))
-        else:
-            await connection.execute(sql.fill(DROP_ROLE, role=role))
-
-
-async def _rename(connection: Connection, schema: str, renamed: str) -> None:
+async def _rename(connection: Connection, schema: str, renamed: str) -> bool:
     there = await connection.fetchval(HAS_SCHEMA, schema)
-    if there and not await connection.fetchval(HAS_SCHEMA, renamed):
-        await connection.execute(sql.fill(RENAME, schema=schema, renamed=renamed))
+    if not there or await connection.fetchval(HAS_SCHEMA, renamed):
+        return False
+    await connection.execute(sql.fill(RENAME, schema=schema, renamed=renamed))
+    return True
 
 
 def _sums(schema: str, table: str, columns: list[str]) -> str:

@@ -252,20 +252,32 @@ async def provision_filled(
         await Provisioner(connection, tenant, spec, rotation).make(fill)
 
 
-async def lock_tenant(connection: Connection, tenant: TenantId, spec: ProvisionSpec) -> None:
+async def lock_tenant(
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    anew: bool = False,
+    control: Connection | None = None,
+) -> None:
     """Within a transaction, wait for whoever provisions, renames or deletes the tenant.
 
-    TenantRemoved when it was deleted.
+    TenantRemoved when it was deleted, unless it is to be made `anew`.
     """
-    await Provisioner(connection, tenant, spec, rotation=0).begin()
+    await Provisioner(connection, tenant, spec, rotation=0, control=control).begin(anew=anew)
 
 
 async def make(
-    connection: Connection, tenant: TenantId, spec: ProvisionSpec, *, rotation: int
+    connection: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    *,
+    rotation: int,
+    control: Connection | None = None,
 ) -> None:
     """Make or complete all of `tenant` but the application's tables, in one transaction."""
     with provisioning_errors(tenant):
-        await Provisioner(connection, tenant, spec, rotation).make()
+        await Provisioner(connection, tenant, spec, rotation, control=control).make()
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ LOCK TABLE :"schema".wf_run IN ACCESS EXCLUSIVE MODE;
 SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = $1
 UNION ALL
 SELECT 'role ' || rolname FROM pg_roles WHERE rolname = ANY ($2::text[])
+UNION ALL
+SELECT 'database ' || datname FROM pg_database WHERE datname = $3
 
 -- name: bound_to_name
 -- Functions of the application whose text names the schema, and would look for it in vain. Those with a body in
@@ -56,6 +58,10 @@ WHERE before.tenant = :'new' AND own.tenant = :'old' AND (before.quota, before.s
 UPDATE insula.alert SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.transition SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.token SET tenant = :'new' WHERE tenant = :'old';
+
+-- name: move_submissions
+-- On a shard: what insula.submit has left there for the daemon.
+UPDATE insula.submission SET tenant = :'new' WHERE tenant = :'old';
 
 -- name: send_away
 -- They logged in under the old name, and look for the schema under that.

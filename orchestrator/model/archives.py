@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.model.api import Wire
+from orchestrator.model.ids import CONTROL_SHARD
 
 ARCHIVE = "application/x-tar"
 """The media type of an archive, sent either way."""
@@ -24,12 +25,13 @@ class BackupReport(Wire, frozen=True, kw_only=True):
 class RestoredTenant(Wire, frozen=True, kw_only=True):
     """A tenant that was made of an archive, or of another tenant: `of`, as it was at `as_of`.
 
-    `unfinished` runs go on.
+    It lives on `shard`; `unfinished` runs go on.
     """
 
     tenant: str
     of: str
     as_of: datetime
+    shard: str = CONTROL_SHARD
     tables: int
     rows: int
     unfinished: int

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Self
+from typing import Protocol, Self
 from uuid import UUID
 
 import anyio
+import msgspec
 
-from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable
+from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, InvalidRequest
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.shards import ShardConfig
+from orchestrator.settings.tenants import unknown_shard
 from orchestrator.store.connect import (
     CLOSE_SECONDS,
     Connection,
@@ -24,13 +26,34 @@ from orchestrator.store.connect import (
     translated,
 )
 from orchestrator.store.control import databases, tenants
-from orchestrator.store.control.shards import Owner, prepare
+from orchestrator.store.control.shards import Owner, copy, of_tenants, prepare
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.outage import Reach
 from orchestrator.store.warm import WarmConnections
 
 AT_ONCE = 4
 """So many connections to tenants' own databases at a time, for what the API reads there."""
+
+
+class Placed(Protocol):
+    """A tenant and a shard: what tells in which database its tables are, or would be."""
+
+    @property
+    def id(self) -> TenantId:
+        """The tenant's."""
+        ...
+
+    @property
+    def shard(self) -> str:
+        """The shard's name."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a tenant's tables would be, whatever its row says, or if it has none."""
+
+    id: TenantId
+    shard: str
 
 
 class Shard:
@@ -84,12 +107,21 @@ class Shard:
                 async with self.pool.acquire() as connection:
                     await databases.create(connection, self.target_of(tenant).database)
 
-    async def drop_database(self, tenant: TenantId) -> None:
-        """Drop the tenant's own database, with all that is in it."""
+    async def drop_database(self, tenant: TenantId, *, force: bool = True) -> None:
+        """Drop the tenant's own database, unless somebody is in it and it is not by `force`."""
         if self.apart:
+            drop = databases.drop if force else databases.drop_unused
             with self._named():
                 async with self.pool.acquire() as connection:
-                    await databases.drop(connection, self.target_of(tenant).database)
+                    await drop(connection, self.target_of(tenant).database)
+
+    async def rename_database(self, old: TenantId, new: TenantId) -> None:
+        """Give the tenant's own database its name, if it has not got it yet."""
+        if self.apart:
+            names = [self.target_of(each).database for each in (old, new)]
+            with self._named():
+                async with self.pool.acquire() as connection:
+                    await databases.rename(connection, *names)
 
     async def has_database(self, tenant: TenantId) -> bool:
         """Return whether the database that the tenant's tables are in, or would be, is there."""
@@ -175,7 +207,7 @@ class Shards:
                 hint=f"add [shards.{name}] to its configuration and restart it",
             ) from None
 
-    def target_of(self, row: TenantRow) -> Target:
+    def target_of(self, row: Placed) -> Target:
         """Return the way to the tenant's tables under the admin login."""
         shard = self.of(row.shard)
         return self.control.target if shard is None else shard.target_of(row.id)
@@ -197,7 +229,7 @@ class Shards:
             return await tenants.fetch(connection, tenant)
 
     @asynccontextmanager
-    async def lend(self, row: TenantRow) -> AsyncIterator[Connection]:
+    async def lend(self, row: Placed) -> AsyncIterator[Connection]:
         """Lend a connection to the tenant's database under the admin login."""
         shard = self.of(row.shard)
         lent = self.control.acquire() if shard is None else shard.acquire(row.id)
@@ -222,7 +254,7 @@ class Shards:
         async with self.lend(row) as connection:
             yield row, connection
 
-    async def make_ready(self, row: TenantRow, installation: UUID) -> None:
+    async def make_ready(self, row: Placed, installation: UUID) -> None:
         """Make the tenant's own database with its control schema, if it is to have one."""
         shard = self.of(row.shard)
         if shard is None or not shard.apart:
@@ -231,16 +263,40 @@ class Shards:
         async with shard.acquire(row.id) as connection:
             await prepare(connection, Owner(installation, shard.name, shard.isolation))
 
-    async def is_there(self, row: TenantRow) -> bool:
+    async def is_there(self, row: Placed) -> bool:
         """Return whether the database of the tenant is there: one of its own may not be."""
         shard = self.of(row.shard)
         return shard is None or await shard.has_database(row.id)
 
-    async def drop_database(self, row: TenantRow) -> None:
-        """Drop the database that the tenant has of its own, if it has one."""
+    def own_database(self, row: Placed) -> str | None:
+        """Return the name of the database that the tenant has, or would have, of its own."""
+        shard = self.of(row.shard)
+        return shard.target_of(row.id).database if shard is not None and shard.apart else None
+
+    async def drop_database(self, row: Placed, *, force: bool = True) -> None:
+        """Drop the database that the tenant has of its own, if it has one.
+
+        Without `force` it stays while somebody is connected to it.
+        """
         shard = self.of(row.shard)
         if shard is not None:
-            await shard.drop_database(row.id)
+            await shard.drop_database(row.id, force=force)
+
+    async def tell(self, place: Placed) -> None:
+        """Copy the row of a tenant to the shard of a place, where insula.submit goes by it."""
+        if place.shard != CONTROL_SHARD and await self.is_there(place):
+            async with self.control.acquire() as control, self.lend(place) as server:
+                await copy(server, await of_tenants(control, [place.id]))
+
+    def known(self, name: str) -> str:
+        """Return the name of a shard that is configured; InvalidRequest."""
+        if name not in {CONTROL_SHARD, *self.others}:
+            raise InvalidRequest(
+                unknown_shard(name, self.others),
+                hint="--to names another one, or control",
+                data={"shard": name},
+            )
+        return name
 
     def changed(self, before: TenantRow | None, row: TenantRow) -> None:
         """Note that a row has changed: its shard has to hear of it, and the one of before."""

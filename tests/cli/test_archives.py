@@ -105,7 +105,7 @@ def test_an_archive_is_restored_under_its_own_id(
     done = insula("tenant", "restore", str(archive), "--json")
 
     assert (done.code, done.json["tenant"], done.json["unfinished"]) == (0, "globex", 1)
-    assert platform.archives.asked == [("restore", "globex", None, None, False)]
+    assert platform.archives.asked == [("restore", "globex", None, None, False, None)]
     again = insula("tenant", "restore", str(archive))
     assert (again.code, again.err.split(":")[0]) == (1, "error[tenant_exists]")
 
@@ -113,12 +113,12 @@ def test_an_archive_is_restored_under_its_own_id(
 def test_an_archive_is_restored_under_another_id(
     insula: Insula, platform: HandMadePlatform, archive: Path
 ) -> None:
-    options = ("--as", "again", "--runs", "none", "--foreign")
+    options = ("--as", "again", "--runs", "none", "--foreign", "--to", "eu")
     done = insula("tenant", "restore", str(archive), *options)
 
     assert done.code == 0
     assert done.out.splitlines()[0].split() == ["restored", "again"]
-    assert platform.archives.asked == [("restore", "again", "globex", "none", True)]
+    assert platform.archives.asked == [("restore", "again", "globex", "none", True, "eu")]
 
 
 def test_a_file_that_is_no_archive_is_told_before_it_is_sent(
@@ -137,7 +137,9 @@ def test_a_tenant_is_cloned_without_its_runs(insula: Insula, platform: HandMadeP
     done = insula("tenant", "clone", "acme-corp", "globex")
 
     assert done.out.splitlines()[:2] == ["cloned           globex", "of               acme_corp"]
-    assert platform.archives.asked == [("clone", "acme_corp", "globex", "none")]
+    assert platform.archives.asked == [("clone", "acme_corp", "globex", "none", None)]
+    assert insula("tenant", "clone", "acme-corp", "there", "--to", "eu").code == 0
+    assert platform.archives.asked[1:] == [("clone", "acme_corp", "there", "none", "eu")]
 
 
 def test_a_tenant_is_archived_and_brought_back(insula: Insula, platform: HandMadePlatform) -> None:

@@ -103,7 +103,7 @@ class HandMadeArchives:
         small_archive(tenant, file)
         return io.BytesIO(file.getvalue()[:2000]) if tenant == "cut" else file
 
-    async def restore(
+    async def restore(  # noqa: PLR0913 - as the protocol has it
         self,
         tenant: TenantId,
         spool: BinaryIO,
@@ -111,20 +111,27 @@ class HandMadeArchives:
         of: str | None,
         runs: Runs | None,
         foreign: bool,
+        to: str | None = None,
         report: Report,
     ) -> RestoredTenant:
         if tenant in self._platform.views:
             raise errors.TenantExists(tenant, f"tenant {tenant!r} is there already")
         found = ArchiveReader(spool).manifest
-        self.asked.append(("restore", tenant, of, runs, foreign))
+        self.asked.append(("restore", tenant, of, runs, foreign, to))
         report(Progress("rows", 1, 2, "rows"))
         self._platform.add(tenant, source="api")
         return _made(tenant, found.tenant)
 
     async def clone(
-        self, tenant: TenantId, into: TenantId, *, runs: Runs, report: Report
+        self,
+        tenant: TenantId,
+        into: TenantId,
+        *,
+        runs: Runs,
+        to: str | None = None,
+        report: Report,
     ) -> RestoredTenant:
-        self.asked.append(("clone", tenant, into, runs))
+        self.asked.append(("clone", tenant, into, runs, to))
         report(Progress("rows", 1, 2, "rows"))
         self._platform.add(into, source="api")
         return _made(into, tenant)

@@ -40,7 +40,7 @@ def test_an_archive_may_be_larger_than_any_other_body(
     answer = api.post("/v1/tenants/again/restore?of=globex", content=large, headers=SENT)
 
     assert (answer.status_code, answer.json()["of"]) == (200, "globex")
-    assert platform.archives.asked == [("restore", "again", "globex", None, False)]
+    assert platform.archives.asked == [("restore", "again", "globex", None, False, None)]
 
 
 @pytest.mark.parametrize("path", ["restore", "import"])
@@ -76,9 +76,9 @@ async def test_the_async_client_does_what_the_other_does(
         acme = client.tenant("acme-corp").archives
         done = await acme.backup(path, report=told.append)
         made = await client.tenant("again").archives.restore(
-            path, of="acme_corp", report=told.append
+            path, of="acme_corp", to="eu", report=told.append
         )
-        await acme.clone("copy", runs="finished", report=told.append)
+        await acme.clone("copy", runs="finished", to="eu", report=told.append)
         away = await acme.archive(wait=1.0, report=told.append)
         back = await acme.unarchive()
         exported = await acme.export(directory, kind="jsonl")
@@ -88,5 +88,6 @@ async def test_the_async_client_does_what_the_other_does(
 
     assert (done.rows, made.of, away.rows, back.rows) == (2, "acme_corp", 12, 2)
     assert (exported.rows, added.rows) == (2, 2)
+    assert [each[-1] for each in platform.archives.asked[1:3]] == ["eu", "eu"]
     assert {each.phase for each in told} == {"received", "sent", "rows"}
     assert sorted(os.listdir(tmp_path)) == ["acme", "acme.tar", "insula.sock"]  # noqa: PTH208 - a test may wait for a disk

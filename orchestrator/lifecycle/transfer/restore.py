@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import LedgerEntry, Manifest, Runs
+from orchestrator.lifecycle.arrival import make_way, mark, settle
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.sealing import own_keys, payload_keys
 from orchestrator.lifecycle.transfer.load import Loaded, load
@@ -22,12 +23,15 @@ from orchestrator.model.errors import (
     TenantExists,
     TenantNotFound,
 )
-from orchestrator.model.ids import TenantId, parse_tenant_id, schema_of
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id, schema_of
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import tenants
-from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.control import keys, tenants
+from orchestrator.store.control.tenants import Made, TenantRow
 from orchestrator.store.migrate import Applied, pending
+
+WAIT_FOR_ROWS = "SET LOCAL idle_in_transaction_session_timeout = 0"
+"""The registry's transaction has nothing to do while the rows are written."""
 
 FREE = ("registered", "removed", "archived")
 """What the row of a tenant may be for an archive to take its place: there is nothing of it."""
@@ -37,11 +41,13 @@ Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
 
 
 class Restoring(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be made of an archive: as which tenant, declared how, with which of its runs."""
+    """What is to be made of an archive: as which tenant, declared how, where, with which runs."""
 
     tenant: TenantId
     declaration: str
     runs: Runs
+    admit: Admit
+    shard: str = CONTROL_SHARD
 
 
 async def verified(
@@ -67,54 +73,79 @@ async def verified(
 
 
 async def restore(
-    connection: Connection,
+    control: Connection,
+    server: Connection,
     archive: ArchiveReader,
     wanted: Restoring,
     spec: ProvisionSpec,
     *,
-    admit: Admit,
     report: Report,
 ) -> Loaded:
-    """Make the tenant in one transaction of `connection`, and wake it when it has runs to go on.
+    """Make the tenant over `server`, and wake it when it has runs to go on.
 
+    `control` leads to the registry; where that is the same connection, all is one transaction. Else
+    the registry is written to, and its names are kept from others, before the tenant's database
+    ends its own, and an end between the two leaves a marked copy that `arrival.clear` knows.
     Raises TenantExists, RestoreFailed, SchemaConflict, RoleConflict and what the database says,
     with nothing made.
     """
-    tenant, manifest = wanted.tenant, archive.manifest
+    tenant, apart = wanted.tenant, server is not control
     loaded: list[Loaded] = []
 
     async def fill(app_role: str) -> None:
         done = await load(
-            connection, archive, tenant, app_role=app_role, runs=wanted.runs, report=report
+            server, archive, tenant, app_role=app_role, runs=wanted.runs, report=report
         )
         loaded.append(done)
 
     with translated(f"tenant {tenant!r} can not be restored now"):
-        rotation = await _rotation(connection, tenant)
-        async with connection.transaction():
-            await provision_filled(connection, tenant, spec, fill, rotation=rotation)
-            await _take_keys(connection, tenant, spec, loaded[0])
+        rotation = await _rotation(control, tenant)
+        if apart:
+            # What is sealed with it there must not outlive it.
+            await keys.own(control, tenant, spec.key)
+        async with control.transaction(), server.transaction():
+            if apart:
+                await control.execute(WAIT_FOR_ROWS)
+                await make_way(server, tenant)
+            await provision_filled(server, tenant, spec, fill, rotation=rotation)
+            await _take_keys(control, server, tenant, spec, loaded[0])
+            if apart:
+                await mark(server, tenant)
             report(Progress("registry"))
-            await admit(connection)
-            made = await tenants.bring_back(
-                connection,
-                tenant,
-                wanted.declaration,
-                versions=(len(spec.engine_migrations), len(manifest.app)),
-                origin=manifest.origin if tenant == manifest.tenant else None,
-                wake=loaded[0].unfinished > 0,
-            )
-            if not made:
-                raise taken(await tenants.fetch(connection, tenant))
+            await _register(control, archive.manifest, wanted, spec, wake=loaded[0].unfinished > 0)
+        if apart:
+            await settle(server, tenant)
     return loaded[0]
 
 
+async def _register(
+    control: Connection, manifest: Manifest, wanted: Restoring, spec: ProvisionSpec, *, wake: bool
+) -> None:
+    """Note in the registry that the tenant is there; TenantExists when another one is."""
+    await wanted.admit(control)
+    made = Made(
+        tenant=wanted.tenant,
+        declaration=wanted.declaration,
+        shard=wanted.shard,
+        engine_version=len(spec.engine_migrations),
+        app_version=len(manifest.app),
+        origin=manifest.origin if wanted.tenant == manifest.tenant else None,
+        wake=wake,
+    )
+    if not await tenants.bring_back(control, made):
+        raise taken(await tenants.fetch(control, wanted.tenant))
+
+
 async def _take_keys(
-    connection: Connection, tenant: TenantId, spec: ProvisionSpec, loaded: Loaded
+    control: Connection,
+    server: Connection,
+    tenant: TenantId,
+    spec: ProvisionSpec,
+    loaded: Loaded,
 ) -> None:
     """Have what is sealed depend on the tenant's own key; KeyErased when no run could go on."""
-    erased = await own_keys(connection, connection, tenant, spec.key)
-    if loaded.unfinished and not (await payload_keys(connection, tenant)).isdisjoint(erased):
+    erased = await own_keys(control, server, tenant, spec.key)
+    if loaded.unfinished and not (await payload_keys(server, tenant)).isdisjoint(erased):
         raise KeyErased(
             tenant,
             f"{loaded.unfinished} runs of the archive have not finished, and what they carry is "

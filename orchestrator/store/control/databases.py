@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import asyncpg
 
+from orchestrator.model.errors import LockNotHad
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 
@@ -19,6 +20,10 @@ CLOSE = _QUERIES["close"]
 IS_READY = _QUERIES["is_ready"]
 DROP = _QUERIES["drop"]
 LIVELY = _QUERIES["lively"]
+DROP_UNUSED = _QUERIES["drop_unused"]
+NAMED = _QUERIES["named"]
+SEND_AWAY = _QUERIES["send_away"]
+RENAME = _QUERIES["rename"]
 
 _MADE_MEANWHILE = (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError)
 """By another node."""
@@ -47,6 +52,34 @@ async def is_ready(connection: Connection) -> bool:
 async def drop(connection: Connection, name: str) -> None:
     """Drop the database if it is there, whoever is connected to it."""
     await connection.execute(sql.fill(DROP, database=name))
+
+
+async def drop_unused(connection: Connection, name: str) -> None:
+    """Drop the database if it is there, unless somebody is connected to it."""
+    with suppress(asyncpg.ObjectInUseError):
+        await connection.execute(sql.fill(DROP_UNUSED, database=name))
+
+
+async def rename(connection: Connection, old: str, new: str) -> None:
+    """Give a database another name, if it has not got it yet; sessions of applications end.
+
+    Raises LockNotHad when somebody of ours is connected for longer than five seconds.
+    """
+    if not await exists(connection, old):
+        return
+    await connection.fetchval(SEND_AWAY, old)
+    try:
+        await connection.execute(sql.fill(RENAME, database=old, renamed=new))
+    except asyncpg.ObjectInUseError as error:
+        raise LockNotHad(
+            f"the database {old!r} can not be renamed now: {' '.join(str(error).split())}",
+            hint="it is tried again until they are gone: see pg_stat_activity",
+        ) from error
+
+
+async def named(connection: Connection, prefix: str) -> list[str]:
+    """Return the databases whose name begins so."""
+    return [row[0] for row in await connection.fetch(NAMED, prefix)]
 
 
 async def lively(connection: Connection, prefix: str) -> dict[str, str]:

@@ -16,6 +16,20 @@ SELECT to_regclass('insula.submission') IS NOT NULL
 -- name: drop
 DROP DATABASE IF EXISTS :"database" WITH (FORCE);
 
+-- name: drop_unused
+DROP DATABASE IF EXISTS :"database";
+
+-- name: send_away
+-- Not ours, which are there for a moment: the server waits five seconds for them.
+SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+WHERE datname = $1 AND pid <> pg_backend_pid() AND application_name NOT LIKE 'insula %'
+
+-- name: rename
+ALTER DATABASE :"database" RENAME TO :"renamed";
+
+-- name: named
+SELECT datname::text FROM pg_database WHERE datname ^@ $1 ORDER BY 1
+
 -- name: lively
 -- A text for each database that differs once somebody has written there. The counters of a session that goes on arrive
 -- up to ten seconds late, so what it did last counts as well, unless it is one of ours. Both are the whole server's.

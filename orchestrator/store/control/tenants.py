@@ -76,6 +76,18 @@ class TenantRow(msgspec.Struct, frozen=True):
         return self.state not in ("deleting", "removed", "archived")
 
 
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant that was made of an archive; it is to `wake` when it has something to do."""
+
+    tenant: TenantId
+    declaration: str
+    shard: str
+    engine_version: int
+    app_version: int
+    origin: str | None
+    wake: bool
+
+
 async def installation_id(connection: Connection) -> UUID:
     """Return the id of this installation, which marks the roles that belong to it."""
     found: UUID = await connection.fetchval(INSTALLATION)
@@ -131,6 +143,12 @@ def _exists(known: TenantRow) -> TenantExists | TenantArchived:
             tenant,
             f"tenant {tenant!r} is being deleted",
             hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
+        )
+    if known.state == "removed":
+        return TenantExists(
+            tenant,
+            f"tenant {tenant!r} is being renamed, and its shard has not done so yet",
+            hint="wait for it: it goes on as soon as the shard answers",
         )
     if known.source == "file":
         return TenantExists(
@@ -272,17 +290,24 @@ async def is_removed(connection: Connection, tenant: TenantId) -> bool:
 
 
 async def rename(
-    connection: Connection, row: TenantRow, new: TenantId, declaration: str
+    connection: Connection,
+    row: TenantRow,
+    new: TenantId,
+    declaration: str,
+    *,
+    pending: bool = False,
 ) -> TenantRow:
     """Give the tenant of `row` another id, which may be a tombstone's, and return its row.
 
-    A tombstone stays under the old one. Raises TenantExists.
+    It stays held while that is `pending` on its shard: see `renames`. A tombstone stays under the
+    old one. Raises TenantExists.
     """
     buried: int | None = await connection.fetchval(UNEARTH, new)
     known = await connection.fetchrow(FETCH, new)
     if known is not None:
         raise _exists(TenantRow(*known))
-    found = await connection.fetchrow(RENAME, row.id, new, schema_of(new), declaration, buried or 0)
+    values = (row.id, new, schema_of(new), declaration, buried or 0, pending)
+    found = await connection.fetchrow(RENAME, *values)
     if found is None:
         raise TenantNotFound(row.id)
     await connection.execute(LEAVE_TOMBSTONE, row.id, row.schema_name, row.rotation + 1, new)
@@ -294,21 +319,14 @@ async def bury(connection: Connection, tenant: TenantId, archive: str | None) ->
     await connection.execute(BURY, tenant, archive)
 
 
-async def bring_back(
-    connection: Connection,
-    tenant: TenantId,
-    declaration: str,
-    *,
-    versions: tuple[int, int],
-    origin: str | None,
-    wake: bool,
-) -> bool:
+async def bring_back(connection: Connection, made: Made) -> bool:
     """Note a tenant that was made of an archive; False when there was one already.
 
-    `versions` are the engine's and the application's. It is woken when it has something to do. A
-    row that was only registered keeps what it says.
+    A row that was only registered keeps what it says.
     """
-    arguments = (tenant, declaration, schema_of(tenant), *versions, wake, origin)
+    values = (made.tenant, made.declaration, schema_of(made.tenant))
+    versions = (made.engine_version, made.app_version)
+    arguments = (*values, *versions, made.wake, made.origin, made.shard)
     return await connection.fetchval(BRING_BACK, *arguments) is not None
 
 

@@ -10,15 +10,16 @@ LOCK TABLE insula.tenant IN SHARE ROW EXCLUSIVE MODE
 
 -- name: declare
 -- Note the tenants of the files. A row made at run time becomes the file's when a file names it;
--- a removed one begins anew, and one that is being deleted goes on to be so. Whoever has tables stays where they are.
--- Rows that say the same are not written.
+-- a removed one begins anew, unless a shard has yet to rename it; one that is being deleted goes on to be so. Whoever has
+-- tables stays where they are. Rows that say the same are not written.
 INSERT INTO insula.tenant AS known (id, source, declaration, schema_name, shard)
 SELECT id, 'file', declaration, schema_name, shard
 FROM unnest($1::text[], $2::json[], $3::text[], $4::text[]) AS declared (id, declaration, schema_name, shard)
 ON CONFLICT (id) DO UPDATE SET
     source = excluded.source,
     declaration = excluded.declaration,
-    state = CASE known.state WHEN 'removed' THEN 'registered' ELSE known.state END,
+    state = CASE WHEN known.state <> 'removed' OR EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
+                 THEN known.state ELSE 'registered' END,
     removed_at = CASE WHEN known.state IN ('deleting', 'archived') THEN known.removed_at END,
     shard = CASE WHEN known.state IN ('registered', 'removed') THEN excluded.shard ELSE known.shard END,
     renamed_to = NULL,
@@ -40,7 +41,7 @@ ON CONFLICT (id) DO UPDATE SET
     removed_at = NULL,
     renamed_to = NULL,
     changed_in = pg_current_xact_id()
-WHERE known.state = 'removed'
+WHERE known.state = 'removed' AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
     removed_at, forced, held_for, held_at, shard, origin, moved_from, archive
@@ -162,10 +163,12 @@ DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
 
 -- name: rename
 -- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
--- new id yet, so it is a registered tenant until one does.
+-- new id yet, so it is a registered tenant until one does. It stays held while its shard has yet to rename it ($6).
 UPDATE insula.tenant
 SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
-    fingerprint = NULL, held_for = NULL, held_by = NULL, held_at = NULL, changed_in = pg_current_xact_id()
+    fingerprint = NULL, changed_in = pg_current_xact_id(), renaming = CASE WHEN $6 THEN id END,
+    held_for = CASE WHEN $6 THEN held_for END, held_by = CASE WHEN $6 THEN held_by END,
+    held_at = CASE WHEN $6 THEN held_at END
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
@@ -202,17 +205,17 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 
 -- name: bring_back
 -- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
--- has changed since the archive is made up for then. One that is declared keeps its declaration; it is made in the
--- database of this registry, wherever it was before.
+-- has changed since the archive is made up for then. One that is declared keeps its declaration; it is on the shard $8,
+-- wherever it was before.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7)
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
-        shard = 'control', moved_from = NULL,
+        shard = $8, moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()

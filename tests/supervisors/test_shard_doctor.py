@@ -1,0 +1,87 @@
+"""What `insula doctor` says of copies on shards, and of what there belongs to nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.lifecycle import arrival
+from orchestrator.lifecycle.doctor.examine import Examination, examine
+from orchestrator.model.findings import Finding
+from orchestrator.model.ids import TenantId
+from orchestrator.model.moves import MoveTenant
+from orchestrator.model.progress import unheard
+from orchestrator.settings.shards import ShardConfig
+from orchestrator.store.connect import Target
+from tests.supervisors.nodes import Node
+from tests.supervisors.test_moves import moves, used
+from tests.supervisors.test_shards import admin_of, home
+from tests.support.database import Database
+
+__all__ = ["home"]
+
+ACME = TenantId("acme")
+
+
+async def found(database: Database, node: Node, *checks: str) -> list[Finding]:
+    """Return what doctor finds of some checks."""
+    examination = Examination(
+        role_prefix=database.role_prefix,
+        app_migrations=(),
+        max_awake=10,
+        state_dir=Path("/nowhere"),
+        database="",
+    )
+    shards = node.tenants.shards
+    diagnosis = await examine(await database.connect(), examination, unheard, shards=shards)
+    return [each for each in diagnosis.findings if each.check in checks]
+
+
+@pytest.mark.parametrize("home", ["database"], indirect=True)
+async def test_a_move_that_waits_for_its_confirmation_is_told_with_its_time(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        verb = moves(node, tmp_path)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        (here,) = await found(database, node, "move.unconfirmed", "schema.orphan")
+        await verb.run(ACME, MoveTenant(back=True))
+        (there,) = await found(database, node, "move.unconfirmed", "database.orphan")
+
+        kept = "it lives on shard eu, and control keeps a copy of before its move: kept, since 20"
+        assert here.what.startswith(kept)
+        assert "control, and eu keeps a copy of before its move: kept, since 20" in there.what
+        assert there.mend == "insula tenant move acme --confirm drops it, --back returns to it"
+
+
+@pytest.mark.parametrize("home", ["role"], indirect=True)
+async def test_a_copy_that_a_killed_node_has_left_is_told_with_its_time(
+    database: Database, home: ShardConfig
+) -> None:
+    async with used(database, home) as node:
+        there = await admin_of(database, home)
+        await there.execute("CREATE SCHEMA tenant_globex; CREATE SCHEMA moved_globex")
+        await arrival.mark(there, TenantId("globex"))
+
+        (orphan, copy) = await found(database, node, "copy.unfinished", "schema.orphan")
+
+    assert copy.subject == "shard eu, schema tenant_globex"
+    assert copy.what.startswith("a copy that the registry does not know yet, since 20")
+    assert orphan.subject == "shard eu, schema moved_globex"
+
+
+@pytest.mark.parametrize("home", ["database"], indirect=True)
+async def test_databases_of_nobody_and_tenants_without_one_are_told(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, home) as node:
+        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
+        server, own = await database.connect(Target.parse(home.url)), f"{database.role_prefix}_t_"
+        assert await found(database, node, "database.orphan", "schema.gone") == []
+        await node.root.drain()
+        await server.execute(f'ALTER DATABASE "{own}acme" RENAME TO "{own}globex"')
+
+        (gone, orphan) = await found(database, node, "database.orphan", "schema.gone")
+
+    assert (gone.subject, orphan.subject) == ("tenant acme", f"shard eu, database {own}globex")
