@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +51,10 @@ ARCHIVES = "archives"
 """Where, below the state directory, archived tenants are."""
 
 RETURNING = ".returning"
+
+RESERVE_PART, RESERVE_BYTES = 0.05, 1 << 30
+"""So much of the disk, at most so many bytes, is not for what comes and goes: who sends it may have
+a token of one tenant, and a database on a full disk serves none."""
 
 log = structlog.get_logger(__name__)
 
@@ -308,13 +314,23 @@ def _marks_in(directory: Path) -> list[Path]:
 
 
 def _write(spool: BinaryIO, content: bytes) -> None:
+    _leave_room(spool.fileno())
     spool.write(content)
     spool.flush()  # what finds no room is to be told now, and not when it is read
 
 
 def _nameless(directory: Path) -> BinaryIO:
+    _leave_room(directory)
     file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
     return file
+
+
+def _leave_room(where: int | Path) -> None:
+    """Raise what a full disk raises when only the reserve of this one is left."""
+    disk = os.statvfs(where)
+    reserve = min(RESERVE_PART * disk.f_blocks * disk.f_frsize, RESERVE_BYTES)
+    if disk.f_bavail * disk.f_frsize <= reserve:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _declaration(manifest: Manifest, tenant: TenantId) -> str:
