@@ -10,6 +10,7 @@ import structlog
 
 from orchestrator.cache.tenant_cache import Bounds
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.model.secrets import CacheTerms, Credentials, RotatedKey, SecretView
 from orchestrator.store.connect import Connection
@@ -59,7 +60,7 @@ class TenantSecrets:
         """Return the login of the tenant's tasks, which is made now if it was not yet."""
         access = await self.tenants.prepare(tenant)
         log.info("tenant.credentials_handed_out", tenant=tenant, role=access.app.user)
-        bounds = Bounds.of(self.tenants.config_of(tenant).limits)
+        bounds = self._cache_bounds(tenant)
         return Credentials(
             tenant=tenant,
             schema=schema_of(tenant),
@@ -68,6 +69,12 @@ class TenantSecrets:
                 apart=self.caches_apart, max_entries=bounds.entries, max_bytes=bounds.bytes
             ),
         )
+
+    def _cache_bounds(self, tenant: TenantId) -> Bounds:
+        declared = self.tenants.snapshot.tenants.get(tenant, self.tenants.registered.get(tenant))
+        if declared is None:
+            raise TenantNotFound(tenant)
+        return Bounds.of(declared.limits)
 
     @asynccontextmanager
     async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:

@@ -31,7 +31,6 @@ from orchestrator.model.errors import (
     SchemaVersionAhead,
     TenantExists,
     TenantHeld,
-    TenantNotFound,
     TenantRemoved,
     Unavailable,
 )
@@ -237,13 +236,6 @@ class Tenants:
         """Return the shard that a tenant is declared for: by a file, or else as it was stored."""
         known = self.snapshot.tenants.get(tenant)
         return (known or _config(self.snapshot, tenant, load_declaration(declaration))).shard
-
-    def config_of(self, tenant: TenantId) -> TenantConfig:
-        """Return what a tenant is declared as; TenantNotFound."""
-        found = self.snapshot.tenants.get(tenant, self.registered.get(tenant))
-        if found is None:
-            raise TenantNotFound(tenant)
-        return found
 
     def _refuse_taken(
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
