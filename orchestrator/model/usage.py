@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -32,6 +32,15 @@ class Counts(Wire, frozen=True, kw_only=True):
 
 
 COUNTERS = Counts.__struct_fields__
+
+
+def day_of(moment: datetime) -> datetime:
+    """Return when the day of UTC began in which a moment is.
+
+    >>> day_of(datetime(2026, 1, 31, 23, 30, tzinfo=UTC)).isoformat()
+    '2026-01-31T00:00:00+00:00'
+    """
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -169,7 +169,7 @@ class HandMadePlatform(HandMadeRuns):
 
     async def why(self, tenant: TenantId) -> TenantWhy:
         if tenant not in self.views:
-            raise TenantNotFound(tenant)
+            raise errors.TenantNotFound(tenant)
         at = datetime(2026, 1, 1, tzinfo=UTC)
         told = Transition(at=at, node="a", state="quarantined", reason="no right", next_at=at)
         return TenantWhy(

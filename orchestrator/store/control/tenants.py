@@ -75,6 +75,10 @@ class TenantRow(msgspec.Struct, frozen=True):
         """False once it is being deleted, or was removed or archived."""
         return self.state not in ("deleting", "removed", "archived")
 
+    def lives_on(self, shard: str) -> bool:
+        """Tell whether the tenant, or what is kept of it after a move, is on the shard."""
+        return self.state not in ("removed", "archived") and shard in (self.shard, self.moved_from)
+
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant that was made of an archive; it is to `wake` when it has something to do."""
