@@ -12,7 +12,7 @@ from orchestrator.http.injected import Injected
 from orchestrator.http.moments import in_utc
 from orchestrator.http.openapi import problems
 from orchestrator.model.errors import InvalidRequest
-from orchestrator.model.usage import Span, TenantUsage, UsagePage
+from orchestrator.model.usage import Span, TenantUsage, UsagePage, day_of
 
 SHOWN = timedelta(days=30)
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -67,8 +67,7 @@ async def tenant_usage(
 
 def _range(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     end = in_utc("to", until) or datetime.now(UTC)
-    midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
-    first = in_utc("from", since) or max(midnight, EARLIEST + SHOWN) - SHOWN
+    first = in_utc("from", since) or max(day_of(end), EARLIEST + SHOWN) - SHOWN
     if end < first:
         raise InvalidRequest("`to` is before `from`")
     return first, end
