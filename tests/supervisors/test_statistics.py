@@ -72,7 +72,8 @@ async def test_who_counts_rows_leaves_a_place_to_who_only_looks(database: Databa
         for tenant in ("acme", "globex"):
             await node.submit(tenant)
             await node.until_finished(tenant, 1)
-        statistics, blocker, counted = statistics_of(node), await database.connect(), []
+        statistics, counted = statistics_of(node), []
+        blocker, observer = await database.connect(), await database.connect()
 
         async def count() -> None:
             counted.append(await statistics.read(ACME, exact=True))
@@ -81,7 +82,7 @@ async def test_who_counts_rows_leaves_a_place_to_who_only_looks(database: Databa
             await blocker.execute("LOCK TABLE tenant_acme.wf_run")
             counting.start_soon(count)
             counting.start_soon(count)
-            await until(partial(blocker.fetchval, BLOCKED))
+            await until(partial(observer.fetchval, BLOCKED))
             seen = await statistics.read(TenantId("globex"), exact=False)
             assert counted == []
             counting.cancel_scope.cancel()
