@@ -40,7 +40,14 @@ from orchestrator.model.errors import (
     TenantNotFound,
     Unavailable,
 )
-from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
+from orchestrator.model.ids import (
+    TenantId,
+    app_role,
+    engine_role,
+    folded,
+    new_run_id,
+    schema_of,
+)
 from orchestrator.model.states import RunState
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
@@ -95,7 +102,7 @@ class TenantPlatform:
             return self.root.resolve(name)
         except (TenantNotFound, InvalidTenantId):
             for row in self.absent():
-                if name == row.id or name.casefold() in _aliases(row):
+                if name == row.id or folded(name) in _aliases(row):
                     if row.state == "archived":
                         raise TenantArchived(row.id) from None
                     raise TenantNotFound(row.id, deleting_since=row.removed_at) from None

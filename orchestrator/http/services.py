@@ -367,9 +367,18 @@ class Tokens(Protocol):
         ...
 
     async def mint(
-        self, bearer: Bearer, tenant: TenantId | None, wanted: CreateToken, *, by: str
+        self,
+        bearer: Bearer,
+        tenant: TenantId | None,
+        wanted: CreateToken,
+        *,
+        by: str,
+        maker: Holder | None,
     ) -> TokenView:
-        """Keep a new token: of a tenant, or without one of the installation."""
+        """Keep a new token: of a tenant, or without one of the installation.
+
+        It lasts no longer than that of `maker`, with which it is made.
+        """
         ...
 
     async def listed(self, tenant: TenantId | None) -> list[TokenView]:
