@@ -95,8 +95,8 @@ class Platform(Protocol):
         """Let a workflow, or the whole tenant, start nothing for now, or again."""
         ...
 
-    def tenants(self) -> list[TenantSummary]:
-        """Return every tenant, by id."""
+    async def listed(self) -> list[TenantSummary]:
+        """Return every tenant, by id, with the limits that it came near to."""
         ...
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from orchestrator.model.api import Wire
+from orchestrator.model.api import Alert, Wire
 
 Span = Literal["hour", "day"]
 
@@ -62,16 +62,6 @@ class Used(Counts, frozen=True, kw_only=True):
     tenant: str
     span: Span
     starts_at: datetime
-
-
-class Alert(Wire, frozen=True, kw_only=True):
-    """A tenant that came near to a limit, told once in each window, which began at `since`."""
-
-    quota: str
-    since: datetime
-    at: datetime
-    used: int
-    allowed: int
 
 
 class Near(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from uuid import UUID
 import anyio
 
 from orchestrator.model.usage import Near, Used
+from orchestrator.quota.alerts import WINDOWS
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import usage
 from orchestrator.store.control.usage import Owner, Wanted
@@ -122,3 +123,26 @@ async def test_an_alert_is_new_once_in_a_window(database: Database) -> None:
     found.append(await usage.alert(admin, "acme", [Near("max_runs_per_day", END, 9, 10)]))
 
     assert found == [{"max_runs_per_day"}, set(), {"max_runs_per_day"}]
+
+
+async def test_alerts_count_until_their_window_is_over(database: Database) -> None:
+    admin, now = await database.connect(), datetime.now(UTC)
+    ago = {"max_runs_per_hour": (0.5, 2), "max_runs_per_day": (2, 25), "gone": (0.5,)}
+    for tenant in ("acme", "globex"):
+        near = [
+            Near(quota, now - timedelta(hours=hours), 8, 10)
+            for quota, spans in ago.items()
+            for hours in spans
+        ]
+        await usage.alert(admin, tenant, near)
+
+    of_all = await usage.current(admin, WINDOWS)
+    of_one = await usage.current(admin, WINDOWS, "acme")
+
+    told = {
+        tenant: [(each.quota, now - each.since) for each in alerts]
+        for tenant, alerts in of_all.items()
+    }
+    hours = [("max_runs_per_day", timedelta(hours=2)), ("max_runs_per_hour", timedelta(hours=0.5))]
+    assert told == {"acme": hours, "globex": hours}
+    assert of_one == {"acme": of_all["acme"]}

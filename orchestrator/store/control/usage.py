@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.usage import COUNTERS, Alert, Near, Span, Used
+from orchestrator.model.api import Alert
+from orchestrator.model.usage import COUNTERS, Near, Span, Used
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.usage import HourUsed
@@ -20,6 +22,7 @@ PAGE = _QUERIES["page"]
 OF_TENANT = _QUERIES["of_tenant"]
 ALERT = _QUERIES["alert"]
 ALERTS = _QUERIES["alerts"]
+CURRENT = _QUERIES["current"]
 
 HOURS_KEPT = timedelta(days=92)
 """Of older hours only the sums by day are kept: whoever bills by the quarter has its hours."""
@@ -109,3 +112,13 @@ async def alert(connection: Connection, tenant: str, near: Sequence[Near]) -> se
 async def alerts(connection: Connection, tenant: str, limit: int) -> list[Alert]:
     """Return the newest alerts of a tenant."""
     return [Alert(**dict(row)) for row in await connection.fetch(ALERTS, tenant, limit)]
+
+
+async def current(
+    connection: Connection, windows: Mapping[str, timedelta], tenant: str | None = None
+) -> Mapping[str, list[Alert]]:
+    """Return the alerts of windows that are not over, by tenant: of all, or of one."""
+    found: dict[str, list[Alert]] = defaultdict(list)
+    for row in await connection.fetch(CURRENT, [*windows], [*windows.values()], tenant):
+        found[row["tenant"]].append(Alert(**{name: row[name] for name in Alert.__struct_fields__}))
+    return found

@@ -83,3 +83,12 @@ RETURNING alert.quota;
 -- The newest first.
 SELECT alert.quota, alert.since, alert.at, alert.used, alert.allowed
 FROM insula.alert AS alert WHERE alert.tenant = $1 ORDER BY alert.since DESC, alert.quota LIMIT $2;
+
+-- name: current
+-- Those of windows that are not over, of all tenants or of `$3` alone; `$1` are the quotas, `$2` how long their windows
+-- last.
+SELECT alert.tenant, alert.quota, alert.since, alert.at, alert.used, alert.allowed
+FROM insula.alert AS alert JOIN unnest($1::text[], $2::interval[]) AS w (quota, lasts) ON w.quota = alert.quota
+WHERE alert.since > clock_timestamp() - (SELECT max(lasts) FROM unnest($2::interval[]) AS all_of (lasts))
+  AND alert.since > clock_timestamp() - w.lasts AND alert.tenant = coalesce($3, alert.tenant)
+ORDER BY alert.tenant, alert.quota;
