@@ -129,13 +129,15 @@ class TenantArchives:
         call = calls.archive_tenant(self._tenant, force=force, wait=wait)
         return await self._send(call, report)
 
-    async def unarchive(self, *, report: Report | None = None) -> RestoredTenant:
-        """Bring the tenant, which is archived, back as it was.
+    async def unarchive(
+        self, *, to: str | None = None, report: Report | None = None
+    ) -> RestoredTenant:
+        """Bring the tenant, which is archived, back as it was: where it lived, or on shard `to`.
 
         >>> (await tenant.archives.unarchive()).unfinished  # doctest: +SKIP
         0
         """
-        return await self._send(calls.unarchive_tenant(self._tenant), report)
+        return await self._send(calls.unarchive_tenant(self._tenant, to=to), report)
 
     async def export(
         self,
@@ -253,13 +255,13 @@ class SyncTenantArchives:
         call = calls.archive_tenant(self._tenant, force=force, wait=wait)
         return self._send(call, report)
 
-    def unarchive(self, *, report: Report | None = None) -> RestoredTenant:
-        """Bring the tenant, which is archived, back as it was.
+    def unarchive(self, *, to: str | None = None, report: Report | None = None) -> RestoredTenant:
+        """Bring the tenant, which is archived, back as it was: where it lived, or on shard `to`.
 
         >>> tenant.archives.unarchive().unfinished  # doctest: +SKIP
         0
         """
-        return self._send(calls.unarchive_tenant(self._tenant), report)
+        return self._send(calls.unarchive_tenant(self._tenant, to=to), report)
 
     def export(
         self,

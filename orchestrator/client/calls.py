@@ -312,9 +312,10 @@ def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTen
     return Call("POST", tenant_path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
 
 
-def unarchive_tenant(tenant: str) -> Call[RestoredTenant]:
+def unarchive_tenant(tenant: str, *, to: str | None) -> Call[RestoredTenant]:
     """Bring an archived tenant back."""
-    return Call("POST", tenant_path(tenant, "unarchive"), RestoredTenant, wait=COPY_SECONDS)
+    query, path = {} if to is None else {"to": to}, tenant_path(tenant, "unarchive")
+    return Call("POST", path, RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:

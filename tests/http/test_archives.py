@@ -80,7 +80,7 @@ async def test_the_async_client_does_what_the_other_does(
         )
         await acme.clone("copy", runs="finished", to="eu", report=told.append)
         away = await acme.archive(wait=1.0, report=told.append)
-        back = await acme.unarchive()
+        back = await acme.unarchive(to="eu")
         exported = await acme.export(directory, kind="jsonl")
         added = await acme.add(directory, report=told.append)
         with pytest.raises(ArchiveInvalid):
@@ -88,6 +88,6 @@ async def test_the_async_client_does_what_the_other_does(
 
     assert (done.rows, made.of, away.rows, back.rows) == (2, "acme_corp", 12, 2)
     assert (exported.rows, added.rows) == (2, 2)
-    assert [each[-1] for each in platform.archives.asked[1:3]] == ["eu", "eu"]
+    assert [each[-1] for each in platform.archives.asked[1:4]] == ["eu"] * 3
     assert {each.phase for each in told} == {"received", "sent", "rows"}
     assert sorted(os.listdir(tmp_path)) == ["acme", "acme.tar", "insula.sock"]  # noqa: PTH208 - a test may wait for a disk
