@@ -169,9 +169,10 @@ class TenantArchives:
         >>> (await tenant.archives.add(Path("acme"))).rows  # doctest: +SKIP
         1200
         """
-        with tempfile.NamedTemporaryFile(suffix=".tar") as packed, _reading(directory):
-            await anyio.to_thread.run_sync(pack, directory, packed.file)
-            upload = Upload(Path(packed.name), report)
+        # Without a name, so that nothing of it is left when this process is killed.
+        with tempfile.TemporaryFile() as packed, _reading(directory):
+            await anyio.to_thread.run_sync(pack, directory, packed)
+            upload = Upload(packed, report)
             return await self._send(calls.import_rows(self._tenant, upload), report)
 
 
@@ -293,9 +294,10 @@ class SyncTenantArchives:
         >>> tenant.archives.add(Path("acme")).rows  # doctest: +SKIP
         1200
         """
-        with tempfile.NamedTemporaryFile(suffix=".tar") as packed, _reading(directory):
-            pack(directory, packed.file)
-            upload = Upload(Path(packed.name), report)
+        # Without a name, so that nothing of it is left when this process is killed.
+        with tempfile.TemporaryFile() as packed, _reading(directory):
+            pack(directory, packed)
+            upload = Upload(packed, report)
             return self._send(calls.import_rows(self._tenant, upload), report)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -139,9 +139,12 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as the body of a request; `report` hears how much of it has been sent."""
+    """A file as the body of a request; `report` hears how much of it has been sent.
 
-    path: Path
+    One that is open already is read from its beginning, and stays open.
+    """
+
+    source: Path | BinaryIO
     report: Report | None = None
     media: str = ARCHIVE
 
