@@ -99,7 +99,8 @@ class TenantSupervisor:
                 self._end_well(engine)
                 return
             async with engine.running():
-                await self._live(engine, Books(self._tenant, self._ground, engine, self._counts))
+                books = Books(self._tenant, self._epoch, self._ground, engine, self._counts)
+                await self._live(engine, books)
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
 

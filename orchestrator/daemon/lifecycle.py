@@ -325,9 +325,12 @@ class TenantLifecycle:
 
         Returns it when it is not on this node, for somebody to delete it where it is.
         """
-        if row.archive is None or row.results not in _KEEP_NOTHING:
+        if row.archive is None:
             return None
         path = Path(row.archive)
+        if row.results not in _KEEP_NOTHING:
+            await self.archives.retain(path)
+            return None
         try:
             await anyio.to_thread.run_sync(path.unlink)
         except FileNotFoundError:

@@ -158,14 +158,18 @@ RETURNING id
 UPDATE insula.tenant SET moved_from = NULL, changed_in = pg_current_xact_id() WHERE id = $1
 
 -- name: unearth
--- The tombstone goes, and its rotation is kept: nobody gets the passwords of before.
-DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
+-- The tombstone goes, unless a shard has yet to rename who was called so, and its rotation is kept: nobody gets the
+-- passwords of before.
+DELETE FROM insula.tenant AS known
+WHERE id = $1 AND state = 'removed' AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
+RETURNING rotation
 
 -- name: rename
 -- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
 -- new id yet, so it is a registered tenant until one does. It stays held while its shard has yet to rename it ($6).
 UPDATE insula.tenant
-SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
+SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4,
+    rotation = greatest(rotation, $5), origin = coalesce(origin, id),
     fingerprint = NULL, changed_in = pg_current_xact_id(), renaming = CASE WHEN $6 THEN id END,
     held_for = CASE WHEN $6 THEN held_for END, held_by = CASE WHEN $6 THEN held_by END,
     held_at = CASE WHEN $6 THEN held_at END
@@ -220,6 +224,7 @@ WITH back AS (
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
     WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+      AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
     RETURNING id
 ), woken AS (
     INSERT INTO insula.wake AS wake (tenant, due_at, reason) SELECT id, clock_timestamp(), 'restored' FROM back WHERE $6

@@ -58,12 +58,27 @@ class Wanted(msgspec.Struct, frozen=True):
     after: tuple[str, datetime] | None = None
 
 
-async def tell(connection: Connection, tenant: str, rows: Sequence[HourUsed]) -> None:
-    """Note the hours of one ledger as they are; told twice they count once."""
-    if rows:
-        names = ("hour", *COUNTERS)
-        columns = [[getattr(row, name) for row in rows] for name in names]
-        await connection.execute(TELL, tenant, rows[0].ledger, *columns)
+class Owner(msgspec.Struct, frozen=True):
+    """Under which epoch, and on which node, a tenant is served by who tells of it."""
+
+    epoch: int
+    node: UUID
+
+
+async def tell(
+    connection: Connection, tenant: str, rows: Sequence[HourUsed], owner: Owner | None = None
+) -> bool:
+    """Note the hours of one ledger as they are; told twice they count once.
+
+    Returns False, with nothing noted, when the tenant is not this `owner`'s any more. Without one
+    nobody serves it.
+    """
+    if not rows:
+        return True
+    columns = [[getattr(row, name) for row in rows] for name in ("hour", *COUNTERS)]
+    epoch, node = (None, None) if owner is None else (owner.epoch, owner.node)
+    noted: bool = await connection.fetchval(TELL, tenant, rows[0].ledger, *columns, epoch, node)
+    return noted
 
 
 async def condense(connection: Connection, before: datetime, limit: int) -> int:

@@ -1,20 +1,31 @@
+-- What all tenants have used, and which of them came near to a limit.
+
 -- name: tell
--- Note what the ledger `$2` of the tenant `$1` counts in each hour: as it is, so that told twice it counts once. An hour
--- that a day sums up already was told before.
-INSERT INTO insula.usage AS usage
-    (tenant, ledger, span, starts_at, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
-SELECT $1, $2, 'hour', u.*
-FROM unnest($3::timestamptz[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
-            $11::int8[])
-     AS u (hour, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
-WHERE NOT EXISTS (
-    SELECT FROM insula.usage AS day
-    WHERE day.ledger = $2 AND day.span = 'day' AND day.starts_at = date_trunc('day', u.hour, 'UTC')
-      AND day.hours & (1 << extract(hour FROM u.hour AT TIME ZONE 'UTC')::int) <> 0)
-ON CONFLICT (ledger, span, starts_at) DO UPDATE SET
-    tenant = excluded.tenant, submitted = excluded.submitted, input_bytes = excluded.input_bytes,
-    succeeded = excluded.succeeded, failed = excluded.failed, dead = excluded.dead, cancelled = excluded.cancelled,
-    attempts = excluded.attempts, task_ms = excluded.task_ms;
+-- Note what the ledger `$2` of the tenant `$1` counts in each hour: as it is, so that told twice it counts once, and
+-- never less than before, since counts only grow: who tells late may have read before others did. Of the owner `$13`
+-- under the epoch `$12`, if there is one, nothing is noted when the tenant is another's by now, or called otherwise. An
+-- hour that a day sums up already was told before.
+WITH owner AS MATERIALIZED (
+    SELECT FROM insula.lease WHERE tenant = $1 AND epoch = $12 AND node = $13 FOR SHARE
+), told AS (
+    INSERT INTO insula.usage AS usage
+        (tenant, ledger, span, starts_at, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
+    SELECT $1, $2, 'hour', u.*
+    FROM unnest($3::timestamptz[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
+                $11::int8[])
+         AS u (hour, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
+    WHERE ($13::uuid IS NULL OR EXISTS (SELECT FROM owner)) AND NOT EXISTS (
+        SELECT FROM insula.usage AS day
+        WHERE day.ledger = $2 AND day.span = 'day' AND day.starts_at = date_trunc('day', u.hour, 'UTC')
+          AND day.hours & (1 << extract(hour FROM u.hour AT TIME ZONE 'UTC')::int) <> 0)
+    ON CONFLICT (ledger, span, starts_at) DO UPDATE SET
+        tenant = excluded.tenant, submitted = greatest(usage.submitted, excluded.submitted),
+        input_bytes = greatest(usage.input_bytes, excluded.input_bytes),
+        succeeded = greatest(usage.succeeded, excluded.succeeded), failed = greatest(usage.failed, excluded.failed),
+        dead = greatest(usage.dead, excluded.dead), cancelled = greatest(usage.cancelled, excluded.cancelled),
+        attempts = greatest(usage.attempts, excluded.attempts), task_ms = greatest(usage.task_ms, excluded.task_ms)
+)
+SELECT $13::uuid IS NULL OR EXISTS (SELECT FROM owner);
 
 -- name: condense
 -- Make days of at most `$2` hours from before `$1`; the number of hours.
@@ -43,7 +54,9 @@ SELECT count(*) FROM old;
 -- name: page
 -- What all tenants used from `$1` until before `$2`, by spans of `$3` (hour or day), from behind the place (`$4`, `$5`)
 -- on: sums over their ledgers. A day that hours were made of is one row, whatever the span.
-SELECT usage.tenant, date_trunc($3, usage.starts_at, 'UTC') AS starts_at, min(CASE WHEN usage.span = 'day' THEN 'day' ELSE $3 END) AS span, sum(submitted)::int8 AS submitted, sum(input_bytes)::int8 AS input_bytes,
+SELECT usage.tenant, date_trunc($3, usage.starts_at, 'UTC') AS starts_at,
+       min(CASE WHEN usage.span = 'day' THEN 'day' ELSE $3 END) AS span,
+       sum(submitted)::int8 AS submitted, sum(input_bytes)::int8 AS input_bytes,
        sum(succeeded)::int8 AS succeeded, sum(failed)::int8 AS failed, sum(dead)::int8 AS dead,
        sum(cancelled)::int8 AS cancelled, sum(attempts)::int8 AS attempts, sum(task_ms)::int8 AS task_ms
 FROM insula.usage AS usage
@@ -54,8 +67,8 @@ ORDER BY 1, 2 LIMIT $6;
 
 -- name: of_tenant
 -- What the tenant `$1` used from `$2` until before `$3`, as it was told.
-SELECT usage.ledger, usage.span, usage.starts_at, usage.hours, usage.submitted, usage.input_bytes, usage.succeeded, usage.failed,
-       usage.dead, usage.cancelled, usage.attempts, usage.task_ms
+SELECT usage.ledger, usage.span, usage.starts_at, usage.hours, usage.submitted, usage.input_bytes, usage.succeeded,
+       usage.failed, usage.dead, usage.cancelled, usage.attempts, usage.task_ms
 FROM insula.usage AS usage
 WHERE usage.tenant = $1 AND usage.starts_at >= $2 AND usage.starts_at < $3
 ORDER BY usage.starts_at;
