@@ -173,13 +173,19 @@ class TenantArchives:
         tables = len(export.manifest.tables)
         return ImportedRows(tenant=tenant, of=export.manifest.tenant, tables=tables, rows=count)
 
-    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
-        """Bring an archived tenant back to where it lived, with all its runs; its file goes."""
+    async def unarchive(
+        self, tenant: TenantId, report: Report, *, to: str | None = None
+    ) -> RestoredTenant:
+        """Bring an archived tenant back with all its runs; its file goes.
+
+        It comes back to where it lived, or to the shard `to`.
+        """
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
             raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
+        shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
         with _reading(path, written_by):
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
@@ -187,7 +193,7 @@ class TenantArchives:
             archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
-            made = await self._make(Place(tenant, row.shard), archive, "all", report)
+            made = await self._make(Place(tenant, shard), archive, "all", report)
         await self._drop_spent(path)
         log.info("tenant.unarchived", tenant=tenant, shard=made.shard, rows=made.rows)
         return made
