@@ -101,6 +101,7 @@ MORE_REFUSALS = (
 
 
 @pytest.mark.parametrize("login", ["engine", "app"])
+@pytest.mark.requirement("T5.server")
 async def test_the_server_and_what_belongs_to_others_is_out_of_reach(
     two_tenants: Database, login: Login
 ) -> None:

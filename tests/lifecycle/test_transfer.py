@@ -69,6 +69,7 @@ async def restored(
     return await restore(admin, admin, archive, wanted, spec, report=ignore)
 
 
+@pytest.mark.requirement("T6.restored")
 async def test_a_tenant_made_of_an_archive_has_all_that_the_other_has(
     database: Database, tmp_path: Path
 ) -> None:
@@ -230,6 +231,7 @@ async def refusal(file: io.BytesIO, spec: ProvisionSpec, *, foreign: bool = Fals
     return told.value
 
 
+@pytest.mark.requirement("T6.archives")
 async def test_an_archive_that_was_changed_is_not_taken(database: Database, tmp_path: Path) -> None:
     _, app = await furnished(database, tmp_path)
     spec, archive = database.spec(app), await archived(database)
@@ -251,6 +253,7 @@ async def test_an_archive_that_was_changed_is_not_taken(database: Database, tmp_
         assert (type(told), problem in str(told)) == (ArchiveInvalid, True), told
 
 
+@pytest.mark.requirement("T6.archives")
 async def test_only_an_archive_that_this_installation_can_use_is_taken(
     database: Database, tmp_path: Path
 ) -> None:
@@ -264,6 +267,11 @@ async def test_only_an_archive_that_this_installation_can_use_is_taken(
     await verified(stranger, spec, foreign=True, report=ignore)
     later = await refusal(changed(archive, lambda m: m.update(format=2)), spec)
     assert isinstance(later, ArchiveTooNew)
+    for ledger in ("engine", "app"):
+        file = {"number": 9999, "name": "later", "checksum": "c"}
+        newer = changed(archive, lambda m, to=ledger, file=file: m[to].append(file))
+        ahead = await refusal(newer, spec, foreign=True)
+        assert (type(ahead), "9999_later" in str(ahead)) == (SchemaVersionAhead, True), ledger
     assert isinstance(await refusal(whole, database.spec()), SchemaVersionAhead)
     edited = database.spec(migrations(tmp_path / "edited", everything="SELECT 1"))
     assert isinstance(await refusal(whole, edited), MigrationChecksumMismatch)

@@ -92,6 +92,7 @@ async def test_all_provisioned_tenants_are_migrated_and_the_audit_says_so(
         ]
 
 
+@pytest.mark.requirement("T4.failure")
 async def test_a_failing_tenant_is_quarantined_and_the_others_go_on(
     database: Database, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_running_tenant_that_fails_comes_to_rest_and_is_quarantined(
         assert await node.finished("acme") == 1
 
 
+@pytest.mark.requirement("T4.canary")
 async def test_nothing_else_is_touched_when_the_canary_fails(
     database: Database, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ async def test_nothing_else_is_touched_when_the_canary_fails(
         assert [await applied(node, tenant) for tenant in THREE] == [3, 3, 3]
 
 
+@pytest.mark.requirement("T4.dry-run")
 async def test_a_dry_run_tries_the_sql_and_leaves_nothing(
     database: Database, tmp_path: Path
 ) -> None:
@@ -223,6 +226,7 @@ async def test_a_dry_run_finds_what_would_be_refused_at_the_commit(
             assert (failed.code, failed.data["sqlstate"]) == ("migration_failed", "23503")
 
 
+@pytest.mark.requirement("T4.lock")
 async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
     database: Database, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ async def used(database: Database, shard: ShardConfig) -> AsyncIterator[Node]:
         yield node
 
 
+@pytest.mark.requirement("T6.moved")
 async def test_a_tenant_arrives_with_all_it_had_and_works_there(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
