@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -224,6 +225,11 @@ def changed(archive: ArchiveReader, change: Change, *, seal: bytes | None = None
     return file
 
 
+def with_a_later_file(ledger: str, manifest: dict[str, Any]) -> None:
+    """Have the tenant of a manifest be further than anybody is."""
+    manifest[ledger].append({"number": 9999, "name": "later", "checksum": "c"})
+
+
 async def refusal(file: io.BytesIO, spec: ProvisionSpec, *, foreign: bool = False) -> InsulaError:
     """Return what is said of an archive that is not taken."""
     with pytest.raises(InsulaError) as told:
@@ -268,8 +274,7 @@ async def test_only_an_archive_that_this_installation_can_use_is_taken(
     later = await refusal(changed(archive, lambda m: m.update(format=2)), spec)
     assert isinstance(later, ArchiveTooNew)
     for ledger in ("engine", "app"):
-        file = {"number": 9999, "name": "later", "checksum": "c"}
-        newer = changed(archive, lambda m, to=ledger, file=file: m[to].append(file))
+        newer = changed(archive, partial(with_a_later_file, ledger))
         ahead = await refusal(newer, spec, foreign=True)
         assert (type(ahead), "9999_later" in str(ahead)) == (SchemaVersionAhead, True), ledger
     assert isinstance(await refusal(whole, database.spec()), SchemaVersionAhead)

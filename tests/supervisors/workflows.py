@@ -73,12 +73,12 @@ async def asks(ctx: Context, gate: str) -> None:
 
 
 @job("who", transactional=True)
-async def who(ctx: Context) -> list[str]:
+async def who(ctx: Context) -> str:
     """Return as whom the database knows the task, and where it looks for tables."""
-    row = await ctx.db.fetchrow(
-        "SELECT session_user::text, current_user::text, current_schemas(false)::text"
+    found: str = await ctx.db.fetchval(
+        "SELECT concat_ws(' ', session_user, current_user, current_schemas(false))"
     )
-    return [] if row is None else [*row.values()]
+    return found
 
 
 @job("widths", transactional=True, retry=Retry(attempts=2, initial="1ms", jitter=0))
