@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from orchestrator.daemon.audit import TenantAudit
-from orchestrator.daemon.migration import TenantMigrations
+from orchestrator.daemon.migration import TRIES, TenantMigrations
 from orchestrator.http.audit import Record
 from orchestrator.model.errors import MigrationChecksumMismatch, TenantNotFound, TenantQuarantined
 from orchestrator.model.ids import TenantId
@@ -232,7 +232,8 @@ async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
 ) -> None:
     async with running_node(database, declared(tmp_path, "acme", "globex")) as node:
         await provisioned(node, tmp_path)
-        add(tmp_path, add_day="ALTER TABLE flight ADD day date;")
+        await node.sql("CREATE SEQUENCE public.tries")  # what it has counted is not rolled back
+        add(tmp_path, add_day="SELECT nextval('public.tries'); ALTER TABLE flight ADD day date;")
         holder = await database.connect(database.as_app("acme"))
         async with holder.transaction():
             await holder.execute("LOCK TABLE flight IN ACCESS SHARE MODE")
@@ -242,6 +243,7 @@ async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
         assert (failed.tenant, failed.code) == ("acme", "lock_not_had")
         assert f"held by process {holder.get_server_pid()} (" in failed.detail
         assert [each.tenant for each in report.migrated] == ["globex"]
+        assert await node.sql("SELECT last_value FROM public.tries") == TRIES + 1
         assert node.slot("acme").state is SlotState.DORMANT
         assert [each.tenant for each in (await migrate(node)).migrated] == ["acme"]
 
