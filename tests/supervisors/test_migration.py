@@ -226,6 +226,27 @@ async def test_a_dry_run_finds_what_would_be_refused_at_the_commit(
             assert (failed.code, failed.data["sqlstate"]) == ("migration_failed", "23503")
 
 
+AT_WORK = """
+    SELECT pg_sleep(0.05);
+    INSERT INTO public.at_work SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'insula migration' AND state = 'active'
+"""
+
+
+async def test_no_more_are_migrated_at_a_time_than_is_wanted(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, *THREE)) as node:
+        await provisioned(node, tmp_path)
+        await node.sql("CREATE TABLE public.at_work (sessions int)")
+        add(tmp_path, at_work=AT_WORK)
+
+        report = await migrate(node, parallel=1)
+
+        assert [each.tenant for each in report.migrated] == [*THREE]
+        assert await node.sql("SELECT array_agg(sessions) FROM public.at_work") == [1, 1, 1]
+
+
 @pytest.mark.requirement("T4.lock")
 async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
     database: Database, tmp_path: Path
