@@ -229,7 +229,8 @@ async def test_a_dry_run_finds_what_would_be_refused_at_the_commit(
 AT_WORK = """
     SELECT pg_sleep(0.05);
     INSERT INTO public.at_work SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'insula migration' AND state = 'active'
+    WHERE datname = current_database() AND application_name = 'insula migration'
+      AND state = 'active'
 """
 
 
