@@ -53,11 +53,11 @@ demo: $(INSTALLED) ## serve 16 airlines, run their reports, kill the daemon and 
 
 .PHONY: test
 test: $(INSTALLED) ## run the test suite, but for the slow ones
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow"
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) ## run the slow ones: storms, kills at every statement, 2,000 examples of the model
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow --hypothesis-profile=model
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m slow --hypothesis-profile=model
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that need no database
