@@ -79,7 +79,8 @@ def usage(
         if as_json:
             output.document({"rows": list(rows)})
         else:
-            _print(rows, shape)
+            lately = "; tenants that work tell once a minute, and --tenant asks one of them now"
+            _print(rows, shape, none=f"no usage in that time{lately}")
 
 
 def _show(
@@ -95,7 +96,7 @@ def _show(
     if as_json:
         output.document(found)
         return
-    _print(found.rows, shape)
+    _print(found.rows, shape, none="no usage in that time")
     if not found.exact:
         output.say("its database did not answer: what it used lately may be missing")
     if found.alerts and shape is Format.TABLE:
@@ -105,28 +106,30 @@ def _show(
         )
 
 
-def _print(rows: Iterable[Used], shape: Format) -> None:
+def _print(rows: Iterable[Used], shape: Format, *, none: str) -> None:
     if shape is Format.CSV:
         writer = csv.writer(sys.stdout)
         writer.writerow(COLUMNS)
         for row in rows:
             writer.writerow([cell(getattr(row, name)) for name in COLUMNS])
         return
-    output.table(
-        ["tenant", "from", "runs", "succeeded", "failed", "attempts", "task ms"],
-        [
-            (
-                row.tenant,
-                _utc(row),
-                row.submitted,
-                row.succeeded,
-                row.failed + row.dead,
-                row.attempts,
-                row.task_ms,
-            )
-            for row in rows
-        ],
-    )
+    shown = [
+        (
+            row.tenant,
+            _utc(row),
+            row.submitted,
+            row.succeeded,
+            row.failed + row.dead,
+            row.attempts,
+            row.task_ms,
+        )
+        for row in rows
+    ]
+    if shown:
+        headings = ["tenant", "from", "runs", "succeeded", "failed", "attempts", "task ms"]
+        output.table(headings, shown)
+    else:
+        output.say(none)
 
 
 def cell(value: object) -> object:

@@ -70,6 +70,8 @@ def _range(since: datetime | None, until: datetime | None) -> tuple[datetime, da
     end = until or datetime.now(UTC)
     midnight = end.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     first = since or midnight - SHOWN
+    if end < first and until is None:
+        raise InvalidRequest("`from` is in the future")
     if end < first:
         raise InvalidRequest("`to` is before `from`")
     return first, end
