@@ -15,6 +15,7 @@ from orchestrator.model.usage import Near
 from orchestrator.quota.alerts import nearly_used
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import usage
+from orchestrator.store.control.usage import Owner
 from orchestrator.store.tenant.usage import HourUsed, OwnedUsage
 from supervisors.ground import Ground
 
@@ -38,8 +39,11 @@ class Books:
     twice it counts once, and what a crash kept from being told the next owner tells.
     """
 
-    def __init__(self, tenant: str, ground: Ground, engine: Engine, counts: OwnedUsage) -> None:
+    def __init__(
+        self, tenant: str, epoch: int, ground: Ground, engine: Engine, counts: OwnedUsage
+    ) -> None:
         self._tenant = tenant
+        self._owner = Owner(epoch, ground.node)
         self._ground = ground
         self._engine = engine
         self._counts = counts
@@ -85,12 +89,12 @@ class Books:
     async def _told(self, rows: list[HourUsed]) -> bool:
         try:
             async with self._ground.control.acquire() as control:
-                await usage.tell(control, self._tenant, rows)
+                noted = await usage.tell(control, self._tenant, rows, self._owner)
         except (Unavailable, *DRIVER_ERRORS) as error:
             # The next round tells it, or the next owner.
             log.warning("usage.not_told", error=str(error))
             return False
-        return True
+        return noted
 
     # -- what is nearly used up --------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import assert_never
 import anyio
 import structlog
 
-from orchestrator.cache.tenant_cache import BYTES, ENTRIES, Bounds, TenantCache
+from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.engine import Engine
 from orchestrator.model.clock import AnchoredClock
@@ -99,7 +99,8 @@ class TenantSupervisor:
                 self._end_well(engine)
                 return
             async with engine.running():
-                await self._live(engine, Books(self._tenant, self._ground, engine, self._counts))
+                books = Books(self._tenant, self._epoch, self._ground, engine, self._counts)
+                await self._live(engine, books)
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
 
@@ -415,8 +416,7 @@ class TenantSupervisor:
             await connection.close()
 
     def _cache_bounds(self) -> Bounds:
-        limits = self._slot.config.limits
-        return Bounds(limits.max_cache_entries or ENTRIES, limits.max_cache_bytes or BYTES)
+        return Bounds.of(self._slot.config.limits)
 
     def _engine(
         self, owned: OwnedConnection, database: TenantDatabase, cache: TenantCache

@@ -1,4 +1,4 @@
-"""SQL on the tables of tenants for application code outside runs.
+"""SQL on the tables of tenants, and their caches, for application code outside runs.
 
     async with Client("unix:///run/insula/insula.sock") as client, TenantSql(client) as sql:
         async with sql.tenant("acme_corp").transaction() as tx:
@@ -10,21 +10,27 @@ all others; what a block leaves in its session is gone before the next block get
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
 
 import anyio
 
+from orchestrator.application.cache import PooledRun, SoughtStore
+from orchestrator.application.pool import Pool
+from orchestrator.cache.store import Store
+from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.client.client import Client
+from orchestrator.model.errors import CacheUnavailable
 from orchestrator.model.ids import quote_identifier
+from orchestrator.model.secrets import Credentials
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, Target
+from orchestrator.store.tenant.cache import ANSWER_SECONDS, PostgresStore
+from orchestrator.store.tenant.cache import SETTINGS as CACHE_SESSION
 from orchestrator.store.tenant.login import Login, Way
-from orchestrator.store.tenant.owned import end
-from orchestrator.store.tenant.places import Places
 from orchestrator.store.tenant.statements import Statements
+from orchestrator.workflow.cache import Cache
 from orchestrator.workflow.context import Isolation
 
 PATIENCE_SECONDS = 30.0
@@ -56,11 +62,19 @@ class _Left:
 
 
 class TenantTables:
-    """One tenant's tables; `TenantSql.tenant` makes it."""
+    """One tenant's tables and cache; `TenantSql.tenant` makes it."""
 
     def __init__(self, pool: TenantSql, tenant: str) -> None:
         self._pool = pool
         self._tenant = tenant
+
+    @property
+    def cache(self) -> Cache:
+        """The cache that the tenant's tasks have as `ctx.cache`.
+
+        >>> await sql.tenant("acme_corp").cache.get("rate", 1.0)  # doctest: +SKIP
+        """
+        return self._pool.cache(self._tenant)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[TenantConnection]:
@@ -96,19 +110,38 @@ class TenantSql:
     """At most `size` connections, over all tenants; those that rest stay for their tenant.
 
     The daemon hands out each tenant's login over its control socket, and writes that down. A
-    password that was rotated since is asked for again.
+    password that was rotated since is asked for again. What caches need are up to `cache_size`
+    more, so that a call within a block waits for no other block.
     """
 
     def __init__(
-        self, client: Client, *, size: int = 10, application_name: str = "insula application"
+        self,
+        client: Client,
+        *,
+        size: int = 10,
+        cache_size: int = 4,
+        application_name: str = "insula application",
     ) -> None:
         self._client = client
-        self._size = size
         self._name = application_name
-        self._places = Places(size, what="connections of the application")
-        self._logins: dict[str, Login] = {}
+        self._ways: dict[str, Credentials] = {}
         self._asking = anyio.Lock()
-        self._resting: OrderedDict[Connection, str] = OrderedDict()
+        self._logins: dict[str, Login] = {}
+        self._cache_logins: dict[str, Login] = {}
+        self._caches: dict[str, TenantCache] = {}
+        self._blocks = Pool(
+            size,
+            self._connect,
+            what="connections of the application",
+            patience=PATIENCE_SECONDS,
+            tidy=_without_remains,
+        )
+        self._calls = Pool(
+            cache_size,
+            self._connect_for_cache,
+            what="connections for caches of the application",
+            patience=ANSWER_SECONDS,
+        )
 
     def tenant(self, id: str) -> TenantTables:
         """Return the tables of a tenant, by id or alias."""
@@ -125,63 +158,69 @@ class TenantSql:
         trace: TracebackType | None,
     ) -> None:
         """Close what rests."""
-        while self._resting:
-            await end(self._resting.popitem()[0])
+        await self._blocks.close()
+        await self._calls.close()
 
-    @asynccontextmanager
-    async def lend(self, tenant: str) -> AsyncIterator[Connection]:
+    def lend(self, tenant: str) -> AbstractAsyncContextManager[Connection]:
         """Yield a connection of a tenant's that nobody else has; DatabaseUnavailable."""
-        place = await self._places.take(f"tenant {tenant!r}", seconds=PATIENCE_SECONDS)
-        try:
-            connection = await self._connection(tenant)
-            try:
-                yield connection
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._take_back(connection, tenant)
-        finally:
-            place.give_back()
+        return self._blocks.lend(tenant)
 
-    async def _connection(self, tenant: str) -> Connection:
-        for connection in [each for each, of in self._resting.items() if of == tenant]:
-            del self._resting[connection]
-            if not connection.is_closed():
-                return connection
-        # Those in use have places of their own, so only what rests can be too much.
-        while self._resting and len(self._resting) + self._places.used > self._size:
-            await end(self._resting.popitem(last=False)[0])
-        async with self._asking:  # one at a time, so that each login is asked for once
-            login = await self._login(tenant)
-        return await login.connect()
+    def cache(self, tenant: str) -> TenantCache:
+        """Return the one cache of a tenant: what it has counted is kept."""
+        if tenant not in self._caches:
 
-    async def _take_back(self, connection: Connection, tenant: str) -> None:
-        """Keep a connection without anything that was left in its session, or close it."""
-        with anyio.move_on_after(RESET_SECONDS):
-            try:
-                await connection.reset()  # a transaction that was left open, listeners, locks
-                await connection.execute("DISCARD ALL")
-                await connection.reload_schema_state()  # which has taken its statements away
-            except DRIVER_ERRORS:
-                connection.terminate()
-                return
-            self._resting[connection] = tenant
-            return
-        connection.terminate()
+            async def seek() -> Store:
+                way = await self._way(tenant)
+                if way.cache.apart:
+                    raise CacheUnavailable(
+                        "a server of its own keeps the caches here, and only tasks get there"
+                    )
+                return PostgresStore(PooledRun(self._calls, tenant), way.schema)
 
-    async def _login(self, tenant: str) -> Login:
+            def bounds() -> Bounds:
+                terms = self._ways[tenant].cache
+                return Bounds(terms.max_entries, terms.max_bytes)
+
+            self._caches[tenant] = TenantCache(SoughtStore(seek), bounds)
+        return self._caches[tenant]
+
+    async def _connect(self, tenant: str) -> Connection:
         if tenant not in self._logins:
-            target, schema = await self._way_in(tenant)
+            schema = (await self._way(tenant)).schema
+            path = {"search_path": f"{quote_identifier(schema)}, pg_temp"}
+            self._logins[tenant] = await self._login(tenant, path)
+        return await self._logins[tenant].connect()
 
-            async def renew(*, again: bool) -> Target:  # noqa: ARG001 - the daemon sees to it
-                return (await self._way_in(tenant))[0]
+    async def _connect_for_cache(self, tenant: str) -> Connection:
+        if tenant not in self._cache_logins:
+            self._cache_logins[tenant] = await self._login(tenant, CACHE_SESSION)
+        return await self._cache_logins[tenant].connect()
 
-            self._logins[tenant] = Login(
-                Way(target, renew),
-                application_name=self._name,
-                settings={"search_path": f"{quote_identifier(schema)}, pg_temp"},
-            )
-        return self._logins[tenant]
+    async def _login(self, tenant: str, settings: Mapping[str, str]) -> Login:
+        async def renew(*, again: bool) -> Target:  # noqa: ARG001 - the daemon sees to it
+            async with self._asking:
+                return Target.parse((await self._ask(tenant)).url)
 
-    async def _way_in(self, tenant: str) -> tuple[Target, str]:
-        found = await self._client.tenant(tenant).secret.credentials()
-        return Target.parse(found.url), found.schema
+        target = Target.parse((await self._way(tenant)).url)
+        return Login(Way(target, renew), application_name=self._name, settings=settings)
+
+    async def _way(self, tenant: str) -> Credentials:
+        async with self._asking:  # one at a time, so that each login is asked for once
+            return self._ways.get(tenant) or await self._ask(tenant)
+
+    async def _ask(self, tenant: str) -> Credentials:
+        self._ways[tenant] = await self._client.tenant(tenant).secret.credentials()
+        return self._ways[tenant]
+
+
+async def _without_remains(connection: Connection) -> None:
+    """Take away all that a block has left in a session, or close it."""
+    with anyio.move_on_after(RESET_SECONDS):
+        try:
+            await connection.reset()  # a transaction that was left open, listeners, locks
+            await connection.execute("DISCARD ALL")
+            await connection.reload_schema_state()  # which has taken its statements away
+        except DRIVER_ERRORS:
+            connection.terminate()
+        return
+    connection.terminate()

@@ -13,6 +13,7 @@ from orchestrator.cache.names import checked, like, within
 from orchestrator.cache.store import Store
 from orchestrator.model.values import to_json
 from orchestrator.settings.duration import Duration
+from orchestrator.settings.model import Limits
 from orchestrator.workflow.cache import CacheStats, TimeToLive
 from orchestrator.workflow.secret import Revealed, refuse_secrets
 
@@ -40,6 +41,11 @@ class Bounds:
 
     entries: int = ENTRIES
     bytes: int = BYTES
+
+    @classmethod
+    def of(cls, limits: Limits) -> Bounds:
+        """Return what a tenant with these limits may keep."""
+        return cls(limits.max_cache_entries or ENTRIES, limits.max_cache_bytes or BYTES)
 
 
 @dataclass

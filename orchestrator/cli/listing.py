@@ -52,11 +52,18 @@ def _list_declared(door: Door) -> None:
         output.document({"tenants": found})
     elif found:
         output.table(
-            ["tenant", "name", "tier", "state", "enabled", "paused", "source", "aliases"],
             [
-                (t.id, t.name, t.tier, t.state, t.enabled, _paused(t), t.source, t.aliases)
-                for t in found
+                "tenant",
+                "name",
+                "tier",
+                "state",
+                "enabled",
+                "paused",
+                "near limits",
+                "source",
+                "aliases",
             ],
+            map(_declared, found),
         )
     else:
         _say_none()
@@ -121,6 +128,20 @@ def _sums(totals: TotalFigures) -> str:
     if totals.oldest_read_at is None:
         return text
     return f"{text}; the oldest figures are of {output.line(totals.oldest_read_at)}"
+
+
+def _declared(tenant: TenantSummary) -> tuple[object, ...]:
+    return (
+        tenant.id,
+        tenant.name,
+        tenant.tier,
+        tenant.state,
+        tenant.enabled,
+        _paused(tenant),
+        ", ".join(alert.quota for alert in tenant.alerts or ()) or None,
+        tenant.source,
+        tenant.aliases,
+    )
 
 
 def _paused(tenant: TenantSummary) -> str | None:

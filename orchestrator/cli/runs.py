@@ -120,7 +120,7 @@ def list_runs(
     Example: insula run list acme_corp --state failed --since 2h
     """
     filters: dict[str, Any] = {"state": state, "workflow": workflow}
-    filters["since"] = values.read_since(since) if since else None
+    filters["since"] = values.read_moment(since, "--since") if since else None
     with door.open() as client:
         found = read_pages(partial(client.tenant(tenant).runs, **filters), limit)
     print_runs(door, found, _COLUMNS, nothing="no runs")

@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import PauseView, TenantPause, TenantView
+from orchestrator.model.api import Alert, PauseView, TenantPause, TenantView
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="An id or alias.")]
 NewTenant = Annotated[
@@ -106,6 +106,7 @@ def why(door: Door, tenant: TenantArgument) -> None:
             ("because", found.because),
             ("next try or wake-up", found.next_at),
             ("served by node", found.served_by),
+            *(("near its limit", near(alert)) for alert in found.alerts or ()),
         ]
     )
     if found.transitions:
@@ -172,6 +173,11 @@ def _sentence(pause: TenantPause) -> str:
     return f"{what}, since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
 
 
+def near(alert: Alert) -> str:
+    """Return which limit a tenant came near to, and when."""
+    return f"{alert.quota}: {alert.used} of {alert.allowed} at {alert.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _configuration(view: TenantView) -> str | None:
     """Return what it is to be served as, and whether it was."""
     wanted, applied = view.config_hash, view.applied_config_hash
@@ -194,6 +200,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("state", view.state),
         ("held for", view.held_for),
         *(("paused", _sentence(pause)) for pause in view.pauses or ()),
+        *(("near its limit", near(alert)) for alert in view.alerts or ()),
         ("epoch", view.epoch),
         ("retry at", view.retry_at),
         ("last error", view.last_error),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +81,26 @@ def read_settings(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
-def read_since(text: str, now: datetime | None = None) -> datetime:
-    """Return a moment from a time (ours, unless it has an offset) or from how long ago it was.
+def read_moment(
+    text: str, option: str, *, zone: tzinfo | None = None, now: datetime | None = None
+) -> datetime:
+    """Return a moment from a time or from how long ago it was.
 
-    >>> read_since("2h", datetime(2026, 1, 1, 12, tzinfo=UTC)).hour
+    A time without an offset is of `zone`, by default this machine's.
+
+    >>> read_moment("2h", "--since", now=datetime(2026, 1, 1, 12, tzinfo=UTC)).hour
     10
     """
     try:
-        return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or zone).astimezone(zone)
+    except (ValueError, OverflowError):
         pass
     try:
         return (now or datetime.now(UTC)) - Duration.parse(text)
     except (ValueError, OverflowError):
         sentence = f"{text!r} is neither a time like 2026-01-31T09:00 nor a while like 2h"
-        raise typer.BadParameter(sentence, param_hint="--since") from None
+        raise typer.BadParameter(sentence, param_hint=option) from None
 
 
 def read_time(text: str | None, option: str) -> datetime | None:

@@ -83,6 +83,7 @@ class Client:
     ) -> None:
         self._options = Options.read(url, token, timeout, retries)
         self.tokens = AdminTokens(self.send)
+        self.usage = Usage(self.send)
         address = self._options.address
         self._http = httpx.AsyncClient(
             base_url=address.base,
@@ -112,11 +113,6 @@ class Client:
         >>> acme = client.tenant("acme_corp")  # doctest: +SKIP
         """
         return TenantClient(self, id)
-
-    @property
-    def usage(self) -> Usage:
-        """What tenants have used."""
-        return Usage(self.send)
 
     async def status(self) -> Status:
         """Return the node at a glance.

@@ -370,7 +370,7 @@ class SyncTenantLifecycle:
 
         As `delete` for unfinished runs. TenantNotFound when it was deleted and has no key.
 
-        >>> (tenant.lifecycle.erase()).keys  # doctest: +SKIP
+        >>> tenant.lifecycle.erase().keys  # doctest: +SKIP
         1
         """
         call = calls.erase_tenant(self._tenant, force=force, wait=wait)

@@ -65,6 +65,7 @@ class SyncClient:
     ) -> None:
         self._options = Options.read(url, token, timeout, retries)
         self.tokens = SyncAdminTokens(self.send)
+        self.usage = SyncUsage(self.send)
         address = self._options.address
         self._http = httpx.Client(
             base_url=address.base,
@@ -94,11 +95,6 @@ class SyncClient:
         >>> acme = client.tenant("acme_corp")  # doctest: +SKIP
         """
         return SyncTenantClient(self, id)
-
-    @property
-    def usage(self) -> SyncUsage:
-        """What tenants have used."""
-        return SyncUsage(self.send)
 
     def status(self) -> Status:
         """Return the node at a glance.

@@ -190,22 +190,31 @@ class TenantArchives:
     async def resume(self) -> None:
         """Delete the files of tenants that came back when a process died before it did so.
 
-        A file with a mark is spent when no row leads to it any more.
+        A file with a mark is spent when no row leads to it any more, unless its tenant was deleted
+        by a node that kept it.
         """
         try:
             marks = await anyio.to_thread.run_sync(_marks_in, self.state_dir / ARCHIVES)
             if not marks:
                 return
             async with self.control.acquire() as connection:
-                archived = {row.archive for row in await rows.fetch_all(connection)}
+                known = await rows.fetch_all(connection)
+            # By their names, which are unique: the directory may be called otherwise since then.
+            archived = {Path(row.archive).name for row in known if row.archive is not None}
+            kept = {row.id for row in known if row.results == "keep"}
             for path in marks:
-                if str(path) in archived:
+                if path.name in archived or tenant_in(path) in kept:
                     await anyio.to_thread.run_sync(_mark_of(path).unlink)
                 else:
                     await self._drop_spent(path)
         except (OSError, InsulaError, *DRIVER_ERRORS) as error:
             # The next start goes on.
             log.warning("archives.not_tidied", error=str(error))
+
+    async def retain(self, path: Path) -> None:
+        """Have an archive outlive its tenant, also after it was to come back; StorageFailed."""
+        with _storage(path.parent):
+            await anyio.to_thread.run_sync(partial(_mark_of(path).unlink, missing_ok=True))
 
     async def _drop_spent(self, path: Path) -> None:
         """Delete an archive whose tenant is back, and then its mark; a failure is no tenant's."""
@@ -295,6 +304,15 @@ class TenantArchives:
             if place.shard != CONTROL_SHARD:
                 await Arrivals(self.tenants, self.errands).clear_now(place)
             raise
+
+
+def tenant_in(archive: Path) -> str:
+    """Return the id of the tenant whose archive has this path.
+
+    >>> tenant_in(Path("/var/lib/insula/archives/acme-20260301T090000.000000Z.tar"))
+    'acme'
+    """
+    return archive.name.rpartition("-")[0]
 
 
 def _mark_of(path: Path) -> Path:

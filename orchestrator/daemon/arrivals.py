@@ -104,7 +104,7 @@ class Arrivals:
         return [
             each
             for each in places
-            if not shard.apart or each.id not in known or not _lives(known[each.id], each.shard)
+            if not shard.apart or each.id not in known or not known[each.id].lives_on(each.shard)
         ]
 
 
@@ -113,12 +113,7 @@ def _owner(row: TenantRow, shard: str) -> Owner:
         return "nobody"
     if row.held_for is not None or not row.usable:
         return "verb"
-    if _lives(row, shard):
+    if row.lives_on(shard):
         # One that is only registered takes over at its first use what is there.
         return "tenant"
     return "nobody"
-
-
-def _lives(row: TenantRow, shard: str) -> bool:
-    """Tell whether the tenant, or what is kept of it, is on the shard."""
-    return row.usable and shard in (row.shard, row.moved_from)

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class CacheRemains:
-    """The looks of one node. Two nodes may empty the same cache; one of them writes it down."""
+    """The looks of one node. Where two find the same cache, one empties it and writes it down."""
 
     control: ControlPool
     stores: Stores
@@ -52,9 +52,12 @@ class CacheRemains:
 
     async def _empty(self, remains: Remains) -> None:
         store = self.stores.store(remains.tenant, str(remains.schema_number))
-        values = await store.clear("")
-        deed = Deed(remains.tenant, "insula", "cache.purge", f"{values} values")
+        # Forgotten first: whoever opens it again, as a tenant that gets its old name back, waits
+        # until it is empty, and an end on the way leaves it noted.
         async with self.control.acquire() as connection, connection.transaction():
-            if await caches.forget(connection, remains):
-                await self.audit.note(connection, deed)
+            if not await caches.forget(connection, remains):
+                return
+            values = await store.clear("")
+            deed = Deed(remains.tenant, "insula", "cache.purge", f"{values} values")
+            await self.audit.note(connection, deed)
         log.info("cache.purged", tenant=remains.tenant, values=values)

@@ -171,12 +171,13 @@ class TenantLifecycle:
         begun it is finished, by the next node to start if this one dies. Raises DeclaredInFile,
         TenantInUse, SchemaConflict or StorageFailed with everything as it was before.
         """
-        tenant = await self._find(name)
-        self._refuse_declared(tenant)
-        await self._check_shard(tenant)
+        row = await self._find(name)
+        if row.state == "removed":
+            raise TenantNotFound(row.id)
+        self.tenants.shards.check(row.shard)
         if not force:
-            await self.idle(tenant, wait, report)
-        return await self._delete(tenant, "keep" if keep else "purge", force=force, report=report)
+            await self.idle(row.id, wait, report)
+        return await self._delete(row.id, "keep" if keep else "purge", force=force, report=report)
 
     async def erase(
         self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
@@ -186,19 +187,17 @@ class TenantLifecycle:
         What was ever sealed for it is lost then, in all archives. As resumable as `delete`, and
         raises the same; TenantNotFound for one that was deleted and has no key.
         """
-        tenant = self._known(name)
-        self._refuse_declared(tenant)
-        async with self.control.acquire() as connection:
-            row = await rows.fetch(connection, tenant)
+        row = await self._find(name)
         if row.state == "removed":
-            return await self._erase_removed(tenant)
+            return await self._erase_removed(row.id)
+        self.tenants.shards.check(row.shard)
         if not force:
-            await self.idle(tenant, wait, report)
-        gone = await self._delete(tenant, "erase", force=force, report=report)
+            await self.idle(row.id, wait, report)
+        gone = await self._delete(row.id, "erase", force=force, report=report)
         async with self.control.acquire() as connection:
-            destroyed = await keys.erased(connection, tenant)
+            destroyed = await keys.wipe(connection, row.id)
         return ErasedTenant(
-            tenant=tenant, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
+            tenant=row.id, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
         )
 
     async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
@@ -239,7 +238,7 @@ class TenantLifecycle:
             row = await rows.fetch(connection, tenant)
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
-        await self._check_shard(tenant)
+        self.tenants.shards.check(row.shard)
         if not force:
             await self.idle(tenant, wait, report, forced=TAKE_ALONG)
         with anyio.CancelScope(shield=True):
@@ -330,9 +329,12 @@ class TenantLifecycle:
 
         Returns it when it is not on this node, for somebody to delete it where it is.
         """
-        if row.archive is None or row.results not in _KEEP_NOTHING:
+        if row.archive is None:
             return None
         path = Path(row.archive)
+        if row.results not in _KEEP_NOTHING:
+            await self.archives.retain(path)
+            return None
         try:
             await anyio.to_thread.run_sync(path.unlink)
         except FileNotFoundError:
@@ -344,33 +346,23 @@ class TenantLifecycle:
             ) from error
         return None
 
-    async def _check_shard(self, tenant: TenantId) -> None:
-        """Raise DatabaseUnavailable for a tenant whose shard is away, before anything is begun."""
-        self.tenants.shards.check((await self.tenants.shards.row(tenant)).shard)
+    async def _find(self, name: str) -> TenantRow:
+        """Return the row of the tenant of that id or alias, also when its deletion has begun.
 
-    async def _find(self, name: str) -> TenantId:
-        """Return the tenant of that id or alias, also when its deletion has begun."""
-        tenant = self._known(name)
-        async with self.control.acquire() as connection:
-            row = await rows.fetch(connection, tenant)
-        if row.state == "removed":
-            raise TenantNotFound(tenant)
-        return tenant
-
-    def _known(self, name: str) -> TenantId:
-        """Return the tenant of that id or alias; what is not served has its id alone."""
+        What is not served any more has its id alone. Raises TenantNotFound, and DeclaredInFile for
+        one that no verb may delete.
+        """
         try:
-            return self.root.resolve(name)
+            tenant = self.root.resolve(name)
         except TenantNotFound:
-            return parse_tenant_id(name)
-
-    def _refuse_declared(self, tenant: TenantId) -> None:
+            tenant = parse_tenant_id(name)
         if tenant in self.tenants.snapshot.tenants:
             raise DeclaredInFile(
                 tenant,
                 f"tenant {tenant!r} is declared in a file, so a reload would make it anew",
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
+        return await self.tenants.shards.row(tenant)
 
     async def drop_kept(self, row: TenantRow) -> None:
         """Drop what is kept of a tenant where it has moved from; done twice it is done once."""

@@ -323,7 +323,9 @@ class Daemon:
             statistics=self._statistics,
             usage=Usages(parts.root, parts.shards),
             maintenance=TenantMaintenance(Errands(parts.shards)),
-            secrets=TenantSecrets(parts.shards, parts.tenants),
+            secrets=TenantSecrets(
+                parts.shards, parts.tenants, caches_apart=parts.ground.caches is not None
+            ),
             tokens=TokenRegistry(parts.shards.control, parts.keeper.standing),
             migrations=TenantMigrations(parts.root, parts.tenants),
             adoption=TenantAdoption(parts.tenants, Errands(parts.shards)),

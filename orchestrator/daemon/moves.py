@@ -21,7 +21,7 @@ from orchestrator.lifecycle import arrival
 from orchestrator.lifecycle import move as steps
 from orchestrator.lifecycle.move import Compared, kept_schema
 from orchestrator.lifecycle.transfer.dump import Dumped, dump
-from orchestrator.lifecycle.usage import settle
+from orchestrator.lifecycle.usage import settle_usage
 from orchestrator.model.errors import (
     CopyKept,
     InsulaError,
@@ -258,7 +258,7 @@ class TenantMoves:
     async def _settle_usage(self, connection: Connection, tenant: TenantId, schema: str) -> None:
         """Tell what was used there: where the tenant goes, it begins to count anew."""
         async with self._tenants.control.acquire() as control:
-            await settle(connection, control, tenant, schema)
+            await settle_usage(connection, control, tenant, schema)
 
     async def _settle(self, row: TenantRow) -> None:
         """Give what is kept of a moved tenant its name, and take the mark off what it lives in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import TenantId, folded
 from orchestrator.settings.tenants import TenantConfig
 
 
@@ -31,8 +31,8 @@ class Names:
 
     def get(self, name: str) -> TenantId | None:
         """Return the tenant that has a name, however it is written; None when nobody does."""
-        folded = name.casefold()
-        return TenantId(folded) if folded in self._ids else self._aliases.get(folded)
+        wanted = folded(name)
+        return TenantId(wanted) if wanted in self._ids else self._aliases.get(wanted)
 
     def add(self, config: TenantConfig) -> None:
         """Give a tenant its names. Whoever had an alias before keeps it."""

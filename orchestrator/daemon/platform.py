@@ -5,7 +5,7 @@ The root supervisor does the work, the control connections do the reading.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from orchestrator.daemon.why import explain, explain_absence, told_of
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
+    Alert,
     CreateTenant,
     EventView,
     RunPage,
@@ -39,11 +40,19 @@ from orchestrator.model.errors import (
     TenantNotFound,
     Unavailable,
 )
-from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, schema_of
+from orchestrator.model.ids import (
+    TenantId,
+    app_role,
+    engine_role,
+    folded,
+    new_run_id,
+    schema_of,
+)
 from orchestrator.model.states import RunState
+from orchestrator.quota.alerts import WINDOWS
 from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
-from orchestrator.store.control import configuration, transitions
+from orchestrator.store.control import configuration, transitions, usage
 from orchestrator.store.control.audit import archived_by
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow, unfit
@@ -94,7 +103,7 @@ class TenantPlatform:
             return self.root.resolve(name)
         except (TenantNotFound, InvalidTenantId):
             for row in self.absent():
-                if name == row.id or name.casefold() in _aliases(row):
+                if name == row.id or folded(name) in _aliases(row):
                     raise unfit(row) from None
             raise
 
@@ -188,6 +197,15 @@ class TenantPlatform:
         gone = [_farewell_of(row) for row in self.absent() if row.id not in slots]
         return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
+    async def listed(self) -> list[TenantSummary]:
+        """Return every tenant, with the limits that it came near to: one query for all of them."""
+        found = await self._alerts()
+        if found is None:
+            return self.tenants()
+        return [
+            msgspec.structs.replace(each, alerts=found.get(each.id, [])) for each in self.tenants()
+        ]
+
     async def read_tenant(self, tenant: TenantId) -> TenantView:
         """Return everything about one tenant."""
         slot = self.root.slot(tenant)
@@ -196,6 +214,7 @@ class TenantPlatform:
         return msgspec.structs.replace(
             self._view(slot, row),
             pauses=await self._pauses(slot, row),
+            alerts=await self._alerts_of(tenant),
             config_hash=wanted,
             applied_config_hash=applied,
         )
@@ -211,6 +230,22 @@ class TenantPlatform:
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
             return None, None
+
+    async def _alerts_of(self, tenant: TenantId) -> list[Alert] | None:
+        found = await self._alerts(tenant)
+        return None if found is None else found.get(tenant, [])
+
+    async def _alerts(self, tenant: TenantId | None = None) -> Mapping[str, list[Alert]] | None:
+        """Return the alerts that still count, by tenant; None when the database does not answer."""
+        if self.standing.outage is not None:
+            return None
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                async with self.shards.control.acquire() as connection:
+                    return await usage.current(connection, WINDOWS, tenant)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("tenants.alerts_not_read", error=str(error))
+            return None
 
     async def _pauses(self, slot: Slot, row: TenantRow | None) -> list[TenantPause] | None:
         """Return what is paused; of a tenant that sleeps the database knows, when it answers."""
@@ -268,6 +303,7 @@ class TenantPlatform:
             because=because,
             next_at=next_at,
             served_by=outlook.served_by,
+            alerts=await self._alerts_of(tenant),
             transitions=_told(stored),
         )
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from orchestrator.cache.tenant_cache import Bounds
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.ids import TenantId, schema_of
-from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
+from orchestrator.model.secrets import CacheTerms, Credentials, RotatedKey, SecretView
 from orchestrator.store.connect import Connection
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
@@ -25,6 +27,8 @@ class TenantSecrets:
 
     shards: Shards
     tenants: Tenants
+    caches_apart: bool = False
+    """Whether a server of its own keeps the caches of tenants."""
 
     async def put(self, tenant: TenantId, name: str, value: str) -> SecretView:
         """Store a secret."""
@@ -56,7 +60,21 @@ class TenantSecrets:
         """Return the login of the tenant's tasks, which is made now if it was not yet."""
         access = await self.tenants.prepare(tenant)
         log.info("tenant.credentials_handed_out", tenant=tenant, role=access.app.user)
-        return Credentials(tenant=tenant, schema=schema_of(tenant), url=access.app.url)
+        bounds = self._cache_bounds(tenant)
+        return Credentials(
+            tenant=tenant,
+            schema=schema_of(tenant),
+            url=access.app.url,
+            cache=CacheTerms(
+                apart=self.caches_apart, max_entries=bounds.entries, max_bytes=bounds.bytes
+            ),
+        )
+
+    def _cache_bounds(self, tenant: TenantId) -> Bounds:
+        declared = self.tenants.snapshot.tenants.get(tenant, self.tenants.registered.get(tenant))
+        if declared is None:
+            raise TenantNotFound(tenant)
+        return Bounds.of(declared.limits)
 
     @asynccontextmanager
     async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from orchestrator.model.bearer import Bearer
-from orchestrator.model.errors import InvalidRequest, TenantNotFound, TokenNotFound
+from orchestrator.model.errors import InvalidRequest, TenantNotFound, TokenNotFound, Unauthenticated
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import CreateToken, Holder, Role, TokenView
 from orchestrator.settings.duration import Duration
@@ -50,12 +50,22 @@ class TokenRegistry:
     async def is_live(self, holder: Holder) -> bool:
         """Return whether the token is still valid, and still that tenant's."""
         async with self._connection() as connection:
-            return await tokens.is_live(connection, holder.token, holder.tenant)
+            return await tokens.is_live(connection, *_of(holder))
 
     async def mint(
-        self, bearer: Bearer, tenant: TenantId | None, wanted: CreateToken, *, by: str
+        self,
+        bearer: Bearer,
+        tenant: TenantId | None,
+        wanted: CreateToken,
+        *,
+        by: str,
+        maker: Holder | None,
     ) -> TokenView:
-        """Keep a new token; TenantNotFound, or InvalidRequest for how long it is to last."""
+        """Keep a new token, which lasts no longer than that of `maker`.
+
+        Raises TenantNotFound, InvalidRequest for how long it is to last, and Unauthenticated when
+        the maker's has become void.
+        """
         draft = Draft(
             bearer=bearer,
             tenant=tenant,
@@ -63,9 +73,13 @@ class TokenRegistry:
             name=wanted.name,
             created_by=by,
             lasts=_lasts(wanted.expires),
+            made_with=maker.token if maker else None,
         )
         async with self._connection() as connection:
             kept = await tokens.mint(connection, draft)
+            void = not kept and maker and not await tokens.is_live(connection, *_of(maker))
+        if void:
+            raise Unauthenticated
         if kept is None:
             raise TenantNotFound(tenant or "")
         log.info("token.created", token=kept.id, tenant=tenant, role=kept.role, by=by)
@@ -106,6 +120,10 @@ def _lasts(text: str | None) -> timedelta | None:
             hint="without `expires` it lasts until it is revoked",
         )
     return lasts
+
+
+def _of(holder: Holder) -> tuple[str, TenantId | None]:
+    return holder.token, holder.tenant
 
 
 def _view(kept: Kept) -> TokenView:

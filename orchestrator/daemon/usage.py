@@ -26,6 +26,7 @@ from orchestrator.model.usage import (
     TenantUsage,
     UsagePage,
     Used,
+    day_of,
     total,
 )
 from orchestrator.store.connect import DRIVER_ERRORS
@@ -99,7 +100,7 @@ class Usages:
     async def condense_once(self, now: datetime) -> None:
         """Make days of the hours that are old by now."""
         # Whole days: one that is not over keeps its hours.
-        before = (now - HOURS_KEPT).replace(hour=0, minute=0, second=0, microsecond=0)
+        before = day_of(now - HOURS_KEPT)
         async with self.shards.control.acquire() as connection:
             while await usage.condense(connection, before, CONDENSE) == CONDENSE:
                 pass
@@ -133,13 +134,13 @@ def merged(
         (each.ledger, each.span, each.starts_at): each for each in told
     }
     for each in here:
-        day = found.get((each.ledger, "day", _day(each.hour)))
+        day = found.get((each.ledger, "day", day_of(each.hour)))
         if not (isinstance(day, Told) and day.hours >> each.hour.astimezone(UTC).hour & 1):
             found[each.ledger, "hour", each.hour] = each
     rows: dict[datetime, list[Counts]] = defaultdict(list)
     days = set()
     for (_, kind, at), counts in found.items():
-        starts_at = at if span == "hour" else _day(at)
+        starts_at = at if span == "hour" else day_of(at)
         if kind == "day":
             days.add(starts_at)
         rows[starts_at].append(Counts(**{name: getattr(counts, name) for name in COUNTERS}))
@@ -152,10 +153,6 @@ def merged(
         )
         for at in sorted(rows)
     ]
-
-
-def _day(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _place(cursor: str) -> tuple[str, datetime]:

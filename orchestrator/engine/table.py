@@ -32,6 +32,9 @@ SIGNALS_AT_ONCE = 500
 LOOK_AGAIN = timedelta(milliseconds=50)
 """How soon the table is looked at again for what was not there, or not due, a moment ago."""
 
+LOOK_FOR_ROOM = timedelta(seconds=1)
+"""How soon runs are fetched for less room than a lot: nobody may wait for the runs of others."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -232,6 +235,9 @@ class Table:
         self._board.outside_due = None if due is None else max(due, soonest)
         if self.outside and self._board.residence.has_room_for_a_lot:
             self._board.outside_due = soonest  # came after the last claim
+        elif self.outside:
+            look = self._board.clock.now() + LOOK_FOR_ROOM
+            self._board.outside_due = min(look, self._board.outside_due or look)
         self._board.timers_changed.beat()
 
     async def _claim(self) -> int:

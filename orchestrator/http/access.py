@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+import anyio
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
+from litestar.types import HTTPReceiveMessage, Receive, WebSocketReceiveMessage
 
 from orchestrator.http.peer import over_tcp
 from orchestrator.http.refusals import Refusals
@@ -22,6 +24,10 @@ from orchestrator.model.errors import InsulaError, NotAllowed, TenantArchived, U
 from orchestrator.model.tokens import Holder, Role
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+SLOW_SECONDS = 1.0
+"""A body that took so long ends with another look at the token."""
 
 
 class Open(Enum):
@@ -128,6 +134,25 @@ class Doorkeeper:
         connection.scope["state"]["holder"] = holder
         if rule is None or not self._opens(connection, holder, rule):
             raise NotAllowed("this token does not open that")
+        connection.receive = self._while_valid(connection.receive, holder)
+
+    def _while_valid(self, receive: Receive, holder: Holder) -> Receive:
+        """Return what gives a body as `receive` does, and its end only while the token is valid.
+
+        Else who sends it slowly would keep what was opened long after the token is revoked, or its
+        tenant renamed: a new token, for one.
+        """
+        looked = anyio.current_time()
+
+        async def checked() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            message = await receive()
+            late = anyio.current_time() - looked >= SLOW_SECONDS
+            ends = message["type"] == "http.request" and not message["more_body"]
+            if late and ends and not await self.services.tokens.is_live(holder):
+                raise Unauthenticated
+            return message
+
+        return checked
 
     async def _identify(self, connection: Connection) -> Holder:
         bearer = bearer_of(connection)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
@@ -19,6 +17,7 @@ from litestar import Litestar
 
 from orchestrator.http.peer import PeerProtocol
 from orchestrator.model.errors import PortInUse, StartError
+from orchestrator.settings.http import IpAddress, read_listen
 
 SOCKET_MODE = 0o660
 LONGEST_SOCKET_PATH = 107
@@ -130,19 +129,13 @@ async def _keep_date(server: uvicorn.Server) -> None:
         await anyio.sleep(1.0)
 
 
-def _address(
-    listen: str, *, anywhere: bool
-) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+def _address(listen: str, *, anywhere: bool) -> tuple[IpAddress, int]:
     try:
-        parts = urlsplit(f"//{listen}")
-        host, port = parts.hostname or "", parts.port
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        port, address = None, ipaddress.ip_address("127.0.0.1")
-    if port is None:
+        address, port = read_listen(listen)
+    except ValueError as error:
         raise StartError(
             f"{listen!r} is not an address to listen on", hint="for example 127.0.0.1:8088"
-        )
+        ) from error
     if not (address.is_loopback or anywhere):
         raise StartError(
             f"{listen!r} would open the API to the network, with tokens in plain text",

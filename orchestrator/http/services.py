@@ -95,8 +95,8 @@ class Platform(Protocol):
         """Let a workflow, or the whole tenant, start nothing for now, or again."""
         ...
 
-    def tenants(self) -> list[TenantSummary]:
-        """Return every tenant, by id."""
+    async def listed(self) -> list[TenantSummary]:
+        """Return every tenant, by id, with the limits that it came near to."""
         ...
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
@@ -367,9 +367,18 @@ class Tokens(Protocol):
         ...
 
     async def mint(
-        self, bearer: Bearer, tenant: TenantId | None, wanted: CreateToken, *, by: str
+        self,
+        bearer: Bearer,
+        tenant: TenantId | None,
+        wanted: CreateToken,
+        *,
+        by: str,
+        maker: Holder | None,
     ) -> TokenView:
-        """Keep a new token: of a tenant, or without one of the installation."""
+        """Keep a new token: of a tenant, or without one of the installation.
+
+        It lasts no longer than that of `maker`, with which it is made.
+        """
         ...
 
     async def listed(self, tenant: TenantId | None) -> list[TokenView]:

@@ -18,7 +18,7 @@ from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.lifecycle.results import FORMAT, ResultsFile
 from orchestrator.lifecycle.sealing import opener
 from orchestrator.lifecycle.transfer.dump import TABLES
-from orchestrator.lifecycle.usage import settle
+from orchestrator.lifecycle.usage import settle_usage
 from orchestrator.model.errors import (
     LeaseHeldElsewhere,
     RemovalIncomplete,
@@ -194,7 +194,7 @@ class _Removal:
                 rows = await whole(archive)
             elif archive is not None:
                 kept = await ResultsFile(archive).write(self._header(), self._finished())
-            await settle(self._connection, self._control, self._tenant, self._row.schema_name)
+            await settle_usage(self._connection, self._control, self._tenant, self._row.schema_name)
             self._report(Progress("dropping its schema and logins"))
             drop = sql.fill(DROP_SCHEMA, schema=self._row.schema_name)
             await self._connection.execute(drop)

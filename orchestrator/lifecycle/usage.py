@@ -8,7 +8,7 @@ from orchestrator.store.control import usage as told
 from orchestrator.store.tenant import usage
 
 
-async def settle(
+async def settle_usage(
     connection: Connection, control: Connection, tenant: TenantId, schema: str
 ) -> None:
     """Tell all that the schema counts, while nobody can write there; done twice it is done once.

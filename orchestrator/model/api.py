@@ -322,6 +322,16 @@ class ScheduleList(Wire, frozen=True, kw_only=True):
     schedules: list[ScheduleView]
 
 
+class Alert(Wire, frozen=True, kw_only=True):
+    """A tenant that came near to a limit, told once in each window, which began at `since`."""
+
+    quota: str
+    since: datetime
+    at: datetime
+    used: int
+    allowed: int
+
+
 class TenantSummary(Wire, frozen=True, kw_only=True):
     """One line of `insula tenant list`."""
 
@@ -340,6 +350,10 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
 
     pauses: list[TenantPause] | None = None
     """What is paused; null when that is not known here, as in the list for one that sleeps."""
+
+    alerts: list[Alert] | None = None
+    """Limits that were nearly used up in an hour or day that is not over; null when the database
+    did not tell."""
 
 
 class TenantView(TenantSummary, frozen=True, kw_only=True):
@@ -386,6 +400,9 @@ class TenantWhy(Wire, frozen=True, kw_only=True):
     because: str
     next_at: datetime | None = None
     served_by: str | None = None
+    alerts: list[Alert] | None = None
+    """As in the list of tenants."""
+
     transitions: list[Transition] = []
 
 

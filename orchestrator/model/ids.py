@@ -85,6 +85,18 @@ def alias_problems(text: str) -> list[str]:
     return reasons
 
 
+def folded(name: str) -> str:
+    """Return how a name is looked up: ids and aliases are ASCII, and their case does not matter.
+
+    Another letter stays what it is: Unicode folds some into ASCII, and what an issuer of tokens
+    takes for two tenants would be one here.
+
+    >>> folded("Acme-Corp"), folded("\u017ftripe") == "stripe"
+    ('acme-corp', False)
+    """
+    return name.lower() if name.isascii() else name
+
+
 def schema_of(tenant: TenantId) -> str:
     """Return the name of the tenant's schema, not quoted."""
     return SCHEMA_PREFIX + tenant

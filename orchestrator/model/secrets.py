@@ -51,12 +51,24 @@ class RotatedKey(Wire, frozen=True, kw_only=True):
     secrets: int
 
 
+class CacheTerms(Wire, frozen=True, kw_only=True):
+    """Where the tenant's cache is, and how much it may keep.
+
+    `apart` is true when a server of its own keeps it, and false when the tenant's schema does.
+    """
+
+    apart: bool
+    max_entries: int
+    max_bytes: int
+
+
 class Credentials(Wire, frozen=True, kw_only=True):
     """A way into the tenant's schema, under the login of its tasks; `url` has the password."""
 
     tenant: str
     schema: str
     url: str
+    cache: CacheTerms
 
     def __repr__(self) -> str:
         return f"Credentials(tenant={self.tenant!r}, …)"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 
-from orchestrator.model.api import Wire
+from orchestrator.model.api import Alert, Wire
 
 Span = Literal["hour", "day"]
 
@@ -34,6 +34,15 @@ class Counts(Wire, frozen=True, kw_only=True):
 COUNTERS = Counts.__struct_fields__
 
 
+def day_of(moment: datetime) -> datetime:
+    """Return when the day of UTC began in which a moment is.
+
+    >>> day_of(datetime(2026, 1, 31, 23, 30, tzinfo=UTC)).isoformat()
+    '2026-01-31T00:00:00+00:00'
+    """
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def total(counts: Iterable[Counts]) -> Counts:
     """Return the sum.
 
@@ -53,16 +62,6 @@ class Used(Counts, frozen=True, kw_only=True):
     tenant: str
     span: Span
     starts_at: datetime
-
-
-class Alert(Wire, frozen=True, kw_only=True):
-    """A tenant that came near to a limit, told once in each window, which began at `since`."""
-
-    quota: str
-    since: datetime
-    at: datetime
-    used: int
-    allowed: int
 
 
 class Near(msgspec.Struct, frozen=True):

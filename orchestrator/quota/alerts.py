@@ -12,6 +12,14 @@ from orchestrator.quota.limits import Usage
 from orchestrator.quota.window import DAY, HOUR
 from orchestrator.settings.model import Limits
 
+WINDOWS = {
+    "max_runs_per_hour": HOUR,
+    "max_runs_per_day": DAY,
+    "max_queue_length": HOUR,
+    "max_concurrent_runs": HOUR,
+}
+"""The limits that warn, and how long one warning of each is enough."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,14 +39,14 @@ def levels(limits: Limits, usage: Usage, *, running: int, now: datetime) -> list
     is not, and that all task slots are taken is the ordinary state of a busy tenant.
     """
     known = (
-        ("max_runs_per_hour", limits.max_runs_per_hour, usage.hour.count, HOUR),
-        ("max_runs_per_day", limits.max_runs_per_day, usage.day.count, DAY),
-        ("max_queue_length", limits.max_queue_length, lambda _: usage.queued, HOUR),
-        ("max_concurrent_runs", limits.max_concurrent_runs, lambda _: running, HOUR),
+        ("max_runs_per_hour", limits.max_runs_per_hour, usage.hour.count),
+        ("max_runs_per_day", limits.max_runs_per_day, usage.day.count),
+        ("max_queue_length", limits.max_queue_length, lambda _: usage.queued),
+        ("max_concurrent_runs", limits.max_concurrent_runs, lambda _: running),
     )
     return [
-        Level(quota, used(now), allowed, window)
-        for quota, allowed, used, window in known
+        Level(quota, used(now), allowed, WINDOWS[quota])
+        for quota, allowed, used in known
         if allowed is not None
     ]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
 from orchestrator.settings.decode import shown
 from orchestrator.settings.keys import Text, about, shaped
 from orchestrator.settings.section import Section
+
+IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 Host = Annotated[
     str,
@@ -61,9 +63,10 @@ def listen_problems(section: HttpSection) -> Iterator[tuple[str, str]]:
     [('listen', 'needs a port, for example "127.0.0.1:8088"')]
     """
     if section.listen is not None:
-        address = _address(section.listen)
-        if isinstance(address, str):
-            yield "listen", address
+        try:
+            address, _ = read_listen(section.listen)
+        except ValueError as error:
+            yield "listen", str(error)
             return
         yield from _reach_problems(section, section.listen, loopback=address.is_loopback)
 
@@ -84,15 +87,20 @@ def _reach_problems(
         yield "hosts", f"must name what callers reach it by, since it listens at {listen}"
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | str:
-    """Return the address, or what is wrong with the text."""
+def read_listen(text: str) -> tuple[IpAddress, int]:
+    """Return the address and the port of a text; ValueError says what is wrong with it.
+
+    >>> read_listen("localhost:8088")
+    (IPv4Address('127.0.0.1'), 8088)
+    """
     try:
         parts = urlsplit(f"//{text}")
-        port = parts.port
-        host = parts.hostname or ""
+        host, port = parts.hostname or "", parts.port
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        return f'must be an address and a port such as "127.0.0.1:8088", not {shown(text)}'
+        raise ValueError(
+            f'must be an address and a port such as "127.0.0.1:8088", not {shown(text)}'
+        ) from None
     if port is None or parts.netloc != text:
-        return f'needs a port, for example "{text}:8088"'
-    return address
+        raise ValueError(f'needs a port, for example "{text}:8088"')
+    return address, port

@@ -127,13 +127,17 @@ class WarmConnections:
 
 
 async def _forget(connection: Connection) -> bool:
-    """Have a session forget everything but what it knows of the catalogs; tell whether it could."""
+    """Have a session forget everything but what it knows of the catalogs; tell whether it could.
+
+    The verb has ended: who waits for it must not wait for a server that is silent now.
+    """
     if connection.is_closed() or connection.is_in_transaction():
         return False
     try:
-        await connection.execute("DISCARD ALL")
-        # The driver keeps account of what is prepared there, which is nothing now.
-        await connection.reload_schema_state()
+        with anyio.fail_after(CLOSE_SECONDS):
+            await connection.execute("DISCARD ALL")
+            # The driver keeps account of what is prepared there, which is nothing now.
+            await connection.reload_schema_state()
     except DRIVER_ERRORS:
         return False
     return True

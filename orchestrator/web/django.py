@@ -27,6 +27,8 @@ from orchestrator.web.refusal import MEDIA, refusal
 from orchestrator.web.resolver import TenantResolver
 from orchestrator.web.sources import Seen
 
+_KNOWN = {"url", "token", "resolver"}
+
 
 class TenantMiddleware:
     """Serves a request only when it is for one tenant that is enabled."""
@@ -80,6 +82,3 @@ def _configured() -> tuple[TenantResolver, SyncDirectory]:
         raise ImproperlyConfigured("settings.INSULA['resolver'] has to be a TenantResolver")
     client = SyncClient(given["url"], token=given.get("token"))
     return given["resolver"], SyncDirectory(client)
-
-
-_KNOWN = {"url", "token", "resolver"}

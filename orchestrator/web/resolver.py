@@ -12,6 +12,7 @@ from orchestrator.model.errors import (
     TenantNotNamed,
     TenantSuspended,
 )
+from orchestrator.model.ids import folded
 from orchestrator.web.sources import Seen, Source
 
 MAX_SHOWN = 64
@@ -40,7 +41,7 @@ class Names:
 
     def get(self, name: str) -> TenantSummary | None:
         """Return the tenant that has a name; None when nobody does."""
-        return self._tenants.get(name.casefold())
+        return self._tenants.get(folded(name))
 
 
 class TenantResolver:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import anyio
 import asyncpg
 import pytest
 
-from orchestrator.application import TenantSql, TenantTables
-from orchestrator.client.client import Client
+from orchestrator.application import TenantTables
 from orchestrator.lifecycle.provision import rotate
 from orchestrator.model.ids import TenantId
-from orchestrator.model.secrets import Credentials
-from orchestrator.store.control import tenants
 from orchestrator.store.migrate import read_migrations
+from tests.support.application import opened
 from tests.support.database import Database, migrations
 
 FLIGHT = "CREATE TABLE flight (carrier text NOT NULL);"
@@ -46,33 +40,6 @@ SEEN = """
         (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
             AS locks
 """
-
-
-class Handing:
-    """The daemon that hands out logins, as the client sees it; counts how often it is asked."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.asked = 0
-
-    def tenant(self, id: str) -> Any:
-        async def credentials() -> Credentials:
-            self.asked += 1
-            admin = await self._database.connect()
-            row = await tenants.fetch(admin, TenantId(id))
-            await admin.close()
-            login = self._database.spec().logins(TenantId(id), row.rotation)
-            url = login.as_app(self._database.target).url
-            return Credentials(tenant=id, schema=f"tenant_{id}", url=url)
-
-        return SimpleNamespace(secret=SimpleNamespace(credentials=credentials))
-
-
-@asynccontextmanager
-async def opened(database: Database, *, size: int) -> AsyncIterator[tuple[TenantSql, Handing]]:
-    daemon = Handing(database)
-    async with TenantSql(cast(Client, daemon), size=size, application_name="shop") as sql:
-        yield sql, daemon
 
 
 @pytest.fixture

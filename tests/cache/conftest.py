@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -19,6 +20,7 @@ from orchestrator.store import connect
 from orchestrator.store.tenant.cache import SETTINGS, CacheConnection, PostgresStore
 from orchestrator.store.tenant.login import Login, Way
 from tests.engine.live import MOVED_CLOCK
+from tests.support.application import opened
 from tests.support.database import Database, Databases
 from tests.support.redis import running
 
@@ -79,6 +81,30 @@ async def in_postgres(database: Database) -> AsyncIterator[Shelves]:
 
 
 @asynccontextmanager
+async def in_an_application(database: Database) -> AsyncIterator[Shelves]:
+    """Yield what an application has of the caches in the schemas of two tenants, empty."""
+    admin = await connect.connect(database.target, application_name="insula test")
+    await admin.execute("TRUNCATE tenant_acme.wf_cache, tenant_globex.wf_cache")
+
+    async def later(seconds: float) -> None:
+        """Take time from all that is kept: what sessions of the application see is fixed."""
+        for tenant in ("acme", "globex"):
+            await admin.execute(
+                f"UPDATE tenant_{tenant}.wf_cache SET expires_at = expires_at - $1::interval",
+                timedelta(seconds=seconds),
+            )
+
+    bounds = [Bounds()]
+    async with opened(database, size=1, cache_size=2) as (sql, _):
+
+        def shelf(tenant: str) -> Shelf:
+            return Shelf(replace(sql.cache(tenant), bounds=lambda: bounds[0]), later)
+
+        yield Shelves(shelf("acme"), shelf("globex"), bounds)
+    await admin.close()
+
+
+@asynccontextmanager
 async def in_redis(url: str) -> AsyncIterator[Shelves]:
     """Yield caches on a server of Redis, empty."""
     admin = Redis.from_url(url)
@@ -121,21 +147,25 @@ def two_tenants(databases: Databases) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture(params=["memory", "postgres", "redis"])
-def place(request: pytest.FixtureRequest) -> Database | str | None:
-    """Return where the caches of a test are: a database, a URL, or this process's memory."""
-    fixture = {"postgres": "two_tenants", "redis": "redis_url"}.get(request.param)
-    made: Database | str | None = request.getfixturevalue(fixture) if fixture else None
-    return made
+Opening = Callable[[], AbstractAsyncContextManager[Shelves]]
+
+
+@pytest.fixture(params=["memory", "postgres", "application", "redis"])
+def opening(request: pytest.FixtureRequest) -> Opening:
+    """Return what opens the caches of a test: a server is looked for outside its event loop."""
+    kind: str = request.param
+    if kind == "memory":
+        return lambda: nullcontext(in_memory())
+    if kind == "redis":
+        return partial(in_redis, request.getfixturevalue("redis_url"))
+    on_database = in_postgres if kind == "postgres" else in_an_application
+    return partial(on_database, request.getfixturevalue("two_tenants"))
 
 
 @pytest.fixture
-async def shelves(place: Database | str | None) -> AsyncIterator[Shelves]:
+async def shelves(opening: Opening) -> AsyncIterator[Shelves]:
     """Yield the caches of two tenants, in each store."""
-    if place is None:
-        yield in_memory()
-        return
-    async with in_redis(place) if isinstance(place, str) else in_postgres(place) as made:
+    async with opening() as made:
         yield made
 
 

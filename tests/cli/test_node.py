@@ -13,8 +13,9 @@ import pytest
 
 from orchestrator.cli.exit import UNREACHABLE
 from orchestrator.http.serve import bind_unix
-from orchestrator.model.api import LoopBlocked, ReloadReport
+from orchestrator.model.api import Alert, LoopBlocked, ReloadReport
 from orchestrator.model.errors import TenantBusy
+from orchestrator.model.ids import TenantId
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
 from tests.support.wait import until
@@ -124,6 +125,24 @@ def test_a_tenant_says_why_it_does_not_run(insula: Insula) -> None:
     assert "it needs somebody: no right" in told.out
     assert "quarantined" in told.out.splitlines()[-1]
     assert insula("tenant", "why", "acme-corp", "--json").json["state"] == "quarantined"
+
+
+def test_a_tenant_near_a_limit_is_marked_and_says_which(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    acme, at = TenantId("acme_corp"), datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+    alert = Alert(quota="max_runs_per_hour", since=at, at=at, used=8, allowed=10)
+    platform.add("globex")
+    platform.views[acme] = msgspec.structs.replace(platform.views[acme], alerts=[alert])
+
+    said = "max_runs_per_hour: 8 of 10 at 2026-03-01 12:30:00 UTC"
+    near, far = insula("tenant", "list").out.splitlines()[1:]
+    assert "max_runs_per_hour" in near
+    assert "max_runs" not in far
+    for command in ("show", "why"):
+        assert said in insula("tenant", command, "acme_corp").out
+        told = insula("tenant", command, "acme_corp", "--json").json["alerts"]
+        assert [each["used"] for each in told] == [8]
 
 
 def test_a_tenants_audit_is_listed(insula: Insula, platform: HandMadePlatform) -> None:

@@ -158,6 +158,9 @@ class HandMadePlatform(HandMadeRuns):
         except KeyError:
             raise errors.RunNotFound(f"no run {run} of tenant {tenant!r}") from None
 
+    async def listed(self) -> list[TenantSummary]:
+        return self.tenants()
+
     def tenants(self) -> list[TenantSummary]:
         return [
             TenantSummary(**{name: getattr(view, name) for name in _TENANT_SUMMARY})
@@ -169,7 +172,7 @@ class HandMadePlatform(HandMadeRuns):
 
     async def why(self, tenant: TenantId) -> TenantWhy:
         if tenant not in self.views:
-            raise TenantNotFound(tenant)
+            raise errors.TenantNotFound(tenant)
         at = datetime(2026, 1, 1, tzinfo=UTC)
         told = Transition(at=at, node="a", state="quarantined", reason="no right", next_at=at)
         return TenantWhy(
@@ -177,6 +180,7 @@ class HandMadePlatform(HandMadeRuns):
             state="quarantined",
             because="it needs somebody: no right",
             next_at=at,
+            alerts=self.views[tenant].alerts,
             transitions=[told],
         )
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from orchestrator.model import errors
 from orchestrator.model.ids import TenantId
-from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
+from orchestrator.model.secrets import CacheTerms, Credentials, RotatedKey, SecretView
 
 
 class HandMadeSecrets:
@@ -31,7 +31,10 @@ class HandMadeSecrets:
 
     async def credentials(self, tenant: TenantId) -> Credentials:
         return Credentials(
-            tenant=tenant, schema=f"tenant_{tenant}", url=f"postgresql://a_{tenant}:pw@/db"
+            tenant=tenant,
+            schema=f"tenant_{tenant}",
+            url=f"postgresql://a_{tenant}:pw@/db",
+            cache=CacheTerms(apart=False, max_entries=100, max_bytes=1000),
         )
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.http import access
 from orchestrator.http.access import RULES, Open
 from orchestrator.http.app import build_app
 from orchestrator.http.follow import while_valid
@@ -243,6 +244,30 @@ def test_an_alias_that_goes_to_another_while_the_body_comes_leads_home_still(
 
     assert b" 201 " in answer
     assert b"/v1/tenants/acme_corp/runs/" in answer
+
+
+def test_a_token_that_is_revoked_while_the_body_comes_makes_no_other(
+    served: Served, platform: HandMadePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "SLOW_SECONDS", 0.0)
+    token = platform.tokens.make("acme_corp", Role.ADMIN)
+    head = "\r\n".join(
+        [
+            f"POST {OWN}/tokens HTTP/1.1",
+            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
+            *("Content-Type: application/json", "Content-Length: 2", "", ""),
+        ]
+    )
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+        slow.sendall(head.encode() + b"{")
+        _until_looked(served, platform)
+        platform.tokens.void(token)
+        kept = len(platform.tokens.kept)
+        slow.sendall(b"}")
+        answer = slow.recv(1000)
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert len(platform.tokens.kept) == kept
 
 
 def _until_looked(served: Served, platform: HandMadePlatform) -> None:

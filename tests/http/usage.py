@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.model.api import Alert
 from orchestrator.model.errors import TenantNotFound
-from orchestrator.model.usage import Alert, Span, TenantUsage, UsagePage, Used
+from orchestrator.model.usage import Span, TenantUsage, UsagePage, Used
 
 FIRST = datetime(2026, 1, 30, tzinfo=UTC)
 COUNTED = Used(

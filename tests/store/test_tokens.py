@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -115,6 +115,38 @@ async def test_a_tenants_tokens_follow_it_to_its_new_id(admin: Connection) -> No
     found = await tokens.find(admin, bearer)
     assert found is not None
     assert found.tenant == "initech"
+
+
+async def test_a_token_lasts_no_longer_than_the_one_that_makes_it(admin: Connection) -> None:
+    brief, lasting = await made(admin, lasts=DAY), await made(admin)
+    ends = await admin.fetchval("SELECT expires_at FROM insula.token WHERE id = $1", brief.id)
+
+    async def until(maker: Bearer, lasts: timedelta | None) -> datetime | None:
+        wanted = msgspec.structs.replace(draft(lasts=lasts), made_with=maker.id)
+        kept = await tokens.mint(admin, wanted)
+        assert kept is not None
+        return kept.expires_at
+
+    assert await until(brief, None) == await until(brief, 2 * DAY) == ends
+    assert (sooner := await until(brief, DAY / 2)) is not None
+    assert sooner < ends
+    assert await until(lasting, None) is None
+
+
+async def test_a_token_that_is_void_makes_no_other(database: Database, admin: Connection) -> None:
+    revoked, expired, other = await made(admin), await made(admin), await database.connect()
+    await admin.execute("UPDATE insula.token SET expires_at = now() WHERE id = $1", expired.id)
+    await tokens.revoke(admin, revoked.id, ACME)
+    last = await made(admin)
+    async with other.transaction():
+        assert await tokens.mint(other, msgspec.structs.replace(draft(), made_with=last.id))
+        await admin.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await tokens.revoke(admin, last.id, ACME)
+
+    for void in (revoked, expired):
+        wanted = msgspec.structs.replace(draft(), made_with=void.id)
+        assert await tokens.mint(admin, wanted) is None
 
 
 async def test_a_deleted_tenants_tokens_go_and_an_archived_ones_stay(admin: Connection) -> None:

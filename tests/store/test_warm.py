@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import anyio
 import msgspec
 import pytest
 
@@ -11,6 +12,7 @@ from orchestrator.store import warm
 from orchestrator.store.connect import Connection
 from orchestrator.store.warm import Errand, WarmConnections
 from tests.support.database import Database
+from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
 LEFT_BEHIND = """
@@ -150,3 +152,17 @@ async def test_none_is_left_when_they_are_closed(database: Database) -> None:
     seen = await backend(connections, errand(database))
     gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
     await until(lambda: admin.fetchval(gone, seen), what="its backend has ended")
+
+
+async def test_a_verb_that_has_ended_waits_for_no_server_that_is_silent(
+    database: Database, connections: WarmConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "CLOSE_SECONDS", 0.05)
+    async with CuttingProxy(database.target).running() as proxy:
+        silent = msgspec.structs.replace(errand(database), target=proxy.target)
+        with anyio.fail_after(10):
+            async with connections.lend(silent) as connection:
+                await _backend(connection)
+                proxy.freeze()
+
+    assert connection.is_closed()

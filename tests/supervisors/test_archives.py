@@ -28,7 +28,7 @@ from orchestrator.settings.duration import Duration
 from orchestrator.store.control import audit, tenants
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import running_node, snapshot
-from tests.supervisors.test_lifecycle import archives, lifecycle
+from tests.supervisors.test_lifecycle import archives, lifecycle, used
 from tests.supervisors.test_why import platform_of
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
@@ -224,6 +224,33 @@ async def test_an_archive_that_was_left_when_its_tenant_came_back_goes_at_the_ne
         await verbs.resume()
 
         assert os.listdir(path.parent) == []  # noqa: PTH208 - as above
+
+
+async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_was_to_come_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await used(node)
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        path = Path((await whole.archive(GLOBEX)).file)
+
+        async def come_back_in_vain() -> None:
+            def fail(told: Progress) -> None:
+                if told.phase == "registry":
+                    raise StorageFailed("nobody reads any more")
+
+            with pytest.raises(StorageFailed):
+                await verbs.unarchive(GLOBEX, fail)
+
+        await come_back_in_vain()
+        await whole.delete("globex", keep=True)
+        assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
+
+        # Another node deleted it: the mark was not in its reach.
+        await anyio.Path(f"{path}.returning").touch()
+        await verbs.resume()
+
+        assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - as above
 
 
 async def test_who_is_archived_in_the_middle_of_something_goes_on_when_back(

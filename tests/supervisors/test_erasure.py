@@ -175,9 +175,7 @@ async def test_runs_that_can_not_go_on_are_refused_and_can_be_left_out(
                 await whole.erase("acme")
             assert await acme.secret() == PLAIN
             await whole.erase("acme", force=True)
-            with pytest.raises(
-                KeyErased, match="runs of the archive carry is erased: 1"
-            ):
+            with pytest.raises(KeyErased, match="runs of the archive carry is erased: 1"):
                 await acme.restore(spool)
             assert platform_of(acme.node).tenants() == []
 
@@ -219,7 +217,7 @@ async def test_an_erasure_that_was_begun_stays_one_whoever_goes_on_with_it(
         await whole.delete("acme", keep=False, force=True)
 
         async with acme.node.control.acquire() as connection:
-            assert await keys.erased(connection, ACME) == 1
+            assert await keys.wipe(connection, ACME) == 1
 
 
 async def test_an_archived_tenant_is_erased_with_its_file(

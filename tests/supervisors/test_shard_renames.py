@@ -13,11 +13,12 @@ import pytest
 from orchestrator.model.api import CreateTenant, RenameTenant
 from orchestrator.model.errors import SchemaConflict, TenantExists
 from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import unheard
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
 from tests.store.submitting import submit
 from tests.supervisors.nodes import Node, running_node, snapshot
-from tests.supervisors.test_lifecycle import lifecycle
+from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shard_copies import dying
 from tests.supervisors.test_shards import LEFT, SCHEMAS, admin_of, home, succeeded
 from tests.support.database import Database
@@ -85,14 +86,23 @@ async def test_a_name_that_the_server_has_already_keeps_everything_as_it_was(
 
 
 async def test_nobody_is_called_so_before_the_shard_has_followed(
-    database: Database, shard: ShardConfig
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
     async with used(database, shard) as node:
+        whole, copies = lifecycle(node, tmp_path), archives(node, tmp_path)
         await rename(node, alias=False)
+        await node.tenants.register(CreateTenant(id="initech"))
+        await node.submit("initech")
+        await node.until_finished("initech", 1)
         await node.sql("UPDATE insula.tenant SET renaming = 'acme' WHERE id = 'globex'")
 
         with pytest.raises(TenantExists, match="'acme' is being renamed"):
             await node.tenants.register(CreateTenant(id="acme"))
+        initech = TenantId("initech")
+        with pytest.raises(TenantExists, match="'acme' is being renamed"):
+            await whole.rename(initech, RenameTenant(to="acme", force=True), by="ann")
+        with pytest.raises(TenantExists, match="'acme' is being renamed"):
+            await copies.clone(initech, ACME, runs="none", to="control", report=unheard)
         await node.declare("acme", shards=[shard])
         assert "acme" not in node.root.slots
 

@@ -107,6 +107,11 @@ async def delete(node: Node, state: Path) -> int:
     return (await lifecycle(node, state).delete(row, keep=True, force=True)).runs_kept
 
 
+async def erase(node: Node, state: Path) -> object:
+    """Erase acme, whatever it is doing."""
+    return await lifecycle(node, state).erase("acme", force=True)
+
+
 async def known(node: Node, pattern: str) -> list[TenantId]:
     """Return the tenants of the registry that are not removed."""
     found = await node.sql(
@@ -214,7 +219,7 @@ async def test_a_shard_that_is_away_is_named_by_every_verb_and_nothing_is_half_d
 ) -> None:
     rows = "SELECT array_agg(to_jsonb(t) - 'changed_in' ORDER BY id)::text FROM insula.tenant AS t"
     verbs = (put_secret, rotate, stats, maintain, backup, export_and_import, archive_by_force)
-    more = (rename, move, clone_acme, restore_globex, adopt, delete)
+    more = (rename, move, clone_acme, restore_globex, adopt, delete, erase)
     async with with_a_shard_to_lose(database, home) as (node, proxy):
         await node.submit("globex")
         await node.until_finished("globex", 1)

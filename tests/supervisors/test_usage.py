@@ -20,6 +20,7 @@ from tests.supervisors.test_lifecycle import GLOBEX, lifecycle, used
 from tests.supervisors.test_moves import ACME, moves
 from tests.supervisors.test_rename import rename
 from tests.supervisors.test_shards import admin_of, home, succeeded
+from tests.supervisors.test_why import platform_of
 from tests.support.database import Database
 from tests.support.wait import until
 
@@ -107,7 +108,7 @@ async def test_a_move_there_and_back_counts_nothing_twice(
 async def test_a_limit_that_is_nearly_used_up_is_told_once_in_its_window(
     database: Database,
 ) -> None:
-    limited = snapshot(["acme"], limits=Limits(max_runs_per_day=5))
+    limited = snapshot(["acme", "idle"], limits=Limits(max_runs_per_day=5))
     with structlog.testing.capture_logs() as logs:
         async with running_node(database, limited) as node:
             for _ in range(4):
@@ -117,12 +118,17 @@ async def test_a_limit_that_is_nearly_used_up_is_told_once_in_its_window(
             await node.submit("acme")
             await node.until_finished("acme", 5)
             (alert,) = (await usage(node, "acme")).alerts
+            platform = platform_of(node)
+            listed = {each.id: each.alerts for each in await platform.listed()}
+            shown, why = await platform.read_tenant(ACME), await platform.why(ACME)
 
     told = [each for each in logs if each["event"] == "quota.nearly_used"]
     assert [(each["quota"], each["used"], each["limit"]) for each in told] == [
         ("max_runs_per_day", 4, 5)
     ]
     assert (alert.quota, alert.used, alert.allowed) == ("max_runs_per_day", 4, 5)
+    assert listed == {"acme": [alert], "idle": []}
+    assert shown.alerts == why.alerts == [alert]
 
 
 async def alerted(node: Node) -> bool:

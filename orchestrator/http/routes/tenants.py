@@ -25,10 +25,10 @@ from orchestrator.model.api import (
 from orchestrator.model.fit import fit
 
 
-@get("/v1/tenants", sync_to_thread=False, tags=["tenants"], responses=problems(401))
-def list_tenants(request: Request[Any, Any, Any], services: Injected) -> TenantList:
+@get("/v1/tenants", tags=["tenants"], responses=problems(401))
+async def list_tenants(request: Request[Any, Any, Any], services: Injected) -> TenantList:
     """List all tenants, by id. A tenant's token sees its own."""
-    holder, found = holder_of(request), services.root.tenants()
+    holder, found = holder_of(request), await services.root.listed()
     if holder is not None and holder.tenant is not None:
         found = [each for each in found if each.id == holder.tenant]
     return TenantList(tenants=found)

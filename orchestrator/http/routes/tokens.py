@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Response, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath, PathParameter, RawBody
 
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import AdminTokenOperation, TokenOperation, problems
+from orchestrator.http.peer import holder_of
 from orchestrator.http.services import Services
 from orchestrator.model.bearer import ID_PATTERN, new_token
 from orchestrator.model.ids import CONTROL_SCHEMA, TenantId
@@ -41,12 +42,12 @@ async def list_admin_tokens(services: Injected) -> TokenList:
     responses=problems(401, 403, 422, 503),
 )
 async def create_admin_token(
-    services: Injected, record: Recorded, body: RawBody
+    request: Request[Any, Any, Any], services: Injected, record: Recorded, body: RawBody
 ) -> Response[MintedToken]:
     """Make a token that may do everything. No other answer will have it."""
     wanted = bodies.fit_optional(body, CreateAdminToken)
     whole = CreateToken(role=Role.ADMIN, name=wanted.name, expires=wanted.expires)
-    return await _mint(services, record, None, whole)
+    return await _mint(request, services, record, None, whole)
 
 
 @delete(
@@ -76,11 +77,15 @@ async def list_tokens(services: Injected, tenant: FromPath[str]) -> TokenList:
     responses=problems(401, 403, 404, 422, 503),
 )
 async def create_token(
-    services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    body: RawBody,
 ) -> Response[MintedToken]:
     """Make a token for a tenant, with the role `read`, `write` or `admin`."""
     wanted = bodies.fit_optional(body, CreateToken)
-    return await _mint(services, record, services.root.resolve(tenant), wanted)
+    return await _mint(request, services, record, services.root.resolve(tenant), wanted)
 
 
 @delete(
@@ -99,13 +104,19 @@ async def revoke_token(
 
 
 async def _mint(
-    services: Services, record: Record, tenant: TenantId | None, wanted: CreateToken
+    request: Request[Any, Any, Any],
+    services: Services,
+    record: Record,
+    tenant: TenantId | None,
+    wanted: CreateToken,
 ) -> Response[MintedToken]:
     text, bearer = new_token()
     told = f"{bearer.id}, {wanted.role}" + (f", {wanted.name}" if wanted.name else "")
     kind = "admin_token" if tenant is None else "token"
     async with record.of(tenant or CONTROL_SCHEMA, f"{kind}.create", told):
-        view = await services.tokens.mint(bearer, tenant, wanted, by=record.actor)
+        view = await services.tokens.mint(
+            bearer, tenant, wanted, by=record.actor, maker=holder_of(request)
+        )
     return Response(MintedToken(token=text, view=view), headers={"Cache-Control": "no-store"})
 
 

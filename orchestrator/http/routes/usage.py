@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from orchestrator.http.injected import Injected
 from orchestrator.http.openapi import problems
 from orchestrator.model.errors import InvalidRequest
-from orchestrator.model.usage import Span, TenantUsage, UsagePage
+from orchestrator.model.usage import Span, TenantUsage, UsagePage, day_of
 
 SHOWN = timedelta(days=30)
 
@@ -68,8 +68,7 @@ def _range(since: datetime | None, until: datetime | None) -> tuple[datetime, da
         if moment is not None and moment.tzinfo is None:
             raise InvalidRequest(f"`{name}`: a time needs its offset, such as 2026-01-31T00:00:00Z")
     end = until or datetime.now(UTC)
-    midnight = end.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    first = since or midnight - SHOWN
+    first = since or day_of(end) - SHOWN
     if end < first and until is None:
         raise InvalidRequest("`from` is in the future")
     if end < first:

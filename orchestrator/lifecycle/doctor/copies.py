@@ -24,7 +24,7 @@ async def examine_copies(
     What a verb is at now is not told.
     """
     kept = {kept_schema(row.id): row for row in rows if row.moved_from == shard}
-    quiet = {row.schema_name for row in rows if row.held_for is not None or lives(row, shard)}
+    quiet = {row.schema_name for row in rows if row.held_for is not None or row.lives_on(shard)}
     findings = []
     for schema, said in await connection.fetch(COPIES, ARRIVING):
         if schema in kept:
@@ -41,13 +41,8 @@ def examine_databases(
 ) -> list[Finding]:
     """Return what is wrong with the databases that tenants of a shard have of their own."""
     held = {prefix + row.id for row in rows if row.held_for is not None}
-    known = {prefix + row.id: row for row in rows if lives(row, shard)}
+    known = {prefix + row.id: row for row in rows if row.lives_on(shard)}
     return [_orphan_database(name) for name in sorted(set(there) - set(known) - held)]
-
-
-def lives(row: TenantRow, shard: str) -> bool:
-    """Tell whether the tenant, or what is kept of it, is on the shard."""
-    return row.state not in ("removed", "archived") and shard in (row.shard, row.moved_from)
 
 
 def _kept(row: TenantRow, said: str) -> Finding:

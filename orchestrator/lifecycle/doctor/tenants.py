@@ -10,7 +10,6 @@ import anyio.to_thread
 import msgspec
 
 from orchestrator.lifecycle.arrival import marked
-from orchestrator.lifecycle.doctor.copies import lives
 from orchestrator.lifecycle.doctor.drift import (
     Reference,
     build_reference,
@@ -55,7 +54,7 @@ async def examine_leftovers(
 
     A schema that is to be set aside after a move, or is marked as a copy, is known.
     """
-    known = {row.schema_name for row in rows if lives(row, shard)}
+    known = {row.schema_name for row in rows if row.lives_on(shard)}
     copied = {schema_of(tenant) for tenant in await marked(connection)}
     schemas = {row[0] for row in await connection.fetch(SCHEMAS)}
     return [

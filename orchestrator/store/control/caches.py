@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from orchestrator.model.ids import TenantId
@@ -19,6 +21,7 @@ class Remains(msgspec.Struct, frozen=True):
 
     tenant: TenantId
     schema_number: int
+    opened_at: datetime
 
 
 async def opened(connection: Connection, tenant: TenantId, schema_number: int) -> None:
@@ -32,6 +35,6 @@ async def remaining(connection: Connection) -> list[Remains]:
 
 
 async def forget(connection: Connection, remains: Remains) -> bool:
-    """Forget a cache that is empty; tell whether it was still known."""
-    found = await connection.fetchval(FORGET, remains.tenant, remains.schema_number)
+    """Forget a cache that is empty; tell whether it was still known, and not opened again."""
+    found = await connection.fetchval(FORGET, *msgspec.structs.astuple(remains))
     return found is not None

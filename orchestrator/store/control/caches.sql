@@ -6,7 +6,7 @@ ON CONFLICT (tenant, schema_number) DO UPDATE SET opened_at = clock_timestamp()
 
 -- name: remaining
 -- Those of tenants that are gone, or under another id, and those that a tenant has had before its last one.
-SELECT cache.tenant, cache.schema_number FROM insula.cache AS cache
+SELECT cache.tenant, cache.schema_number, cache.opened_at FROM insula.cache AS cache
 WHERE NOT EXISTS (SELECT FROM insula.tenant AS known
                   WHERE known.id = cache.tenant AND known.state NOT IN ('removed', 'archived'))
    OR EXISTS (SELECT FROM insula.cache AS later
@@ -14,5 +14,5 @@ WHERE NOT EXISTS (SELECT FROM insula.tenant AS known
 ORDER BY cache.tenant, cache.schema_number
 
 -- name: forget
--- Nothing comes back when another node was faster.
-DELETE FROM insula.cache WHERE tenant = $1 AND schema_number = $2 RETURNING tenant
+-- Nothing comes back when another node was faster, or when it was opened again meanwhile: it has values then.
+DELETE FROM insula.cache WHERE tenant = $1 AND schema_number = $2 AND opened_at = $3 RETURNING tenant

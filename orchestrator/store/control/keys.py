@@ -133,11 +133,11 @@ async def rename(
 async def erase(control: Connection, tenant: TenantId) -> int:
     """Destroy all keys that were made for a tenant, and return how many are, now and before."""
     await control.execute(ERASE, tenant)
-    return await erased(control, tenant)
+    return await wipe(control, tenant)
 
 
-async def erased(control: Connection, tenant: TenantId) -> int:
-    """Return how many keys of a tenant are destroyed, and leave nothing of them in the table."""
+async def wipe(control: Connection, tenant: TenantId) -> int:
+    """Leave nothing of destroyed keys in the table; return how many there are of a tenant."""
     await control.execute(WIPE)
     found: int = await control.fetchval(ERASED, tenant)
     return found

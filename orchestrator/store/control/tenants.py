@@ -92,6 +92,10 @@ class TenantRow(msgspec.Struct, frozen=True):
             return "the next node that starts"
         return f"insula tenant {self.verb} {self.id}"
 
+    def lives_on(self, shard: str) -> bool:
+        """Tell whether the tenant, or what is kept of it after a move, is on the shard."""
+        return self.state not in ("removed", "archived") and shard in (self.shard, self.moved_from)
+
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant that was made of an archive; it is to `wake` when it has something to do."""
@@ -340,12 +344,18 @@ async def bury(connection: Connection, tenant: TenantId, archive: str | None) ->
 async def bring_back(connection: Connection, made: Made) -> bool:
     """Note a tenant that was made of an archive; False when there was one already.
 
-    A row that was only registered keeps what it says.
+    A row that was only registered keeps what it says. TenantExists for the former id of a tenant
+    whose shard has yet to rename it.
     """
     values = (made.tenant, made.declaration, schema_of(made.tenant))
     versions = (made.engine_version, made.app_version)
     arguments = (*values, *versions, made.wake, made.origin, made.shard)
-    return await connection.fetchval(BRING_BACK, *arguments) is not None
+    if await connection.fetchval(BRING_BACK, *arguments) is not None:
+        return True
+    known = await fetch(connection, made.tenant)
+    if known.state == "removed":
+        raise _exists(known)
+    return False
 
 
 async def inactive(connection: Connection, after: timedelta) -> list[TenantId]:

@@ -161,8 +161,11 @@ RETURNING id
 UPDATE insula.tenant SET moved_from = NULL, changed_in = pg_current_xact_id() WHERE id = $1
 
 -- name: unearth
--- The tombstone goes, and its rotation is kept: nobody gets the passwords of before.
-DELETE FROM insula.tenant WHERE id = $1 AND state = 'removed' RETURNING rotation
+-- The tombstone goes, unless a shard has yet to rename who was called so, and its rotation is kept: nobody gets the
+-- passwords of before.
+DELETE FROM insula.tenant AS known
+WHERE id = $1 AND state = 'removed' AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
+RETURNING rotation
 
 -- name: rename
 -- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
@@ -223,6 +226,7 @@ WITH back AS (
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
     WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+      AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
     RETURNING id
 ), woken AS (
     INSERT INTO insula.wake AS wake (tenant, due_at, reason) SELECT id, clock_timestamp(), 'restored' FROM back WHERE $6

@@ -46,7 +46,10 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A token that is to be made: for a tenant, or without one for the whole installation."""
+    """A token that is to be made: for a tenant, or without one for the whole installation.
+
+    `made_with` is the id of the token that asks for it, where one does.
+    """
 
     bearer: Bearer
     tenant: TenantId | None
@@ -54,6 +57,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_by: str
     lasts: timedelta | None
+    made_with: str | None = None
 
 
 async def find(connection: Connection, bearer: Bearer) -> Found | None:
@@ -75,7 +79,10 @@ async def is_live(connection: Connection, id: str, tenant: TenantId | None) -> b
 
 
 async def mint(connection: Connection, draft: Draft) -> Kept | None:
-    """Keep a new token; None when there is no such tenant, or not for long."""
+    """Keep a new token; None when there is no such tenant, or not for long, or its maker is void.
+
+    It lasts no longer than its maker.
+    """
     row = await connection.fetchrow(
         MINT,
         draft.bearer.id,
@@ -85,6 +92,7 @@ async def mint(connection: Connection, draft: Draft) -> Kept | None:
         draft.name,
         draft.created_by,
         draft.lasts,
+        draft.made_with,
     )
     return None if row is None else Kept(*row)
 

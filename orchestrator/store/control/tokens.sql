@@ -21,17 +21,21 @@ SELECT EXISTS (
 )
 
 -- name: mint
--- Nothing comes back for a tenant that is not there, or is being deleted; its row is kept from then on, until this is
--- over. Whoever makes one takes what has long been void out of the way.
+-- Nothing comes back for a tenant that is not there, or is being deleted, nor when the token $8, with which this one is
+-- made, is void; both rows are kept from then on, until this is over. A token lasts no longer than the one that made it.
+-- Whoever makes one takes what has long been void out of the way.
 WITH forgotten AS (
     DELETE FROM insula.token
     WHERE (tenant = $3 OR $3 IS NULL AND tenant IS NULL) AND least(revoked_at, expires_at) < clock_timestamp() - interval '90 days'
 ), owner AS (
     SELECT FROM insula.tenant WHERE id = $3 AND state NOT IN ('deleting', 'removed') FOR SHARE
+), maker AS (
+    SELECT expires_at FROM insula.token
+    WHERE id = $8 AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true) FOR SHARE
 )
 INSERT INTO insula.token (id, hash, tenant, role, name, created_by, expires_at)
-SELECT $1, $2, $3::text, $4, $5, $6, clock_timestamp() + $7::interval
-WHERE $3 IS NULL OR EXISTS (SELECT FROM owner)
+SELECT $1, $2, $3::text, $4, $5, $6, least(clock_timestamp() + $7::interval, (SELECT expires_at FROM maker))
+WHERE ($3 IS NULL OR EXISTS (SELECT FROM owner)) AND ($8::text IS NULL OR EXISTS (SELECT FROM maker))
 RETURNING id, tenant, role, name, created_at, created_by, expires_at, revoked_at, last_used_at
 
 -- name: list_of

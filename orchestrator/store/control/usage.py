@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
-from orchestrator.model.usage import COUNTERS, Alert, Near, Span, Used
+from orchestrator.model.api import Alert
+from orchestrator.model.usage import COUNTERS, Near, Span, Used
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.usage import HourUsed
@@ -20,6 +22,7 @@ PAGE = _QUERIES["page"]
 OF_TENANT = _QUERIES["of_tenant"]
 ALERT = _QUERIES["alert"]
 ALERTS = _QUERIES["alerts"]
+CURRENT = _QUERIES["current"]
 
 HOURS_KEPT = timedelta(days=92)
 """Of older hours only the sums by day are kept: whoever bills by the quarter has its hours."""
@@ -55,12 +58,27 @@ class Wanted(msgspec.Struct, frozen=True):
     after: tuple[str, datetime] | None = None
 
 
-async def tell(connection: Connection, tenant: str, rows: Sequence[HourUsed]) -> None:
-    """Note the hours of one ledger as they are; told twice they count once."""
-    if rows:
-        names = ("hour", *COUNTERS)
-        columns = [[getattr(row, name) for row in rows] for name in names]
-        await connection.execute(TELL, tenant, rows[0].ledger, *columns)
+class Owner(msgspec.Struct, frozen=True):
+    """Under which epoch, and on which node, a tenant is served by who tells of it."""
+
+    epoch: int
+    node: UUID
+
+
+async def tell(
+    connection: Connection, tenant: str, rows: Sequence[HourUsed], owner: Owner | None = None
+) -> bool:
+    """Note the hours of one ledger as they are; told twice they count once.
+
+    Returns False, with nothing noted, when the tenant is not this `owner`'s any more. Without one
+    nobody serves it.
+    """
+    if not rows:
+        return True
+    columns = [[getattr(row, name) for row in rows] for name in ("hour", *COUNTERS)]
+    epoch, node = (None, None) if owner is None else (owner.epoch, owner.node)
+    noted: bool = await connection.fetchval(TELL, tenant, rows[0].ledger, *columns, epoch, node)
+    return noted
 
 
 async def condense(connection: Connection, before: datetime, limit: int) -> int:
@@ -94,3 +112,13 @@ async def alert(connection: Connection, tenant: str, near: Sequence[Near]) -> se
 async def alerts(connection: Connection, tenant: str, limit: int) -> list[Alert]:
     """Return the newest alerts of a tenant."""
     return [Alert(**dict(row)) for row in await connection.fetch(ALERTS, tenant, limit)]
+
+
+async def current(
+    connection: Connection, windows: Mapping[str, timedelta], tenant: str | None = None
+) -> Mapping[str, list[Alert]]:
+    """Return the alerts of windows that are not over, by tenant: of all, or of one."""
+    found: dict[str, list[Alert]] = defaultdict(list)
+    for row in await connection.fetch(CURRENT, [*windows], [*windows.values()], tenant):
+        found[row["tenant"]].append(Alert(**{name: row[name] for name in Alert.__struct_fields__}))
+    return found

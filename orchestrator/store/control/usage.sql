@@ -1,20 +1,29 @@
 -- name: tell
--- Note what the ledger `$2` of the tenant `$1` counts in each hour: as it is, so that told twice it counts once. An hour
--- that a day sums up already was told before.
-INSERT INTO insula.usage AS usage
-    (tenant, ledger, span, starts_at, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
-SELECT $1, $2, 'hour', u.*
-FROM unnest($3::timestamptz[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
-            $11::int8[])
-     AS u (hour, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
-WHERE NOT EXISTS (
-    SELECT FROM insula.usage AS day
-    WHERE day.ledger = $2 AND day.span = 'day' AND day.starts_at = date_trunc('day', u.hour, 'UTC')
-      AND day.hours & (1 << extract(hour FROM u.hour AT TIME ZONE 'UTC')::int) <> 0)
-ON CONFLICT (ledger, span, starts_at) DO UPDATE SET
-    tenant = excluded.tenant, submitted = excluded.submitted, input_bytes = excluded.input_bytes,
-    succeeded = excluded.succeeded, failed = excluded.failed, dead = excluded.dead, cancelled = excluded.cancelled,
-    attempts = excluded.attempts, task_ms = excluded.task_ms;
+-- Note what the ledger `$2` of the tenant `$1` counts in each hour: as it is, so that told twice it counts once, and
+-- never less than before, since counts only grow: who tells late may have read before others did. Of the owner `$13`
+-- under the epoch `$12`, if there is one, nothing is noted when the tenant is another's by now, or called otherwise. An
+-- hour that a day sums up already was told before.
+WITH owner AS MATERIALIZED (
+    SELECT FROM insula.lease WHERE tenant = $1 AND epoch = $12 AND node = $13 FOR SHARE
+), told AS (
+    INSERT INTO insula.usage AS usage
+        (tenant, ledger, span, starts_at, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
+    SELECT $1, $2, 'hour', u.*
+    FROM unnest($3::timestamptz[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
+                $11::int8[])
+         AS u (hour, submitted, input_bytes, succeeded, failed, dead, cancelled, attempts, task_ms)
+    WHERE ($13::uuid IS NULL OR EXISTS (SELECT FROM owner)) AND NOT EXISTS (
+        SELECT FROM insula.usage AS day
+        WHERE day.ledger = $2 AND day.span = 'day' AND day.starts_at = date_trunc('day', u.hour, 'UTC')
+          AND day.hours & (1 << extract(hour FROM u.hour AT TIME ZONE 'UTC')::int) <> 0)
+    ON CONFLICT (ledger, span, starts_at) DO UPDATE SET
+        tenant = excluded.tenant, submitted = greatest(usage.submitted, excluded.submitted),
+        input_bytes = greatest(usage.input_bytes, excluded.input_bytes),
+        succeeded = greatest(usage.succeeded, excluded.succeeded), failed = greatest(usage.failed, excluded.failed),
+        dead = greatest(usage.dead, excluded.dead), cancelled = greatest(usage.cancelled, excluded.cancelled),
+        attempts = greatest(usage.attempts, excluded.attempts), task_ms = greatest(usage.task_ms, excluded.task_ms)
+)
+SELECT $13::uuid IS NULL OR EXISTS (SELECT FROM owner);
 
 -- name: condense
 -- Make days of at most `$2` hours from before `$1`; the number of hours.
@@ -74,3 +83,12 @@ RETURNING alert.quota;
 -- The newest first.
 SELECT alert.quota, alert.since, alert.at, alert.used, alert.allowed
 FROM insula.alert AS alert WHERE alert.tenant = $1 ORDER BY alert.since DESC, alert.quota LIMIT $2;
+
+-- name: current
+-- Those of windows that are not over, of all tenants or of `$3` alone; `$1` are the quotas, `$2` how long their windows
+-- last.
+SELECT alert.tenant, alert.quota, alert.since, alert.at, alert.used, alert.allowed
+FROM insula.alert AS alert JOIN unnest($1::text[], $2::interval[]) AS w (quota, lasts) ON w.quota = alert.quota
+WHERE alert.since > clock_timestamp() - (SELECT max(lasts) FROM unnest($2::interval[]) AS all_of (lasts))
+  AND alert.since > clock_timestamp() - w.lasts AND alert.tenant = coalesce($3, alert.tenant)
+ORDER BY alert.tenant, alert.quota;

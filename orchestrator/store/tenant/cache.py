@@ -67,7 +67,7 @@ class CacheConnection:
             raise OtherLoop("ctx.cache")
         async with self._turn:
             try:
-                with translated("the cache does not answer"), _in_time():
+                with answered():
                     return await act(await self._live())
             except DatabaseUnavailable:
                 self._drop()
@@ -170,8 +170,10 @@ async def schema_number(connection: Connection, schema: str) -> int:
 
 
 @contextmanager
-def _in_time() -> Iterator[None]:
-    with anyio.move_on_after(ANSWER_SECONDS) as deadline:
-        yield
-    if deadline.cancelled_caught:
-        raise TimeoutError(f"no answer in {ANSWER_SECONDS:g} s")
+def answered() -> Iterator[None]:
+    """Raise DatabaseUnavailable for a body that the server keeps from ending in time."""
+    with translated("the cache does not answer"):
+        with anyio.move_on_after(ANSWER_SECONDS) as deadline:
+            yield
+        if deadline.cancelled_caught:
+            raise TimeoutError(f"no answer in {ANSWER_SECONDS:g} s")

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.engine.residence import LOT, RESIDENT_RUNS, NodeMemory
 from orchestrator.engine.slots import NodeSlots
+from orchestrator.engine.table import LOOK_FOR_ROOM
 from orchestrator.model.api import StartRun
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import job
@@ -58,6 +59,39 @@ async def test_a_run_need_not_wait_outside_while_many_find_room(house: House) ->
         assert not table.has_room_for_one, "others may be more urgent"
         table.outside = False
         assert table.has_room_for_one
+
+
+async def test_a_run_outside_comes_in_though_there_is_room_for_few_and_nothing_else_happens(
+    house: House,
+) -> None:
+    door = anyio.Event()
+
+    @job("stays")
+    async def stays(ctx: Context) -> None:
+        await anyio.sleep_forever()
+
+    @job("goes")
+    async def goes(ctx: Context) -> None:
+        await door.wait()
+
+    options = Options(slots=NodeSlots(BURST, NodeMemory(spare=0)))
+    async with serving(house, stays, goes, options=options) as live:
+        await live.submit_all([StartRun(workflow="stays")] * (RESIDENT_RUNS - LOT + 1))
+        await live.submit_all([StartRun(workflow="goes")] * LOT)
+        assert await house.value(OUTSIDE) == 1
+        door.set()
+        await until(lambda: len(resident(live)) == RESIDENT_RUNS - LOT + 1, what="they have gone")
+        assert await house.value(OUTSIDE) == 1
+
+        live.clock.advance(LOOK_FOR_ROOM.total_seconds())
+        live.engine.tick()
+
+        await until(lambda: _is_none_outside(house), what="it was fetched")
+
+
+async def _is_none_outside(house: House) -> bool:
+    count: int = await house.value(OUTSIDE)
+    return count == 0
 
 
 async def test_what_a_crash_left_counts_as_crashed_however_late_it_is_taken_up(

@@ -190,7 +190,7 @@ class Bench:
     async def settle(self, engine: Engine) -> None:
         """Return when nothing is left to do now."""
         engine.tick()
-        await until(lambda: not engine.busy, what="the engine is quiet")
+        await until(lambda: _rests(engine), what="the engine is quiet")
 
     async def ask(self, engine: Engine, name: str, verb: ScheduleVerb) -> list[Started]:
         """Do something to a schedule."""
@@ -245,3 +245,8 @@ def schedule(**given: Any) -> ScheduleSection:
     if not {"cron", "every", "at"} & given.keys():
         given["cron"] = "0 * * * *"
     return ScheduleSection(**{"name": "s", "workflow": "note", **given})
+
+
+def _rests(engine: Engine) -> bool:
+    """Tell whether nothing is left to do, nor due and only not yet begun."""
+    return not engine.busy and (engine.next_due is None or engine.next_due > engine.now)

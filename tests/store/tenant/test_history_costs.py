@@ -41,14 +41,17 @@ KIND = ["w"], ["1"]
 NEW = new_run(state="succeeded", epoch=7)
 DONE = changed(NEW, state="succeeded", epoch=7, finished=True)
 ENTRY = logged(NEW, fresh=True)
-FLUSH = (7, "a", *(msgspec.json.encode([row]).decode() for row in (ENTRY, NEW, DONE)))
+ENDED = [1, 0, 0, 0, 1, 5]
+"""As `journal.Ended`: one run succeeded, after one attempt of five milliseconds."""
+
+FLUSH = (7, "a", *(msgspec.json.encode([row]).decode() for row in (ENTRY, NEW, DONE)), ENDED)
 """One run, begun and ended."""
 
 RESTS = ChangedRun(A_RUN, "waiting", None, None, None, None, 7, finished=False, reopened=True)
-REST = (7, "a", "[]", "[]", msgspec.json.encode([RESTS]).decode())
+REST = (7, "a", "[]", "[]", msgspec.json.encode([RESTS]).decode(), None)
 """One run that goes to rest, and may have been sent a signal meanwhile."""
 
-LOG = (7, "a", msgspec.json.encode([logged(NEW, seq=1)]).decode())
+LOG = (7, "a", msgspec.json.encode([logged(NEW, seq=1)]).decode(), ENDED)
 
 OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "claim": (runs.CLAIM, (7, 100, *KIND, *KIND)),

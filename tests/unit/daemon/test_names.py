@@ -19,6 +19,12 @@ def test_a_tenant_has_its_id_and_its_aliases_however_they_are_written() -> None:
     assert names.aliases == {"acme-corp": "acme"}
 
 
+def test_a_letter_that_unicode_folds_into_another_is_another() -> None:
+    names = Names([tenant("tasks", "Kiosk"), tenant("strasse")])
+
+    assert [names.get(each) for each in ("ta\u017fks", "\u212aiosk", "stra\u00dfe")] == [None] * 3
+
+
 def test_an_alias_is_a_files_before_it_is_one_that_was_registered() -> None:
     names = Names([tenant("acme", "corp")], [tenant("globex", "corp")])
 

@@ -44,7 +44,9 @@ def test_sources_that_lead_to_different_tenants_are_refused_without_saying_whose
     assert "globex" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["nobody", "acme ", "", "x" * 10_000])
+@pytest.mark.parametrize(
+    "name", ["nobody", "acme ", "", "x" * 10_000, "o\ufb00", "acme-corp\u0307"]
+)
 def test_a_name_that_nobody_has_is_not_found_whatever_another_source_says(name: str) -> None:
     with pytest.raises(TenantNotFound) as caught:
         decide({"header": "acme", "path": name}, NAMES)
