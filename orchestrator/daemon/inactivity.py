@@ -12,7 +12,7 @@ from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.http.audit import Record
 from orchestrator.http.services import Audit
-from orchestrator.model.errors import InsulaError, TenantStarting
+from orchestrator.model.errors import DatabaseUnavailable, InsulaError, TenantStarting
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
 from orchestrator.settings.archive import ArchiveSection
@@ -22,6 +22,9 @@ from supervisors.standing import Standing
 
 SWEEP_SECONDS = 600.0
 """How often a node looks for tenants that nobody has used for long."""
+
+AGAIN_SECONDS = 15.0
+"""When a tenant may be brought back again that was not because a database was away."""
 
 COMES_BACK_SECONDS = 2.0
 """When to ask again for a tenant that is being brought back."""
@@ -40,15 +43,16 @@ class Inactivity:
     settings: Callable[[], ArchiveSection]
     _wanted: dict[TenantId, None] = field(default_factory=dict)
     _asked: anyio.Event = field(default_factory=anyio.Event)
-    _failed: set[TenantId] = field(default_factory=set)
+    _not_before: dict[TenantId, float] = field(default_factory=dict)
 
     def use(self, tenant: TenantId) -> None:
         """Have an archived tenant brought back, if so configured: TenantStarting says so.
 
-        One that could not be brought back, as its file is on another node, is tried again after
-        the next sweep; until then whoever asks is told that it is archived.
+        One that could not be brought back, as its file is on another node, is tried again much
+        later, and soon if a database was away; until then whoever asks is told that it is archived.
         """
-        if not self.settings().restore_on_use or tenant in self._failed:
+        early = anyio.current_time() < self._not_before.get(tenant, 0.0)
+        if early or not self.settings().restore_on_use:
             return
         self._wanted[tenant] = None
         self._asked.set()
@@ -65,7 +69,6 @@ class Inactivity:
             await self.bring_back()
             if anyio.current_time() >= sweep_at:
                 sweep_at = anyio.current_time() + SWEEP_SECONDS
-                self._failed.clear()
                 if standing.outage is None:
                     await self.sweep()
             with anyio.move_on_at(sweep_at):
@@ -81,7 +84,11 @@ class Inactivity:
                     await self.archives.unarchive(tenant, unheard)
             except (InsulaError, *DRIVER_ERRORS) as error:
                 log.error("tenant.not_brought_back", tenant=tenant, error=str(error))  # noqa: TRY400 - no bug
-                self._failed.add(tenant)
+                away = isinstance(error, DatabaseUnavailable)
+                again = AGAIN_SECONDS if away else SWEEP_SECONDS
+                self._not_before[tenant] = anyio.current_time() + again
+            else:
+                self._not_before.pop(tenant, None)
             del self._wanted[tenant]
 
     async def sweep(self) -> None:

@@ -11,9 +11,10 @@ import structlog
 from orchestrator.cache.tenant_cache import Bounds
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.model.errors import TenantNotFound
-from orchestrator.model.ids import TenantId, schema_of
+from orchestrator.model.ids import CONTROL_SHARD, TenantId, schema_of
 from orchestrator.model.secrets import CacheTerms, Credentials, RotatedKey, SecretView
 from orchestrator.store.connect import Connection
+from orchestrator.store.control import holds
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.secrets import Listed, Vault
@@ -79,8 +80,10 @@ class TenantSecrets:
     @asynccontextmanager
     async def _vault(self, tenant: TenantId) -> AsyncIterator[tuple[Vault, Connection]]:
         await self.tenants.prepare(tenant)
-        vault = Vault(tenant, await self._keyring.own(tenant))
         row = await self.shards.row(tenant)
+        # What a shard knows of its tenants comes a moment later than what it would be asked for.
+        keep = holds.keep_off if row.shard == CONTROL_SHARD else None
+        vault = Vault(tenant, await self._keyring.own(tenant), keep)
         async with self.shards.lend(row) as connection:
             yield vault, connection
 

@@ -18,10 +18,11 @@ from orchestrator.model.errors import (
     InvalidRequest,
     SecretNotFound,
     SecretUnreadable,
+    TenantHeld,
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
-from orchestrator.store.control import keys, tenants
+from orchestrator.store.control import holds, keys, tenants
 from orchestrator.store.tenant import secrets
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets, Vault
@@ -298,3 +299,15 @@ async def test_a_death_at_any_statement_of_a_rotation_leaves_every_secret_readab
                 break
         assert [await read(database, name) for name in "ab"] == [f"{PLAIN} {n}" for n in "ab"]
     assert cut > 5
+
+
+async def test_nothing_is_sealed_for_a_tenant_that_is_about_to_be_renamed(
+    database: Database, admin: Connection
+) -> None:
+    vault = Vault(ACME, await database.keys(ACME), holds.keep_off)
+    await holds.take(admin, ACME, "rename", uuid4())
+
+    with pytest.raises(TenantHeld):
+        await vault.put(admin, "api_key", PLAIN)
+
+    assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_key") == 0

@@ -10,19 +10,22 @@ from typing import TypeAlias
 import pytest
 from msgspec import structs
 
+from orchestrator.daemon import inactivity
 from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.http.audit import Record
 from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import CreateTenant, RenameTenant
-from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable
+from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, TenantStarting
 from orchestrator.model.ids import TenantId
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MoveTenant
 from orchestrator.model.progress import unheard
+from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
@@ -259,3 +262,36 @@ async def test_a_shard_that_a_reload_brings_keeps_nobody_else_from_working(
 
         await node.until_finished("acme", 1)
         assert refused.value.hint == "add [shards.us] to its configuration and restart it"
+
+
+def wanted_back(policy: Inactivity) -> bool:
+    """Use acme, which is archived; tell whether it is brought back for that."""
+    try:
+        policy.use(ACME)
+    except TenantStarting:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("home", ["role"], indirect=True)
+async def test_an_archived_tenant_is_brought_back_soon_after_its_shard_is(
+    database: Database, home: ShardConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inactivity, "AGAIN_SECONDS", 0.1)
+    used = ArchiveSection(restore_on_use=True)
+    async with with_a_shard_to_lose(database, home) as (node, proxy):
+        whole, eu = lifecycle(node, tmp_path), node.tenants.shards.others["eu"]
+        policy = Inactivity(node.control, whole, archives(node, tmp_path), node.audit, lambda: used)
+        await whole.archive(ACME)
+        proxy.go_away()
+        await until(lambda: eu.reach.outage is not None, what="it is noticed")
+        assert wanted_back(policy)
+        await policy.bring_back()
+        proxy.come_back()
+        await until(lambda: eu.reach.outage is None, what="it is back")
+
+        await until(lambda: wanted_back(policy), what="it is tried again")
+        await policy.bring_back()
+
+        await node.submit("acme")
+        await succeeded(await admin_of(database, home), 2)

@@ -105,11 +105,19 @@ class KnownKeys(WrappingKeys, Protocol):
         ...
 
 
-class Vault:
-    """What the daemon does to the secrets of a tenant, over the admin's login."""
+Keep = Callable[[Connection, TenantId], Awaitable[object]]
 
-    def __init__(self, tenant: TenantId, keys: WrappingKeys) -> None:
+
+class Vault:
+    """What the daemon does to the secrets of a tenant, over the admin's login.
+
+    `keep` sees to it that nobody renames or deletes the tenant before a transaction ends, or
+    raises: what is sealed after its keys have got another name could not be opened by anybody.
+    """
+
+    def __init__(self, tenant: TenantId, keys: WrappingKeys, keep: Keep | None = None) -> None:
         self._tenant = tenant
+        self._keep = keep
         self._schema = schema_of(tenant)
         self._keys = keys
 
@@ -119,6 +127,7 @@ class Vault:
         `value` is in no statement, in no log and in no error: what is sent is sealed.
         """
         async with self._alone(connection):
+            await self._stay(connection)
             key = await self._current(connection)
             if await connection.fetchval(self._bind(HOW_MANY), name) >= MOST:
                 raise InvalidRequest(
@@ -146,6 +155,7 @@ class Vault:
         needed any more. What an erased key has sealed stays as it is.
         """
         async with self._alone(connection):
+            await self._stay(connection)
             known = {key.id: key for key in await self._opened(connection)}
             await self._rewrap(connection, known.values())
             await connection.execute(self._bind(RETIRE_KEY), list(known))
@@ -189,6 +199,10 @@ class Vault:
         async with connection.transaction():
             await connection.execute(self._bind(ALONE))
             yield
+
+    async def _stay(self, connection: Connection) -> None:
+        if self._keep is not None:
+            await self._keep(connection, self._tenant)
 
     async def _every_key(self, connection: Connection) -> list[WrappedKey]:
         return [WrappedKey(*row) for row in await connection.fetch(self._bind(EVERY_KEY))]
