@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -194,7 +195,13 @@ def erase(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait =
 def _confirm(tenant: str, what: str) -> None:
     """Have the name typed once more; a script says --force."""
     output.say(f"tenant {output.line(tenant)} and all its data will be dropped, {what}")
-    typed = typer.prompt("its name, to go on", default="", show_default=False, err=True)
+    try:
+        typed = typer.prompt("its name, to go on", default="", show_default=False, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        sentence = "nobody is there to type it, and a script says --force: nothing was deleted"
+        raise typer.BadParameter(sentence, param_hint="TENANT") from None
     if typed != tenant:
         raise typer.BadParameter("that is not its name: nothing was deleted", param_hint="TENANT")
 

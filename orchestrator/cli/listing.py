@@ -113,6 +113,8 @@ def _as_of(found: ListedFigures) -> str:
     """Return how old the figures are, or why there are none."""
     if found.age is not None:
         return f"{output.line(timedelta(seconds=found.age))} ago"
+    if found.state == "archived":
+        return found.state
     return "never read" if found.used else "never used"
 
 

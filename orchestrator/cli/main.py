@@ -135,7 +135,8 @@ def _root(context: typer.Context, show_version: Version = False) -> None:
 
 def _complain_of_usage(error: typer.TyperException, *, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
-    sentence = output.line(error.format_message())
+    # The types of the options are checked by a library that begins what it says with its own words.
+    sentence = output.line(error.format_message()).replace(": Value error, ", ": ", 1)
     hint = f"{context.command_path} --help" if context is not None else ""
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(getattr(context, "command", None), "commands"):

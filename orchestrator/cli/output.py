@@ -25,6 +25,13 @@ _STYLES = {
 }
 
 
+_WHOLE = 40
+"""A cell of so many characters stays on one line: an id that is broken over two is none to copy."""
+
+_GAP = 2
+"""Spaces between columns."""
+
+
 def document(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(pretty(value))
@@ -55,16 +62,21 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def _draw(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs what draws
+    from rich.cells import cell_len  # noqa: PLC0415 - only a terminal needs what draws
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in headings:
-        drawn.add_column(heading, overflow="fold")
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
+    for heading, width in zip(headings, widths, strict=True):
+        drawn.add_column(heading, overflow="fold", no_wrap=width <= _WHOLE)
     for row in rows:
         drawn.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    Console().print(drawn)
+    # Where even that does not fit, the terminal breaks the lines, which leaves them whole to copy.
+    console = Console()
+    console.width = max(console.width, sum(min(width, _WHOLE) + _GAP for width in widths))
+    console.print(drawn)
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:

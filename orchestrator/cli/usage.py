@@ -68,14 +68,15 @@ def _show_all(rows: Iterable[Used], shape: Shape) -> None:
     if shape == "json":
         output.document({"rows": list(rows)})
     else:
-        _print(rows, shape)
+        lately = "; tenants that work tell once a minute, and --tenant asks one of them now"
+        _print(rows, shape, none=f"no usage in that time{lately}")
 
 
 def _show_one(found: TenantUsage, shape: Shape) -> None:
     if shape == "json":
         output.document(found)
         return
-    _print(found.rows, shape)
+    _print(found.rows, shape, none="no usage in that time")
     if not found.exact:
         output.say("its database did not answer: what it used lately may be missing")
     if found.alerts and shape == "table":
@@ -85,28 +86,30 @@ def _show_one(found: TenantUsage, shape: Shape) -> None:
         )
 
 
-def _print(rows: Iterable[Used], shape: Shape) -> None:
+def _print(rows: Iterable[Used], shape: Shape, *, none: str) -> None:
     if shape == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(COLUMNS)
         for row in rows:
             writer.writerow([cell(getattr(row, name)) for name in COLUMNS])
         return
-    output.table(
-        ["tenant", "from", "runs", "succeeded", "failed", "attempts", "task ms"],
-        [
-            (
-                row.tenant,
-                _utc(row),
-                row.submitted,
-                row.succeeded,
-                row.failed + row.dead,
-                row.attempts,
-                row.task_ms,
-            )
-            for row in rows
-        ],
-    )
+    shown = [
+        (
+            row.tenant,
+            _utc(row),
+            row.submitted,
+            row.succeeded,
+            row.failed + row.dead,
+            row.attempts,
+            row.task_ms,
+        )
+        for row in rows
+    ]
+    if shown:
+        headings = ["tenant", "from", "runs", "succeeded", "failed", "attempts", "task ms"]
+        output.table(headings, shown)
+    else:
+        output.say(none)
 
 
 def cell(value: object) -> object:

@@ -190,7 +190,8 @@ class TenantArchives:
         with _reading(path, written_by):
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
         with file:
-            archive = await verified(file, self.tenants.spec, foreign=False, report=report)
+            with _reading(path, written_by):
+                archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
             made = await self._make(Place(tenant, shard), archive, "all", report)
@@ -380,9 +381,12 @@ def _made(place: Place, manifest: Manifest, loaded: Loaded) -> RestoredTenant:
 
 @contextmanager
 def _reading(path: Path, written_by: str | None) -> Iterator[None]:
-    """Say of a file that can not be opened on which node it is."""
+    """Say of a file that can not be opened on which node it is, and of a damaged one its path."""
     try:
         yield
+    except ArchiveInvalid as error:
+        hint = error.hint or "put a whole copy of the file there; the tenant stays archived"
+        raise type(error)(f"{path}: {error}", hint=hint, data=error.data) from error
     except OSError as error:
         node = "the node that wrote it" if written_by is None else f"node {written_by!r}"
         raise StorageFailed(

@@ -244,7 +244,11 @@ class TenantLifecycle:
         with anyio.CancelScope(shield=True):
             async with self.control.acquire() as connection:
                 row = await rows.mark_deleting(connection, tenant, "archive", forced=force)
-            removed = await self._finish(row, report)
+            try:
+                removed = await self._finish(row, report)
+            except TenantNotFound:  # somebody else was first: is it archived, or deleted?
+                async with self.control.acquire() as connection:
+                    raise rows.unfit(await rows.fetch(connection, tenant)) from None
         return ArchivedTenant(tenant=tenant, file=str(removed.results), rows=removed.rows_kept)
 
     async def resume(self) -> None:
@@ -276,8 +280,8 @@ class TenantLifecycle:
     async def _finish(self, row: TenantRow, report: Report = unheard) -> Removed:
         report(Progress("waiting for its nodes to let go"))
         await self.tenants.refresh()
-        again = f"insula tenant delete {row.id}"
-        await self.holds.until_let_go(row.id, f"being deleted ({again} goes on where this stops)")
+        what = f"being {row.verb}d ({row.again} goes on where this stops)"
+        await self.holds.until_let_go(row.id, what)
         try:
             removed = await self._remove(row, report)
         except _NOTHING_DROPPED:

@@ -37,7 +37,6 @@ from orchestrator.model.errors import (
     QuotaExceeded,
     RunConflict,
     RunNotFound,
-    TenantArchived,
     TenantNotFound,
     Unavailable,
 )
@@ -56,7 +55,7 @@ from orchestrator.store.connect import Connection
 from orchestrator.store.control import configuration, transitions, usage
 from orchestrator.store.control.audit import archived_by
 from orchestrator.store.control.keys import Keyring
-from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.control.tenants import TenantRow, unfit
 from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import runs as stored_runs
@@ -105,9 +104,7 @@ class TenantPlatform:
         except (TenantNotFound, InvalidTenantId):
             for row in self.absent():
                 if name == row.id or folded(name) in _aliases(row):
-                    if row.state == "archived":
-                        raise TenantArchived(row.id) from None
-                    raise TenantNotFound(row.id, deleting_since=row.removed_at) from None
+                    raise unfit(row) from None
             raise
 
     async def start_runs(self, tenant: TenantId, runs: list[StartRun]) -> list[Started]:

@@ -56,8 +56,7 @@ def explain_absence(row: TenantRow, archived_by: str | None) -> str:
             f"it is archived {since}: all of it is in the file {row.archive} on {node} "
             f"(insula tenant unarchive {row.id} brings it back there)"
         )
-    verb = "erase" if row.results == "erase" else "delete"
-    return f"it is being deleted {since} (insula tenant {verb} {row.id} goes on where that stopped)"
+    return f"it is being {row.verb}d {since} ({row.again} goes on where that stopped)"
 
 
 def _suspended(config: TenantConfig, row: TenantRow | None) -> str:

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class InsulaError(Exception):
@@ -128,15 +128,22 @@ class TenantNotFound(TenantError):
 
     code = "tenant_not_found"
 
-    def __init__(self, tenant: str, *, deleting_since: datetime | None = None) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        *,
+        deleting_since: datetime | None = None,
+        verb: Literal["delete", "erase", "archive"] = "delete",
+        again: str = "",
+    ) -> None:
         if deleting_since is None:
             sentence = f"no tenant {tenant!r} is declared or registered"
             hint = f"see `insula tenant list`, or create it: insula tenant create {tenant}"
         else:
             sentence = (
-                f"tenant {tenant!r} is being deleted since {deleting_since:%Y-%m-%d %H:%M:%S} UTC"
+                f"tenant {tenant!r} is being {verb}d since {deleting_since:%Y-%m-%d %H:%M:%S} UTC"
             )
-            hint = f"insula tenant delete {tenant} goes on, should that have stopped"
+            hint = f"{again} goes on, should that have stopped"
         super().__init__(tenant, sentence, hint=hint)
 
 
@@ -475,8 +482,9 @@ class Unauthenticated(RequestError):
     def __init__(self) -> None:
         super().__init__(
             "this needs a valid token",
-            hint="send the header `Authorization: Bearer TOKEN`; on the daemon's machine "
-            "`insula token create` and `insula tenant token` make one",
+            hint="send the header `Authorization: Bearer TOKEN`, as the command line does with "
+            "INSULA_TOKEN or --token-file; on the daemon's machine `insula token create` and "
+            "`insula tenant token` make one",
         )
 
 

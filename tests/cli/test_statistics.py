@@ -44,6 +44,16 @@ def test_all_tenants_are_listed_in_figures_with_their_age(
     assert done.err.startswith("2 tenants, 1 of them read: runs 7, failed 0, last day 0")
 
 
+def test_a_tenant_that_is_archived_is_not_said_never_to_have_been_used(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    platform.add("globex", state="archived")
+
+    line = insula("tenant", "list", "--stats").out.splitlines()[-1]
+
+    assert " ".join(line.split()) == "globex archived archived"
+
+
 def test_the_list_in_figures_is_one_document(insula: Insula, platform: HandMadePlatform) -> None:
     platform.statistics.kept.append(kept_figures("acme_corp", used=True, runs=7))
 

@@ -83,6 +83,7 @@ def test_over_tcp_the_token_comes_from_the_environment_or_a_file(
     unread = local("status", "--url", "http://192.0.2.1:8088")
 
     assert without.err.startswith("error[unauthenticated]: this needs a valid token\nhint: ")
+    assert "INSULA_TOKEN or --token-file" in without.err
     codes = [each.code for each in (without, by_file, missing, no_text, no_url, by_variable)]
     assert codes == [4, 0, 2, 2, 2, 0]
     assert unread.code == 2

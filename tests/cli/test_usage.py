@@ -42,3 +42,22 @@ def test_a_time_that_is_none_is_refused(insula: Insula) -> None:
 
     assert done.code == 2
     assert "neither a time like 2026-01-31" in done.err
+
+
+def test_no_usage_is_not_an_empty_table(insula: Insula) -> None:
+    done = insula("usage", "--from", "2020-01-01", "--to", "2020-02-01")
+
+    assert (done.out, done.code) == ("", 0)
+    assert done.err.startswith("no usage in that time; tenants that work tell once a minute")
+
+
+def test_a_beginning_in_the_future_is_named(insula: Insula) -> None:
+    assert "`from` is in the future" in insula("usage", "--from", "9000-01-01").err
+
+
+def test_a_word_that_is_no_choice_is_answered_in_our_words(insula: Insula) -> None:
+    done = insula("usage", "--by", "week")
+
+    assert done.err.startswith(
+        "error[usage]: Invalid value for '--by': 'week' is not one of 'hour', 'day'.\n"
+    )

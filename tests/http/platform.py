@@ -88,7 +88,7 @@ class HandMadePlatform(HandMadeRuns):
             tier=fields.get("tier"),
             source=fields.get("source", "file"),
             enabled=True,
-            state="dormant",
+            state=fields.get("state", "dormant"),
             aliases=fields.get("aliases", []),
             schema=f"tenant_{id}",
             engine_role=engine_role(tenant),

@@ -176,6 +176,7 @@ def test_an_audit_is_read_page_by_page_also_of_a_tenant_that_is_gone(
     assert [each["operation"] for each in rest["entries"]] == ["tenant.create"]
     assert rest["cursor"] is None
     assert api.get("/v1/tenants/nobody/audit").json()["code"] == "tenant_not_found"
+    assert api.get("/v1/tenants/insula/audit").json()["entries"] == []
 
 
 @pytest.mark.parametrize("id", ["no\x00body", "\ud800", "x" * 1000])

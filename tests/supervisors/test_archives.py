@@ -410,6 +410,11 @@ async def test_an_archive_of_another_node_is_said_to_be_there(
             policy.use(GLOBEX)
         await policy.bring_back()
         policy.use(GLOBEX)  # nobody waits for what does not come
+        file.write_text("no archive")  # noqa: ASYNC240 - a moment
+        with pytest.raises(ArchiveInvalid, match=f"^{file}: the archive is damaged") as damaged:
+            await verbs.unarchive(GLOBEX, unheard)
+        assert "stays archived" in (damaged.value.hint or "")
+        file.unlink()  # noqa: ASYNC240 - a moment
 
         deleted = await whole.delete(GLOBEX, keep=False)
 

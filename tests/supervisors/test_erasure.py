@@ -22,7 +22,7 @@ from orchestrator.model.errors import KeyErased, SecretUnreadable, TenantInUse, 
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
 from orchestrator.model.states import RunState
-from orchestrator.store.control import audit, tenants
+from orchestrator.store.control import audit, keys, tenants
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets
 from tests.supervisors.nodes import Node, running_node, snapshot
@@ -176,7 +176,7 @@ async def test_runs_that_can_not_go_on_are_refused_and_can_be_left_out(
                 await whole.erase("acme")
             assert await acme.secret() == PLAIN
             await whole.erase("acme", force=True)
-            with pytest.raises(KeyErased, match="1 runs of the archive have not finished"):
+            with pytest.raises(KeyErased, match="runs of the archive carry is erased: 1"):
                 await acme.restore(spool)
             assert platform_of(acme.node).tenants() == []
 
@@ -202,6 +202,23 @@ async def test_an_erasure_that_a_node_has_begun_is_finished_by_the_next(
         assert (
             await connection.fetch("SELECT FROM insula.tenant_key WHERE wrapped IS NOT NULL") == []
         )
+
+
+async def test_an_erasure_that_was_begun_stays_one_whoever_goes_on_with_it(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        whole = lifecycle(acme.node, tmp_path)
+        async with acme.node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, ACME, "erase")
+
+        with pytest.raises(TenantNotFound, match="is being erased since") as refused:
+            await whole.archive(ACME, force=True)
+        assert (refused.value.hint or "").startswith("insula tenant erase acme goes on")
+        await whole.delete("acme", keep=False, force=True)
+
+        async with acme.node.control.acquire() as connection:
+            assert await keys.wipe(connection, ACME) == 1
 
 
 async def test_an_archived_tenant_is_erased_with_its_file(

@@ -31,7 +31,7 @@ async def audit_tenant(
     asked_for = TenantId(tenant) if known else None
     if asked_for is not None:
         page = await services.audit.read(asked_for, limit=limit, cursor=cursor)
-        if page.entries or cursor is not None:
+        if page.entries or cursor is not None or asked_for == CONTROL_SCHEMA:
             return page
     known_as = services.root.resolve(tenant)
     return await services.audit.read(known_as, limit=limit, cursor=cursor)

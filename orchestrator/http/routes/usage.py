@@ -68,6 +68,8 @@ async def tenant_usage(
 def _range(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     end = in_utc("to", until) or datetime.now(UTC)
     first = in_utc("from", since) or max(day_of(end), EARLIEST + SHOWN) - SHOWN
+    if end < first and until is None:
+        raise InvalidRequest("`from` is in the future")
     if end < first:
         raise InvalidRequest("`to` is before `from`")
     return first, end

@@ -36,6 +36,8 @@ class _Rule(msgspec.Struct, frozen=True):
     severity: Severity
     because: str
     wanted: str
+    mend: str = ""
+    """What is to be done where the setting can not be set."""
 
 
 def _is(*values: str) -> Callable[[str], bool]:
@@ -86,7 +88,12 @@ _RULES = (
         "at least 64; 256 for thousands of tenants",
     ),
     _Rule(
-        "data_checksums", _is("on"), Severity.NOTICE, "a broken disk goes unnoticed for long", "on"
+        "data_checksums",
+        _is("on"),
+        Severity.NOTICE,
+        "a broken disk goes unnoticed for long",
+        "on",
+        mend="stop the server, and then: pg_checksums --enable -D DIRECTORY",
     ),
     _Rule(
         "log_lock_waits",
@@ -162,7 +169,7 @@ def _settings(values: Mapping[str, str]) -> Iterator[Finding]:
                 check=f"setting.{rule.name.lower()}",
                 subject="server",
                 what=f"{rule.name} is {value}: {rule.because}",
-                mend=f"set {rule.name} = {rule.wanted}",
+                mend=rule.mend or f"set {rule.name} = {rule.wanted}",
             )
 
 

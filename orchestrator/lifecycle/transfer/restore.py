@@ -148,8 +148,7 @@ async def _take_keys(
     if loaded.unfinished and not (await payload_keys(server, tenant)).isdisjoint(erased):
         raise KeyErased(
             tenant,
-            f"{loaded.unfinished} runs of the archive have not finished, and what they carry is "
-            "erased",
+            f"what the unfinished runs of the archive carry is erased: {loaded.unfinished} of them",
             hint="bring the rest back: --runs finished",
         )
 
@@ -163,7 +162,7 @@ def taken(row: TenantRow) -> TenantExists:
     """Return why an archive can not take the place of a tenant."""
     return TenantExists(
         row.id,
-        f"tenant {row.id!r} is being deleted"
+        f"tenant {row.id!r} is being {row.verb}d"
         if row.state == "deleting"
         else f"tenant {row.id!r} is there already",
         hint="name another id (restore: with --as), or delete it first",

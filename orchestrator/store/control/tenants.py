@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -74,6 +75,22 @@ class TenantRow(msgspec.Struct, frozen=True):
     def usable(self) -> bool:
         """False once it is being deleted, or was removed or archived."""
         return self.state not in ("deleting", "removed", "archived")
+
+    @property
+    def verb(self) -> Literal["delete", "erase", "archive"]:
+        """What is being done to a tenant that is being deleted."""
+        match self.results:
+            case "erase" | "archive":
+                return self.results
+            case _:
+                return "delete"
+
+    @property
+    def again(self) -> str:
+        """What goes on with that: for an archiving, `delete` would, but with nothing kept."""
+        if self.verb == "archive":
+            return "the next node that starts"
+        return f"insula tenant {self.verb} {self.id}"
 
     def lives_on(self, shard: str) -> bool:
         """Tell whether the tenant, or what is kept of it after a move, is on the shard."""
@@ -145,8 +162,8 @@ def _exists(known: TenantRow) -> TenantExists | TenantArchived:
     if known.state == "deleting":
         return TenantExists(
             tenant,
-            f"tenant {tenant!r} is being deleted",
-            hint=f"wait for it, or finish it: insula tenant delete {tenant} …",
+            f"tenant {tenant!r} is being {known.verb}d",
+            hint=f"wait for it; {known.again} goes on, should that have stopped",
         )
     if known.state == "removed":
         return TenantExists(
@@ -182,7 +199,7 @@ def unfit(row: TenantRow) -> TenantNotFound | TenantHeld | TenantArchived:
     if row.state == "archived":
         return TenantArchived(row.id)
     since = row.removed_at if row.state == "deleting" else None
-    return TenantNotFound(row.id, deleting_since=since)
+    return TenantNotFound(row.id, deleting_since=since, verb=row.verb, again=row.again)
 
 
 async def fetch_all(connection: Connection) -> list[TenantRow]:
@@ -252,7 +269,8 @@ async def mark_deleting(
     """Note that the tenant's data are being dropped; TenantHeld, or TenantNotFound without any.
 
     `results`, keep, purge, archive or erase, says what becomes of its runs. Unless it is
-    `forced`, it must have no others.
+    `forced`, it must have no others. An erasure that was begun stays one, and what is being
+    deleted is not archived.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:
