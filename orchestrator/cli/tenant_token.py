@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli import values
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.tenants import TenantArgument
-from orchestrator.cli.tokens import Expires, Label, tell
+from orchestrator.cli.tokens import Expires, Label, print_minted
 from orchestrator.model.tokens import Role
 
 RoleOption = Annotated[
@@ -39,4 +39,4 @@ def token(
     values.read_while(expires, "--expires")
     with door.open() as client:
         minted = client.tenant(tenant).tokens.create(role, name=name, expires=expires)
-    tell(door, minted)
+    print_minted(door, minted)

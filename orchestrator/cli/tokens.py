@@ -40,7 +40,7 @@ def create(door: Door, name: Label = "", expires: Expires = None) -> None:
     values.read_while(expires, "--expires")
     with door.open() as client:
         minted = client.tokens.create(name=name, expires=expires)
-    tell(door, minted)
+    print_minted(door, minted)
 
 
 def list_tokens(door: Door, tenant: Of = None) -> None:
@@ -82,7 +82,7 @@ def revoke(door: Door, token: TokenArgument, tenant: Of = None) -> None:
         output.say(f"revoked {view.id}")
 
 
-def tell(door: Door, minted: MintedToken) -> None:
+def print_minted(door: Door, minted: MintedToken) -> None:
     """Print a new token on stdout, and what it is for people."""
     if door.json:
         output.document(minted)

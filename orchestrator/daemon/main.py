@@ -197,7 +197,7 @@ class Daemon:
                 group.start_soon(self._cache_remains.run, parts.keeper.standing)
             reader = FiguresReader(self._statistics, parts.tenants.control)
             group.start_soon(reader.watch, parts.keeper.standing)
-            group.start_soon(Usages(parts.root, parts.shards).condense, parts.keeper.standing)
+            group.start_soon(self._usages.condense, parts.keeper.standing)
             group.start_soon(self._reloader.run)
             group.start_soon(keep_status, parts.root, self._notifier)
             self._say_ready()
@@ -311,6 +311,7 @@ class Daemon:
         self._wire_verbs(audit)
         errands = Errands(parts.shards)
         self._statistics = TenantStatistics(parts.tenants, errands, platform.tenants)
+        self._usages = Usages(parts.root, parts.shards)
         return Services(
             root=platform,
             dead=TenantDeadLetters(parts.root, parts.shards),
@@ -321,7 +322,7 @@ class Daemon:
             moves=self._moves,
             use=self._inactivity.use,
             statistics=self._statistics,
-            usage=Usages(parts.root, parts.shards),
+            usage=self._usages,
             maintenance=TenantMaintenance(Errands(parts.shards)),
             secrets=TenantSecrets(
                 parts.shards, parts.tenants, caches_apart=parts.ground.caches is not None

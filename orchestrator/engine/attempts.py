@@ -71,7 +71,8 @@ class Attempts:
             call = self._call(execution, name)
             return await self._processes.run(task, call, self._secrets.read)
         values, outputs = execution.before(name)
-        session = Session(self._database, f"task {name!r} of run {execution.id}")
+        current = Current(run_id=execution.id, task=name, attempt=attempt)
+        session = Session(self._database, current)
         whole = Whole(session) if task.transactional else None
         ctx = Context(
             input=msgspec.json.decode(execution.input),
@@ -79,7 +80,7 @@ class Attempts:
             outputs=outputs,
             tenant=partial(tenant_info, self._config()),
             database=whole or session,
-            current=Current(run_id=execution.id, task=name, attempt=attempt),
+            current=current,
             durable=durable,
             secrets=self._secrets,
             cache=self._cache,

@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import assert_never
 from uuid import UUID
@@ -76,7 +77,7 @@ class Board:
         self.group = AttemptGroup()
         self.residence = Residence(slots.memory)
         self.runs: dict[UUID, Execution] = {}
-        self.unstarted: set[UUID] = set()
+        self.unstarted: set[Execution] = set()
         self.completing: set[tuple[UUID, str]] = set()
         self.paused: set[str] = set()
         self.accepting = True
@@ -139,14 +140,14 @@ class Board:
 
     def holds(self, execution: Execution) -> bool:
         """Return whether the run is here, this very object, and can still move."""
-        return execution.held and not execution.over
+        return execution.held and not execution.state.over
 
     # -- taking runs up ----------------------------------------------------------------
 
     def hold(self, execution: Execution) -> None:
         """Take up a run that has not begun."""
         self._let_in(execution)
-        self.unstarted.add(execution.id)
+        self.unstarted.add(execution)
         if self._expires(execution):
             return
         heapq.heappush(self._queued, (execution.rank, next(self._order), execution))
@@ -210,8 +211,9 @@ class Board:
             failure = execution.first_failure
             ending = entries.RunSucceeded() if failure is None else entries.RunFailed(error=failure)
             self.end(execution, ending)
-        self._leave_if_resting(execution)
-        self._touch(execution)
+        else:
+            self._leave_if_resting(execution)
+            self._touch(execution)
 
     def dispatch(self) -> None:
         """Start what is ready while there are slots; each start becomes real after its flush."""
@@ -221,7 +223,7 @@ class Board:
             _, _, execution, name = item
             if not self.holds(execution) or execution.tasks[name].state is not TaskState.READY:
                 self._slots.give_back()
-            elif is_paused(execution, self.paused) or is_early(execution, self.clock.now()):
+            elif is_paused(execution, self.paused) or is_early(execution, self.clock):
                 self._slots.give_back()
                 aside.append(item)
             elif not self._suspects.may_start(execution, name):
@@ -259,7 +261,7 @@ class Board:
         execution = self.runs.get(run) if run is not None else None
         if execution is not None and self.holds(execution):
             execution.record(entries.TaskCleared(task=name))
-            execution.on_durable(lambda: self._suspects.leave(execution.id, name))
+            execution.on_durable(partial(self._suspects.leave, execution.id, name))
             self._touch(execution)
 
     def resume_parked(self, execution: Execution) -> None:
@@ -306,7 +308,7 @@ class Board:
         self.residence.leave(execution.id)
         execution.held = False
         self._active.discard(execution)
-        self.unstarted.discard(execution.id)
+        self.unstarted.discard(execution)
         self._timers.prune(self.runs)
         self._on_gone(execution)
         self._admit()
@@ -318,7 +320,7 @@ class Board:
     def _start(self, execution: Execution, name: str) -> None:
         if not execution.started:
             execution.record(entries.RunStarted(shape=execution.workflow.graph.shape))
-            self.unstarted.discard(execution.id)
+            self.unstarted.discard(execution)
         task = execution.tasks[name]
         if task.wait is not None:
             execution.record(entries.TaskResumed(task=name))
@@ -330,7 +332,7 @@ class Board:
         if task.ends_at is not None:
             self._watch(execution, task.ends_at)
         self._starting[execution] = self._starting.get(execution, 0) + 1
-        execution.on_durable(lambda: self._launch(execution, name))
+        execution.on_durable(partial(self._launch, execution, name))
         self._touch(execution)
 
     def forget_starts(self, execution: Execution) -> None:
@@ -359,8 +361,9 @@ class Board:
         self._slots.give_back()
         self._suspects.leave(execution.id, name)
         wanted = self._is_running(execution, name) and not scope.cancel_called
-        done = isinstance(result, Stored) and self.holds(execution)
-        if result is not None and (wanted or done):
+        if result is not None and (
+            wanted or (isinstance(result, Stored) and self.holds(execution))
+        ):
             self._settle(execution, name, result)
         self.dispatch()
         self.changed.beat()
@@ -402,7 +405,7 @@ class Board:
         log.warning("run.blocked", run=str(execution.id), reason=failure.message)
         self.group.cut_off(execution)
         execution.park(failure)
-        execution.on_durable(lambda: self.forget(execution))
+        execution.on_durable(partial(self.forget, execution))
         self._touch(execution)
 
     def _fail(self, execution: Execution, name: str, result: Failed) -> None:
@@ -434,7 +437,7 @@ class Board:
         self._let_in(execution)
         self.group.cut_off(execution)
         execution.record(entry)
-        execution.on_durable(lambda: self.forget(execution))
+        execution.on_durable(partial(self.forget, execution))
         self._touch(execution)
 
     def _expires(self, execution: Execution, *, watch: bool = True) -> bool:
@@ -455,16 +458,15 @@ class Board:
         """Let a run leave memory that has nothing to do for a while; the next flush carries it."""
         if not self.holds(execution):
             return
-        now = self.clock.now()
-        if is_held_up(execution, self.paused, now) or rests_long(execution, now):
+        if is_held_up(execution, self.paused, self.clock) or rests_long(execution, self.clock):
             execution.leave()
-            execution.on_durable(lambda: self._left(execution))
+            execution.on_durable(partial(self._left, execution))
 
     def _left(self, execution: Execution) -> None:
         """Forget a run that rests in the table now, unless something came meanwhile."""
         if not self.holds(execution):
             return
-        if is_held_up(execution, self.paused, self.clock.now()) or execution.resting:
+        if is_held_up(execution, self.paused, self.clock) or execution.resting:
             due = execution.look_at
             paused = is_paused(execution, self.paused)
             if due is not None and not paused and due <= (self.outside_due or due):

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
-from typing import NamedTuple, Protocol
+from itertools import filterfalse, islice
+from typing import Protocol
 from uuid import UUID
 
 import anyio
+import msgspec
 import structlog
 
 from orchestrator.engine.execution import Drained, Execution
@@ -51,7 +52,7 @@ class Note:
         return Drained(None, None, None, [], [], None, [], self._fired)
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True):
     """A run or a fire, and what one flush writes of it."""
 
     execution: Execution | Note
@@ -140,7 +141,7 @@ class GroupCommit:
             self._wake.set()
 
     def _gather(self) -> list[Item]:
-        free = (each for each in self._touched if each not in self._alone)
+        free = filterfalse(self._alone.__contains__, self._touched)
         touched = list(islice(free, MAX_ROWS))
         items = []
         for execution in touched:

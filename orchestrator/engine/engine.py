@@ -353,7 +353,7 @@ class Engine:
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
         execution = Execution(row, run.workflow, epoch=row.epoch)
         execution.fired = fired
-        execution.on_durable(lambda: self._stored(execution, run))
+        execution.on_durable(partial(self._stored, execution, run))
         if held:
             self._board.hold(execution)
         self._commit.touch(execution)
@@ -390,7 +390,7 @@ class Engine:
         execution = Execution(
             accepted.row(epoch=self._epoch, now=self.now), source.workflow, epoch=self._epoch
         )
-        execution.on_durable(lambda: self._stored(execution, accepted))
+        execution.on_durable(partial(self._stored, execution, accepted))
         shape = source.workflow.graph.shape
         execution.record(entries.RunStarted(shape=shape, origin=source.id))
         for entry in done:

@@ -19,7 +19,19 @@ NOTHING = msgspec.Raw(b"{}")
 
 
 class Entry(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):
-    """Base of all entries."""
+    """Base of all entries.
+
+    `TaskEntry` and `StepEntry` tell kinds apart with one look: in a union of classes, each that an
+    entry is not of costs as much as a call.
+    """
+
+
+class TaskEntry(Entry, frozen=True):
+    """Base of what happens to a task of a run."""
+
+
+class StepEntry(Entry, frozen=True):
+    """Base of what a durable call in a task did."""
 
 
 class RunStarted(Entry, frozen=True, tag="run.started"):
@@ -45,7 +57,7 @@ class RunRecovered(Entry, frozen=True, tag="run.recovered"):
     crashed: bool = False
 
 
-class TaskStarted(Entry, frozen=True, tag="task.started"):
+class TaskStarted(TaskEntry, frozen=True, tag="task.started"):
     """An attempt may begin once this is durable.
 
     `ends_at` is when the time of all its attempts is over (the database's time), told by the first.
@@ -56,7 +68,7 @@ class TaskStarted(Entry, frozen=True, tag="task.started"):
     ends_at: datetime | None = None
 
 
-class TaskSucceeded(Entry, frozen=True, tag="task.succeeded"):
+class TaskSucceeded(TaskEntry, frozen=True, tag="task.succeeded"):
     """The task is done for good. `output` and `values`, what it set in the context, are JSON.
 
     `dropped_bytes` is the size of an output over the tenant's limit, which is not stored.
@@ -69,7 +81,7 @@ class TaskSucceeded(Entry, frozen=True, tag="task.succeeded"):
     dropped_bytes: int = 0
 
 
-class TaskRetrying(Entry, frozen=True, tag="task.retrying"):
+class TaskRetrying(TaskEntry, frozen=True, tag="task.retrying"):
     """The attempt failed; the next one may start at `due_at` (the database's time)."""
 
     task: str
@@ -78,7 +90,7 @@ class TaskRetrying(Entry, frozen=True, tag="task.retrying"):
     due_at: datetime
 
 
-class TaskFailed(Entry, frozen=True, tag="task.failed"):
+class TaskFailed(TaskEntry, frozen=True, tag="task.failed"):
     """The last attempt failed."""
 
     task: str
@@ -86,13 +98,13 @@ class TaskFailed(Entry, frozen=True, tag="task.failed"):
     error: Failure
 
 
-class TaskSkipped(Entry, frozen=True, tag="task.skipped"):
+class TaskSkipped(TaskEntry, frozen=True, tag="task.skipped"):
     """The trigger rule did not hold."""
 
     task: str
 
 
-class TaskParked(Entry, frozen=True, tag="task.parked"):
+class TaskParked(TaskEntry, frozen=True, tag="task.parked"):
     """The task waits without a slot: for a time, a signal or a child, whichever comes first."""
 
     task: str
@@ -101,19 +113,19 @@ class TaskParked(Entry, frozen=True, tag="task.parked"):
     children: list[UUID] = []
 
 
-class TaskResumed(Entry, frozen=True, tag="task.resumed"):
+class TaskResumed(TaskEntry, frozen=True, tag="task.resumed"):
     """The task is run again from its beginning; what it did durably is remembered."""
 
     task: str
 
 
-class TaskCleared(Entry, frozen=True, tag="task.cleared"):
+class TaskCleared(TaskEntry, frozen=True, tag="task.cleared"):
     """The task, a suspect, has run alone for long enough: the crashes before count no more."""
 
     task: str
 
 
-class StepDone(Entry, frozen=True, tag="step.done"):
+class StepDone(StepEntry, frozen=True, tag="step.done"):
     """`ctx.step` number `step` of the task returned.
 
     Here and below, `branch` tells durable calls apart that are made side by side: each task of the
@@ -127,7 +139,7 @@ class StepDone(Entry, frozen=True, tag="step.done"):
     branch: int = 0
 
 
-class SleepSet(Entry, frozen=True, tag="sleep.set"):
+class SleepSet(StepEntry, frozen=True, tag="sleep.set"):
     """`ctx.sleep` began; it is over at `due_at` (the database's time)."""
 
     task: str
@@ -136,7 +148,7 @@ class SleepSet(Entry, frozen=True, tag="sleep.set"):
     branch: int = 0
 
 
-class SignalAwaited(Entry, frozen=True, tag="signal.awaited"):
+class SignalAwaited(StepEntry, frozen=True, tag="signal.awaited"):
     """`ctx.wait_signal` began; it gives up at `due_at`."""
 
     task: str
@@ -146,7 +158,7 @@ class SignalAwaited(Entry, frozen=True, tag="signal.awaited"):
     branch: int = 0
 
 
-class SignalTaken(Entry, frozen=True, tag="signal.taken"):
+class SignalTaken(StepEntry, frozen=True, tag="signal.taken"):
     """`ctx.wait_signal` got its message, which nobody else will."""
 
     task: str
@@ -157,7 +169,7 @@ class SignalTaken(Entry, frozen=True, tag="signal.taken"):
     branch: int = 0
 
 
-class SignalMissed(Entry, frozen=True, tag="signal.missed"):
+class SignalMissed(StepEntry, frozen=True, tag="signal.missed"):
     """`ctx.wait_signal` gave up."""
 
     task: str
@@ -166,7 +178,7 @@ class SignalMissed(Entry, frozen=True, tag="signal.missed"):
     branch: int = 0
 
 
-class ChildStarted(Entry, frozen=True, tag="child.started"):
+class ChildStarted(StepEntry, frozen=True, tag="child.started"):
     """`ctx.start_child` added a run; `on_close` is what becomes of it when this run ends."""
 
     task: str
@@ -177,7 +189,7 @@ class ChildStarted(Entry, frozen=True, tag="child.started"):
     branch: int = 0
 
 
-class ChildEnded(Entry, frozen=True, tag="child.ended"):
+class ChildEnded(StepEntry, frozen=True, tag="child.ended"):
     """The run that `ctx.wait` waited for has ended."""
 
     task: str
@@ -189,7 +201,7 @@ class ChildEnded(Entry, frozen=True, tag="child.ended"):
     branch: int = 0
 
 
-class ItemDone(Entry, frozen=True, tag="item.done"):
+class ItemDone(StepEntry, frozen=True, tag="item.done"):
     """`ctx.map` finished one item."""
 
     task: str

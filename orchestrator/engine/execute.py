@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -37,12 +36,13 @@ async def execute(
     """
     mine = asyncio.current_task()
     try:
-        with _deadline(task):
-            returned = await _call(task, ctx, parameters.decode(ctx.input), limiter)
-            durable.check_finished()
-            result = outcome.succeeded(returned, ctx.changes)
-            return outcome.keep_secrets(result, ctx.revealed) if ctx.revealed else result
-        timeout = AttemptTimeout(f"the attempt took longer than {_seconds(task):g} s")
+        call = partial(task.function, ctx, **parameters.decode(ctx.input))
+        if task.timeout is None:  # as of most tasks: a scope costs
+            return await _result(task, call, ctx, durable, limiter)
+        seconds = task.timeout.total_seconds()
+        with anyio.CancelScope(deadline=anyio.current_time() + seconds):
+            return await _result(task, call, ctx, durable, limiter)
+        timeout = AttemptTimeout(f"the attempt took longer than {seconds:g} s")
         return _failure(timeout, task, ctx.revealed)
     except BaseException as error:
         if isinstance(error, GeneratorExit) and _running_task() is not mine:
@@ -55,15 +55,17 @@ async def execute(
         ctx.close()
 
 
-def _deadline(task: AnyTask) -> AbstractContextManager[object, bool | None]:
-    """Return what an attempt's time ends; most tasks have no timeout, and a scope costs."""
-    if task.timeout is None:
-        return nullcontext()
-    return anyio.CancelScope(deadline=anyio.current_time() + _seconds(task))
-
-
-def _seconds(task: AnyTask) -> float:
-    return math.inf if task.timeout is None else task.timeout.total_seconds()
+async def _result(
+    task: AnyTask,
+    call: Callable[[], Any],
+    ctx: Context,
+    durable: Durable,
+    limiter: anyio.CapacityLimiter,
+) -> Outcome:
+    returned = await (call() if task.is_async else in_thread(call, limiter))
+    durable.check_finished()
+    result = outcome.succeeded(returned, ctx.changes)
+    return outcome.keep_secrets(result, ctx.revealed) if ctx.revealed else result
 
 
 def _running_task() -> asyncio.Task[Any] | None:
@@ -91,15 +93,6 @@ def _ending(error: BaseException, task: AnyTask, durable: Durable, revealed: Rev
             return _failure(TaskExited("the task was cancelled from inside"), task, revealed)
         case _:
             return _failure(error, task, revealed)
-
-
-async def _call(
-    task: AnyTask, ctx: Context, arguments: Mapping[str, Any], limiter: anyio.CapacityLimiter
-) -> Any:
-    call = partial(task.function, ctx, **arguments)
-    if task.is_async:
-        return await call()
-    return await in_thread(call, limiter)
 
 
 def _failure(error: BaseException, task: AnyTask, revealed: Revealed) -> Outcome:

@@ -202,14 +202,14 @@ class Execution:
         for entry in found:
             if tasks:
                 self.apply(entry)
-            elif isinstance(entry, AnyStepEntry):
+            elif isinstance(entry, entries.StepEntry):
                 self._apply_to_children(entry)
 
     def apply(self, entry: AnyEntry) -> None:
         """Let one entry change the state: the only function that does."""
-        if isinstance(entry, AnyTaskEntry):
+        if isinstance(entry, entries.TaskEntry):
             self._apply_to_task(entry)
-        elif isinstance(entry, AnyStepEntry):
+        elif isinstance(entry, entries.StepEntry):
             self.tasks[entry.task].apply(entry)
             self._apply_to_children(entry)
         else:
@@ -222,9 +222,16 @@ class Execution:
             self.children.pop(entry.child, None)
 
     def _apply_to_run(self, entry: AnyRunEntry) -> None:
-        match entry:
+        match entry:  # here and below what is frequent comes first
             case entries.RunStarted(shape=shape):
                 self.shape = shape
+            case (
+                entries.RunSucceeded()
+                | entries.RunFailed()
+                | entries.RunDied()
+                | entries.RunCancelled()
+            ):
+                self._end(entry)
             case entries.RunRecovered():
                 self._recover(entry)
             case entries.RunPaused() | entries.RunResumed():
@@ -236,7 +243,7 @@ class Execution:
                 for name in names:
                     self.tasks[name].reset()
             case _:
-                self._end(entry)
+                assert_never(entry)
         if not self.state.finished:
             self.state = self._standing()
 
@@ -265,11 +272,11 @@ class Execution:
             case entries.TaskStarted(attempt=attempt, ends_at=ends_at):
                 task.state, task.attempt, task.due_at = TaskState.RUNNING, attempt, None
                 task.ends_at = ends_at or task.ends_at
-            case entries.TaskResumed():
-                task.state, task.wait, task.due_at = TaskState.RUNNING, None, None
             case entries.TaskSucceeded(output=output, values=values):
                 task.state, task.output, task.values = TaskState.SUCCEEDED, output, values
                 task.steps = None
+            case entries.TaskResumed():
+                task.state, task.wait, task.due_at = TaskState.RUNNING, None, None
             case entries.TaskRetrying(error=error, due_at=due_at):
                 task.fail(error, TaskState.RETRYING)
                 task.due_at = due_at
@@ -295,7 +302,7 @@ class Execution:
         A task that waits for a slot counts as it does without a journal of that: as work that is
         there to be done, or, when it had rested before, as resting still.
         """
-        if not self.started:
+        if self.shape is None:  # not started
             return RunState.PAUSED if self.paused else RunState.QUEUED
         rests = False
         for task in self.tasks.values():
@@ -321,10 +328,7 @@ class Execution:
         """Return what may start, what never will, and whether the run is through: each once."""
         flow, since = self.workflow, self._settled
         self._settled = []
-        return plan(flow.graph, flow.rules, self._state_of, self._holds, since=since)
-
-    def _state_of(self, name: str) -> TaskState:
-        return self.tasks[name].state
+        return plan(flow.graph, flow.rules, self.tasks, self._holds, since=since)
 
     def _holds(self, name: str) -> bool | Failure:
         """Tell what the condition of a task says of the context, or why it can not be told."""
@@ -346,8 +350,7 @@ class Execution:
     @property
     def over(self) -> bool:
         """True when no attempt may do anything more: finished, or blocked until somebody helps."""
-        state = self.state
-        return state.finished or state is RunState.BLOCKED
+        return self.state.over
 
     @property
     def not_before(self) -> datetime | None:

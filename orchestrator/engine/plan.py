@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -26,10 +27,17 @@ class Plan(msgspec.Struct, frozen=True):
     failed: tuple[tuple[str, Failure], ...] = ()
 
 
+class Standing(Protocol):
+    """What of a task a plan looks at."""
+
+    @property
+    def state(self) -> TaskState: ...
+
+
 def plan(
     graph: Graph,
     rules: Mapping[str, When],
-    state_of: Callable[[str], TaskState],
+    tasks: Mapping[str, Standing],
     holds: Callable[[str], bool | Failure] = bool,  # every name is true
     *,
     since: Iterable[str] | None = None,
@@ -50,10 +58,10 @@ def plan(
     while line:
         place = heapq.heappop(line)
         name = graph.order[place]
-        if place == last or state_of(name) is not TaskState.WAITING:
+        if place == last or tasks[name].state is not TaskState.WAITING:
             continue
         last = place
-        upstream = [decided.get(up) or state_of(up) for up in graph.upstream[name]]
+        upstream = [decided.get(up) or tasks[up].state for up in graph.upstream[name]]
         if not all(map(_SETTLED, upstream)):
             continue
         held = may_start(rules[name], upstream) and holds(name)
@@ -66,11 +74,11 @@ def plan(
         else:
             skipped.append(name)
             decided[name] = TaskState.SKIPPED
-        for following in graph.downstream[name]:
-            heapq.heappush(line, graph.place[following])
+        for following in graph.following[name]:
+            heapq.heappush(line, following)
     # A task settles after all upstream of it, so the sinks tell of all.
     settled = not ready and all(
-        _SETTLED(decided.get(name) or state_of(name)) for name in graph.sinks
+        (decided.get(name) or tasks[name].state).settled for name in graph.sinks
     )
     return Plan(tuple(ready), tuple(skipped), settled, tuple(failed))
 
@@ -80,4 +88,4 @@ _SETTLED = operator.attrgetter("settled")
 
 def _after(graph: Graph, names: Iterable[str]) -> list[int]:
     """Return the places in the order of what comes directly after `names`, each once, sorted."""
-    return sorted({graph.place[after] for name in names for after in graph.downstream[name]})
+    return sorted(set().union(*map(graph.following.__getitem__, names)))

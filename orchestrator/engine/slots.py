@@ -67,7 +67,7 @@ class NodeSlots:
         self.free += count
         # A tenant returns what it does not need while it is offered something: the loop that
         # offers sees that too, and a long line of such tenants does not become a deep stack.
-        if not self._offering:
+        if self._line and not self._offering:
             self._offering = True
             try:
                 self._offer()

@@ -82,15 +82,15 @@ async def complete(
     control: Connection, server: Connection, old: TenantId, row: TenantRow, spec: ProvisionSpec
 ) -> None:
     """Rename what the tenant of `row` still has under its `old` id in its own database."""
-    things = _Things(server, old, row.id, spec)
+    own = _SchemaAndLogins(server, old, row.id, spec)
     with _errors(old):
         async with server.transaction():
             await lock_tenant(server, row.id, spec, control=control)
             if await has_schema(server, old) and not await has_schema(server, row.id):
-                await things.rename()
+                await own.rename()
             if await has_schema(server, row.id):
                 await make(server, row.id, spec, rotation=row.rotation, control=control)
-        await things.send_away()
+        await own.send_away()
 
 
 @contextmanager
@@ -119,7 +119,7 @@ class _Rename:
         self._old = wanted.hold.tenant
         self._new = wanted.new
         self._apart = server is not control
-        self._things = _Things(server, self._old, self._new, spec)
+        self._own = _SchemaAndLogins(server, self._old, self._new, spec)
 
     async def run(self) -> None:
         # The inner one ends first: it is the registry that a tenant on a shard goes by.
@@ -129,14 +129,14 @@ class _Rename:
             self._alone() as declaration,
         ):
             await self._rename(declaration)
-        await self._things.send_away()
+        await self._own.send_away()
 
     async def _rename(self, declaration: str) -> None:
         row = await tenants.fetch(self._control, self._old)
-        await self._things.check_free(self._wanted.database)
+        await self._own.check_free(self._wanted.database)
         made = await has_schema(self._server, self._old)
         if made:
-            await self._things.rename()
+            await self._own.rename()
         await self._control.execute(sql.fill(MOVE_ROWS, old=self._old, new=self._new))
         await keys.rename(self._control, self._old, self._new, self._spec.key)
         renamed = await tenants.rename(
@@ -168,7 +168,7 @@ class _Rename:
             yield declaration
 
 
-class _Things:
+class _SchemaAndLogins:
     """What a tenant has in its own database under its id: a schema, and two logins."""
 
     def __init__(

@@ -21,8 +21,12 @@ class RunState(StrEnum):
     finished: bool
     """True when the run can never move again by itself."""
 
+    over: bool
+    """True when no attempt may do anything more: finished, or blocked until somebody helps."""
+
     def __init__(self, text: str) -> None:
         self.finished = text in {"succeeded", "failed", "cancelled", "dead"}
+        self.over = self.finished or text == "blocked"
 
 
 class TaskState(StrEnum):

@@ -54,6 +54,9 @@ class Current(msgspec.Struct, frozen=True, kw_only=True):
     task: str = "task"
     attempt: int = 1
 
+    def __str__(self) -> str:
+        return f"task {self.task!r} of run {self.run_id}"
+
 
 class Row(Protocol):
     """One row of an answer: by column name or position."""
@@ -125,7 +128,7 @@ class Context:
         self.log = _LOG
         self.changes: dict[str, Any] = {}
         self._values = {**self.input, **(values or {})}
-        self._outputs = outputs or {}
+        self._outputs = {} if outputs is None else outputs
         self._database = database
         self._durable = durable or Inline()
         if secrets is None or isinstance(secrets, Mapping):

@@ -166,8 +166,8 @@ class Workflow:
 
     def input_problems(self, given: Mapping[str, Any]) -> list[str]:
         """Return every reason, with its path, why `given` does not fit the tasks' parameters."""
-        found = (p for parameters in self.parameters.values() for p in parameters.problems(given))
-        return list(dict.fromkeys(found))
+        taking = [each for each in self.parameters.values() if each.types]
+        return list(dict.fromkeys(p for parameters in taking for p in parameters.problems(given)))
 
     def _add(self, task: AnyTask) -> None:
         if not _NAME.fullmatch(task.name):

@@ -13,17 +13,16 @@ from orchestrator.model.errors import DefinitionError
 class Graph:
     """A checked DAG.
 
-    `order` is topological, with the order of declaration breaking ties, and `place` where in it
-    each task is; `upstream` and `downstream` are the direct neighbours of each task in that order,
-    `ancestors` everything before it,
-    and `sinks` the tasks nothing comes after. `shape` is a digest of names and edges: two graphs
-    with one shape can continue each other's runs.
+    `order` is topological, with the order of declaration breaking ties. `upstream` are the tasks
+    that each comes directly after, and `following` the places in `order` of those that come
+    directly after it; `ancestors` are everything before it, in order, and `sinks` the tasks nothing
+    comes after. `shape` is a digest of names and edges: two graphs with one shape can continue each
+    other's runs.
     """
 
     order: tuple[str, ...]
-    place: Mapping[str, int]
     upstream: Mapping[str, tuple[str, ...]]
-    downstream: Mapping[str, tuple[str, ...]]
+    following: Mapping[str, tuple[int, ...]]
     ancestors: Mapping[str, tuple[str, ...]]
     sinks: tuple[str, ...]
     shape: str
@@ -41,14 +40,13 @@ def build(workflow: str, edges: Mapping[str, Sequence[str]]) -> Graph:
     for name in order:
         found = {before for up in edges[name] for before in (*ancestors[up], up)}
         ancestors[name] = tuple(sorted(found, key=place.__getitem__))
-    downstream = {name: tuple(n for n in order if name in edges[n]) for name in order}
+    following = {name: tuple(place[n] for n in order if name in edges[n]) for name in order}
     return Graph(
         order=order,
-        place=place,
         upstream={name: tuple(edges[name]) for name in order},
-        downstream=downstream,
+        following=following,
         ancestors=ancestors,
-        sinks=tuple(name for name in order if not downstream[name]),
+        sinks=tuple(name for name in order if not following[name]),
         shape=_digest(edges),
     )
 

@@ -61,8 +61,6 @@ class Parameters:
 
     def problems(self, given: Mapping[str, Any]) -> list[str]:
         """Return one sentence, with its path, for each thing that does not fit."""
-        if not self.types:
-            return []
         found = [f"$.{name}: is required" for name in sorted(self.required - given.keys())]
         for name, kind in self.types.items():
             if name in given:
@@ -76,6 +74,8 @@ class Parameters:
 
     def decode(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments for one call; what is absent is left to its default."""
+        if not self.types:
+            return {}
         return {
             name: msgspec.convert(given[name], kind)
             for name, kind in self.types.items()

@@ -66,16 +66,27 @@ async def used(database: Database, shard: ShardConfig) -> AsyncIterator[Node]:
         yield node
 
 
+@asynccontextmanager
+async def moved(
+    database: Database, shard: ShardConfig, state_dir: Path
+) -> AsyncIterator[tuple[Node, TenantMoves]]:
+    """Run such a node whose tenant was moved to the shard; the copy of before is kept."""
+    async with used(database, shard) as node:
+        verb = moves(node, state_dir)
+        await verb.run(ACME, MoveTenant(to="eu"))
+        yield node, verb
+
+
 async def test_a_tenant_arrives_with_all_it_had_and_works_there(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
     async with used(database, home) as node:
-        moved = await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
+        told = await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
         await node.submit("acme")
         there = await admin_of(database, home)
         await succeeded(there, 2)
 
-        assert (moved.shard, moved.kept_on, moved.rows > 3) == ("eu", "control", True)
+        assert (told.shard, told.kept_on, told.rows > 3) == ("eu", "control", True)
         assert await node.sql(SCHEMAS) == ["moved_acme"]
         assert await there.fetchval(SCHEMAS) == ["tenant_acme"]
         assert node.slot("acme").config.shard == "eu"
@@ -84,9 +95,7 @@ async def test_a_tenant_arrives_with_all_it_had_and_works_there(
 async def test_it_comes_home_again_by_a_second_move_once_the_first_is_confirmed(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
-        verb = moves(node, tmp_path)
-        await verb.run(ACME, MoveTenant(to="eu"))
+    async with moved(database, home, tmp_path) as (node, verb):
         with pytest.raises(CopyKept, match="keeps a copy"):
             await verb.run(ACME, MoveTenant(to="control"))
         confirmed = [await verb.run(ACME, MoveTenant(confirm=True)) for _ in range(2)]
@@ -124,9 +133,7 @@ async def test_back_returns_to_the_old_copy_when_nothing_happened_since(
 async def test_back_does_not_give_up_what_was_done_since_unless_forced(
     database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, shard) as node:
-        verb = moves(node, tmp_path)
-        await verb.run(ACME, MoveTenant(to="eu"))
+    async with moved(database, shard, tmp_path) as (node, verb):
         await node.submit("acme")
         await succeeded(await admin_of(database, shard), 2)
 
@@ -162,9 +169,9 @@ async def test_a_tenant_that_was_never_used_moves_by_its_row_alone(
         verb = moves(node, tmp_path)
         with pytest.raises(InvalidRequest, match="no shard 'us' is configured"):
             await verb.run(ACME, MoveTenant(to="us"))
-        moved = await verb.run(ACME, MoveTenant(to="eu"))
+        told = await verb.run(ACME, MoveTenant(to="eu"))
 
-        assert moved == MovedTenant(tenant="acme", shard="eu")
+        assert told == MovedTenant(tenant="acme", shard="eu")
         await node.submit("acme")
         await succeeded(await admin_of(database, shard), 1)
 
@@ -188,9 +195,7 @@ async def test_what_comes_first_while_it_waits_for_its_turn_moves_along(
 async def test_a_confirmation_drops_nothing_under_a_move_back(
     database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, shard) as node:
-        verb = moves(node, tmp_path)
-        await verb.run(ACME, MoveTenant(to="eu"))
+    async with moved(database, shard, tmp_path) as (node, verb):
         confirmations: list[asyncio.Task[MovedTenant]] = []
 
         def confirm(progress: Progress) -> None:
@@ -210,9 +215,7 @@ async def test_a_confirmation_drops_nothing_under_a_move_back(
 async def test_back_does_not_lead_to_a_copy_that_a_killed_confirmation_has_dropped(
     database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, shard) as node:
-        verb = moves(node, tmp_path)
-        await verb.run(ACME, MoveTenant(to="eu"))
+    async with moved(database, shard, tmp_path) as (node, verb):
         await (await database.connect()).execute("DROP SCHEMA moved_acme CASCADE")
 
         with pytest.raises(MoveFailed, match="nothing of tenant 'acme' is there as 'moved_acme'"):
@@ -226,9 +229,7 @@ async def test_back_does_not_lead_to_a_copy_that_a_killed_confirmation_has_dropp
 async def test_what_a_killed_move_left_under_its_name_is_set_aside_by_the_next_node(
     database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, shard) as node:
-        verb = moves(node, tmp_path)
-        await verb.run(ACME, MoveTenant(to="eu"))
+    async with moved(database, shard, tmp_path) as (node, verb):
         await (await database.connect()).execute("ALTER SCHEMA moved_acme RENAME TO tenant_acme")
 
         await verb.resume()
@@ -303,9 +304,7 @@ async def test_on_another_server_the_logins_are_made_and_those_of_before_go(
     prefix = f"{database.role_prefix}_"
     async with own_server(state_dir / "second") as (_, target):
         elsewhere = ShardConfig(name="eu", url=target.url)
-        async with used(database, elsewhere) as node:
-            verb = moves(node, tmp_path)
-            await verb.run(ACME, MoveTenant(to="eu"))
+        async with moved(database, elsewhere, tmp_path) as (node, verb):
             await node.submit("acme")
             there = await admin_of(database, elsewhere)
             await succeeded(there, 2)

@@ -30,7 +30,7 @@ from orchestrator.model.progress import Progress, Report, unheard
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
-from orchestrator.store.shards import Place, Shard
+from orchestrator.store.shards import Shard
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_moves import moves
@@ -162,21 +162,27 @@ async def test_what_is_refused_at_the_end_leaves_nothing_on_the_shard(
         assert await node.sql(LEFT, f"{database.role_prefix}_") is None
 
 
-@pytest.mark.parametrize(
-    ("home", "known"), [("database", False), ("role", True)], indirect=["home"]
-)
-async def test_what_a_killed_node_left_is_settled_when_the_next_one_starts(
-    database: Database, home: ShardConfig, tmp_path: Path, known: bool
+async def test_a_copy_that_the_registry_knows_is_settled_when_the_next_node_starts(
+    database: Database, shard: ShardConfig, tmp_path: Path
 ) -> None:
-    """The copy was committed; the registry knows it, or does not."""
+    async with used(database, shard) as node:
+        await clone(archives(node, tmp_path), unheard)
+        there = await admin_of(database, shard)
+        await arrival.mark(there, GLOBEX)
+
+        assert not await arrivals(node).clear_all()
+
+        assert await arrival.marked(there) == []
+
+
+@pytest.mark.parametrize("home", ["database"], indirect=True)
+async def test_a_copy_that_the_registry_does_not_know_goes_when_the_next_node_starts(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
     async with used(database, home) as node:
         await clone(archives(node, tmp_path), unheard)
         there = await admin_of(database, home, "globex")
         await arrival.mark(there, GLOBEX)
-        if known:
-            await arrivals(node).clear(Place(GLOBEX, "eu"))
-            assert await arrival.marked(there) == []
-            return
         await there.close()
         await node.sql("DELETE FROM insula.tenant WHERE id = 'globex'")
 

@@ -15,7 +15,7 @@ from orchestrator.model.progress import unheard
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
 from tests.supervisors.nodes import Node
-from tests.supervisors.test_moves import moves, used
+from tests.supervisors.test_moves import moved, used
 from tests.supervisors.test_shards import admin_of, home
 from tests.support.database import Database
 
@@ -42,9 +42,7 @@ async def found(database: Database, node: Node, *checks: str) -> list[Finding]:
 async def test_a_move_that_waits_for_its_confirmation_is_told_with_its_time(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
-        verb = moves(node, tmp_path)
-        await verb.run(ACME, MoveTenant(to="eu"))
+    async with moved(database, home, tmp_path) as (node, verb):
         (here,) = await found(database, node, "move.unconfirmed", "schema.orphan")
         await verb.run(ACME, MoveTenant(back=True))
         (there,) = await found(database, node, "move.unconfirmed", "database.orphan")
@@ -75,8 +73,7 @@ async def test_a_copy_that_a_killed_node_has_left_is_told_with_its_time(
 async def test_databases_of_nobody_and_tenants_without_one_are_told(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
-    async with used(database, home) as node:
-        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"))
+    async with moved(database, home, tmp_path) as (node, _):
         server, own = await database.connect(Target.parse(home.url)), f"{database.role_prefix}_t_"
         assert await found(database, node, "database.orphan", "schema.gone") == []
         await node.root.drain()

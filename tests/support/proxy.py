@@ -95,7 +95,7 @@ class CuttingProxy:
             return
         server, ask = await self._open()
         self._ends += [ask, answer]
-        back = asyncio.create_task(_copy(server, answer))
+        back = asyncio.create_task(copy_stream(server, answer))
         try:
             await self._forward(client, ask)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -141,7 +141,8 @@ class CuttingProxy:
         return kind in _STATEMENTS and self.statements == self._cut_at
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def copy_stream(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Pass on all that comes, until either side has ended."""
     try:
         while chunk := await source.read(65536):
             sink.write(chunk)

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.proxy import copy_stream
+
 
 def certificate(directory: Path, host: str) -> Path:
     """Write a certificate of `host` that nobody but itself vouches for, and its key beside it."""
@@ -45,22 +47,11 @@ async def behind_tls(port: int, certificate: Path) -> AsyncIterator[int]:
     async def serve(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         server, ask = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(client, ask))
-            group.create_task(_copy(server, answer))
+            group.create_task(copy_stream(client, ask))
+            group.create_task(copy_stream(server, answer))
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await source.read(65536):
-            sink.write(chunk)
-            await sink.drain()
-    except ConnectionError:
-        return
-    finally:
-        sink.transport.abort()

@@ -168,7 +168,8 @@ RETURNING rotation
 -- Without its fingerprint it is provisioned before its next use, as far as that is missing anything. No file has the
 -- new id yet, so it is a registered tenant until one does. It stays held while its shard has yet to rename it ($6).
 UPDATE insula.tenant
-SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4, rotation = greatest(rotation, $5), origin = coalesce(origin, id),
+SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration = $4,
+    rotation = greatest(rotation, $5), origin = coalesce(origin, id),
     fingerprint = NULL, changed_in = pg_current_xact_id(), renaming = CASE WHEN $6 THEN id END,
     held_for = CASE WHEN $6 THEN held_for END, held_by = CASE WHEN $6 THEN held_by END,
     held_at = CASE WHEN $6 THEN held_at END

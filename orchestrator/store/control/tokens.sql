@@ -26,7 +26,8 @@ SELECT EXISTS (
 -- Whoever makes one takes what has long been void out of the way.
 WITH forgotten AS (
     DELETE FROM insula.token
-    WHERE (tenant = $3 OR $3 IS NULL AND tenant IS NULL) AND least(revoked_at, expires_at) < clock_timestamp() - interval '90 days'
+    WHERE (tenant = $3 OR $3 IS NULL AND tenant IS NULL)
+      AND least(revoked_at, expires_at) < clock_timestamp() - interval '90 days'
 ), owner AS (
     SELECT FROM insula.tenant WHERE id = $3 AND state NOT IN ('deleting', 'removed') FOR SHARE
 ), maker AS (

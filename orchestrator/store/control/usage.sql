@@ -1,3 +1,5 @@
+-- What all tenants have used, and which of them came near to a limit.
+
 -- name: tell
 -- Note what the ledger `$2` of the tenant `$1` counts in each hour: as it is, so that told twice it counts once, and
 -- never less than before, since counts only grow: who tells late may have read before others did. Of the owner `$13`
@@ -52,7 +54,9 @@ SELECT count(*) FROM old;
 -- name: page
 -- What all tenants used from `$1` until before `$2`, by spans of `$3` (hour or day), from behind the place (`$4`, `$5`)
 -- on: sums over their ledgers. A day that hours were made of is one row, whatever the span.
-SELECT usage.tenant, date_trunc($3, usage.starts_at, 'UTC') AS starts_at, min(CASE WHEN usage.span = 'day' THEN 'day' ELSE $3 END) AS span, sum(submitted)::int8 AS submitted, sum(input_bytes)::int8 AS input_bytes,
+SELECT usage.tenant, date_trunc($3, usage.starts_at, 'UTC') AS starts_at,
+       min(CASE WHEN usage.span = 'day' THEN 'day' ELSE $3 END) AS span,
+       sum(submitted)::int8 AS submitted, sum(input_bytes)::int8 AS input_bytes,
        sum(succeeded)::int8 AS succeeded, sum(failed)::int8 AS failed, sum(dead)::int8 AS dead,
        sum(cancelled)::int8 AS cancelled, sum(attempts)::int8 AS attempts, sum(task_ms)::int8 AS task_ms
 FROM insula.usage AS usage
@@ -63,8 +67,8 @@ ORDER BY 1, 2 LIMIT $6;
 
 -- name: of_tenant
 -- What the tenant `$1` used from `$2` until before `$3`, as it was told.
-SELECT usage.ledger, usage.span, usage.starts_at, usage.hours, usage.submitted, usage.input_bytes, usage.succeeded, usage.failed,
-       usage.dead, usage.cancelled, usage.attempts, usage.task_ms
+SELECT usage.ledger, usage.span, usage.starts_at, usage.hours, usage.submitted, usage.input_bytes, usage.succeeded,
+       usage.failed, usage.dead, usage.cancelled, usage.attempts, usage.task_ms
 FROM insula.usage AS usage
 WHERE usage.tenant = $1 AND usage.starts_at >= $2 AND usage.starts_at < $3
 ORDER BY usage.starts_at;

@@ -33,12 +33,14 @@ class Transaction(Statements):
 class Session:
     """Implements `ctx.db` over the tenant's connections; a statement alone is a transaction.
 
+    The text of `holder` says who has a connection; it is made for those who ask for one.
+
     A thread that was left to itself, or a coroutine that a task started and forgot, may keep this
     for ever; it reaches nothing once the attempt is over. That is looked at before anything awaits:
     a left thread's calls run in a cancelled scope, where anyio would turn in circles on the loop.
     """
 
-    def __init__(self, database: TenantDatabase, holder: str) -> None:
+    def __init__(self, database: TenantDatabase, holder: object) -> None:
         self.database = database
         self.holder = holder
         self.lease_lost: LeaseLost | None = None
@@ -97,7 +99,7 @@ class Session:
         if asyncio.get_running_loop() is not self._loop:  # the connections are this one's
             raise OtherLoop("ctx.db")
         with self._noting():
-            lent = await self.database.lend(self.holder, isolation=isolation, within=within)
+            lent = await self.database.lend(str(self.holder), isolation=isolation, within=within)
         self._lent.add(lent)
         if self._closed:  # while we waited
             self.close()

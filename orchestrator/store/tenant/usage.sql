@@ -1,3 +1,5 @@
+-- What one tenant has used: see wf_usage.
+
 -- name: fold
 -- Make totals of at most `$2` rows that are not in one yet. No row back: a newer owner has the tenant.
 WITH fence AS MATERIALIZED (

@@ -34,7 +34,7 @@ def test_a_diamond_has_one_sink_and_both_branches_before_it() -> None:
     graph = build("w", DIAMOND)
     assert graph.order == ("load", "left", "right", "join")
     assert graph.ancestors["join"] == ("load", "left", "right")
-    assert graph.downstream["load"] == ("left", "right")
+    assert [graph.order[place] for place in graph.following["load"]] == ["left", "right"]
     assert graph.sinks == ("join",)
 
 
