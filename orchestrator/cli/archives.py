@@ -41,6 +41,15 @@ BesideOrOn = Annotated[
         show_default=False,
     ),
 ]
+BackOn = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="SHARD",
+        help="Bring it back on this shard, or control. By default it comes back where it lived.",
+        show_default=False,
+    ),
+]
 Into = Annotated[str, typer.Argument(metavar="NEW", help="The id of the tenant that is made.")]
 AllRuns = Annotated[Runs, typer.Option(help="Which runs are taken along.")]
 ChosenRuns = Annotated[
@@ -147,13 +156,13 @@ def archive(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait
         output.fields([("archived", done.tenant), ("in the file", done.file), ("rows", done.rows)])
 
 
-def unarchive(door: Door, tenant: TenantArgument) -> None:
+def unarchive(door: Door, tenant: TenantArgument, to: BackOn = None) -> None:
     """Bring an archived tenant back as it was; what it had to do goes on.
 
     Example: insula tenant unarchive acme_corp
     """
     with door.open() as client, door.progress() as report:
-        made = client.tenant(tenant).archives.unarchive(report=report)
+        made = client.tenant(tenant).archives.unarchive(to=to, report=report)
     _print_made(door, made, "brought back")
 
 

@@ -48,6 +48,9 @@ TokenFile = Annotated[
         help="Where the token for --url is. [default: the variable INSULA_TOKEN]",
     ),
 ]
+PlainHttp = Annotated[
+    bool, typer.Option("--plain-http", help="Send the token to another machine without TLS.")
+]
 TOKEN_CHARACTERS = 4096
 
 Command = TypeVar("Command", bound=Callable[..., int | None])
@@ -62,6 +65,7 @@ class Door:
     url: str | None = None
     json: bool = False
     token_file: Path | None = None
+    plain_http: bool = False
 
     def open(self) -> SyncClient:
         """Return a client of the daemon; ConfigError when the configuration is not there.
@@ -71,7 +75,9 @@ class Door:
         from orchestrator.client.sync import SyncClient  # noqa: PLC0415 - help needs no client
 
         # No retries: who types a command rather hears at once that nobody answers.
-        return SyncClient(self._address(), token=self._token(), retries=0)
+        return SyncClient(
+            self._address(), token=self._token(), retries=0, plain_http=self.plain_http
+        )
 
     @contextmanager
     def progress(self) -> Iterator[Report | None]:
@@ -135,8 +141,8 @@ def progress_bar(*, as_json: bool) -> Iterator[Report | None]:
 def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
     """Register a function as a command that talks to the daemon.
 
-    Its parameter `door` is made from `--config`, `--socket`, `--url`, `--token-file` and
-    `--json`, which every such command has; the other parameters are its own.
+    Its parameter `door` is made from `--config`, `--socket`, `--url`, `--token-file`,
+    `--plain-http` and `--json`, which every such command has; the other parameters are its own.
     """
 
     def register(function: Command) -> Command:
@@ -149,6 +155,7 @@ def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
             socket: Path | None,
             url: str | None,
             token_file: Path | None,
+            plain_http: bool,
             as_json: bool,
             **own: Any,
         ) -> int | None:
@@ -156,7 +163,7 @@ def daemon_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
                 raise typer.BadParameter("give one of --url and --socket", param_hint="--url")
             if url is None and token_file is not None:
                 raise typer.BadParameter("a token is for --url", param_hint="--token-file")
-            door = Door(config, socket, url, as_json, token_file)
+            door = Door(config, socket, url, as_json, token_file, plain_http)
             try:
                 return function(door=door, **own)
             except InsulaError as error:
@@ -186,6 +193,7 @@ _SHARED = [
         ("socket", Socket, None),
         ("url", Url, None),
         ("token_file", TokenFile, None),
+        ("plain_http", PlainHttp, False),
         ("as_json", AsJson, False),
     )
 ]

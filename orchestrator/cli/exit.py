@@ -58,6 +58,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.QuotaExceeded: QUOTA,
     errors.ScheduleNotFound: NOT_FOUND,
     errors.SecretNotFound: NOT_FOUND,
+    errors.TooManyTokens: FAILED,
     errors.RoleConflict: FAILED,
     errors.AdoptionRefused: FAILED,
     errors.MigrationFailed: FAILED,

@@ -27,6 +27,7 @@ from orchestrator.model.errors import (
     InvalidRequest,
     NotAllowed,
 )
+from orchestrator.model.hosts import is_this_machine
 
 TIMEOUT = 30.0
 """Seconds for an answer, beyond what a long poll waits."""
@@ -50,6 +51,11 @@ class Address:
     def encrypted(self) -> bool:
         """True when the way there is TLS: only then are certificates read, which takes a while."""
         return self.base.startswith("https:")
+
+    @property
+    def confidential(self) -> bool:
+        """True when nobody on the way there can read what is sent."""
+        return self.encrypted or is_this_machine(urlsplit(self.base).hostname or "")
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -101,10 +107,22 @@ class Options:
     headers: dict[str, str] = field(repr=False)
 
     @classmethod
-    def read(cls, url: str, token: str | None, timeout: float, retries: int) -> Options:
-        """Return the options of a client, with its token as the header that carries it."""
+    def read(
+        cls, url: str, token: str | None, timeout: float, retries: int, *, plain_http: bool
+    ) -> Options:
+        """Return the options of a client, with its token as the header that carries it.
+
+        InvalidRequest when the token would go over a network as it is, unless `plain_http`.
+        """
+        address = Address.parse(url)
+        if token and not (plain_http or address.confidential):
+            raise InvalidRequest(
+                f"a token is not sent to {url}: everybody on the way could read and use it",
+                hint="give the https:// URL of a proxy, or, in a network that nobody else reads, "
+                "plain_http=True (--plain-http)",
+            )
         headers = {"Authorization": f"Bearer {header_value('the token', token)}"} if token else {}
-        return cls(Address.parse(url), timeout, retries, headers)
+        return cls(address, timeout, retries, headers)
 
 
 def request(

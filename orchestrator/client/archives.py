@@ -129,13 +129,15 @@ class TenantArchives:
         call = calls.archive_tenant(self._tenant, force=force, wait=wait)
         return await self._send(call, report)
 
-    async def unarchive(self, *, report: Report | None = None) -> RestoredTenant:
-        """Bring the tenant, which is archived, back as it was.
+    async def unarchive(
+        self, *, to: str | None = None, report: Report | None = None
+    ) -> RestoredTenant:
+        """Bring the tenant, which is archived, back as it was: where it lived, or on shard `to`.
 
         >>> (await tenant.archives.unarchive()).unfinished  # doctest: +SKIP
         0
         """
-        return await self._send(calls.unarchive_tenant(self._tenant), report)
+        return await self._send(calls.unarchive_tenant(self._tenant, to=to), report)
 
     async def export(
         self,
@@ -167,9 +169,10 @@ class TenantArchives:
         >>> (await tenant.archives.add(Path("acme"))).rows  # doctest: +SKIP
         1200
         """
-        with tempfile.NamedTemporaryFile(suffix=".tar") as packed, _reading(directory):
-            await anyio.to_thread.run_sync(pack, directory, packed.file)
-            upload = Upload(Path(packed.name), report)
+        # Without a name, so that nothing of it is left when this process is killed.
+        with tempfile.TemporaryFile() as packed, _reading(directory):
+            await anyio.to_thread.run_sync(pack, directory, packed)
+            upload = Upload(packed, report)
             return await self._send(calls.import_rows(self._tenant, upload), report)
 
 
@@ -253,13 +256,13 @@ class SyncTenantArchives:
         call = calls.archive_tenant(self._tenant, force=force, wait=wait)
         return self._send(call, report)
 
-    def unarchive(self, *, report: Report | None = None) -> RestoredTenant:
-        """Bring the tenant, which is archived, back as it was.
+    def unarchive(self, *, to: str | None = None, report: Report | None = None) -> RestoredTenant:
+        """Bring the tenant, which is archived, back as it was: where it lived, or on shard `to`.
 
         >>> tenant.archives.unarchive().unfinished  # doctest: +SKIP
         0
         """
-        return self._send(calls.unarchive_tenant(self._tenant), report)
+        return self._send(calls.unarchive_tenant(self._tenant, to=to), report)
 
     def export(
         self,
@@ -291,9 +294,10 @@ class SyncTenantArchives:
         >>> tenant.archives.add(Path("acme")).rows  # doctest: +SKIP
         1200
         """
-        with tempfile.NamedTemporaryFile(suffix=".tar") as packed, _reading(directory):
-            pack(directory, packed.file)
-            upload = Upload(Path(packed.name), report)
+        # Without a name, so that nothing of it is left when this process is killed.
+        with tempfile.TemporaryFile() as packed, _reading(directory):
+            pack(directory, packed)
+            upload = Upload(packed, report)
             return self._send(calls.import_rows(self._tenant, upload), report)
 
 

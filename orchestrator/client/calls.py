@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -139,9 +139,12 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as the body of a request; `report` hears how much of it has been sent."""
+    """A file as the body of a request; `report` hears how much of it has been sent.
 
-    path: Path
+    One that is open already is read from its beginning, and stays open.
+    """
+
+    source: Path | BinaryIO
     report: Report | None = None
     media: str = ARCHIVE
 
@@ -312,9 +315,10 @@ def archive_tenant(tenant: str, *, force: bool, wait: float) -> Call[ArchivedTen
     return Call("POST", tenant_path(tenant, "archive"), ArchivedTenant, query=query, wait=patience)
 
 
-def unarchive_tenant(tenant: str) -> Call[RestoredTenant]:
+def unarchive_tenant(tenant: str, *, to: str | None) -> Call[RestoredTenant]:
     """Bring an archived tenant back."""
-    return Call("POST", tenant_path(tenant, "unarchive"), RestoredTenant, wait=COPY_SECONDS)
+    query, path = {} if to is None else {"to": to}, tenant_path(tenant, "unarchive")
+    return Call("POST", path, RestoredTenant, query=query, wait=COPY_SECONDS)
 
 
 def rotate_credentials(tenant: str) -> Call[RotatedCredentials]:

@@ -67,6 +67,7 @@ class Client:
     """Talks to a daemon; `url` is `http://host:port` or `unix:///path` of its control socket.
 
     Over TCP it needs a `token`: `client.tokens` and `client.tenant(…).tokens` make them.
+    A token goes in plain text to this machine alone, unless `plain_http` says otherwise.
     `retries` bounds how often a request that is safe to repeat is sent again when nobody answers.
 
     >>> async with Client("unix:///run/insula/insula.sock") as client:  # doctest: +SKIP
@@ -80,8 +81,9 @@ class Client:
         token: str | None = None,
         timeout: float = TIMEOUT,
         retries: int = RETRIES,
+        plain_http: bool = False,
     ) -> None:
-        self._options = Options.read(url, token, timeout, retries)
+        self._options = Options.read(url, token, timeout, retries, plain_http=plain_http)
         self.tokens = AdminTokens(self.send)
         self.usage = Usage(self.send)
         address = self._options.address

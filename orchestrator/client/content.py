@@ -8,9 +8,12 @@ JSON: msgspec alone would write NaN as null; a value that is wrong without a wor
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import AsyncIterator, Generator
-from typing import Any
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import anyio.to_thread
 import msgspec
@@ -57,13 +60,23 @@ def to_json(value: Any) -> str:
 
 def pieces_of(upload: Upload) -> Generator[bytes]:
     """Yield a file piece by piece, and report how much of it has been taken."""
-    with upload.path.open("rb") as file:
-        done, total = 0, upload.path.stat().st_size
+    with _opened(upload.source) as file:
+        done, total = 0, os.fstat(file.fileno()).st_size
         while piece := file.read(PIECE):
             yield piece
             done += len(piece)
             if upload.report is not None:
                 upload.report(Progress("sent", done, total, "bytes"))
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    else:
+        source.seek(0)
+        yield source
 
 
 async def pieces_of_async(upload: Upload) -> AsyncIterator[bytes]:

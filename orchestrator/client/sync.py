@@ -62,8 +62,9 @@ class SyncClient:
         token: str | None = None,
         timeout: float = TIMEOUT,
         retries: int = RETRIES,
+        plain_http: bool = False,
     ) -> None:
-        self._options = Options.read(url, token, timeout, retries)
+        self._options = Options.read(url, token, timeout, retries, plain_http=plain_http)
         self.tokens = SyncAdminTokens(self.send)
         self.usage = SyncUsage(self.send)
         address = self._options.address

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +51,10 @@ ARCHIVES = "archives"
 """Where, below the state directory, archived tenants are."""
 
 RETURNING = ".returning"
+
+RESERVE_PART, RESERVE_BYTES = 0.05, 1 << 30
+"""So much of the disk, at most so many bytes, is not for what comes and goes: who sends it may have
+a token of one tenant, and a database on a full disk serves none."""
 
 log = structlog.get_logger(__name__)
 
@@ -167,13 +173,19 @@ class TenantArchives:
         tables = len(export.manifest.tables)
         return ImportedRows(tenant=tenant, of=export.manifest.tenant, tables=tables, rows=count)
 
-    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
-        """Bring an archived tenant back to where it lived, with all its runs; its file goes."""
+    async def unarchive(
+        self, tenant: TenantId, report: Report, *, to: str | None = None
+    ) -> RestoredTenant:
+        """Bring an archived tenant back with all its runs; its file goes.
+
+        It comes back to where it lived, or to the shard `to`.
+        """
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
             raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
+        shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
         with _reading(path, written_by):
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
@@ -181,7 +193,7 @@ class TenantArchives:
             archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
-            made = await self._make(Place(tenant, row.shard), archive, "all", report)
+            made = await self._make(Place(tenant, shard), archive, "all", report)
         await self._drop_spent(path)
         log.info("tenant.unarchived", tenant=tenant, shard=made.shard, rows=made.rows)
         return made
@@ -326,13 +338,23 @@ def _marks_in(directory: Path) -> list[Path]:
 
 
 def _write(spool: BinaryIO, content: bytes) -> None:
+    _leave_room(spool.fileno())
     spool.write(content)
     spool.flush()  # what finds no room is to be told now, and not when it is read
 
 
 def _nameless(directory: Path) -> BinaryIO:
+    _leave_room(directory)
     file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
     return file
+
+
+def _leave_room(where: int | Path) -> None:
+    """Raise what a full disk raises when only the reserve of this one is left."""
+    disk = os.statvfs(where)
+    reserve = min(RESERVE_PART * disk.f_blocks * disk.f_frsize, RESERVE_BYTES)
+    if disk.f_bavail * disk.f_frsize <= reserve:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _declaration(manifest: Manifest, tenant: TenantId) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import anyio
 import msgspec
@@ -31,6 +32,8 @@ class TenantStatistics:
     tenants: Tenants
     errands: Errands
     summaries: Callable[[], list[TenantSummary]]
+    _counting: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    """One counts rows at a time, for minutes maybe: the other place is for who only looks."""
 
     async def read(
         self, tenant: TenantId, *, exact: bool, taken: Taken | None = None
@@ -42,7 +45,8 @@ class TenantStatistics:
         row, began = await self.errands.shards.row(tenant), anyio.current_time()
         found = TenantFigures(tenant=tenant)
         if row.provisioned_at is not None:
-            found = await self._read(row, exact=exact)
+            async with self._counting if exact else nullcontext():
+                found = await self._read(row, exact=exact)
             async with self.tenants.control.acquire() as connection:
                 age = anyio.current_time() - began
                 await figures.store(connection, row, found, age=age, taken=taken)

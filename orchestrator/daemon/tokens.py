@@ -63,8 +63,8 @@ class TokenRegistry:
     ) -> TokenView:
         """Keep a new token, which lasts no longer than that of `maker`.
 
-        Raises TenantNotFound, InvalidRequest for how long it is to last, and Unauthenticated when
-        the maker's has become void.
+        Raises TenantNotFound, TooManyTokens, InvalidRequest for how long it is to last, and
+        Unauthenticated when the maker's has become void.
         """
         draft = Draft(
             bearer=bearer,

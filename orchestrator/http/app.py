@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import anyio
 from litestar import Litestar
 from litestar.datastructures import State
@@ -113,7 +115,7 @@ def build_app(services: Services, section: HttpSection | None = None) -> Litesta
             security=[{"token": []}],
         ),
         request_max_body_size=MAX_BODY,
-        state=State({"closing": anyio.Event(), "followers": set()}),
+        state=State({"closing": anyio.Event(), "followers": WeakSet()}),
         logging_config=None,
         debug=False,
     )

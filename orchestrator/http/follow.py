@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from uuid import UUID
+from weakref import WeakSet
 
 import anyio
 import msgspec
@@ -23,7 +24,8 @@ log = structlog.get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 FOLLOWERS = 100
-"""Streams at a time. Each looks into the database a few times a second."""
+OF_ONE_TENANT = 25
+"""Streams at a time, of all tenants and of one. Each looks into the database every second or so."""
 
 FIRST_LOOK, SLOWEST_LOOK = 0.2, 1.0
 """Seconds between two looks for more: short after an event, then ever longer."""
@@ -48,11 +50,11 @@ class Follower:
         self, root: Platform, tenant: TenantId, run: UUID, after: int, state: State
     ) -> None:
         self._root = root
-        self._tenant = tenant
+        self.tenant = tenant
         self._run = run
         self._seen = after
         self._closing: anyio.Event = state.closing
-        self._followers: set[Follower] = state.followers
+        self._followers: WeakSet[Follower] = state.followers
         self._pending: list[EventView] = []
         self._finished = False
 
@@ -62,12 +64,7 @@ class Follower:
         Raises RunNotFound, InvalidRequest when the run has no such event, and Unavailable when
         there are too many followers.
         """
-        if len(self._followers) >= FOLLOWERS:
-            raise Unavailable(
-                f"{FOLLOWERS} events are followed already",
-                hint="ask for the list with `Accept: application/json` meanwhile",
-                retry_after=5.0,
-            )
+        self._take_place()
         before = self._seen
         found = await self._look()
         if before >= 0 and not found:
@@ -76,7 +73,6 @@ class Follower:
 
     async def events(self) -> AsyncGenerator[EventView | None]:
         """Yield event after event; None stands for a silence."""
-        self._followers.add(self)
         try:
             quiet, pause = 0.0, FIRST_LOOK
             while not self._closing.is_set():
@@ -100,10 +96,22 @@ class Follower:
         finally:
             self._followers.discard(self)
 
+    def _take_place(self) -> None:
+        """Take a place before the first look: it is free again when nobody has this any more."""
+        own = sum(each.tenant == self.tenant for each in self._followers)
+        if len(self._followers) >= FOLLOWERS or own >= OF_ONE_TENANT:
+            whose = "this tenant" if own >= OF_ONE_TENANT else "all tenants"
+            raise Unavailable(
+                f"as many runs of {whose} are followed already as may be at a time",
+                hint="ask for the list with `Accept: application/json` meanwhile",
+                retry_after=5.0,
+            )
+        self._followers.add(self)
+
     async def _look(self) -> bool:
         # Only the pause is cut short, never a look: that one is a query of the tenant's.
         with anyio.CancelScope(shield=True):
-            found = await self._root.read_events(self._tenant, self._run, max(self._seen - 1, -1))
+            found = await self._root.read_events(self.tenant, self._run, max(self._seen - 1, -1))
         self._pending = [event for event in found if event.number > self._seen]
         if found:
             self._seen = max(self._seen, found[-1].number)

@@ -10,7 +10,6 @@ asking first). Who may do what is asked after that, in `http.access`.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from litestar.params import QueryParameter
 
 from orchestrator.http.peer import over_tcp
 from orchestrator.model.errors import InvalidRequest, NotAllowed
+from orchestrator.model.hosts import is_this_machine
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -60,7 +60,7 @@ class Strangers:
 
     def _is_ours(self, host: str) -> bool:
         name = _name_in(host)
-        return name in self.hosts or _names_this_machine(name)
+        return name in self.hosts or is_this_machine(name)
 
 
 def refuse_ambiguous_paths(connection: Connection, _: BaseRouteHandler) -> None:
@@ -113,12 +113,3 @@ def _name_in(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _names_this_machine(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -235,7 +235,9 @@ class Archives(Protocol):
         """Make a tenant that is not there of an archive, on shard `to` or where it is declared."""
         ...
 
-    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
+    async def unarchive(
+        self, tenant: TenantId, report: Report, *, to: str | None = None
+    ) -> RestoredTenant:
         """Bring an archived tenant back."""
         ...
 

@@ -31,6 +31,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.QuotaExceeded: 429,
     errors.ScheduleNotFound: 404,
     errors.SecretNotFound: 404,
+    errors.TooManyTokens: 409,
     errors.RoleConflict: 409,
     errors.AdoptionRefused: 409,
     errors.MigrationFailed: 409,

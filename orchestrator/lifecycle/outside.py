@@ -22,7 +22,7 @@ SETTINGS = _QUERIES["settings"]
 REACH = _QUERIES["reach"]
 INVALID_INDEXES = _QUERIES["invalid_indexes"]
 END = _QUERIES["end"]
-FORGET_SETTINGS = _QUERIES["forget_settings"]
+FORGET = _QUERIES["forget"]
 
 
 class Outside:
@@ -57,10 +57,7 @@ class Outside:
                 )
                 await self._execute(statement)
         finally:
-            # Others use the connection next.
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                if not self._connection.is_closed():
-                    await self._connection.execute(FORGET_SETTINGS)
+            await forget(self._connection)
 
     async def end(self) -> None:
         """Note in the ledger that all of it is done, in the caller's transaction.
@@ -87,3 +84,13 @@ class Outside:
 
     def _bound(self, query: str) -> str:
         return sql.bind(query, self._schema)
+
+
+async def forget(connection: Connection) -> None:
+    """Take back what a file has left in its session, which others use next."""
+    if connection.is_closed():
+        return
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True) as deadline:
+        await connection.execute(FORGET)
+    if deadline.cancelled_caught:
+        connection.terminate()

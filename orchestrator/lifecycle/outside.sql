@@ -37,7 +37,22 @@ WITH done AS (
 )
 INSERT INTO tenant.wf_migration (ledger, number, name, checksum) SELECT 'app', number, $2, $3 FROM done
 
--- name: forget_settings
+-- name: forget
+-- Whatever a file has set, made or locked for its session: the next tenant's file runs in the same one. Not DISCARD ALL,
+-- which a rehearsal's transaction refuses, and which takes the driver's own statements away.
 RESET SESSION AUTHORIZATION;
 RESET ROLE;
 RESET ALL;
+CLOSE ALL;
+UNLISTEN *;
+SELECT pg_catalog.pg_advisory_unlock_all();
+DISCARD TEMP;
+DO $$
+DECLARE
+    left_behind text;
+BEGIN
+    FOR left_behind IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
+        EXECUTE format('DEALLOCATE %I', left_behind);
+    END LOOP;
+END
+$$;

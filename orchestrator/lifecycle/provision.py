@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from orchestrator.lifecycle.keys import InstallationKey
-from orchestrator.lifecycle.outside import FORGET_SETTINGS, Outside
+from orchestrator.lifecycle.outside import Outside, forget
 from orchestrator.lifecycle.sealing import own_keys
 from orchestrator.model.errors import (
     LockNotHad,
@@ -366,6 +366,13 @@ class Provisioner:
 
     async def apply(self, migration: Migration) -> None:
         """Apply a migration of the application, unless another session has done so meanwhile."""
+        try:
+            await self._apply_alone(migration)
+        finally:
+            # A lock of the session, for one, outlives a transaction that has failed.
+            await forget(self._connection)
+
+    async def _apply_alone(self, migration: Migration) -> None:
         outside = Outside(self._connection, self._tenant, migration)
         async with self._connection.transaction():
             await self.begin()
@@ -382,7 +389,6 @@ class Provisioner:
             async with self._connection.transaction():
                 await self.begin()
                 await outside.end()
-        await self._connection.execute(FORGET_SETTINGS)
 
     async def begin(self, *, anew: bool = False) -> None:
         """Wait for whoever provisions or deletes the tenant; TenantRemoved when it was deleted.

@@ -9,7 +9,7 @@
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
     │   ├── MoveFailed, CopyKept, NoCopyKept
-    │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound
+    │   ├── QuotaExceeded, ScheduleNotFound, SecretNotFound, TooManyTokens
     │   ├── RoleConflict, SchemaConflict, AdoptionRefused, MigrationFailed
     │   ├── MigrationChecksumMismatch, SchemaVersionAhead, RestoreFailed, ImportRefused
     │   └── LeaseLost, LeaseHeldElsewhere
@@ -283,6 +283,20 @@ class SecretNotFound(TenantError):
             f"tenant {tenant!r} has no secret {name!r}",
             hint=f"insula tenant secret set {tenant} {name}",
             data={"secret": name},
+        )
+
+
+class TooManyTokens(TenantError):
+    """The tenant has as many tokens as it may have."""
+
+    code = "too_many_tokens"
+
+    def __init__(self, tenant: str, allowed: int) -> None:
+        super().__init__(
+            tenant,
+            f"tenant {tenant!r} has {allowed} valid tokens, and may have no more",
+            hint=f"revoke what is not used: insula token list --tenant {tenant}",
+            data={"allowed": allowed},
         )
 
 

@@ -20,14 +20,6 @@ from orchestrator.settings.section import Section
 
 S = TypeVar("S", bound=Section)
 
-NOT_SERVED_YET: dict[str, frozenset[str]] = {
-    "Settings": frozenset({"shards"}),
-    "Tier": frozenset({"retention_days", "shard"}),
-    "Tenant": frozenset({"retention_days", "shard"}),
-}
-"""Keys of the design that no code honours yet; refused with a sentence of their own, so that nobody
-believes in a limit that is not there."""
-
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -70,7 +62,7 @@ def decode(kind: type[S], raw: object, path: Path, faults: list[Fault]) -> S:
     values: dict[str, Any] = {}
     for key, item in raw.items():
         if key not in fields:
-            faults.append(Fault((*path, key), _unknown(kind, key, fields)))
+            faults.append(Fault((*path, key), _unknown(key, fields)))
             continue
         value = _value(fields[key], item, (*path, key), faults)
         if value is not msgspec.UNSET:
@@ -200,9 +192,12 @@ def _json(raw: object, path: Path, faults: list[Fault]) -> object:
     return raw
 
 
-def _unknown(kind: type[Section], key: str, known: Iterable[str]) -> str:
-    if key in NOT_SERVED_YET.get(kind.__name__, ()):
-        return "is not served yet, and nothing is ignored silently; take it out"
+def _unknown(key: str, known: Mapping[str, Described]) -> str:
+    """Say that nobody knows a key here; one that is a key of a table below is meant there."""
+    for name, field in known.items():
+        below = isinstance(field.kind, type) and issubclass(field.kind, Section)
+        if below and key in fields_of(field.kind):
+            return f"unknown key; did you mean '{name}.{key}'?"
     return f"unknown key{suggest(key, known, what='known here')}"
 
 

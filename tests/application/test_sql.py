@@ -58,6 +58,7 @@ async def make(database: Database, names: list[str], directory: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [[], pytest.param(MORE, marks=pytest.mark.slow)], ids=len)
+@pytest.mark.requirement("T13.login")
 async def test_nothing_of_one_block_is_seen_by_any_other(
     made: Database, tmp_path: Path, more: list[str]
 ) -> None:
@@ -96,6 +97,7 @@ async def test_a_connection_that_was_left_reaches_nothing(made: Database) -> Non
                 await kept.fetchval("SELECT 1")
 
 
+@pytest.mark.requirement("T13.whole")
 async def test_a_transaction_commits_at_its_end_or_not_at_all(made: Database) -> None:
     async with opened(made, size=2) as (sql, _):
         tenant = sql.tenant("t1")
@@ -117,6 +119,7 @@ async def _insert_and_fail(tenant: TenantTables) -> None:
         await tx.execute("SELECT 1 / 0")
 
 
+@pytest.mark.requirement("T13.apart")
 async def test_another_tenant_is_out_of_reach(made: Database) -> None:
     async with opened(made, size=1) as (sql, _), sql.tenant("t0").connection() as connection:
         for text in ("TABLE tenant_t1.flight", f"SET ROLE {made.logins('t1').app}"):

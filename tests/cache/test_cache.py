@@ -41,6 +41,7 @@ async def test_many_at_once(cache: TenantCache) -> None:
     assert await cache.get_many([]) == {}
 
 
+@pytest.mark.requirement("T12.expiry")
 async def test_a_value_is_there_until_its_time_is_over(shelf: Shelf) -> None:
     cache = shelf.cache
     await cache.set("short", 1, ttl="10s")
@@ -108,6 +109,7 @@ async def test_a_value_is_swapped_for_the_one_that_was_expected(shelf: Shelf) ->
     assert not await cache.compare_and_set("key", 2, 3)
 
 
+@pytest.mark.requirement("T12.atomic")
 async def test_of_many_who_count_or_swap_at_once_none_is_lost(cache: TenantCache) -> None:
     won = []
 
@@ -173,6 +175,7 @@ async def test_a_namespace_is_apart_and_flushed_with_those_within_it(cache: Tena
     assert (await cache.stats()).entries == 0
 
 
+@pytest.mark.requirement("T12.apart")
 async def test_two_tenants_have_nothing_in_common(shelves: Shelves) -> None:
     acme, globex = shelves.acme.cache, shelves.globex.cache
     await acme.set("key", "acme's")
@@ -194,6 +197,7 @@ async def test_the_use_is_counted(cache: TenantCache) -> None:
 
 
 @pytest.mark.requirement("quota.max_cache_entries", "quota.max_cache_bytes")
+@pytest.mark.requirement("T12.bounded")
 async def test_what_was_written_longest_ago_makes_room(shelves: Shelves) -> None:
     cache = shelves.acme.cache
     shelves.bounds[0] = Bounds(entries=3)

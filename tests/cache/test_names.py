@@ -22,6 +22,7 @@ def path(names: list[str]) -> str:
 
 
 @given(PATHS, PATHS)
+@pytest.mark.requirement("T12.paths")
 def test_a_path_begins_with_another_only_when_it_lies_within_it(
     one: list[str], other: list[str]
 ) -> None:

@@ -153,6 +153,9 @@ def test_a_tenant_is_archived_and_brought_back(insula: Insula, platform: HandMad
     ]
     assert (back.json["tenant"], back.json["unfinished"]) == ("acme_corp", 1)
     assert platform.lifecycle.asked == [("archive", "acme_corp", False, 5.0)]
+    assert insula("tenant", "unarchive", "acme-corp", "--to", "eu").code == 0
+    asked = [("unarchive", "acme_corp", to) for to in (None, "eu")]
+    assert platform.archives.asked == asked
 
 
 def test_a_tenant_is_exported_into_a_directory_and_imported_from_there(

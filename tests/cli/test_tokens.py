@@ -80,7 +80,10 @@ def test_over_tcp_the_token_comes_from_the_environment_or_a_file(
     no_url = local("status", "--token-file", "token")
     monkeypatch.setenv("INSULA_TOKEN", served.platform.tokens.operator)
     by_variable = local("status", "--url", served.tcp)
+    unread = local("status", "--url", "http://192.0.2.1:8088")
 
     assert without.err.startswith("error[unauthenticated]: this needs a valid token\nhint: ")
     codes = [each.code for each in (without, by_file, missing, no_text, no_url, by_variable)]
     assert codes == [4, 0, 2, 2, 2, 0]
+    assert unread.code == 2
+    assert "--plain-http" in unread.err

@@ -201,6 +201,7 @@ async def test_what_the_database_refuses_is_an_error_of_ours(
             await enqueue(connection, "acme", "")
 
 
+@pytest.mark.requirement("T5.named")
 async def test_a_workflow_that_is_bound_to_a_tenant_needs_not_be_told_which(
     database: Database, session: Open
 ) -> None:

@@ -25,6 +25,7 @@ from tests.support.wait import until
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.requirement("T6.killed")
 async def test_what_a_killed_daemon_was_at_is_done_or_undone_and_can_be_done_again(
     database: Database, shard: ShardConfig, state_dir: Path
 ) -> None:

@@ -136,8 +136,10 @@ class HandMadeArchives:
         self._platform.add(into, source="api")
         return _made(into, tenant)
 
-    async def unarchive(self, tenant: TenantId, report: Report) -> RestoredTenant:
-        self.asked.append(("unarchive", tenant))
+    async def unarchive(
+        self, tenant: TenantId, report: Report, *, to: str | None = None
+    ) -> RestoredTenant:
+        self.asked.append(("unarchive", tenant, to))
         report(Progress("rows", 1, 2, "rows"))
         return _made(tenant, tenant)
 

@@ -146,6 +146,17 @@ def test_the_scheme_is_written_as_anybody_likes(served: Served, platform: HandMa
         assert httpx.get(f"{served.tcp}/v1/status", headers=headers, trust_env=False).is_success
 
 
+def test_what_has_no_rule_is_opened_by_no_token(
+    served: Served, platform: HandMadePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = as_holder(platform.tokens.operator)
+    monkeypatch.delitem(RULES, "GET /v1/status")
+
+    answer = httpx.get(f"{served.tcp}/v1/status", headers=headers, trust_env=False)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+
+
 def test_what_can_not_be_a_token_costs_no_look_into_the_database(
     served: Served, platform: HandMadePlatform
 ) -> None:

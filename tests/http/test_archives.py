@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
+from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 import httpx
 import pytest
 
 from orchestrator.archive.container import ArchiveReader
-from orchestrator.client.client import Client
+from orchestrator.client.client import Client, SyncClient
 from orchestrator.model.api import MAX_BODY
 from orchestrator.model.archives import ARCHIVE
 from orchestrator.model.errors import ArchiveInvalid
@@ -80,7 +83,7 @@ async def test_the_async_client_does_what_the_other_does(
         )
         await acme.clone("copy", runs="finished", to="eu", report=told.append)
         away = await acme.archive(wait=1.0, report=told.append)
-        back = await acme.unarchive()
+        back = await acme.unarchive(to="eu")
         exported = await acme.export(directory, kind="jsonl")
         added = await acme.add(directory, report=told.append)
         with pytest.raises(ArchiveInvalid):
@@ -88,6 +91,31 @@ async def test_the_async_client_does_what_the_other_does(
 
     assert (done.rows, made.of, away.rows, back.rows) == (2, "acme_corp", 12, 2)
     assert (exported.rows, added.rows) == (2, 2)
-    assert [each[-1] for each in platform.archives.asked[1:3]] == ["eu", "eu"]
+    assert [each[-1] for each in platform.archives.asked[1:4]] == ["eu"] * 3
     assert {each.phase for each in told} == {"received", "sent", "rows"}
     assert sorted(os.listdir(tmp_path)) == ["acme", "acme.tar", "insula.sock"]  # noqa: PTH208 - a test may wait for a disk
+
+
+async def test_what_is_sent_of_an_export_has_no_name_that_a_killed_client_could_leave(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    seen = list[tuple[str, list[str]]]()
+
+    def look(progress: Progress) -> None:
+        seen.append((progress.phase, [each.name for each in room.iterdir()]))
+
+    async with Client(served.unix) as client:
+        acme = client.tenant("acme-corp").archives
+        await acme.export(tmp_path / "acme", kind="csv")
+        added = await acme.add(tmp_path / "acme", report=look)
+    with SyncClient(served.unix) as sync:
+        await anyio.to_thread.run_sync(
+            partial(sync.tenant("acme-corp").archives.add, tmp_path / "acme", report=look)
+        )
+
+    assert added.rows == 2
+    assert seen.count(("sent", [])) == 2
+    assert {names for _, found in seen for names in found} == set()

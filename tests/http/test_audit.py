@@ -108,6 +108,7 @@ def verbs_of(app: Litestar) -> list[HTTPRouteHandler]:
     return [each for each in handlers_of(app) if each.fn.__name__ not in BY_THE_APPLICATION]
 
 
+@pytest.mark.requirement("T10.every")
 def test_no_verb_is_forgotten(platform: HandMadePlatform) -> None:
     app = build_app(platform.services())
     silent = {
@@ -135,6 +136,7 @@ def test_a_refusal_is_an_outcome(api: httpx.Client, platform: HandMadePlatform) 
     assert (newest["detail"], busy["detail"]) == ("RuntimeError", "the mailbox is full")
 
 
+@pytest.mark.requirement("T10.before")
 def test_what_can_not_be_noted_is_not_done(api: httpx.Client, platform: HandMadePlatform) -> None:
     platform.audit.refuse = errors.DatabaseUnavailable("the database does not answer")
 
@@ -144,6 +146,7 @@ def test_what_can_not_be_noted_is_not_done(api: httpx.Client, platform: HandMade
     assert api.get("/v1/tenants/globex").status_code == 404
 
 
+@pytest.mark.requirement("T10.who")
 def test_who_did_it_is_what_the_kernel_says(
     api: httpx.Client, web: httpx.Client, platform: HandMadePlatform
 ) -> None:
@@ -157,6 +160,7 @@ def test_who_did_it_is_what_the_kernel_says(
     ]
 
 
+@pytest.mark.requirement("T10.outlives")
 def test_an_audit_is_read_page_by_page_also_of_a_tenant_that_is_gone(
     api: httpx.Client, platform: HandMadePlatform
 ) -> None:

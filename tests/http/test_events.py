@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.http import follow
 from orchestrator.model.errors import DatabaseUnavailable
+from orchestrator.model.ids import TenantId
 from tests.http.platform import HandMadePlatform
 from tests.http.serving import serving
 from tests.support.wait import until
@@ -198,6 +199,24 @@ def test_there_are_only_so_many_followers(
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
     platform.finish("acme_corp", UUID(run))
     anyio.run(until, lambda: api.get(f"{RUNS}/{run}/events", headers=STREAM).status_code == 200)
+
+
+def test_one_tenant_can_not_take_all_places_of_followers(
+    api: httpx.Client, platform: HandMadePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "OF_ONE_TENANT", 1)
+    platform.add("globex")
+    platform.runs[TenantId("globex")] = {}
+    run = start(api, platform)
+    with api.stream("GET", f"{RUNS}/{run}/events", headers=STREAM) as response:
+        told = messages(response)
+        assert next(told)["id"] == "0"
+
+        refused = api.get(f"{RUNS}/{run}/events", headers=STREAM)
+        theirs = api.get(f"/v1/tenants/globex/runs/{run}/events", headers=STREAM)
+
+    assert (refused.status_code, theirs.status_code) == (503, 404)
+    assert "this tenant" in refused.json()["detail"]
 
 
 def test_a_look_that_fails_cuts_the_stream_off_to_be_resumed(

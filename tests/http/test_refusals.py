@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from litestar.handlers import HTTPRouteHandler
 
 from orchestrator.http.app import build_app
@@ -82,6 +83,7 @@ def requests(handlers: list[HTTPRouteHandler]) -> Iterator[dict[str, Any]]:
         }
 
 
+@pytest.mark.requirement("T10.outcome")
 def test_a_verb_that_is_refused_is_in_the_audit_with_the_reason(tmp_path: Path) -> None:
     platform = RefusingPlatform()
     platform.add("acme_corp")

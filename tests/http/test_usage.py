@@ -29,6 +29,8 @@ def test_what_a_tenant_used_is_answered_and_not_of_one_that_never_was(api: httpx
     [
         ({"from": "2026-01-31T00:00:00"}, "needs its offset"),
         ({"from": RANGE["to"], "to": RANGE["from"]}, "before"),
+        ({"from": "0001-01-01T00:00:00+23:00"}, "no time of UTC"),
+        ({"to": "9999-12-31T23:59:59-23:00"}, "no time of UTC"),
         ({"by": "week"}, "week"),
         ({"limit": "0"}, "limit"),
     ],
@@ -40,6 +42,10 @@ def test_a_range_that_makes_no_sense_is_refused(
 
     assert answer.status_code == 422
     assert sentence in answer.text
+
+
+def test_the_first_month_of_all_has_no_month_before_it(api: httpx.Client) -> None:
+    assert api.get("/v1/usage", params={"to": "0001-01-02T00:00:00Z"}).json()["rows"] == []
 
 
 async def test_both_clients_follow_the_pages(served: Served) -> None:

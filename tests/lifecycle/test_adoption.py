@@ -64,6 +64,7 @@ async def adopted(
 
 
 @pytest.mark.parametrize("schema", ["legacy", "public", "Old Things"])
+@pytest.mark.requirement("T6.adopted")
 async def test_a_schema_becomes_a_tenant_whose_tasks_find_its_tables(
     database: Database, admin: Connection, tmp_path: Path, schema: str
 ) -> None:

@@ -101,6 +101,7 @@ MORE_REFUSALS = (
 
 
 @pytest.mark.parametrize("login", ["engine", "app"])
+@pytest.mark.requirement("T5.server")
 async def test_the_server_and_what_belongs_to_others_is_out_of_reach(
     two_tenants: Database, login: Login
 ) -> None:
@@ -156,6 +157,30 @@ async def test_temporary_objects_stand_in_for_nothing_of_ours(two_tenants: Datab
 
     admin = await two_tenants.connect()
     assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_event") == 0
+
+
+DEFINERS = """
+SELECT proname::text, proconfig, array_agg(
+    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FILTER (
+    WHERE grantee <> proowner) AS callers
+FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))
+WHERE prosecdef AND pronamespace IN ('tenant_acme'::regnamespace, 'insula'::regnamespace)
+GROUP BY pg_proc.oid, proname, proconfig ORDER BY proname
+"""
+
+
+async def test_what_runs_as_its_owner_looks_nowhere_else_and_is_called_by_few(
+    two_tenants: Database,
+) -> None:
+    admin, app = await two_tenants.connect(), two_tenants.logins("acme").app
+
+    found = await admin.fetch(DEFINERS)
+
+    assert {each["proname"]: each["callers"] for each in found} == {
+        "submit": None,
+        **{name: [app] for name in ("wf_complete", "wf_completed", "wf_owned")},
+    }
+    assert {tuple(each["proconfig"]) for each in found} == {("search_path=pg_catalog, pg_temp",)}
 
 
 async def test_a_function_that_another_would_call_runs_as_who_calls_it(

@@ -86,6 +86,7 @@ CREATE INDEX again ON flight (carrier);
 """
 
 
+@pytest.mark.requirement("T4.drift")
 async def test_what_somebody_changed_by_hand_is_named(
     database: Database, admin: Connection, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ async def rows_of(admin: Connection, tenant: TenantId) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.requirement("T6.exported")
 async def test_what_is_exported_can_be_imported_into_another_tenant(
     database: Database, tmp_path: Path, kind: Kind
 ) -> None:

@@ -93,6 +93,7 @@ async def two_tenants(database: Database, tmp_path: Path) -> Database:
 
 
 @pytest.mark.parametrize("login", ["engine", "app"])
+@pytest.mark.requirement("T5.tenants")
 async def test_every_way_out_is_closed(two_tenants: Database, login: Login) -> None:
     database = two_tenants
     mine, other = database.logins("acme"), database.logins("globex")
@@ -160,6 +161,7 @@ async def test_of_the_shared_catalogs_a_login_sees_names_and_no_contents(
         await tenants_own.execute(f"SELECT lo_get({other})")
 
 
+@pytest.mark.requirement("T5.engine")
 async def test_the_application_can_not_touch_the_engines_tables(two_tenants: Database) -> None:
     connection = await two_tenants.connect(two_tenants.as_app("acme"))
 

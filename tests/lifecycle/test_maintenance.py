@@ -60,6 +60,7 @@ async def care_for_note(admin: Connection) -> TableCare:
     return care
 
 
+@pytest.mark.requirement("T6.maintained")
 async def test_dead_rows_go_and_statistics_are_fresh(admin: Connection) -> None:
     report = await maintain(admin, ACME, seconds=60.0)
 
@@ -119,6 +120,7 @@ async def test_an_index_that_can_not_be_computed_is_told(admin: Connection) -> N
     assert (note.vacuumed, note.problem) == (False, "division by zero")
 
 
+@pytest.mark.requirement("T6.maintained")
 async def test_indexes_are_looked_into_where_amcheck_is_installed(admin: Connection) -> None:
     await admin.execute("CREATE SCHEMA checks; CREATE EXTENSION amcheck SCHEMA checks")
     await admin.execute(FICKLE)

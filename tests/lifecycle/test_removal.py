@@ -19,6 +19,7 @@ from orchestrator.model.errors import (
     DatabaseRefused,
     DatabaseUnavailable,
     LeaseHeldElsewhere,
+    RemovalIncomplete,
     SchemaConflict,
     StorageFailed,
     TenantInUse,
@@ -78,6 +79,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [*(msgspec.json.decode(line) for line in content), trailer]
 
 
+@pytest.mark.requirement("T6.deleted")
 async def test_schema_and_logins_go_and_a_tombstone_stays(database: Database) -> None:
     row = await marked(database)
     admin = await database.connect()
@@ -136,6 +138,7 @@ async def test_more_runs_than_a_lot_are_kept(database: Database, tmp_path: Path)
     assert len(lines_of(tmp_path / "a.gz")) == 1203
 
 
+@pytest.mark.requirement("T6.busy")
 async def test_unfinished_runs_keep_a_tenant_unless_it_is_forced(database: Database) -> None:
     row = await marked(database)
     admin = await database.connect()
@@ -320,6 +323,27 @@ async def test_what_other_schemas_depend_on_is_not_dropped(database: Database) -
         "view reports.runs",
     ]
     assert len(await remains(admin, database)) == 3
+
+
+MADE_ANEW = """
+CREATE FUNCTION public.made_anew() RETURNS event_trigger LANGUAGE plpgsql AS
+    'BEGIN CREATE SCHEMA tenant_acme; CREATE TABLE tenant_acme.wf_migration (); END';
+CREATE EVENT TRIGGER made_anew ON sql_drop WHEN TAG IN ('DROP SCHEMA')
+    EXECUTE FUNCTION public.made_anew();
+"""
+"""Has the schema be there again as soon as it has been dropped."""
+
+
+@pytest.mark.requirement("T6.deleted")
+async def test_what_the_catalogs_still_have_at_the_end_is_told(database: Database) -> None:
+    row = await marked(database)
+    admin = await database.connect()
+    await admin.execute(MADE_ANEW)
+
+    with pytest.raises(RemovalIncomplete) as caught:
+        await remove(admin, row, database.spec())
+
+    assert caught.value.data["left"] == ["schema tenant_acme"]
 
 
 async def test_a_role_and_a_schema_of_others_are_left_alone(database: Database) -> None:

@@ -94,6 +94,7 @@ def whole(database: Database, tenant: str) -> list[str]:
     return sorted([f"tenant_{tenant}", *_roles(database, tenant)])
 
 
+@pytest.mark.requirement("T6.renamed")
 async def test_schema_and_logins_have_the_new_name_and_a_tombstone_the_old(
     database: Database,
 ) -> None:
@@ -198,6 +199,7 @@ async def test_every_row_of_the_control_schema_by_tenant_is_thought_of(database:
     }
 
 
+@pytest.mark.requirement("T6.busy")
 async def test_unfinished_runs_keep_a_tenant_unless_it_is_forced(database: Database) -> None:
     await database.provision("acme")
     admin = await database.connect()

@@ -31,6 +31,7 @@ async def log_in(database: Database, rotation: int) -> None:
         await (await database.connect(way_in)).close()
 
 
+@pytest.mark.requirement("T6.rotated")
 async def test_only_the_new_passwords_open_and_sessions_go_on(database: Database) -> None:
     await database.provision("acme")
     admin = await database.connect()

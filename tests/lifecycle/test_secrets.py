@@ -63,6 +63,7 @@ async def vault(database: Database, admin: Connection) -> Vault:
     return Vault(ACME, await database.keys(ACME))
 
 
+@pytest.mark.requirement("T8.secret")
 async def test_a_secret_is_read_by_the_tenant_and_stands_nowhere(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
@@ -108,6 +109,7 @@ TAMPERING = (
 )
 
 
+@pytest.mark.requirement("T8.bound")
 async def test_what_was_changed_or_came_from_elsewhere_is_not_opened(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
@@ -139,6 +141,21 @@ async def test_rows_of_another_tenant_are_opened_once_its_key_has_sealed_them(
     assert await read(database, "api_key", tenant=GLOBEX) == PLAIN
 
 
+@pytest.mark.requirement("T8.bound")
+async def test_a_tenants_key_opens_nothing_under_the_name_of_another(
+    database: Database, admin: Connection, vault: Vault
+) -> None:
+    await vault.put(admin, "api_key", PLAIN)
+    await database.provision(GLOBEX)
+    for table in ("wf_key", "wf_secret"):
+        await admin.execute(f"INSERT INTO tenant_globex.{table} TABLE tenant_acme.{table}")
+
+    await admin.execute("UPDATE insula.tenant_key SET tenant = 'globex'")
+
+    with pytest.raises(SecretUnreadable, match="belongs to another row"):
+        await read(database, "api_key", tenant=GLOBEX)
+
+
 async def test_a_data_key_of_before_there_were_keys_of_tenants_is_sealed_with_one(
     database: Database, admin: Connection
 ) -> None:
@@ -152,6 +169,7 @@ async def test_a_data_key_of_before_there_were_keys_of_tenants_is_sealed_with_on
     assert wrapped_by == await admin.fetchval("SELECT id::text FROM insula.tenant_key")
 
 
+@pytest.mark.requirement("T8.rotated")
 async def test_a_rotation_seals_with_a_new_key_and_erases_the_old_one(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
@@ -189,10 +207,11 @@ async def test_a_new_installation_key_takes_over_with_the_former_beside_it(
         await read(database, "api_key")
 
 
+@pytest.mark.requirement("T8.rotated")
 async def test_a_key_that_sealed_payloads_stays_and_is_wrapped_anew(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
-    await vault.put(admin, "api_key", PLAIN)
+    await Vault(ACME, database.key).put(admin, "api_key", PLAIN)
     await admin.execute("UPDATE tenant_acme.wf_key SET payloads = true")
     kept = await admin.fetchval("SELECT id FROM tenant_acme.wf_key")
 
@@ -202,6 +221,7 @@ async def test_a_key_that_sealed_payloads_stays_and_is_wrapped_anew(
         "SELECT id, wrapped, wrapped_by FROM tenant_acme.wf_key WHERE id = $1 AND NOT current", kept
     )
     assert row is not None
+    assert row["wrapped_by"] == await admin.fetchval("SELECT id::text FROM insula.tenant_key")
     assert DataKey.unwrap(WrappedKey(*row), await database.keys()).id == kept
 
 

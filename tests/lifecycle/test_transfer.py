@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -69,6 +70,7 @@ async def restored(
     return await restore(admin, admin, archive, wanted, spec, report=ignore)
 
 
+@pytest.mark.requirement("T6.restored")
 async def test_a_tenant_made_of_an_archive_has_all_that_the_other_has(
     database: Database, tmp_path: Path
 ) -> None:
@@ -223,6 +225,11 @@ def changed(archive: ArchiveReader, change: Change, *, seal: bytes | None = None
     return file
 
 
+def with_a_later_file(ledger: str, manifest: dict[str, Any]) -> None:
+    """Have the tenant of a manifest be further than anybody is."""
+    manifest[ledger].append({"number": 9999, "name": "later", "checksum": "c"})
+
+
 async def refusal(file: io.BytesIO, spec: ProvisionSpec, *, foreign: bool = False) -> InsulaError:
     """Return what is said of an archive that is not taken."""
     with pytest.raises(InsulaError) as told:
@@ -230,6 +237,7 @@ async def refusal(file: io.BytesIO, spec: ProvisionSpec, *, foreign: bool = Fals
     return told.value
 
 
+@pytest.mark.requirement("T6.archives")
 async def test_an_archive_that_was_changed_is_not_taken(database: Database, tmp_path: Path) -> None:
     _, app = await furnished(database, tmp_path)
     spec, archive = database.spec(app), await archived(database)
@@ -251,6 +259,7 @@ async def test_an_archive_that_was_changed_is_not_taken(database: Database, tmp_
         assert (type(told), problem in str(told)) == (ArchiveInvalid, True), told
 
 
+@pytest.mark.requirement("T6.archives")
 async def test_only_an_archive_that_this_installation_can_use_is_taken(
     database: Database, tmp_path: Path
 ) -> None:
@@ -264,6 +273,10 @@ async def test_only_an_archive_that_this_installation_can_use_is_taken(
     await verified(stranger, spec, foreign=True, report=ignore)
     later = await refusal(changed(archive, lambda m: m.update(format=2)), spec)
     assert isinstance(later, ArchiveTooNew)
+    for ledger in ("engine", "app"):
+        newer = changed(archive, partial(with_a_later_file, ledger))
+        ahead = await refusal(newer, spec, foreign=True)
+        assert (type(ahead), "9999_later" in str(ahead)) == (SchemaVersionAhead, True), ledger
     assert isinstance(await refusal(whole, database.spec()), SchemaVersionAhead)
     edited = database.spec(migrations(tmp_path / "edited", everything="SELECT 1"))
     assert isinstance(await refusal(whole, edited), MigrationChecksumMismatch)

@@ -1,4 +1,4 @@
-"""Everything that Insula promises of runs has a test that is marked as its proof.
+"""Everything that Insula promises of runs and tenants has a test that is marked as its proof.
 
 A test that would fail if a promise were broken says so:
 
@@ -132,10 +132,102 @@ REQUIREMENTS = {
         "memory": "a workflow runs in memory, by a clock that is moved by hand",
         "replay": "recorded histories are replayed against new code",
     },
+    "T1": {
+        "reasons": "an id that can not be one is refused with all reasons at once",
+        "names": "schema and roles of any id fit PostgreSQL's names",
+        "alias": "an alias resolves to one id, however it is written",
+        "shared": "no two tenants share one",
+    },
+    "T2": {
+        "files": "a file goes before what was registered",
+        "both": "a conflict names both tenants",
+        "tier": "a tier's defaults are inherited and overridden",
+    },
+    "T3": {
+        "first": "a tenant is made at its first use",
+        "again": "made again it stays as it is",
+        "race": "of many who make it at once it is made once",
+        "resumed": "an end at any statement leaves nothing half-done",
+        "others": "what is not ours is not taken",
+    },
+    "T4": {
+        "once": "each file is applied once to each tenant",
+        "checksum": "a changed file is an error",
+        "failure": "a failure names its place, and quarantines that tenant alone",
+        "canary": "nobody else is touched when the canary fails",
+        "dry-run": "a dry run leaves nothing",
+        "lock": "a lock is not waited for long",
+        "session": "a file leaves nothing to the next tenant's",
+        "drift": "what was changed by hand is named",
+    },
+    "T5": {
+        "login": "supervisors and tasks log in as their tenant",
+        "tenants": "no login reaches what another tenant has",
+        "server": "nor the server",
+        "database": "nor with a database for each tenant",
+        "engine": "tasks have no right on the engine's tables",
+        "bounds": "logins have limits of connections and time",
+        "named": "a call without a tenant is an error",
+    },
+    "T6": {
+        "killed": "each verb is done or undone after a kill",
+        "everywhere": "and does the same wherever the tenant lives",
+        "busy": "unfinished runs keep a tenant unless it is forced",
+        "disabled": "a disabled tenant takes no work, however it comes",
+        "restored": "a restored tenant has all that was backed up",
+        "archives": "a changed, newer or foreign archive is refused",
+        "exported": "an export is read by others and imported",
+        "renamed": "a renamed tenant has everything under its new id",
+        "moved": "a moved tenant works at its new place",
+        "deleted": "the catalogs have nothing of a deleted tenant, or it is told",
+        "adopted": "an adopted schema's tables are found by tasks",
+        "maintained": "dead rows go, and broken indexes are told",
+        "rotated": "only the new passwords open, and sessions go on",
+    },
+    "T7": {
+        "archived": "who is not used for long is archived, and comes back when used",
+    },
+    "T8": {
+        "secret": "a secret is read by its tenant and stands nowhere",
+        "payloads": "no payload of a tenant that seals them stands in a table",
+        "bound": "what is sealed opens only where it belongs",
+        "rotated": "a rotation seals with a new key",
+        "erased": "with the key all that it sealed is gone",
+        "hidden": "a secret is hidden in the log",
+    },
     "T9": {
+        "figures": "runs, times, sizes and rows of a tenant are told",
+        "cached": "the list of all tenants is read from what is kept",
         "usage": "what a tenant uses is counted exactly, and survives the tenant",
         "alerts": "a limit that is nearly used up is told once in a window",
         "export": "usage can be exported for bills",
+    },
+    "T10": {
+        "appended": "nothing of the audit is changed, not even by a superuser",
+        "every": "every verb is in it",
+        "before": "what can not be noted is not done",
+        "who": "with who did it, as the kernel says",
+        "outcome": "and what came of it",
+        "outlives": "it outlives the tenant",
+    },
+    "T11": {
+        "sources": "subdomain, header, path and claim name a tenant",
+        "conflict": "conflicting answers are refused",
+        "unknown": "an unknown tenant is not found",
+        "disabled": "a disabled one is refused",
+        "frameworks": "ASGI, FastAPI and Django are served",
+    },
+    "T12": {
+        "apart": "keys of two tenants never meet",
+        "paths": "nor those of two namespaces",
+        "expiry": "a value is there until its time is over",
+        "atomic": "of many who count or swap none is lost",
+        "bounded": "what was written longest ago makes room",
+    },
+    "T13": {
+        "login": "application code asks as the tenant, and nothing of a block is left",
+        "apart": "another tenant is out of its reach",
+        "whole": "a transaction commits at its end or not at all",
     },
     "quota": dict.fromkeys(Limits.__struct_fields__, "a limit of the tenant"),
 }

@@ -75,6 +75,7 @@ async def test_pages_are_newest_first_and_of_one_tenant(database: Database) -> N
         "TRUNCATE insula.audit, insula.wake CASCADE",
     ],
 )
+@pytest.mark.requirement("T10.appended")
 async def test_nothing_is_changed_or_removed_not_even_by_a_superuser(
     database: Database, statement: str
 ) -> None:
@@ -87,6 +88,7 @@ async def test_nothing_is_changed_or_removed_not_even_by_a_superuser(
     assert len(await audit.page(connection, "acme", limit=10)) == 1
 
 
+@pytest.mark.requirement("T10.appended")
 async def test_an_owner_that_is_no_superuser_writes_it_and_has_no_right_to_change_it(
     database: Database,
 ) -> None:

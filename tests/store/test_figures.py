@@ -65,6 +65,7 @@ async def due(admin: Connection) -> Sequence[str]:
     return [row[0] for row in rows]
 
 
+@pytest.mark.requirement("T9.cached")
 async def test_what_was_read_is_kept_with_its_age(admin: Connection) -> None:
     await read(admin)
     await admin.execute(LATER)

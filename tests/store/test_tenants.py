@@ -76,6 +76,7 @@ async def test_a_declared_tenant_can_not_be_registered(database: Database) -> No
     assert "[tenants.acme]" in caught.value.hint
 
 
+@pytest.mark.requirement("T2.files")
 async def test_a_file_takes_over_what_was_registered(database: Database) -> None:
     connection = await database.connect()
     await tenants.register(connection, ACME, "{}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import anyio
 import asyncpg
 import msgspec
 import pytest
 
 from orchestrator.lifecycle.rename import MOVE_ROWS
 from orchestrator.model.bearer import Bearer, new_token, read_token
+from orchestrator.model.errors import TooManyTokens
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import Role
 from orchestrator.store import sql
@@ -147,6 +149,36 @@ async def test_a_token_that_is_void_makes_no_other(database: Database, admin: Co
     for void in (revoked, expired):
         wanted = msgspec.structs.replace(draft(), made_with=void.id)
         assert await tokens.mint(admin, wanted) is None
+
+
+async def test_a_tenant_has_a_thousand_valid_tokens_and_no_more(
+    database: Database, admin: Connection
+) -> None:
+    await admin.execute(
+        "INSERT INTO insula.token"
+        " (id, hash, tenant, role, name, created_by, revoked_at, expires_at)"
+        " SELECT n, sha256(n::bytea), 'acme', 'read', '', '',"
+        " CASE WHEN n::int > 1000 THEN now() END, CASE WHEN n::int > 1003 THEN now() END"
+        " FROM (SELECT g::text AS n FROM generate_series(2, 1006) AS g) AS made"
+    )
+    other, refused = await database.connect(), list[TooManyTokens]()
+
+    async def mint(connection: Connection) -> None:
+        try:
+            await tokens.mint(connection, draft())
+        except TooManyTokens as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(mint, admin)
+        group.start_soon(mint, other)
+
+    assert [str(each) for each in refused] == [
+        "tenant 'acme' has 1000 valid tokens, and may have no more"
+    ]
+    await tokens.mint(admin, draft(GLOBEX))
+    await tokens.revoke(admin, "7", ACME)
+    await tokens.mint(admin, draft())
 
 
 async def test_a_deleted_tenants_tokens_go_and_an_archived_ones_stay(admin: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import anyio
@@ -133,6 +134,10 @@ async def test_nothing_is_made_of_an_archive_that_can_not_be_taken(
 
             with pytest.raises(ArchiveInvalid, match="is of tenant 'globex', not of 'again'"):
                 await restored(None)
+            with pytest.raises(TenantExists), BytesIO(b"not even looked at") as nothing:
+                await verbs.restore(
+                    GLOBEX, nothing, of=None, runs=None, foreign=False, report=unheard
+                )
             await lifecycle(node, tmp_path).delete("globex", keep=False)
             await node.tenants.register(CreateTenant(id="initech", aliases=["glo"]))
             with pytest.raises(TenantExists, match="'glo' is taken by tenant 'initech'"):
@@ -335,6 +340,7 @@ async def test_what_can_not_be_archived_stays_as_it_is(database: Database, tmp_p
         await node.until_finished("acme", 2)
 
 
+@pytest.mark.requirement("T7.archived")
 async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
     database: Database, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ async def sealing(database: Database, tmp_path: Path) -> AsyncIterator[Sealing]:
         yield acme
 
 
+@pytest.mark.requirement("T8.erased")
 async def test_after_an_erasure_an_archive_brings_all_back_but_what_was_sealed(
     database: Database, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def gate() -> str:
     return secrets.token_hex(4)
 
 
+@pytest.mark.requirement("T3.first")
 async def test_a_tenant_that_nobody_used_has_no_connection_and_no_schema(
     database: Database,
 ) -> None:

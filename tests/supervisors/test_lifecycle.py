@@ -69,6 +69,7 @@ async def doomed(node: Node) -> None:
         await tenants.mark_deleting(connection, GLOBEX, "keep")
 
 
+@pytest.mark.requirement("T6.disabled")
 async def test_a_disabled_tenant_takes_no_work_until_it_is_enabled(
     database: Database, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ async def test_a_disabling_outlives_reloads_and_restarts(
         assert node.slot("acme").state is SlotState.SUSPENDED
 
 
+@pytest.mark.requirement("T6.disabled")
 async def test_sql_starts_nothing_of_a_disabled_tenant(database: Database, tmp_path: Path) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
         await node.submit("acme")

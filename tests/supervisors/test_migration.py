@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from orchestrator.daemon.audit import TenantAudit
-from orchestrator.daemon.migration import TenantMigrations
+from orchestrator.daemon.migration import TRIES, TenantMigrations
 from orchestrator.http.audit import Record
 from orchestrator.model.errors import MigrationChecksumMismatch, TenantNotFound, TenantQuarantined
 from orchestrator.model.ids import TenantId
@@ -92,6 +92,7 @@ async def test_all_provisioned_tenants_are_migrated_and_the_audit_says_so(
         ]
 
 
+@pytest.mark.requirement("T4.failure")
 async def test_a_failing_tenant_is_quarantined_and_the_others_go_on(
     database: Database, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_running_tenant_that_fails_comes_to_rest_and_is_quarantined(
         assert await node.finished("acme") == 1
 
 
+@pytest.mark.requirement("T4.canary")
 async def test_nothing_else_is_touched_when_the_canary_fails(
     database: Database, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ async def test_nothing_else_is_touched_when_the_canary_fails(
         assert [await applied(node, tenant) for tenant in THREE] == [3, 3, 3]
 
 
+@pytest.mark.requirement("T4.dry-run")
 async def test_a_dry_run_tries_the_sql_and_leaves_nothing(
     database: Database, tmp_path: Path
 ) -> None:
@@ -223,12 +226,36 @@ async def test_a_dry_run_finds_what_would_be_refused_at_the_commit(
             assert (failed.code, failed.data["sqlstate"]) == ("migration_failed", "23503")
 
 
+AT_WORK = """
+    SELECT pg_sleep(0.05);
+    INSERT INTO public.at_work SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'insula migration'
+      AND state = 'active'
+"""
+
+
+async def test_no_more_are_migrated_at_a_time_than_is_wanted(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, *THREE)) as node:
+        await provisioned(node, tmp_path)
+        await node.sql("CREATE TABLE public.at_work (sessions int)")
+        add(tmp_path, at_work=AT_WORK)
+
+        report = await migrate(node, parallel=1)
+
+        assert [each.tenant for each in report.migrated] == [*THREE]
+        assert await node.sql("SELECT array_agg(sessions) FROM public.at_work") == [1, 1, 1]
+
+
+@pytest.mark.requirement("T4.lock")
 async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, declared(tmp_path, "acme", "globex")) as node:
         await provisioned(node, tmp_path)
-        add(tmp_path, add_day="ALTER TABLE flight ADD day date;")
+        await node.sql("CREATE SEQUENCE public.tries")  # what it has counted is not rolled back
+        add(tmp_path, add_day="SELECT nextval('public.tries'); ALTER TABLE flight ADD day date;")
         holder = await database.connect(database.as_app("acme"))
         async with holder.transaction():
             await holder.execute("LOCK TABLE flight IN ACCESS SHARE MODE")
@@ -238,6 +265,7 @@ async def test_a_lock_is_tried_for_again_and_again_and_not_waited_for(
         assert (failed.tenant, failed.code) == ("acme", "lock_not_had")
         assert f"held by process {holder.get_server_pid()} (" in failed.detail
         assert [each.tenant for each in report.migrated] == ["globex"]
+        assert await node.sql("SELECT last_value FROM public.tries") == TRIES + 1
         assert node.slot("acme").state is SlotState.DORMANT
         assert [each.tenant for each in (await migrate(node)).migrated] == ["acme"]
 

@@ -77,6 +77,7 @@ async def moved(
         yield node, verb
 
 
+@pytest.mark.requirement("T6.moved")
 async def test_a_tenant_arrives_with_all_it_had_and_works_there(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ async def ended(node: Node, run: Any) -> Any:
     return await until(finished)
 
 
+@pytest.mark.requirement("T8.payloads")
 async def test_no_payload_stands_in_any_table_and_all_of_them_are_read(database: Database) -> None:
     declared = snapshot(["acme"], encrypt_payloads=True)
     async with running_node(database, declared, registry=REGISTRY) as node:
@@ -208,6 +209,7 @@ async def test_an_export_says_what_is_sealed_and_opens_it_only_when_asked(
     assert export.manifest.runs.rows == 2
 
 
+@pytest.mark.requirement("T8.bound")
 def test_a_payload_is_bound_to_its_run_and_place() -> None:
     key = DataKey.generate()
     ours, theirs = Payloads([key], key), Payloads([], None)

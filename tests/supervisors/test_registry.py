@@ -172,6 +172,7 @@ async def test_a_tier_changes_registered_tenants_and_is_told_of_each(database: D
         ({"both": Tenant()}, "both"),
     ],
 )
+@pytest.mark.requirement("T1.shared")
 async def test_a_file_that_takes_a_name_from_a_registered_tenant_is_refused_by_a_reload(
     database: Database, declared: dict[str, Tenant], name: str
 ) -> None:
@@ -188,6 +189,7 @@ async def test_a_file_that_takes_a_name_from_a_registered_tenant_is_refused_by_a
         await started.tenants.publish()
 
 
+@pytest.mark.requirement("T2.both")
 async def test_who_registers_what_a_file_declares_is_told_so(database: Database) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
         with pytest.raises(TenantExists, match="by tenant 'acme', which a file declares"):

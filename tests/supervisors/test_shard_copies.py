@@ -108,6 +108,21 @@ async def test_a_copy_may_leave_the_shard_of_the_other(
         assert made.shard == "control"
 
 
+async def test_an_archived_tenant_may_come_back_on_another_shard(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with used(database, shard) as node:
+        await lifecycle(node, tmp_path).archive(ACME)
+        with pytest.raises(InvalidRequest, match="us"):
+            await archives(node, tmp_path).unarchive(ACME, unheard, to="us")
+        back = await archives(node, tmp_path).unarchive(ACME, unheard, to="control")
+        await node.submit("acme")
+
+        await node.until_finished("acme", 2)
+        assert back.shard == node.slot("acme").config.shard == "control"
+        assert (await node.tenants.shards.row(ACME)).shard == "control"
+
+
 @pytest.mark.parametrize("source", ["file", "archive"])
 async def test_who_is_restored_without_a_word_is_made_where_it_is_declared(
     database: Database, shard: ShardConfig, tmp_path: Path, source: str

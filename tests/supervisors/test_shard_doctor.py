@@ -16,6 +16,8 @@ from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
 from tests.supervisors.nodes import Node
 from tests.supervisors.test_moves import moved, used
+from tests.supervisors.test_shard_renames import rename
+from tests.supervisors.test_shard_renames import used as registered
 from tests.supervisors.test_shards import admin_of, home
 from tests.support.database import Database
 
@@ -82,3 +84,29 @@ async def test_databases_of_nobody_and_tenants_without_one_are_told(
         (gone, orphan) = await found(database, node, "database.orphan", "schema.gone")
 
     assert (gone.subject, orphan.subject) == ("tenant acme", f"shard eu, database {own}globex")
+
+
+@pytest.mark.parametrize(
+    ("home", "back"),
+    [
+        ("role", "ALTER SCHEMA tenant_globex RENAME TO tenant_acme"),
+        ("database", 'ALTER DATABASE "{prefix}_t_globex" RENAME TO "{prefix}_t_acme"'),
+    ],
+    indirect=["home"],
+)
+async def test_a_renaming_that_waits_for_the_shard_is_told_and_nothing_is_taken_for_lost(
+    database: Database, home: ShardConfig, back: str
+) -> None:
+    lost = ("schema.gone", "schema.orphan", "role.orphan", "database.orphan")
+    async with registered(database, home) as node:
+        await rename(node)
+        await node.root.drain()
+        assert await found(database, node, "rename.waiting", *lost) == []
+        await node.sql("UPDATE insula.tenant SET renaming = 'acme' WHERE id = 'globex'")
+        server = await database.connect(Target.parse(home.url))
+        await server.execute(back.format(prefix=database.role_prefix))
+
+        (waiting,) = await found(database, node, "rename.waiting", *lost)
+
+    assert waiting.subject == "tenant globex"
+    assert waiting.what.startswith("its renaming from acme waits for the shard eu")

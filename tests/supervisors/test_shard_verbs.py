@@ -144,6 +144,7 @@ EVERYTHING: dict[Verb, object] = {
         "database",
     ],
 )
+@pytest.mark.requirement("T6.everywhere")
 async def test_every_verb_does_the_same_wherever_the_tenant_lives(
     database: Database, shard: ShardConfig, tmp_path: Path, where: str
 ) -> None:

@@ -347,6 +347,7 @@ async def test_a_shard_and_its_tenants_are_examined_where_they_are(
 
 
 @pytest.mark.parametrize("which", ["engine", "app"])
+@pytest.mark.requirement("T5.database")
 async def test_every_way_out_of_a_tenants_database_is_closed(
     database: Database, home: ShardConfig, which: str
 ) -> None:

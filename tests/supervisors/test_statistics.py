@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+
+import anyio
 
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.figures import FiguresReader
@@ -19,12 +22,19 @@ from tests.supervisors.test_lifecycle import archives
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database
 from tests.support.proxy import CuttingProxy
+from tests.support.wait import until
 
 ACME = TenantId("acme")
 SLEEPING = """
     INSERT INTO insula.tenant (id, source, declaration, schema_name, state, provisioned_at)
     SELECT 't_' || n, 'api', '{}', 'tenant_t_' || n, 'provisioned', now()
     FROM generate_series(1, 2000) AS n"""
+
+
+BLOCKED = (
+    "SELECT count(*) > 0 FROM pg_stat_activity"
+    " WHERE application_name = 'insula statistics' AND wait_event_type = 'Lock'"
+)
 
 
 def statistics_of(node: Node) -> TenantStatistics:
@@ -55,6 +65,29 @@ async def test_figures_wake_nobody_and_need_no_tables(database: Database) -> Non
         assert {"wf_run": 1}.items() <= {each.name: each.rows for each in used.tables or ()}.items()
         assert never == TenantFigures(tenant="globex")
         assert node.slot("globex").incarnation == 0
+
+
+async def test_who_counts_rows_leaves_a_place_to_who_only_looks(database: Database) -> None:
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        for tenant in ("acme", "globex"):
+            await node.submit(tenant)
+            await node.until_finished(tenant, 1)
+        statistics, counted = statistics_of(node), []
+        blocker, observer = await database.connect(), await database.connect()
+
+        async def count() -> None:
+            counted.append(await statistics.read(ACME, exact=True))
+
+        async with blocker.transaction(), anyio.create_task_group() as counting:
+            await blocker.execute("LOCK TABLE tenant_acme.wf_run")
+            counting.start_soon(count)
+            counting.start_soon(count)
+            await until(partial(observer.fetchval, BLOCKED))
+            seen = await statistics.read(TenantId("globex"), exact=False)
+            assert counted == []
+            counting.cancel_scope.cancel()
+
+        assert seen.runs == {"succeeded": 1}
 
 
 async def test_what_somebody_has_read_is_in_the_list(database: Database) -> None:

@@ -72,6 +72,15 @@ async def asks(ctx: Context, gate: str) -> None:
     await ctx.db.fetchval("SELECT 1")
 
 
+@job("who", transactional=True)
+async def who(ctx: Context) -> str:
+    """Return as whom the database knows the task, and where it looks for tables."""
+    found: str = await ctx.db.fetchval(
+        "SELECT concat_ws(' ', session_user, current_user, current_schemas(false))"
+    )
+    return found
+
+
 @job("widths", transactional=True, retry=Retry(attempts=2, initial="1ms", jitter=0))
 async def widths(ctx: Context) -> list[int]:
     """Return how many columns the flights have, and which attempt it was that could tell."""
@@ -85,4 +94,4 @@ async def private(ctx: Context) -> None:
     EXECUTED[ctx.tenant.id].append(ctx.idempotency_key)
 
 
-ALL: list[Workflow] = [note, wait, later, cancels, asks, widths, private]
+ALL: list[Workflow] = [note, wait, later, cancels, asks, who, widths, private]

@@ -44,6 +44,7 @@ def visiting(served: App) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://app")
 
 
+@pytest.mark.requirement("T11.frameworks")
 async def test_a_request_is_served_for_the_tenant_that_all_its_sources_name(
     web: httpx.AsyncClient,
 ) -> None:
@@ -109,6 +110,7 @@ async def test_a_web_socket_is_refused_before_it_is_opened(client: Client) -> No
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": "tenant_not_found"}]
 
 
+@pytest.mark.requirement("T11.frameworks")
 async def test_a_route_of_fastapi_asks_for_its_tenant(client: Client) -> None:
     api = FastAPI()
     tenant_of = RequestTenant(RESOLVER, client)

@@ -54,6 +54,7 @@ def installed(daemon: Served) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.requirement("T11.frameworks")
 def test_a_view_finds_the_tenant_of_its_request() -> None:
     browser = Browser()
     assert browser.get("/t/acme-corp/").content == b"acme_corp"

@@ -45,7 +45,8 @@ OnShard = Annotated[
     str | None,
     QueryParameter(
         description="the shard that it is made on: one of [shards.*], or control; a restored "
-        "tenant is made where it is declared, a clone beside the other",
+        "tenant is made where it is declared, a clone beside the other, and one that was archived "
+        "where it lived",
         max_length=32,
     ),
 ]
@@ -176,14 +177,18 @@ async def archive_tenant(
     },
 )
 async def unarchive_tenant(
-    request: Request[Any, Any, Any], services: Injected, record: Recorded, tenant: FromPath[str]
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    to: OnShard = None,
 ) -> Response[Any]:
     """Bring an archived tenant back as it was; what it had to do goes on."""
     known_as = meant(services, tenant)
 
     async def bring_back(report: Report) -> RestoredTenant:
-        async with record.of(known_as, "tenant.unarchive"):
-            return await services.archives.unarchive(known_as, report)
+        async with record.of(known_as, "tenant.unarchive", f"to {to}" if to else ""):
+            return await services.archives.unarchive(known_as, report, to=to)
 
     return await answer(request, bring_back)
 

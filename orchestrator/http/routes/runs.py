@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
 from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
+from orchestrator.http.moments import in_utc
 from orchestrator.http.openapi import StartOperation, problems
 from orchestrator.http.services import Platform
 from orchestrator.http.wire import StartedRuns
@@ -92,10 +93,10 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     cursor: Cursor = None,
 ) -> RunPage:
     """List runs, newest first."""
-    if since is not None and since.tzinfo is None:
-        raise InvalidRequest("`since`: a time needs its offset, for example 2026-01-31T09:00:00Z")
     states = tuple(in_states) if in_states else None
-    wanted = RunFilter(states=states, workflow=workflow, since=since, limit=limit, cursor=cursor)
+    wanted = RunFilter(
+        states=states, workflow=workflow, since=in_utc("since", since), limit=limit, cursor=cursor
+    )
     return await services.root.read_runs(services.root.resolve(tenant), wanted)
 
 

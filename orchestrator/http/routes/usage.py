@@ -9,11 +9,13 @@ from litestar import get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from orchestrator.http.injected import Injected
+from orchestrator.http.moments import in_utc
 from orchestrator.http.openapi import problems
 from orchestrator.model.errors import InvalidRequest
 from orchestrator.model.usage import Span, TenantUsage, UsagePage, day_of
 
 SHOWN = timedelta(days=30)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Since = Annotated[
     datetime | None,
@@ -64,11 +66,8 @@ async def tenant_usage(
 
 
 def _range(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    for name, moment in (("from", since), ("to", until)):
-        if moment is not None and moment.tzinfo is None:
-            raise InvalidRequest(f"`{name}`: a time needs its offset, such as 2026-01-31T00:00:00Z")
-    end = until or datetime.now(UTC)
-    first = since or day_of(end) - SHOWN
+    end = in_utc("to", until) or datetime.now(UTC)
+    first = in_utc("from", since) or max(day_of(end), EARLIEST + SHOWN) - SHOWN
     if end < first:
         raise InvalidRequest("`to` is before `from`")
     return first, end

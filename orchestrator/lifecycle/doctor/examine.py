@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 from orchestrator.lifecycle.doctor.copies import examine_copies, examine_databases
+from orchestrator.lifecycle.doctor.renames import names_of, waits
 from orchestrator.lifecycle.doctor.server import examine_server, examine_sessions
 from orchestrator.lifecycle.doctor.tenants import (
     control_version,
@@ -33,7 +34,7 @@ from orchestrator.model.findings import Diagnosis, Finding, Severity, sorted_fin
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import Connection, Target, connect, translated
-from orchestrator.store.control import databases
+from orchestrator.store.control import databases, renames
 from orchestrator.store.control.tenants import TenantRow, fetch_all, installation_id
 from orchestrator.store.migrate import Migration, control_migrations
 from orchestrator.store.shards import Shard, Shards
@@ -69,7 +70,8 @@ async def examine(
     newest = len(control_migrations())
     tenants = 0
     if version == newest:
-        call = _Call(connection, examination, await fetch_all(connection), report)
+        rows, renaming = await fetch_all(connection), await renames.waiting(connection)
+        call = _Call(connection, examination, rows, report, renaming)
         tenants = len(call.chosen)
         findings += await call.run(shards)
     else:
@@ -91,11 +93,13 @@ class _Call:
         examination: Examination,
         rows: list[TenantRow],
         report: Report,
+        renaming: Mapping[TenantId, TenantId],
     ) -> None:
         self._control = control
         self._examination = examination
-        self._rows = rows
+        self._rows = [each for row in rows for each in names_of(row, renaming.get(row.id))]
         self._report = report
+        self._renaming = renaming
         self.chosen = _chosen(rows, examination)
         self._spec: ProvisionSpec
 
@@ -117,6 +121,9 @@ class _Call:
         others = dict(shards.others) if shards is not None else {}
         for name, shard in sorted(others.items()):
             findings += await self._shard(name, shard)
+        findings += [
+            waits(row, self._renaming[row.id]) for row in self.chosen if row.id in self._renaming
+        ]
         known = {CONTROL_SHARD, *others}
         return findings + [_unknown(row) for row in self.chosen if row.shard not in known]
 
@@ -148,7 +155,7 @@ class _Call:
     def _places(self, name: str, shard: Shard) -> dict[Target, list[TenantRow]]:
         places: dict[Target, list[TenantRow]] = {}
         for row in self.chosen:
-            if row.shard == name:
+            if row.shard == name and row.id not in self._renaming:
                 places.setdefault(shard.target_of(row.id), []).append(row)
         return places
 

@@ -3,6 +3,9 @@
 -- name: pending
 SELECT renaming FROM insula.tenant WHERE id = $1
 
+-- name: waiting
+SELECT id, renaming FROM insula.tenant WHERE renaming IS NOT NULL ORDER BY id
+
 -- name: settle
 -- Whoever left work behind when the tenant became quiet has been woken by the rename.
 UPDATE insula.tenant

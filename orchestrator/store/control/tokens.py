@@ -7,15 +7,21 @@ from datetime import datetime, timedelta
 import msgspec
 
 from orchestrator.model.bearer import Bearer
+from orchestrator.model.errors import TooManyTokens
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import Role
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 
+LIVE_TOKENS = 1000
+"""So many valid tokens a tenant may have: more is a program that makes one for each request."""
+
 _QUERIES = sql.load(__name__)
 FIND = _QUERIES["find"]
 NOTE_USE = _QUERIES["note_use"]
 IS_LIVE = _QUERIES["is_live"]
+HOLD_OWNER = _QUERIES["hold_owner"]
+COUNT_LIVE = _QUERIES["count_live"]
 MINT = _QUERIES["mint"]
 LIST_OF = _QUERIES["list_of"]
 REVOKE = _QUERIES["revoke"]
@@ -81,19 +87,25 @@ async def is_live(connection: Connection, id: str, tenant: TenantId | None) -> b
 async def mint(connection: Connection, draft: Draft) -> Kept | None:
     """Keep a new token; None when there is no such tenant, or not for long, or its maker is void.
 
-    It lasts no longer than its maker.
+    It lasts no longer than its maker. TooManyTokens when the tenant has all that it may have.
     """
-    row = await connection.fetchrow(
-        MINT,
-        draft.bearer.id,
-        draft.bearer.hash,
-        draft.tenant,
-        draft.role,
-        draft.name,
-        draft.created_by,
-        draft.lasts,
-        draft.made_with,
-    )
+    async with connection.transaction():
+        if draft.tenant is not None:
+            # One after the other, so that each counts those before: two would both be the last.
+            await connection.execute(HOLD_OWNER, draft.tenant)
+            if await connection.fetchval(COUNT_LIVE, draft.tenant) >= LIVE_TOKENS:
+                raise TooManyTokens(draft.tenant, LIVE_TOKENS)
+        row = await connection.fetchrow(
+            MINT,
+            draft.bearer.id,
+            draft.bearer.hash,
+            draft.tenant,
+            draft.role,
+            draft.name,
+            draft.created_by,
+            draft.lasts,
+            draft.made_with,
+        )
     return None if row is None else Kept(*row)
 
 

@@ -20,6 +20,13 @@ SELECT EXISTS (
       AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
 )
 
+-- name: hold_owner
+SELECT id FROM insula.tenant WHERE id = $1 FOR NO KEY UPDATE
+
+-- name: count_live
+SELECT count(*) FROM insula.token
+WHERE tenant = $1 AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
+
 -- name: mint
 -- Nothing comes back for a tenant that is not there, or is being deleted, nor when the token $8, with which this one is
 -- made, is void; both rows are kept from then on, until this is over. A token lasts no longer than the one that made it.

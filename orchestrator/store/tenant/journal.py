@@ -22,6 +22,7 @@ _QUERIES = sql.load(__name__)
 TAKE_OVER = _QUERIES["take_over"]
 CONFIRM = _QUERIES["confirm"]
 FLUSH = _QUERIES["flush"]
+CHANGE = _QUERIES["change"]
 LOG = _QUERIES["log"]
 KNOWN = _QUERIES["known"]
 SEND = _QUERIES["send"]
@@ -210,6 +211,7 @@ class Journal:
 
     def __init__(self, schema: str, *, epoch: int, node: str) -> None:
         self._flush = sql.bind(FLUSH, schema)
+        self._change = sql.bind(CHANGE, schema)
         self._log = sql.bind(LOG, schema)
         self._take_over = sql.bind(TAKE_OVER, schema)
         self._confirm = sql.bind(CONFIRM, schema)
@@ -275,10 +277,12 @@ class Journal:
     async def _write(self, connection: Connection, batch: Batch) -> Committed | None:
         always = self._epoch, self._node, _rows(batch.logged)
         ended = None if batch.ended == NOTHING_ENDED else msgspec.structs.astuple(batch.ended)
-        if batch.added or batch.changed:
+        if batch.added:
             row = await connection.fetchrow(
-                self._flush, *always, _rows(batch.added), _rows(batch.changed), ended
+                self._flush, *always, _rows(batch.changed), _rows(batch.added), ended
             )
+        elif batch.changed:
+            row = await connection.fetchrow(self._change, *always, _rows(batch.changed), ended)
         else:
             row = await connection.fetchrow(self._log, *always, ended)
         return None if row is None else Committed(*row)

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from orchestrator.engine import entries
-from orchestrator.engine.residence import RESIDENT_RUNS
+from orchestrator.engine.residence import RESIDENT_RUNS, NodeMemory
+from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import StartRun
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import Workflow, job
@@ -156,7 +157,8 @@ async def test_a_run_that_is_back_is_not_moved_by_its_old_timers(house: House) -
 
 @pytest.mark.slow
 async def test_the_timers_of_runs_that_rest_outside_hold_no_memory(house: House) -> None:
-    async with serving(house, sleeper("1h")) as live:
+    options = Options(slots=NodeSlots(64, NodeMemory(spare=0)))
+    async with serving(house, sleeper("1h"), options=options) as live:
         await live.submit_all([StartRun(workflow="w", deadline="2h")] * 5000)
         await live.quiet()
         board = live.engine._board  # noqa: SLF001 - what it holds is the question

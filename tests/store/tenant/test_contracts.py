@@ -26,6 +26,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "journal.take_over": ["clock_timestamp"],
     "journal.confirm": ["clock_timestamp"],
     "journal.flush": Committed,
+    "journal.change": Committed,
     "journal.log": Committed,
     "journal.fire": ["fired"],
     "journal.known": Known,

@@ -265,9 +265,14 @@ async def test_a_former_owner_begins_nothing(acme: Database) -> None:
     admin = await acme.connect()
     async with opened(acme) as database:
         session = Session(database, "task")
+
+        async def begin() -> None:
+            async with session.transaction():
+                pytest.fail("it has begun")
+
         await admin.execute("UPDATE tenant_acme.wf_fence SET epoch = 1")
         with pytest.raises(LeaseLost) as lost:
-            await session.execute("INSERT INTO note VALUES ('a')")
+            await begin()
         assert session.lease_lost is lost.value
 
 

@@ -44,11 +44,11 @@ ENTRY = logged(NEW, fresh=True)
 ENDED = [1, 0, 0, 0, 1, 5]
 """As `journal.Ended`: one run succeeded, after one attempt of five milliseconds."""
 
-FLUSH = (7, "a", *(msgspec.json.encode([row]).decode() for row in (ENTRY, NEW, DONE)), ENDED)
+FLUSH = (7, "a", *(msgspec.json.encode([row]).decode() for row in (ENTRY, DONE, NEW)), ENDED)
 """One run, begun and ended."""
 
 RESTS = ChangedRun(A_RUN, "waiting", None, None, None, None, 7, finished=False, reopened=True)
-REST = (7, "a", "[]", "[]", msgspec.json.encode([RESTS]).decode(), None)
+REST = (7, "a", "[]", msgspec.json.encode([RESTS]).decode(), None)
 """One run that goes to rest, and may have been sent a signal meanwhile."""
 
 LOG = (7, "a", msgspec.json.encode([logged(NEW, seq=1)]).decode(), ENDED)
@@ -66,7 +66,7 @@ OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "accepted lately": (runs.ACCEPTED_LATELY, (run_id_at(1_800_000_000),)),
     "entries": (runs.ENTRIES, ([A_RUN],)),
     "flush": (journal.FLUSH, FLUSH),
-    "flush of one that rests": (journal.FLUSH, REST),
+    "change of one that rests": (journal.CHANGE, REST),
     "log": (journal.LOG, LOG),
     "known": (journal.KNOWN, ([A_RUN], ["w"], ["key 500"])),
     "send": (journal.SEND, ([A_RUN], [A_RUN], ["name"], [None], ["1"])),

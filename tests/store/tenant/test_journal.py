@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from orchestrator.store.connect import Connection
-from orchestrator.store.tenant.journal import Committed, Journal, Known
+from orchestrator.store.tenant.journal import CHANGE, FLUSH, Committed, Journal, Known
 from tests.store.tenant.acme import Acme, batch, changed, logged, new_run
 from tests.support.wait import until
 
@@ -53,6 +53,11 @@ async def test_entries_alone_are_stored_without_opening_the_runs(acme: Acme) -> 
         await acme.admin.execute("LOCK TABLE tenant_acme.wf_run IN ACCESS EXCLUSIVE MODE")
         await committed(journal, connection, None, None, [logged(run)])
     assert await acme.value("SELECT count(*) FROM tenant.wf_event") == 1
+
+
+def test_runs_change_alike_with_new_ones_and_without() -> None:
+    change = CHANGE[CHANGE.index("changed AS (") : CHANGE.index("logged AS (")]
+    assert change in FLUSH
 
 
 async def test_an_old_epoch_writes_nothing(acme: Acme) -> None:

@@ -55,6 +55,7 @@ async def figures(
     return await statistics.read(admin, ACME, roles, seconds=seconds, exact=exact)
 
 
+@pytest.mark.requirement("T9.figures")
 async def test_runs_are_counted_by_state_and_by_time(database: Database, admin: Connection) -> None:
     for seconds in (1, 2, 3):
         await add(admin, "succeeded", took=timedelta(seconds=seconds))
@@ -75,6 +76,7 @@ async def test_runs_are_counted_by_state_and_by_time(database: Database, admin: 
     assert found.unread == []
 
 
+@pytest.mark.requirement("T9.figures")
 async def test_tables_have_a_size_and_rows_are_counted_when_asked(
     database: Database, admin: Connection
 ) -> None:

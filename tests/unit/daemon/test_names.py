@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.daemon.names import Names
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.tenants import TenantConfig
@@ -12,6 +14,7 @@ def tenant(name: str, *aliases: str) -> TenantConfig:
     return TenantConfig(id=TenantId(name), name=name, aliases=aliases)
 
 
+@pytest.mark.requirement("T1.alias")
 def test_a_tenant_has_its_id_and_its_aliases_however_they_are_written() -> None:
     names = Names([tenant("acme", "Acme-Corp")])
 

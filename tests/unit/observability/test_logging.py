@@ -41,6 +41,7 @@ def test_what_a_task_raised_is_spelled_and_local_variables_are_left_out(
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.requirement("T8.hidden")
 def test_a_secret_that_an_attempt_has_read_is_hidden_wherever_it_stands(
     capsys: pytest.CaptureFixture[str], form: str
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_file_given_goes_before_the_usual_one(tmp_path: Path) -> None:
     assert find_config(Path("other.toml"), tmp_path) == Path("other.toml")
 
 
+@pytest.mark.requirement("T2.tier")
 def test_a_tenant_inherits_from_its_tier_and_overrides_it(tmp_path: Path) -> None:
     snapshot = load_text(
         tmp_path,

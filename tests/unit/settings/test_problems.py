@@ -106,10 +106,7 @@ drain_timeout = "2d"
         ),
         (
             "[tenants.a]\nretention_days = 9",
-            (
-                "2: tenants.a.retention_days:"
-                " is not served yet, and nothing is ignored silently; take it out"
-            ),
+            "2: tenants.a.retention_days: unknown key; did you mean 'limits.retention_days'?",
         ),
         (
             "[shards.eu]\nurl = 'postgresql:///eu'\n[tenants.a]\nshard = 'eux'",

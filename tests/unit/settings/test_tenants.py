@@ -87,7 +87,7 @@ def test_every_problem_of_a_request_is_named_with_its_path() -> None:
         "limits.max_queue_length: must be a whole number, not 'many'",
         "limits.max_quue: unknown key; did you mean 'max_queue_length'?",
         "weight: must be a whole number, not a table",
-        "retention_days: is not served yet, and nothing is ignored silently; take it out",
+        "retention_days: unknown key; did you mean 'limits.retention_days'?",
         (
             "aliases: 'not good' can not be an alias:"
             " an alias has only ASCII letters, digits, hyphens and underscores"

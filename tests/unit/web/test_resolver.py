@@ -38,6 +38,7 @@ def test_sources_that_lead_to_the_same_tenant_agree() -> None:
     assert found == Tenant(id="acme", name="Acme", named_by="header")
 
 
+@pytest.mark.requirement("T11.conflict")
 def test_sources_that_lead_to_different_tenants_are_refused_without_saying_whose() -> None:
     with pytest.raises(TenantConflict, match="different tenants in: header, path") as caught:
         decide({"header": "globex", "path": "acme"}, NAMES)
@@ -47,12 +48,14 @@ def test_sources_that_lead_to_different_tenants_are_refused_without_saying_whose
 @pytest.mark.parametrize(
     "name", ["nobody", "acme ", "", "x" * 10_000, "o\ufb00", "acme-corp\u0307"]
 )
+@pytest.mark.requirement("T11.unknown")
 def test_a_name_that_nobody_has_is_not_found_whatever_another_source_says(name: str) -> None:
     with pytest.raises(TenantNotFound) as caught:
         decide({"header": "acme", "path": name}, NAMES)
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.requirement("T11.disabled")
 def test_a_disabled_tenant_is_refused() -> None:
     with pytest.raises(TenantSuspended):
         decide({"header": "off"}, NAMES)

@@ -37,6 +37,7 @@ def seen(path: str = "/", *headers: tuple[str, str]) -> Seen:
         ("", None),
     ],
 )
+@pytest.mark.requirement("T11.sources")
 def test_a_subdomain_names_it(host: str, named: str | None) -> None:
     assert Subdomain("example.com").named(seen("/", ("host", host))) == named
 
@@ -45,11 +46,13 @@ def test_a_subdomain_names_it(host: str, named: str | None) -> None:
     ("path", "named"),
     [("/t/acme/x", "acme"), ("/t/acme", "acme"), ("/t/", None), ("/t", None), ("/team/acme", None)],
 )
+@pytest.mark.requirement("T11.sources")
 def test_a_part_of_the_path_names_it(path: str, named: str | None) -> None:
     assert PathSegment("/t").named(seen(path)) == named
     assert PathSegment("").named(seen("/acme/x")) == "acme"
 
 
+@pytest.mark.requirement("T11.sources")
 def test_a_header_names_it_whatever_its_case() -> None:
     assert Header().named(seen("/", ("x-tenant-id", " acme "))) == "acme"
     assert Header("X-Customer").named(seen("/", ("X-CUSTOMER", "acme"))) == "acme"
@@ -74,6 +77,7 @@ def soon() -> int:
     return int(time.time()) + 60
 
 
+@pytest.mark.requirement("T11.sources")
 def test_a_claim_of_a_proven_token_names_it() -> None:
     claim = Claim("tenant", jwt_verifier(KEY, algorithms=["HS256"]))
     assert claim.named(bearer({"tenant": "acme", "exp": soon()})) == "acme"
