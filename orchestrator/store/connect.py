@@ -23,6 +23,7 @@ from orchestrator.model.errors import (
     DatabaseFull,
     DatabaseRefused,
     DatabaseUnavailable,
+    LockNotHad,
 )
 from orchestrator.settings.database import url_problems
 
@@ -65,6 +66,7 @@ _SECRETS = ("password", "sslpassword")
 # SQLSTATE classes and codes, longest match first. A server that is starting, full or gone may be
 # there later; one that refuses the login, the database or a right waits for a person.
 _REFUSED = ("28", "3D000", "42501")
+_LOCK_NOT_HAD = ("55P03", "40P01")
 _NO_CONNECTION_LEFT = "53300"
 _LIMIT_OF_A_ROLE = "InitializeSessionUserId"
 """The routine of the server that finds a role's own limit reached: the message is translated."""
@@ -237,7 +239,7 @@ def connection_failure(
 
 @contextmanager
 def translated(what: str, *, hint: str = "") -> Iterator[None]:
-    """Raise the driver's errors about the connection or a right as ours; let the others through.
+    """Raise the driver's errors about connection, right or lock as ours; let the others through.
 
     >>> with translated("the registry can not be read"):
     ...     await connection.fetch(query)
@@ -245,6 +247,8 @@ def translated(what: str, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except DRIVER_ERRORS as error:
+        if getattr(error, "sqlstate", None) in _LOCK_NOT_HAD:
+            raise LockNotHad(f"{what}: somebody else uses it", hint=hint or "try again") from error
         kind = classify(error)
         if kind is None:
             raise

@@ -81,7 +81,7 @@ async def kill_in_the_middle(
             waits = cut.lock is None or await installation.sessions(WAITING) - before
             return bool(waits) and await installation.begun(begun) == number
 
-        await until(stands, what=f"{cut.tenant} stands still in {cut.operation}")
+        await until(stands, within=30.0, what=f"{cut.tenant} stands still in {cut.operation}")
     await served.kill()
     await asyncio.gather(*asked)
     for each in transactions:

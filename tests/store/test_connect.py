@@ -11,7 +11,12 @@ import anyio
 import asyncpg
 import pytest
 
-from orchestrator.model.errors import ConfigError, DatabaseRefused, DatabaseUnavailable
+from orchestrator.model.errors import (
+    ConfigError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    LockNotHad,
+)
 from orchestrator.store import connect
 from orchestrator.store.connect import PROBES, ControlPool, Target
 from tests.support.database import Database
@@ -185,6 +190,18 @@ async def test_a_statement_that_is_wrong_is_neither(database: Database) -> None:
     assert connect.classify(caught.value) is None
     with pytest.raises(asyncpg.PostgresSyntaxError), connect.translated("it failed"):
         await connection.fetchval("SELEC 1")
+
+
+async def test_a_lock_that_somebody_else_has_is_not_had(database: Database) -> None:
+    holder, connection = await database.connect(), await database.connect()
+    await connection.execute("SET lock_timeout = '1ms'")
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE insula.tenant")
+        with pytest.raises(LockNotHad, match="it waits: somebody else") as caught:
+            with connect.translated("it waits"):
+                await connection.execute("LOCK TABLE insula.tenant")
+
+    assert caught.value.hint == "try again"
 
 
 async def test_a_right_that_is_missing_is_refused(database: Database) -> None:
