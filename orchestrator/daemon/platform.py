@@ -303,7 +303,7 @@ class TenantPlatform:
             because=because,
             next_at=next_at,
             served_by=outlook.served_by,
-            alerts=await self._alerts_of(tenant),
+            alerts=outlook.alerts,
             transitions=_told(stored),
         )
 
@@ -327,7 +327,7 @@ class TenantPlatform:
             with anyio.fail_after(ANSWER_SECONDS):
                 await self.root.history.flush()
                 async with self.shards.control.acquire() as connection:
-                    return await transitions.written(connection, tenant)
+                    return await transitions.written(connection, tenant, WINDOWS)
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=tenant, error=str(error))
             return Outlook(), []

@@ -197,9 +197,11 @@ async def test_a_lock_that_somebody_else_has_is_not_had(database: Database) -> N
     await connection.execute("SET lock_timeout = '1ms'")
     async with holder.transaction():
         await holder.execute("LOCK TABLE insula.tenant")
-        with pytest.raises(LockNotHad, match="it waits: somebody else") as caught:
-            with connect.translated("it waits"):
-                await connection.execute("LOCK TABLE insula.tenant")
+        with (
+            pytest.raises(LockNotHad, match="it waits: somebody else") as caught,
+            connect.translated("it waits"),
+        ):
+            await connection.fetch("SELECT FROM insula.tenant")
 
     assert caught.value.hint == "try again"
 

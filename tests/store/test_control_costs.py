@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.model.ids import TenantId
+from orchestrator.quota.alerts import WINDOWS
 from orchestrator.store.control import (
     configuration,
     figures,
@@ -49,7 +50,7 @@ NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
     "touch": (configuration.TOUCH, ([ONE], ["a hash"]), 3),
     "remind": (schedules.REMIND, ([ONE], ["2099-01-01"]), 2),
     "figures": (figures.TAKE, ("1 minute",), 0),
-    "written": (transitions.WRITTEN, (ONE, 20), 23),
+    "written": (transitions.WRITTEN, (ONE, 20, [*WINDOWS], [*WINDOWS.values()]), 23),
 }
 """What a node asks while it serves, and how many rows each may read."""
 

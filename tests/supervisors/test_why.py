@@ -10,6 +10,7 @@ from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.model.api import CreateTenant, TenantWhy
 from orchestrator.model.errors import DatabaseRefused, TenantNotFound, TenantSuspended
 from orchestrator.model.ids import TenantId
+from orchestrator.quota.alerts import WINDOWS
 from orchestrator.settings.duration import Duration
 from orchestrator.store.control import leases, nodes, tenants, transitions
 from orchestrator.workflow.registry import Registry
@@ -208,10 +209,10 @@ async def test_only_the_last_changes_of_each_tenant_are_kept(database: Database)
             for number in range(count)
         ]
         await transitions.record(admin, "a", changes)
-    _, found = await transitions.written(admin, ACME)
+    _, found = await transitions.written(admin, ACME, WINDOWS)
     assert [each.reason for each in found] == [
         str(number) for number in range(transitions.KEPT + 6, 6, -1)
     ]
-    _, others = await transitions.written(admin, TenantId("globex"))
+    _, others = await transitions.written(admin, TenantId("globex"), WINDOWS)
     assert len(others) == 3
     assert await admin.fetchval("SELECT count(*) FROM insula.transition") == transitions.KEPT + 3

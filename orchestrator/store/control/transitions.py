@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
+from orchestrator.model.api import Alert
 from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
@@ -41,10 +42,14 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """When a tenant is to be woken, and which living node serves it."""
+    """When a tenant is to be woken, which living node serves it, the limits that it is near to.
+
+    `alerts` is None when nobody knows: the database did not answer.
+    """
 
     wake_at: datetime | None = None
     served_by: str | None = None
+    alerts: list[Alert] | None = None
 
 
 async def record(connection: Connection, node: str, changes: Sequence[Change]) -> None:
@@ -62,8 +67,14 @@ async def record(connection: Connection, node: str, changes: Sequence[Change]) -
         await connection.execute(TRIM, sorted({change.tenant for change in changes}), KEPT)
 
 
-async def written(connection: Connection, tenant: TenantId) -> tuple[Outlook, list[Stored]]:
-    """Return what is known of the tenant's future, and its last changes, newest first."""
-    rows = await connection.fetch(WRITTEN, tenant, KEPT)
-    wake_at, served_by, *_ = rows[0]
-    return Outlook(wake_at, served_by), [Stored(*row[2:]) for row in rows if row["at"] is not None]
+async def written(
+    connection: Connection, tenant: TenantId, windows: Mapping[str, timedelta]
+) -> tuple[Outlook, list[Stored]]:
+    """Return what is known of the tenant's future, and its last changes, newest first.
+
+    `windows` are the quotas that warn, and how long an alert of each counts.
+    """
+    rows = await connection.fetch(WRITTEN, tenant, KEPT, [*windows], [*windows.values()])
+    wake_at, served_by, near, *_ = rows[0]
+    outlook = Outlook(wake_at, served_by, msgspec.json.decode(near or "[]", type=list[Alert]))
+    return outlook, [Stored(*row[3:]) for row in rows if row["at"] is not None]
