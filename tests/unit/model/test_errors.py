@@ -44,6 +44,7 @@ MADE = {
     errors.TenantArchived: errors.TenantArchived("acme"),
     errors.Unauthenticated: errors.Unauthenticated(),
     errors.KeyErased: errors.KeyErased("acme", "the key is gone", hint="restore without it"),
+    errors.TooManyTokens: errors.TooManyTokens("acme", 1000),
     errors.TokenNotFound: errors.TokenNotFound("0123456789abcdef"),
     errors.TenantNotNamed: errors.TenantNotNamed(["header X-Tenant-ID"]),
     errors.TenantConflict: errors.TenantConflict(["header X-Tenant-ID", "subdomain"]),
