@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -81,8 +82,8 @@ def test_rows_that_unpack_to_more_than_the_manifest_says_are_not_read_on() -> No
     writer = ArchiveWriter(bomb, mtime=0)
     writer.add("schema.sql", true.text("schema.sql"))
     with writer.table("flight") as rows:
-        for _ in range(64):
-            rows.write(bytes(CHUNK))
+        for _ in range(16):  # what can not be compressed: a reader of gzip reads ahead
+            rows.write(os.urandom(CHUNK))
     writer.add(MANIFEST, true.sealed)
     writer.end()
 
@@ -90,7 +91,7 @@ def test_rows_that_unpack_to_more_than_the_manifest_says_are_not_read_on() -> No
     with pytest.raises(ArchiveInvalid, match="'flight' of the archive is not what its manifest"):
         list(archive.check())
 
-    assert bomb.tell() < bomb.getbuffer().nbytes / 2
+    assert bomb.tell() < len(bomb.getvalue()) / 2
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "a/b", "..", "nul\0"])
