@@ -99,8 +99,9 @@ def _facts(document: LifeDocument) -> Iterator[str]:
         yield f"What the server has of tenants when all are deleted: {found}."
     if (found_all := document.listed) is not None:
         yield (
-            f"{found_all['tenants']:,} tenants are listed in {number(found_all['client_p50_ms'])} "
-            f"ms by the client, in {number(found_all['command_p50_ms'])} ms by the command; in "
+            f"{found_all['tenants']:,.0f} tenants are listed in "
+            f"{number(found_all['client_p50_ms'])} ms by the client, in "
+            f"{number(found_all['command_p50_ms'])} ms by the command; in "
             f"figures in {number(found_all['figures_client_p50_ms'])} and "
             f"{number(found_all['figures_command_p50_ms'])} ms."
         )

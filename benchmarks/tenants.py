@@ -1,6 +1,6 @@
 """The whole life of many tenants: provisioned, used, migrated, backed up, restored, deleted.
 
-    python -m benchmarks.tenants --tenants 1000 --listed 5000 --budget 12
+    python -m benchmarks.tenants --tenants 1000 --listed 5000 --budget 18
 
 The daemon is a process of its own, asked over its unix socket; the server is durable. One JSON
 document on stdout; the same as a table, and what goes on, on stderr. A whole run is kept in
@@ -42,16 +42,16 @@ SAMPLE = 20
 
 CONNECTIONS = 300
 WEIGHTS = {
-    "register": 25.0,
-    "provision": 100.0,
-    "start a run": 110.0,
+    "register": 15.0,
+    "provision": 80.0,
+    "start a run": 90.0,
     "stats": 30.0,
     "list": 1.0,
-    "migrate": 110.0,
-    "migrate together": 40.0,
-    "backup": 350.0,
+    "migrate": 80.0,
+    "migrate together": 30.0,
+    "backup": 700.0,
     "restore as another": 10.0,
-    "delete": 130.0,
+    "delete": 100.0,
     "register after that": 1.0,
     "provision after that": 5.0,
     "delete once more": 5.0,
