@@ -120,7 +120,8 @@ def _as_of(found: ListedFigures) -> str:
 
 def _sums(totals: TotalFigures) -> str:
     text = (
-        f"{totals.tenants} tenants, {totals.read} of them read: runs {totals.runs}, "
+        f"{totals.tenants} {'tenant' if totals.tenants == 1 else 'tenants'}, "
+        f"{totals.read} of them read: runs {totals.runs}, "
         f"failed {totals.failed}, last day {totals.day_accepted}, "
         f"failed in it {totals.day_failed}, on disk {size(totals.schema_bytes)}, "
         f"tables {totals.tables}, rows {totals.estimated_rows}"

@@ -54,6 +54,10 @@ def test_a_tenant_that_is_archived_is_not_said_never_to_have_been_used(
     assert " ".join(line.split()) == "globex archived archived"
 
 
+def test_one_tenant_is_told_as_one(insula: Insula) -> None:
+    assert insula("tenant", "list", "--stats").err.startswith("1 tenant, 0 of them read: ")
+
+
 def test_the_list_in_figures_is_one_document(insula: Insula, platform: HandMadePlatform) -> None:
     platform.statistics.kept.append(kept_figures("acme_corp", used=True, runs=7))
 
