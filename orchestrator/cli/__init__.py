@@ -4,6 +4,9 @@ The first word of a command is its module here, or its package: `insula usage` i
 `insula tenant move` in `tenant.move`; `main` has the table. Each of these modules has its options
 on top, then `register`, the commands, and what prints their answers.
 
+    serve, node, doctor, migrate, usage, replay, token   of the whole installation
+    tenant, run, dead, schedule                          of one tenant
+
 What the commands share:
 
     connect             how they find the daemon, and the options for that
