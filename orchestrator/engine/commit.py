@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from itertools import filterfalse, islice
 from typing import Protocol
 from uuid import UUID
@@ -23,7 +22,7 @@ import structlog
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import QuotaExceeded
-from orchestrator.store.tenant.admission import Allowance
+from orchestrator.store.tenant.admission import Admitted, Allowance
 from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
@@ -76,13 +75,13 @@ class Writer(Protocol):
 class Listener(Protocol):
     """Who is told that a flush has ended, and about runs that were not stored.
 
-    `allowance` is what new runs are counted by, None when nothing limits them; `counted` tells
-    when all of a rate is back.
+    `allowance` is what new runs are counted by, None when nothing limits them; `counted` tells what
+    has come of that.
     """
 
     @property
     def allowance(self) -> Allowance | None: ...
-    def counted(self, full_at: datetime) -> None: ...
+    def counted(self, admitted: Admitted) -> None: ...
     def flushed(self) -> None: ...
     def is_known(self, execution: Execution, stored: Known) -> None: ...
     def is_refused(self, execution: Execution, error: Exception, *, new: bool) -> None: ...
@@ -184,8 +183,8 @@ class GroupCommit:
         committed = await self._writer.flush(batch)
         self.flushes += 1
         self.rows += batch.rows
-        if committed.full_at is not None:
-            self._listener.counted(committed.full_at)
+        if committed.admitted is not None:
+            self._listener.counted(committed.admitted)
         if committed.added == len(batch.added):
             return {}
         ids = [run.id for run in batch.added]

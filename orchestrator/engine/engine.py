@@ -52,7 +52,7 @@ from orchestrator.model.text import line_problem
 from orchestrator.quota.alerts import Level, levels
 from orchestrator.quota.limits import Usage, counted_span, of_counts
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.tenant.admission import Allowance
+from orchestrator.store.tenant.admission import Admitted, Allowance
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Pause, RunEnd
@@ -294,9 +294,12 @@ class Engine:
         limits = of_counts(config.limits)
         return None if limits is None else Allowance(config.id, limits)
 
-    def counted(self, full_at: datetime) -> None:
-        """Take over how much of the rate is left: others use it, too."""
-        self._usage.bucket.fill_at(full_at)
+    def counted(self, admitted: Admitted) -> None:
+        """Take over what the database has counted: others add runs, too."""
+        if admitted.full_at is not None:
+            self._usage.bucket.fill_at(admitted.full_at)
+        if admitted.over is not None:
+            self._usage.refused(admitted.over, self.now)
 
     def flushed(self) -> None:
         """Let whoever waits for quiet look again."""

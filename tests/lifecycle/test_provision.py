@@ -278,7 +278,7 @@ async def test_a_schema_from_the_future_is_refused(database: Database) -> None:
     admin = await database.connect()
     await admin.execute("INSERT INTO tenant_acme.wf_migration VALUES ('engine', 8, 'later', 'c')")
 
-    with pytest.raises(SchemaVersionAhead, match="0007_later"):
+    with pytest.raises(SchemaVersionAhead, match="0008_later"):
         await provision(admin, ACME, database.spec())
 
 

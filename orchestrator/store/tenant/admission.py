@@ -31,6 +31,16 @@ class Refused(msgspec.Struct, frozen=True):
     sentence: str = ""
 
 
+class Admitted(msgspec.Struct, frozen=True):
+    """What has come of counting runs: when all of a `rate` is back, and why none fits any more.
+
+    Each is None when there is no such thing.
+    """
+
+    full_at: datetime | None = None
+    over: QuotaExceeded | None = None
+
+
 async def admit(
     connection: Connection,
     schema: str,
@@ -38,18 +48,20 @@ async def admit(
     accepted: Sequence[int],
     *,
     refusable: bool = True,
-) -> datetime | None:
+) -> Admitted:
     """Count runs that the transaction has added, by the milliseconds at which they were `accepted`.
 
-    Return when all of a `rate` is back, None for none. Raises QuotaExceeded: then the transaction
-    has to be taken back. Those that are not `refusable` count, too.
+    Raises QuotaExceeded when they do not fit: then the transaction has to be taken back. Those that
+    are not `refusable` count in any case.
     """
     moments = [datetime.fromtimestamp(each / 1000, UTC) for each in accepted]
     arguments = (allowance.tenant, allowance.limits, moments, refusable)
     row = await connection.fetchrow(sql.bind(ADMIT, schema), *arguments)
     refused, full_at = row  # type: ignore[misc]  # it always has its row
-    if refused is not None:
-        found = msgspec.json.decode(refused, type=Refused)
-        raise QuotaExceeded(allowance.tenant, **msgspec.structs.asdict(found))
-    moment: datetime | None = full_at
-    return moment
+    if refused is None:
+        return Admitted(full_at)
+    found = msgspec.json.decode(refused, type=Refused)
+    error = QuotaExceeded(allowance.tenant, **msgspec.structs.asdict(found))
+    if refusable:
+        raise error
+    return Admitted(full_at, error)

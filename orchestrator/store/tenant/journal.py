@@ -15,7 +15,7 @@ import msgspec
 
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
-from orchestrator.store.tenant.admission import Allowance, admit
+from orchestrator.store.tenant.admission import Admitted, Allowance, admit
 from orchestrator.store.tenant.fence import Fence
 
 _ENCODER = msgspec.json.Encoder()
@@ -188,12 +188,12 @@ class Batch(msgspec.Struct, frozen=True):
 class Committed(msgspec.Struct, frozen=True):
     """The answer to a flush: the database's time and how many of the new runs were added.
 
-    `full_at` is when all of the tenant's `rate` is back, if it has one and that was counted.
+    `admitted` is what counting them has told, if they were.
     """
 
     at: datetime
     added: int
-    full_at: datetime | None = None
+    admitted: Admitted | None = None
 
 
 Key = tuple[str, str]
@@ -271,13 +271,13 @@ class Journal:
                 await connection.execute(self._nudge, list(batch.nudged))
             if committed is not None and committed.added and batch.allowance is not None:
                 # Last, so that others who add runs wait for no more than this commit.
-                full_at = await self._admit(connection, batch, batch.allowance, committed.added)
-                committed = msgspec.structs.replace(committed, full_at=full_at)
+                admitted = await self._admit(connection, batch, batch.allowance, committed.added)
+                committed = msgspec.structs.replace(committed, admitted=admitted)
         return committed
 
     async def _admit(
         self, connection: Connection, batch: Batch, allowance: Allowance, added: int
-    ) -> datetime | None:
+    ) -> Admitted:
         accepted = [run.accepted for run in batch.added][:added]
         refusable = any(run.parent_id is None for run in batch.added)
         return await admit(connection, self.schema, allowance, accepted, refusable=refusable)

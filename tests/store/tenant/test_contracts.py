@@ -22,7 +22,7 @@ from orchestrator.store.tenant.secrets import Stored as Secret
 from orchestrator.store.tenant.usage import HourUsed
 from tests.store.tenant.acme import SCHEMA, Acme
 
-COMMITTED = [name for name in Committed.__struct_fields__ if name != "full_at"]
+COMMITTED = [name for name in Committed.__struct_fields__ if name != "admitted"]
 RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "journal.take_over": ["clock_timestamp"],
     "journal.confirm": ["clock_timestamp"],

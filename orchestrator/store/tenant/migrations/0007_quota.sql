@@ -47,9 +47,9 @@ END
 $$;
 
 -- Count runs that the calling transaction has added: `many` at each of `moments`, by the `limits` of the tenant `whom`.
--- `refused` tells why, unless they fit: the limit, its value, a sentence and after how many seconds they do; then the
--- caller takes its transaction back. With `final` false nothing is locked or counted: it is only told whether they
--- would fit now. Those that are not `refusable` count and are not refused.
+-- `refused` tells why, unless they fit: the limit, its value, after how many seconds they do, and perhaps a sentence;
+-- then the caller takes its transaction back, but for runs that are not `refusable`: those count all the same. With
+-- `final` false nothing is locked or counted: it is only told whether they would fit now.
 CREATE FUNCTION tenant.wf_admit(
     whom text, limits jsonb, moments timestamptz[], many bigint, refusable boolean, final boolean,
     OUT refused jsonb, OUT full_at timestamptz
@@ -78,14 +78,13 @@ BEGIN
         SELECT q.* INTO state FROM tenant.wf_quota AS q;
     END IF;
     present := clock_timestamp();
-    IF refusable AND in_queue IS NOT NULL THEN
+    IF in_queue IS NOT NULL THEN
         SELECT count(*) INTO waiting FROM (
             SELECT FROM tenant.wf_run AS run
             WHERE run.finished_at IS NULL AND run.state = 'queued' AND run.due_at IS NULL LIMIT in_queue + 1) AS found;
         IF waiting > in_queue THEN
             refused := jsonb_build_object('limit', 'max_queue_length', 'allowed', in_queue, 'retry_after', 5,
                 'sentence', format('tenant %L may have %s runs waiting; %s more are too many', whom, in_queue, wanted));
-            RETURN;
         END IF;
     END IF;
     IF rate IS NOT NULL THEN
@@ -94,10 +93,9 @@ BEGIN
             late := greatest(late, state.full_at - step * burst - moment);
         END LOOP;
         -- The moments of runs are told in milliseconds.
-        IF refusable AND late > interval '2 milliseconds' AND limits ->> 'rate_over' IS DISTINCT FROM 'delay' THEN
+        IF late > interval '2 milliseconds' AND limits ->> 'rate_over' IS DISTINCT FROM 'delay' THEN
             refused := jsonb_build_object('limit', 'rate', 'allowed', rate, 'retry_after',
                 CASE WHEN many > burst THEN 0 ELSE ceil(extract(epoch FROM late)) END);
-            RETURN;
         END IF;
     END IF;
     IF in_hour IS NULL THEN
@@ -109,10 +107,9 @@ BEGIN
         state.hour_allowed := in_hour;
         state.hour_spare := tenant.wf_spare('1 hour', in_hour, present);
         state.hour_counted_at := present;
-        IF refusable AND state.hour_spare < 0 THEN
+        IF state.hour_spare < 0 THEN
             refused := jsonb_build_object('limit', 'max_runs_per_hour', 'allowed', in_hour,
                 'retry_after', tenant.wf_wait('1 hour', in_hour, wanted, present));
-            RETURN;
         END IF;
     END IF;
     IF in_day IS NULL THEN
@@ -124,13 +121,12 @@ BEGIN
         state.day_allowed := in_day;
         state.day_spare := tenant.wf_spare('1 day', in_day, present);
         state.day_counted_at := present;
-        IF refusable AND state.day_spare < 0 THEN
+        IF state.day_spare < 0 THEN
             refused := jsonb_build_object('limit', 'max_runs_per_day', 'allowed', in_day,
                 'retry_after', tenant.wf_wait('1 day', in_day, wanted, present));
-            RETURN;
         END IF;
     END IF;
-    IF final THEN
+    IF final AND (refused IS NULL OR NOT refusable) THEN
         UPDATE tenant.wf_quota SET
             full_at = state.full_at,
             hour_allowed = state.hour_allowed, hour_spare = state.hour_spare, hour_counted_at = state.hour_counted_at,
