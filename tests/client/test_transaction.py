@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -230,11 +230,14 @@ async def test_of_what_others_were_faster_with_the_commit_tells(
 ) -> None:
     await limit(database, max_runs_per_hour=1)
 
+    async def start(*, before_commit: Callable[[], Awaitable[None]] | None = None) -> None:
+        async with session() as connection:
+            await enqueue(connection, "acme", "report")
+            if before_commit is not None:
+                await before_commit()
+
     with pytest.raises((asyncpg.PostgresError, psycopg.Error)) as caught:
-        async with session() as late:
-            await enqueue(late, "acme", "report")
-            async with session() as first:
-                await enqueue(first, "acme", "report")
+        await start(before_commit=start)
 
     error = insula_error(caught.value)
     assert isinstance(error, QuotaExceeded)
