@@ -7,7 +7,7 @@ Read in this order:
     execution, progress      a live run and its tasks: the fold of their entries
     entries                  what can happen to a run
     board, slots, suspects   the runs in memory: who may start, on this node, after crashes
-    commit                   the group commit
+    commit, counting         the group commit, and what counts the runs that it adds
     table                    claims runs from the tenant's tables, and delivers to them
 
 An attempt at a task:

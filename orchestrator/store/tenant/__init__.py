@@ -10,6 +10,7 @@ What its supervisor writes, behind the fence:
     secrets, sealing,        what is sealed: secrets, the keys, and payloads if wanted
     payloads
     submissions              runs that come from outside the supervisor
+    admission                counts added runs against the tenant's limits
 
 What its tasks use, under the application's login:
 
