@@ -51,7 +51,7 @@ from orchestrator.store.tenant.runs import RunFilter
 
 
 class Platform(Protocol):
-    """The tenants and their runs; the root supervisor is one."""
+    """The tenants and their runs."""
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
