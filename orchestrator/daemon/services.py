@@ -98,7 +98,7 @@ class DaemonServices:
         """Return all that the API is built from."""
         parts, shards = self._parts, self._parts.shards
         return Services(
-            root=self._platform,
+            platform=self._platform,
             dead=TenantDeadLetters(parts.root, shards),
             schedules=TenantSchedules(parts.root, shards),
             audit=self._audit,

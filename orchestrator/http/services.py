@@ -412,7 +412,7 @@ class Adoption(Protocol):
 class Services:
     """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
 
-    root: Platform
+    platform: Platform
     dead: DeadLetters
     schedules: Schedules
     audit: Audit
