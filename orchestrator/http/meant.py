@@ -10,7 +10,7 @@ from orchestrator.model.ids import TenantId, parse_tenant_id
 def meant(services: Services, name: str) -> TenantId:
     """Return the tenant of that id or alias; one that is not there has its id alone."""
     try:
-        return services.root.resolve(name)
+        return services.platform.resolve(name)
     except TenantArchived as error:
         return TenantId(error.tenant)
     except TenantNotFound:

@@ -67,7 +67,7 @@ async def revoke_admin_token(
 @get("/v1/tenants/{tenant:str}/tokens", tags=["tokens"], responses=problems(401, 403, 404, 503))
 async def list_tokens(services: Injected, tenant: FromPath[str]) -> TokenList:
     """List the tokens of a tenant, newest first."""
-    return TokenList(tokens=await services.tokens.listed(services.root.resolve(tenant)))
+    return TokenList(tokens=await services.tokens.listed(services.platform.resolve(tenant)))
 
 
 @post(
@@ -85,7 +85,7 @@ async def create_token(
 ) -> Response[MintedToken]:
     """Make a token for a tenant, with the role `read`, `write` or `admin`."""
     wanted = bodies.fit_optional(body, CreateToken)
-    return await _mint(request, services, record, services.root.resolve(tenant), wanted)
+    return await _mint(request, services, record, services.platform.resolve(tenant), wanted)
 
 
 @delete(
@@ -98,7 +98,7 @@ async def revoke_token(
     services: Injected, record: Recorded, tenant: FromPath[str], token: TokenIdentity
 ) -> TokenView:
     """Make a token of a tenant void, on every node from the next request on."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "token.revoke", token):
         return await services.tokens.revoke(token, known_as)
 
