@@ -275,11 +275,7 @@ class Tenants:
                     await copies.copy(server, await copies.of_tenants(control, [tenant]))
         self._remember(row)
         logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
-        return Access(
-            engine=logins.as_engine(target),
-            app=logins.as_app(target),
-            registration=row.registration,
-        )
+        return Access(logins.as_engine(target), logins.as_app(target), row.registration)
 
     async def _provision(
         self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
