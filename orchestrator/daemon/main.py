@@ -45,6 +45,7 @@ from orchestrator.daemon.status_line import keep_status
 from orchestrator.daemon.tenants import watch
 from orchestrator.daemon.tokens import TokenRegistry
 from orchestrator.daemon.usage import Usages
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
@@ -188,6 +189,7 @@ class Daemon:
                 Activity(parts.root, parts.tenants.control).watch, parts.keeper.standing
             )
             group.start_soon(self._lifecycle.resume)
+            group.start_soon(self._wiping.run)
             group.start_soon(self._moves.resume)
             group.start_soon(Arrivals(parts.tenants, Errands(parts.shards)).resume)
             group.start_soon(self._archives.resume)
@@ -349,6 +351,7 @@ class Daemon:
         self._archives = TenantArchives(
             parts.shards.control, parts.tenants, Errands(parts.shards), state_dir
         )
+        self._wiping = KeyWiping(Errands(parts.shards))
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=parts.shards.control,
@@ -358,6 +361,7 @@ class Daemon:
             state_dir=state_dir,
             holds=self._holds,
             archives=self._archives,
+            wiping=self._wiping,
         )
         self._inactivity = Inactivity(
             parts.shards.control,
