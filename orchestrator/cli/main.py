@@ -21,11 +21,11 @@ from orchestrator.model.version import version
 Version = Annotated[bool, typer.Option("--version", help="Print the version and end.")]
 
 
-MODULES: Mapping[str, Sequence[str]] = {
+COMMANDS: Mapping[str, Sequence[str]] = {
     "serve": ["serve", "check"],
     "replay": ["replay"],
     "doctor": ["doctor"],
-    "migration": ["migrate"],
+    "migrate": ["migrate"],
     "node": ["status", "reload"],
     "usage": ["usage"],
 }
@@ -35,23 +35,27 @@ GROUPS: Mapping[str, tuple[str, Sequence[str]]] = {
     "tenant": (
         "Create, list, change, pause and delete tenants.",
         [
-            "tenants",
-            "listing",
-            "lifecycle",
-            "moves",
-            "archives",
-            "exports",
-            "statistics",
-            "maintenance",
-            "secrets",
-            "adoption",
-            "tenant_token",
+            "tenant.list",
+            "tenant.show",
+            "tenant.lifecycle",
+            "tenant.pause",
+            "tenant.move",
+            "tenant.archives",
+            "tenant.export",
+            "tenant.stats",
+            "tenant.maintain",
+            "tenant.secrets",
+            "tenant.adopt",
+            "tenant.token",
         ],
     ),
-    "run": ("Start, show and follow runs, and do things to them.", ["runs", "events", "control"]),
+    "run": (
+        "Start, show and follow runs, and do things to them.",
+        ["run.start", "run.show", "run.events", "run.control"],
+    ),
     "dead": ("See to the runs that failed for good.", ["dead"]),
-    "token": ("Make, list and revoke tokens for the API over TCP.", ["tokens"]),
-    "schedule": ("See, pause and fire what starts runs by itself.", ["schedules"]),
+    "token": ("Make, list and revoke tokens for the API over TCP.", ["token"]),
+    "schedule": ("See, pause and fire what starts runs by itself.", ["schedule"]),
 }
 """What each group is for, and the modules with its commands."""
 
@@ -63,7 +67,7 @@ def build(only: str | None = None) -> typer.Typer:
         callback=_root,
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
     )
-    for module, names in MODULES.items():
+    for module, names in COMMANDS.items():
         if only is None or only in names:
             _register(module, app)
     for name, (purpose, modules) in GROUPS.items():
@@ -93,7 +97,7 @@ def _part(arguments: Sequence[str]) -> str | None:
     ('tenant', None)
     """
     first = arguments[0] if arguments else ""
-    known = first in GROUPS or any(first in names for names in MODULES.values())
+    known = first in GROUPS or any(first in names for names in COMMANDS.values())
     return first if known else None
 
 

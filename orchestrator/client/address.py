@@ -18,7 +18,7 @@ from tenacity import (
     wait_random,
 )
 
-from orchestrator.client.calls import Call, Upload, header_value
+from orchestrator.client.call import Call, Upload, header_value
 from orchestrator.client.content import encode, pieces_of
 from orchestrator.model.errors import (
     DaemonUnreachable,

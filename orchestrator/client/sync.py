@@ -16,7 +16,7 @@ from tenacity import Retrying
 from orchestrator.client import calls
 from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.archives import SyncTenantArchives
-from orchestrator.client.calls import Call
+from orchestrator.client.call import Call, refusal
 from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import SyncTenantSecrets
@@ -229,7 +229,7 @@ class SyncClient:
             raise options.address.explain(call, error) from error
         try:
             if not answer.is_success:
-                raise calls.refusal(answer.status_code, answer.read())
+                raise refusal(answer.status_code, answer.read())
             yield answer
         except httpx.HTTPError as error:
             raise options.address.explain(call, error) from error

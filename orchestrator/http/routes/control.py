@@ -11,7 +11,7 @@ from orchestrator.engine.control import Verb
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import ChangeOperation, RepeatOperation, SignalOperation, problems
+from orchestrator.http.openapi import problems, takes, takes_json
 from orchestrator.http.routes.runs import run_id
 from orchestrator.http.wire import Accepted
 from orchestrator.model.api import NAME_CHARACTERS, ChangedRun, ChangeRun, RepeatRun, Started
@@ -34,7 +34,7 @@ SignalName = Annotated[str, PathParameter(min_length=1, max_length=NAME_CHARACTE
     "/v1/tenants/{tenant:str}/runs/{run:str}/{verb:str}",
     status_code=200,
     tags=["runs"],
-    operation_class=ChangeOperation,
+    operation_class=takes(ChangeRun, required=False),
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def change_run(
@@ -56,7 +56,7 @@ async def change_run(
 @post(
     "/v1/tenants/{tenant:str}/runs/{run:str}/repeat",
     tags=["runs"],
-    operation_class=RepeatOperation,
+    operation_class=takes(RepeatRun, required=False),
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def repeat_run(
@@ -79,7 +79,7 @@ async def repeat_run(
     "/v1/tenants/{tenant:str}/runs/{run:str}/signals/{name:str}",
     status_code=202,
     tags=["runs"],
-    operation_class=SignalOperation,
+    operation_class=takes_json(),
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def send_signal(

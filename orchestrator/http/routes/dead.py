@@ -8,7 +8,7 @@ from litestar.params import FromPath, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import DeadOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.http.routes.runs import Cursor, Page
 from orchestrator.model.api import DeadReport, DeadSelection, RunPage
 
@@ -28,7 +28,7 @@ async def list_dead(
     "/v1/tenants/{tenant:str}/dead/replay",
     status_code=200,
     tags=["dead letters"],
-    operation_class=DeadOperation,
+    operation_class=takes(DeadSelection, required=False),
     responses=problems(403, 404, 422, 429, 503),
 )
 async def replay_dead(
@@ -45,7 +45,7 @@ async def replay_dead(
     "/v1/tenants/{tenant:str}/dead/discard",
     status_code=200,
     tags=["dead letters"],
-    operation_class=DeadOperation,
+    operation_class=takes(DeadSelection, required=False),
     responses=problems(403, 404, 422, 503),
 )
 async def discard_dead(

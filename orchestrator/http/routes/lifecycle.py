@@ -12,7 +12,7 @@ from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.meant import meant
-from orchestrator.http.openapi import DisableOperation, RenameOperation, UpdateOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.model.api import (
     LONGEST_WAIT,
     DeletedTenant,
@@ -41,7 +41,7 @@ Wait = Annotated[
 @patch(
     "/v1/tenants/{tenant:str}",
     tags=["tenants"],
-    operation_class=UpdateOperation,
+    operation_class=takes(UpdateTenant),
     responses=problems(403, 404, 409, 422, 503),
 )
 async def update_tenant(
@@ -59,7 +59,7 @@ async def update_tenant(
     "/v1/tenants/{tenant:str}/disable",
     status_code=200,
     tags=["tenants"],
-    operation_class=DisableOperation,
+    operation_class=takes(DisableTenant, required=False),
     responses=problems(403, 404, 422, 503),
 )
 async def disable_tenant(
@@ -106,7 +106,7 @@ async def rotate_credentials(
     "/v1/tenants/{tenant:str}/rename",
     status_code=200,
     tags=["tenants"],
-    operation_class=RenameOperation,
+    operation_class=takes(RenameTenant),
     responses={
         200: progress.described(TenantView, "The tenant under its new id"),
         **problems(403, 404, 409, 422, 503),

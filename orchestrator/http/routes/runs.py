@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
 from orchestrator.http.moments import in_utc
-from orchestrator.http.openapi import StartOperation, problems
+from orchestrator.http.openapi import problems, takes_runs
 from orchestrator.http.services import Platform
 from orchestrator.http.wire import StartedRuns
 from orchestrator.model.api import RunPage, RunView, Started, StartRun, StartRuns
@@ -59,7 +59,7 @@ Wait = Annotated[
 @post(
     "/v1/tenants/{tenant:str}/runs",
     tags=["runs"],
-    operation_class=StartOperation,
+    operation_class=takes_runs(),
     responses=problems(403, 404, 422, 429, 503),
 )
 async def start_runs(

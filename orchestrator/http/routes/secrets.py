@@ -10,7 +10,7 @@ from litestar.params import FromPath, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import SecretOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.model.errors import InvalidRequest
 from orchestrator.model.fit import fit
 from orchestrator.model.secrets import (
@@ -32,7 +32,7 @@ async def list_secrets(services: Injected, tenant: FromPath[str]) -> SecretList:
 @put(
     "/v1/tenants/{tenant:str}/secrets/{name:str}",
     tags=["secrets"],
-    operation_class=SecretOperation,
+    operation_class=takes(PutSecret),
     responses=problems(403, 404, 422, 503),
 )
 async def put_secret(

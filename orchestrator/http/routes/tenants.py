@@ -11,7 +11,7 @@ from orchestrator.http import body as bodies
 from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.meant import meant
-from orchestrator.http.openapi import CreateOperation, PauseOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.http.peer import holder_of
 from orchestrator.http.services import Services
 from orchestrator.model.api import (
@@ -37,7 +37,7 @@ async def list_tenants(request: Request[Any, Any, Any], services: Injected) -> T
 @post(
     "/v1/tenants",
     tags=["tenants"],
-    operation_class=CreateOperation,
+    operation_class=takes(CreateTenant),
     responses=problems(403, 409, 422, 503),
 )
 async def create_tenant(services: Injected, record: Recorded, body: RawBody) -> TenantView:
@@ -78,7 +78,7 @@ async def provision_tenant(
     "/v1/tenants/{tenant:str}/pause",
     status_code=200,
     tags=["tenants"],
-    operation_class=PauseOperation,
+    operation_class=takes(SetPause, required=False),
     responses=problems(403, 404, 422, 429, 503),
 )
 async def pause_tenant(
@@ -92,7 +92,7 @@ async def pause_tenant(
     "/v1/tenants/{tenant:str}/resume",
     status_code=200,
     tags=["tenants"],
-    operation_class=PauseOperation,
+    operation_class=takes(SetPause, required=False),
     responses=problems(403, 404, 422, 429, 503),
 )
 async def resume_tenant(

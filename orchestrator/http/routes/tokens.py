@@ -10,7 +10,7 @@ from litestar.params import FromPath, PathParameter, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import AdminTokenOperation, TokenOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.http.peer import holder_of
 from orchestrator.http.services import Services
 from orchestrator.model.bearer import ID_PATTERN, new_token
@@ -38,7 +38,7 @@ async def list_admin_tokens(services: Injected) -> TokenList:
 @post(
     "/v1/tokens",
     tags=["tokens"],
-    operation_class=AdminTokenOperation,
+    operation_class=takes(CreateAdminToken, required=False),
     responses=problems(401, 403, 422, 503),
 )
 async def create_admin_token(
@@ -73,7 +73,7 @@ async def list_tokens(services: Injected, tenant: FromPath[str]) -> TokenList:
 @post(
     "/v1/tenants/{tenant:str}/tokens",
     tags=["tokens"],
-    operation_class=TokenOperation,
+    operation_class=takes(CreateToken, required=False),
     responses=problems(401, 403, 404, 422, 503),
 )
 async def create_token(
