@@ -155,6 +155,12 @@ class Slot:
             self.engine.reconfigured()
         self._attention.beat()
 
+    def forget(self) -> None:
+        """Forget what became of a former tenant: another one is called so by now."""
+        self.refuse_mail(removed(self.config.id))
+        self.record = Record()
+        self.last_error = self.retry_at = self.epoch = None
+
     @property
     def has_mail(self) -> bool:
         """True while anything waits to be handled."""

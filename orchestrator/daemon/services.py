@@ -28,6 +28,7 @@ from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.tenants import watch
 from orchestrator.daemon.tokens import TokenRegistry
 from orchestrator.daemon.usage import Usages
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.daemon.wiring import Parts
 from orchestrator.http.services import Services
 from orchestrator.model.api import ReloadReport, Status
@@ -68,6 +69,7 @@ class DaemonServices:
         self._archives = TenantArchives(
             shards.control, parts.tenants, Errands(shards), snapshot.state_dir
         )
+        self._wiping = KeyWiping(Errands(shards))
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=shards.control,
@@ -77,6 +79,7 @@ class DaemonServices:
             state_dir=snapshot.state_dir,
             holds=self._holds,
             archives=self._archives,
+            wiping=self._wiping,
         )
         self._inactivity = Inactivity(
             shards.control,
@@ -123,6 +126,7 @@ class DaemonServices:
         """Have `group` finish what a node began that died, and see to what comes up by itself."""
         tenants, control = self._parts.tenants, self._parts.shards.control
         group.start_soon(self._lifecycle.resume)
+        group.start_soon(self._wiping.run)
         group.start_soon(self._moves.resume)
         group.start_soon(Arrivals(tenants, Errands(self._parts.shards)).resume)
         group.start_soon(self._archives.resume)

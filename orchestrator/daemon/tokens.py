@@ -45,7 +45,7 @@ class TokenRegistry:
                 return None
             if found.stale:
                 await tokens.note_use(connection, bearer.id)
-        return Holder(bearer.id, found.tenant, Role(found.role))
+        return Holder(bearer.id, found.tenant, Role(found.role), found.archived)
 
     async def is_live(self, holder: Holder) -> bool:
         """Return whether the token is still valid, and still that tenant's."""
