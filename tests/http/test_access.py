@@ -22,9 +22,9 @@ from orchestrator.model.api import EventView
 from orchestrator.model.bearer import new_token
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import Holder, Role
+from tests.http.parts.tokens import HandMadeTokens
 from tests.http.platform import HandMadePlatform
 from tests.http.serving import Served
-from tests.http.tokens import HandMadeTokens
 
 OWN = "/v1/tenants/acme_corp"
 FOR_TENANTS = {Open.TO_ALL, Open.TO_HOLDERS}
