@@ -116,7 +116,8 @@ class IssuerKeys:
             raise ValueError(f"the keys of an issuer come over https, not from {url!r}")
         self._url = url
         self._timeout = timeout
-        self._trusted = trusted
+        # Made once: it takes longer than the rest of a reading.
+        self._trusted = trusted or httpx.create_ssl_context()
         self._kept = kept or KeptKeys()
         self._waiting = anyio.Lock()
         self._reading = threading.Lock()
@@ -176,9 +177,8 @@ class IssuerKeys:
     def _fetched(self) -> bytes:
         """Return what the issuer answers; each part of it may take the time that all may."""
         content, until = bytearray(), time.monotonic() + self._timeout
-        verify = True if self._trusted is None else self._trusted
         with (
-            httpx.Client(timeout=self._timeout, verify=verify) as client,
+            httpx.Client(timeout=self._timeout, verify=self._trusted) as client,
             client.stream("GET", self._url, headers={"Accept": "application/json"}) as answer,
         ):
             answer.raise_for_status()

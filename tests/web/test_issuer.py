@@ -147,7 +147,7 @@ async def test_without_any_key_who_waits_too_long_is_asked_to_come_again(
     headers = {"Authorization": f"Bearer {token()}"}
     async with (
         Client(daemon.unix) as client,
-        visiting(TenantMiddleware(app, asking(issuer, clock, timeout=0.05), client)) as visitor,
+        visiting(TenantMiddleware(app, asking(issuer, clock, timeout=0.1), client)) as visitor,
     ):
         refused = [await visitor.get("/", headers=headers) for _ in range(3)]
         issuer.answers.set()
