@@ -18,6 +18,7 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
@@ -66,7 +67,7 @@ _NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed, ToolMissing, Arc
 
 @dataclass(frozen=True)
 class TenantLifecycle:
-    """Implements what the HTTP layer needs."""
+    """`Lifecycle` of `http.services`."""
 
     root: RootSupervisor
     control: ControlPool
@@ -76,6 +77,7 @@ class TenantLifecycle:
     state_dir: Path
     holds: Holds
     archives: TenantArchives
+    wiping: KeyWiping
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
         """Change the declaration of a tenant that was registered at run time."""
@@ -195,16 +197,18 @@ class TenantLifecycle:
             await self.idle(row.id, wait, report)
         gone = await self._delete(row.id, "erase", force=force, report=report)
         async with self.control.acquire() as connection:
-            destroyed = await keys.wipe(connection, row.id)
+            destroyed = await keys.erased(connection, row.id)
         return ErasedTenant(
             tenant=row.id, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
         )
 
     async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
         async with self.control.acquire() as connection:
-            destroyed = await keys.erase(connection, tenant)
+            await keys.erase(connection, tenant)
+            destroyed = await keys.erased(connection, tenant)
         if not destroyed:
             raise TenantNotFound(tenant)
+        await self.wiping.attempt()
         log.info("tenant.erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
 
@@ -289,6 +293,8 @@ class TenantLifecycle:
                 await rows.unmark_deleting(connection, row)
             await self.tenants.refresh()
             raise
+        if row.results == "erase":
+            await self.wiping.attempt()
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()

@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantMoves:
-    """Implements what the HTTP layer needs."""
+    """`Moves` of `http.services`."""
 
     lifecycle: TenantLifecycle
     archives: TenantArchives

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TokenRegistry:
-    """Implements what the HTTP layer needs. Nothing of a token is remembered here."""
+    """`Tokens` of `http.services`. Nothing of a token is remembered here."""
 
     control: ControlPool
     standing: Standing

@@ -186,7 +186,7 @@ class Doorkeeper:
 
     def _resolved(self, name: str) -> str | None:
         try:
-            return self.services.root.resolve(name)
+            return self.services.platform.resolve(name)
         except TenantArchived as error:
             return error.tenant
         except InsulaError:  # what it can not be is for those to know who may ask

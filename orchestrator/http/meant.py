@@ -10,7 +10,7 @@ from orchestrator.model.ids import TenantId, parse_tenant_id
 def kept(services: Services, name: str) -> TenantId:
     """Return the tenant of that id or alias, also an archived one; TenantNotFound."""
     try:
-        return services.root.resolve(name)
+        return services.platform.resolve(name)
     except TenantArchived as error:
         return TenantId(error.tenant)
 

@@ -15,6 +15,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.PortInUse: 500,
     errors.StateDirectoryInUse: 500,
     errors.NodeNameInUse: 500,
+    errors.InstallationKeyDiffers: 500,
     errors.TenantError: 409,
     errors.InvalidTenantId: 422,
     errors.TenantNotFound: 404,

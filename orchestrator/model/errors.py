@@ -4,7 +4,7 @@
     ├── ConfigError            edit a file
     ├── DefinitionError        edit the code of a workflow
     ├── StartError             the daemon can not start here
-    │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
+    │   └── PortInUse, StateDirectoryInUse, NodeNameInUse, InstallationKeyDiffers
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
@@ -94,6 +94,12 @@ class NodeNameInUse(StartError):
     """Another live daemon serves this database under our node name."""
 
     code = "node_name_in_use"
+
+
+class InstallationKeyDiffers(StartError):
+    """The installation goes by another key than this node has."""
+
+    code = "installation_key_differs"
 
 
 class TenantError(InsulaError):

@@ -102,7 +102,7 @@ class HandMadePlatform(HandMadeRuns):
 
     def services(self) -> Services:
         return Services(
-            root=self,
+            platform=self,
             dead=self.dead,
             schedules=self.schedules,
             audit=self.audit,

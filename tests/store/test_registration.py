@@ -30,6 +30,7 @@ BACK = Made(
     app_version=0,
     origin=None,
     wake=False,
+    limits=None,
 )
 
 

@@ -164,8 +164,7 @@ async def test_a_removed_tenant_lets_its_runs_end_and_loses_its_slot_but_no_data
 ) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await node.declare()
         with pytest.raises(TenantRemoved):
             await node.submit("acme")
@@ -183,8 +182,7 @@ async def test_a_tenant_removed_and_declared_again_while_it_drains_lives_on(
 ) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await node.declare()
         await node.reach("acme", SlotState.DRAINING)
         await node.declare("acme")
@@ -252,8 +250,7 @@ async def test_no_change_of_a_running_tenant_restarts_it(database: Database) -> 
     # A tenant with tables stays where they are, and only to disable it stops it.
     assert set(changes) | {"enabled", "shard"} == set(Tenant.__struct_fields__)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         for name, value in changes.items():
             before = getattr(node.slot("acme").config, name)
             declared = snapshot(["acme"], tiers={"basic": Tier()}, **{name: value})

@@ -86,7 +86,7 @@ async def create_token(
 ) -> Response[MintedToken]:
     """Make a token for a tenant, with the role `read`, `write` or `admin`."""
     wanted = bodies.fit_optional(body, CreateToken)
-    return await _mint(request, services, record, services.root.resolve(tenant), wanted)
+    return await _mint(request, services, record, services.platform.resolve(tenant), wanted)
 
 
 @delete(

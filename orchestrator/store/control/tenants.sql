@@ -44,12 +44,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed' AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 WHERE id = $1
 
@@ -57,7 +57,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -68,7 +68,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 ORDER BY id
 
@@ -123,7 +123,7 @@ WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
     AND (state <> 'deleting' OR results = 'archive' OR $2 <> 'archive')
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -137,7 +137,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -179,7 +179,7 @@ SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 
 -- name: leave_tombstone
 INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
@@ -227,11 +227,12 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 -- wherever it was before.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8)
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard, limits)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8, $9)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        limits = CASE known.state WHEN 'removed' THEN excluded.limits ELSE known.limits END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         shard = $8, moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
