@@ -13,7 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.http import access
+from orchestrator.http import access, follow
 from orchestrator.http.access import RULES, Open
 from orchestrator.http.app import build_app
 from orchestrator.http.follow import while_valid
@@ -349,7 +349,10 @@ def test_a_line_at_once_and_then_one_a_minute_tell_of_strangers() -> None:
     assert [line["count"] for line in lines] == [1, 1000]
 
 
-async def test_a_revoked_token_ends_a_stream_that_it_opened() -> None:
+async def test_a_revoked_token_ends_a_stream_that_it_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
     tokens = HandMadeTokens()
     holder = Holder(tokens.make("acme_corp", Role.READ).split("_")[1], None, Role.READ)
     told = []
@@ -358,7 +361,7 @@ async def test_a_revoked_token_ends_a_stream_that_it_opened() -> None:
         while True:
             yield None
 
-    async for each in while_valid(silences(), tokens, holder, every=0.0):
+    async for each in while_valid(silences(), tokens, holder):
         told.append(each)
         if len(told) == 3:
             await tokens.revoke(holder.token, TenantId("acme_corp"))
