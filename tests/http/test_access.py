@@ -281,6 +281,27 @@ def test_a_token_that_is_revoked_while_the_body_comes_makes_no_other(
     assert len(platform.tokens.kept) == kept
 
 
+def test_an_upload_ends_when_its_token_is_revoked(
+    served: Served, platform: HandMadePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "SLOW_SECONDS", 0.0)
+    token = platform.tokens.make("acme_corp", Role.ADMIN)
+    head = "\r\n".join(
+        [
+            f"POST {OWN}/import HTTP/1.1",
+            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
+            *("Content-Type: application/x-tar", f"Content-Length: {2**40}", "", ""),
+        ]
+    )
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+        slow.sendall(head.encode() + b"a")
+        _until_looked(served, platform)
+        platform.tokens.void(token)
+        slow.sendall(b"a")
+
+        assert slow.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
 def _until_looked(served: Served, platform: HandMadePlatform) -> None:
     """Return when the request before ours on this loop has got past the guard."""
     while platform.tokens.looks == 0:
