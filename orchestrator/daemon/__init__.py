@@ -31,7 +31,7 @@ What goes on by itself:
     activity, figures         when tenants were active, and their figures
     inactivity                archives tenants that nobody uses
     arrivals, renaming,       finish or clear up what a node began that died
-    cache_remains
+    cache_remains, wiping
 
 And `doctor`, which needs no daemon.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -47,12 +46,13 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place
+from orchestrator.store.tenant.login import try_login
 from supervisors.root import RootSupervisor
 
 LOOK_SECONDS = 0.2
@@ -115,7 +115,8 @@ class TenantLifecycle:
         """
         row = await self.tenants.rotate(tenant)
         before = self.tenants.spec.logins(tenant, row.rotation - 1)
-        old_password = await _try(before.as_app(self.tenants.shards.target_of(row)))
+        login = before.as_app(self.tenants.shards.target_of(row))
+        old_password = await try_login(login, name="insula rotation")
         log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
         return RotatedCredentials(
             tenant=tenant,
@@ -458,18 +459,6 @@ class TenantLifecycle:
 def at(row: TenantRow, shard: str) -> TenantRow:
     """Return the row as if the tenant lived on `shard`: what says where to connect."""
     return structs.replace(row, shard=shard)
-
-
-async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:
-    """Log in and out again: what the server says of a password is known for sure only then."""
-    try:
-        connection = await connect(login, application_name="insula rotation")
-    except DatabaseRefused:
-        return "refused"
-    except DatabaseUnavailable:
-        return "untried"
-    connection.terminate()
-    return "accepted"
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:
