@@ -38,6 +38,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Report, unheard
+from orchestrator.quota.limits import of_submissions
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import figures
 from orchestrator.store.control import tenants as rows
@@ -61,7 +62,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantArchives:
-    """Implements what the HTTP layer needs.
+    """`Archives` of `http.services`.
 
     What is on its way stands in files of the state directory that have no name: they are gone
     whatever becomes of this process.
@@ -277,10 +278,10 @@ class TenantArchives:
             async with self.control.acquire() as connection:
                 row = await rows.fetch(connection, tenant)
         except TenantNotFound:
-            return self.tenants.declared_shard(tenant, _declaration(manifest, tenant))
+            return self.tenants.declared(tenant, _declaration(manifest, tenant)).shard
         if row.state == "registered":
             return row.shard
-        return self.tenants.declared_shard(tenant, _declaration(manifest, tenant))
+        return self.tenants.declared(tenant, _declaration(manifest, tenant)).shard
 
     async def _make(
         self, place: Place, archive: ArchiveReader, runs: Runs, report: Report
@@ -295,6 +296,7 @@ class TenantArchives:
             runs=runs,
             admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
             shard=place.shard,
+            limits=of_submissions(self.tenants.declared(tenant, declaration).limits),
         )
         loaded = await self._load(place, archive, wanted, report)
         await self.tenants.refresh()

@@ -56,7 +56,7 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "4"
+_RIGHTS = "5"
 _NOT_IN_TIME = ("55P03", "57014")
 _NAME_TAKEN = ("42710", "23505")
 
