@@ -19,6 +19,7 @@ from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
+from orchestrator.lifecycle.files import drop_parts
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
@@ -209,9 +210,17 @@ class TenantLifecycle:
             destroyed = await keys.erased(connection, tenant)
         if not destroyed:
             raise TenantNotFound(tenant)
-        await self.wiping.attempt()
+        await self._leave_nothing(tenant)
         log.info("tenant.erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
+
+    async def _leave_nothing(self, tenant: TenantId) -> None:
+        """Take away what is left of an erased tenant where no transaction reaches."""
+        await self.wiping.attempt()
+        try:
+            await anyio.to_thread.run_sync(drop_parts, self.state_dir, f"{tenant}-")
+        except OSError as error:
+            log.warning("tenant.files_left", tenant=tenant, error=str(error))
 
     async def _delete(
         self, tenant: TenantId, results: str, *, force: bool, report: Report
@@ -295,7 +304,7 @@ class TenantLifecycle:
             await self.tenants.refresh()
             raise
         if row.results == "erase":
-            await self.wiping.attempt()
+            await self._leave_nothing(row.id)
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()
