@@ -11,7 +11,7 @@ What both twins share:
 
     calls, call              every request of the API as a value, and what such a value is
     address, content         where a daemon answers, and the bodies that are sent there
-    sending                  how the parts above send: `Client.send` and its like
+    sending                  with which options, when again, and what the parts above send with
     stream, progress,        answers that come piece by piece: events, reports, files
     arriving
 """

@@ -25,13 +25,13 @@ import httpx
 from tenacity import AsyncRetrying
 
 from orchestrator.client import calls
-from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.archives import TenantArchives
 from orchestrator.client.call import Call, refusal
 from orchestrator.client.content import pieces_of_async
 from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import TenantSecrets
+from orchestrator.client.sending import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.client.tokens import AdminTokens, TenantTokens

@@ -3,7 +3,7 @@
 Its life, in this order:
 
     main                      from the configuration to the last log line
-    wiring                    builds the database, the supervisors and what they stand on
+    wiring, services          build the database and the supervisors; what the API asks for
     reload, declared, code    a changed configuration, what the audit says of it; changed modules
     signals, sd_notify,       what systemd and people tell the process and hear from it
     status_line
@@ -31,7 +31,7 @@ What goes on by itself:
     activity, figures         when tenants were active, and their figures
     inactivity                archives tenants that nobody uses
     arrivals, renaming,       finish or clear up what a node began that died
-    cache_remains
+    cache_remains, wiping
 
 And `doctor`, which needs no daemon.
 """

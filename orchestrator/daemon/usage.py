@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import anyio
 import msgspec
@@ -64,7 +65,11 @@ class Usages:
         async with self.shards.control.acquire() as connection:
             rows = await usage.page(connection, wanted)
         last = rows[limit - 1] if len(rows) > limit else None
-        more = None if last is None else f"{last.tenant} {last.starts_at.isoformat()}"
+        more = (
+            None
+            if last is None
+            else f"{last.tenant} {last.starts_at.isoformat()} {last.registration}"
+        )
         return UsagePage(rows=rows[:limit], cursor=more)
 
     async def of_tenant(
@@ -76,13 +81,23 @@ class Usages:
         row = await self._row(name)
         here = await self._live(row)  # before what was told: what leaves here is there by then
         async with self.shards.control.acquire() as connection:
-            told = await usage.of_tenant(connection, row.id, since, until)
-            alerts = await usage.alerts(connection, row.id, ALERTS)
+            told = await usage.of_tenant(connection, row.registration, since, until)
+            alerts = await usage.alerts(connection, row.registration, ALERTS)
         lately = [each for each in here or () if since <= each.hour < until]
         return TenantUsage(
             tenant=row.id,
             exact=here is not None,
-            rows=merged(row.id, lately, told, span),
+            rows=[
+                Used(
+                    tenant=row.id,
+                    registration=row.registration,
+                    gone=row.state == "removed",
+                    starts_at=each.starts_at,
+                    span=each.span,
+                    **msgspec.structs.asdict(each.counts),
+                )
+                for each in merged(lately, told, span)
+            ],
             alerts=alerts,
         )
 
@@ -126,9 +141,15 @@ class Usages:
             return None
 
 
-def merged(
-    tenant: TenantId, here: Iterable[HourUsed], told: Iterable[Told], span: Span
-) -> list[Used]:
+class Sum(msgspec.Struct, frozen=True):
+    """What was used in the hour or day that begins at `starts_at`."""
+
+    starts_at: datetime
+    span: Span
+    counts: Counts
+
+
+def merged(here: Iterable[HourUsed], told: Iterable[Told], span: Span) -> list[Sum]:
     """Return the sums by `span`; what a ledger counts in an hour now goes over what it told."""
     found: dict[tuple[object, Span, datetime], Told | HourUsed] = {
         (each.ledger, each.span, each.starts_at): each for each in told
@@ -145,22 +166,17 @@ def merged(
             days.add(starts_at)
         rows[starts_at].append(Counts(**{name: getattr(counts, name) for name in COUNTERS}))
     return [
-        Used(
-            tenant=tenant,
-            span="day" if at in days else span,
-            starts_at=at,
-            **msgspec.structs.asdict(total(rows[at])),
-        )
+        Sum(starts_at=at, span="day" if at in days else span, counts=total(rows[at]))
         for at in sorted(rows)
     ]
 
 
-def _place(cursor: str) -> tuple[str, datetime]:
-    tenant, _, at = cursor.partition(" ")
+def _place(cursor: str) -> tuple[str, datetime, UUID]:
     try:
-        moment = datetime.fromisoformat(at)
+        tenant, at, registration = cursor.split(" ")
+        place = tenant, datetime.fromisoformat(at), UUID(registration)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        place = None
+    if place is None or place[1].tzinfo is None:
         raise InvalidRequest("$.cursor: is not one that was given")
-    return tenant, moment
+    return place

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 
@@ -56,10 +57,14 @@ def total(counts: Iterable[Counts]) -> Counts:
 class Used(Counts, frozen=True, kw_only=True):
     """What one tenant used in the hour or day of UTC that begins at `starts_at`.
 
-    Hours of long ago are kept as days: `span` tells which it is.
+    Hours of long ago are kept as days: `span` tells which it is. `registration` is the same for all
+    rows of one tenant, and another one for each tenant that was ever made under its id; those that
+    were deleted are `gone`.
     """
 
     tenant: str
+    registration: UUID
+    gone: bool = False
     span: Span
     starts_at: datetime
 

@@ -24,7 +24,7 @@ async def adopt_schema(
     services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
 ) -> AdoptionReport:
     """Make an existing schema that of a tenant that was never used; a dry run tells the plan."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     wanted = fit(bodies.read(body), AdoptSchema)
     subject = f"schema {wanted.schema}" + (", dry run" if wanted.dry_run else "")
     async with record.of(known_as, "tenant.adopt", subject):

@@ -47,9 +47,9 @@ async def change_run(
 ) -> ChangedRun:
     """Cancel, pause, resume or retry a run. It is durable when this answers."""
     change = bodies.fit_optional(body, ChangeRun)
-    known_as, id = services.root.resolve(tenant), run_id(run)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
     async with record.of(known_as, f"run.{verb}", id):
-        state = await services.root.change_run(known_as, id, verb, reason=change.reason)
+        state = await services.platform.change_run(known_as, id, verb, reason=change.reason)
     return ChangedRun(id=id, state=state)
 
 
@@ -68,9 +68,9 @@ async def repeat_run(
 ) -> Response[Started]:
     """Start a new run with the input of this one: as a whole, or from a task on."""
     wanted = bodies.fit_optional(body, RepeatRun)
-    known_as, id = services.root.resolve(tenant), run_id(run)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
     async with record.of(known_as, "run.repeat", id):
-        started = await services.root.repeat_run(known_as, id, wanted.task)
+        started = await services.platform.repeat_run(known_as, id, wanted.task)
     where = f"/v1/tenants/{known_as}/runs/{started.id}"
     return Response(started, headers={"Location": where})
 
@@ -92,8 +92,8 @@ async def send_signal(
 ) -> Accepted:
     """Send a run a signal, with any JSON as its payload. It is durable when this answers."""
     payload: Any = bodies.read(body) if body.strip() else None
-    known_as, id = services.root.resolve(tenant), run_id(run)
-    await services.root.send_signal(known_as, id, name, payload, key=idempotency_key)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
+    await services.platform.send_signal(known_as, id, name, payload, key=idempotency_key)
     return Accepted(see=f"/v1/tenants/{known_as}/runs/{id}")
 
 

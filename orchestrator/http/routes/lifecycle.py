@@ -48,11 +48,11 @@ async def update_tenant(
     services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
 ) -> TenantView:
     """Change what a tenant that was registered at run time is declared as."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     wanted = fit(bodies.read(body), UpdateTenant)
     async with record.of(known_as, "tenant.update", " ".join(_changed(wanted))):
         await services.lifecycle.update(known_as, wanted)
-    return await services.root.read_tenant(known_as)
+    return await services.platform.read_tenant(known_as)
 
 
 @post(
@@ -66,11 +66,11 @@ async def disable_tenant(
     services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
 ) -> TenantView:
     """Let the tenant take no work, whatever its file says, until it is enabled."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     reason = bodies.fit_optional(body, DisableTenant).reason
     async with record.of(known_as, "tenant.disable", reason):
         await services.lifecycle.disable(known_as, reason)
-    return await services.root.read_tenant(known_as)
+    return await services.platform.read_tenant(known_as)
 
 
 @post(
@@ -81,10 +81,10 @@ async def disable_tenant(
 )
 async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[str]) -> TenantView:
     """Let a tenant that was disabled work again."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.enable"):
         await services.lifecycle.enable(known_as)
-    return await services.root.read_tenant(known_as)
+    return await services.platform.read_tenant(known_as)
 
 
 @post(
@@ -97,7 +97,7 @@ async def rotate_credentials(
     services: Injected, record: Recorded, tenant: FromPath[str]
 ) -> RotatedCredentials:
     """Give the tenant's two logins new passwords. Sessions go on; nothing is restarted."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.rotate_credentials"):
         return await services.lifecycle.rotate_credentials(known_as)
 
@@ -127,7 +127,7 @@ async def rename_tenant(
     async def rename(report: Report) -> TenantView:
         async with record.of(known_as, "tenant.rename", how):
             new = await services.lifecycle.rename(known_as, wanted, by=record.actor, report=report)
-        return await services.root.read_tenant(new)
+        return await services.platform.read_tenant(new)
 
     return await progress.answer(request, rename)
 

@@ -35,7 +35,7 @@ async def move_tenant(
     body: RawBody,
 ) -> Response[Any]:
     """Move a tenant to another shard, confirm that, or go back. Unfinished runs keep it."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     wanted = fit(bodies.read(body), MoveTenant)
 
     async def move(report: Report) -> MovedTenant:

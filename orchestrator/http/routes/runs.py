@@ -70,11 +70,11 @@ async def start_runs(
     several = isinstance(content, dict) and "runs" in content
     runs = _several(content, idempotency_key) if several else [_one(content, idempotency_key)]
     try:
-        known_as = services.root.resolve(tenant)
+        known_as = services.platform.resolve(tenant)
     except TenantArchived as error:
         services.use(TenantId(error.tenant))
         raise
-    started = await services.root.start_runs(known_as, runs)
+    started = await services.platform.start_runs(known_as, runs)
     status = 200 if all(each.known for each in started) else 201
     if several:
         return Response(StartedRuns(runs=started), status_code=status)
@@ -97,7 +97,7 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     wanted = RunFilter(
         states=states, workflow=workflow, since=in_utc("since", since), limit=limit, cursor=cursor
     )
-    return await services.root.read_runs(services.root.resolve(tenant), wanted)
+    return await services.platform.read_runs(services.platform.resolve(tenant), wanted)
 
 
 @get("/v1/tenants/{tenant:str}/runs/{run:str}", tags=["runs"], responses=problems(404, 422, 503))
@@ -109,16 +109,16 @@ async def show_run(
     wait: Wait = 0,
 ) -> RunView:
     """Show everything about one run; with `wait` not before it has finished or the time is over."""
-    known_as = services.root.resolve(tenant)
-    view = await services.root.read_run(known_as, run_id(run))
+    known_as = services.platform.resolve(tenant)
+    view = await services.platform.read_run(known_as, run_id(run))
     if wait and not view.state.finished:
         closing: anyio.Event = request.app.state.closing
-        view = await _finished(services.root, known_as, view, wait=wait, closing=closing)
+        view = await _finished(services.platform, known_as, view, wait=wait, closing=closing)
     return view
 
 
 async def _finished(
-    root: Platform, tenant: TenantId, view: RunView, *, wait: float, closing: anyio.Event
+    platform: Platform, tenant: TenantId, view: RunView, *, wait: float, closing: anyio.Event
 ) -> RunView:
     end = anyio.current_time() + wait
     pause = FIRST_LOOK
@@ -127,7 +127,7 @@ async def _finished(
         # Only the pause is cut short, never a look: that one is a query of the tenant's.
         with anyio.move_on_after(min(pause, end - anyio.current_time())):
             await closing.wait()
-        view = await root.read_run(tenant, view.id)
+        view = await platform.read_run(tenant, view.id)
         pause = min(pause * 1.5, SLOWEST_LOOK)
     return view
 

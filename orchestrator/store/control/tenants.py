@@ -47,6 +47,7 @@ INACTIVE = _QUERIES["inactive"]
 class TenantRow(msgspec.Struct, frozen=True):
     """One tenant of the registry; the order is the query's.
 
+    `registration` tells it from a former tenant of its id: what outlives a deletion is kept by it.
     `declaration` is JSON text, and so are the `limits` of which `insula.submit` knows.
     """
 
@@ -73,6 +74,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     origin: str | None
     moved_from: str | None
     archive: str | None
+    registration: UUID
     limits: str | None
 
     @property
