@@ -111,7 +111,7 @@ def test_what_the_database_has_refused_is_refused_until_then_or_until_the_limits
 
     with pytest.raises(QuotaExceeded) as caught:
         check_submit("acme", limits, usage, [RUN], now=NOW + timedelta(seconds=20))
-    assert caught.value.data == {"limit": "max_runs_per_hour", "allowed": 10, "retry_after": 40}
+    assert caught.value.data["retry_after"] == 40
     assert str(caught.value) == str(error)
     check_submit("acme", limits, usage, [RUN], now=NOW + timedelta(seconds=60))
     usage.refused(error, NOW)
