@@ -26,7 +26,9 @@ from orchestrator.model.usage import (
     TenantUsage,
     UsagePage,
     Used,
+    cursor_behind,
     day_of,
+    place_of,
     total,
 )
 from orchestrator.store.connect import DRIVER_ERRORS
@@ -59,12 +61,12 @@ class Usages:
         self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
     ) -> UsagePage:
         """Return what all tenants used, also those that are gone, as they have told it."""
-        after = None if cursor is None else _place(cursor)
+        after = None if cursor is None else place_of(cursor)
         wanted = Wanted(since, until, span, limit + 1, after)
         async with self.shards.control.acquire() as connection:
             rows = await usage.page(connection, wanted)
         last = rows[limit - 1] if len(rows) > limit else None
-        more = None if last is None else f"{last.tenant} {last.starts_at.isoformat()}"
+        more = None if last is None else cursor_behind(last.tenant, last.starts_at)
         return UsagePage(rows=rows[:limit], cursor=more)
 
     async def of_tenant(
@@ -153,14 +155,3 @@ def merged(
         )
         for at in sorted(rows)
     ]
-
-
-def _place(cursor: str) -> tuple[str, datetime]:
-    tenant, _, at = cursor.partition(" ")
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidRequest("$.cursor: is not one that was given")
-    return tenant, moment

@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 
 from orchestrator.model.api import Alert, Wire
+from orchestrator.model.errors import InvalidRequest
+from orchestrator.model.ids import tenant_id_problems
 
 Span = Literal["hour", "day"]
 
@@ -78,6 +80,34 @@ class UsagePage(Wire, frozen=True, kw_only=True):
 
     rows: list[Used]
     cursor: str | None = None
+
+
+def cursor_behind(tenant: str, starts_at: datetime) -> str:
+    """Return the cursor that leads on behind the row of a tenant and a time.
+
+    >>> cursor_behind("acme", datetime(2026, 1, 31, tzinfo=UTC))
+    'acme 2026-01-31T00:00:00+00:00'
+    """
+    return f"{tenant} {starts_at.isoformat()}"
+
+
+def place_of(cursor: str) -> tuple[str, datetime]:
+    """Return the tenant and the time, in UTC, behind which a cursor leads on; InvalidRequest.
+
+    >>> place_of("acme 2026-01-31T00:00:00+00:00")[0]
+    'acme'
+    """
+    tenant, _, at = cursor.partition(" ")
+    try:
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is not None and not tenant_id_problems(tenant):
+            return tenant, moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # no time, or one that UTC's calendar does not have
+        pass
+    raise InvalidRequest(
+        "`cursor`: it is not one that was given",
+        hint="pass on the `cursor` of the page before as it is",
+    )
 
 
 class TenantUsage(Wire, frozen=True, kw_only=True):
