@@ -303,7 +303,7 @@ def _not_by_name(workflow: str, given: Any) -> DefinitionError:
             hint="write @report.task() where `report` is the workflow",
         )
     return DefinitionError(
-        f"a task of workflow {workflow!r}: its options are given by name; got {given!r} without one",
+        f"a task of workflow {workflow!r}: its options are given by name; got {given!r}",
         hint="for example @report.task(after=[load])",
     )
 

@@ -129,7 +129,9 @@ def test_a_job_without_a_name_is_told_to_take_one() -> None:
 
 def test_a_task_without_parentheses_is_told_to_take_them() -> None:
     task: Any = of(load=[]).task
-    with pytest.raises(DefinitionError, match="'nothing' of workflow 'w'.* parentheses") as refused:
+    with pytest.raises(
+        DefinitionError, match=r"'nothing' of workflow 'w'.* parentheses"
+    ) as refused:
         task(nothing)
     assert "@report.task()" in refused.value.hint
 
