@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.client.client import Client, SyncClient
     from orchestrator.client.transaction import enqueue
+    from orchestrator.model.api import StartRun
     from orchestrator.model.errors import InsulaError
-    from orchestrator.workflow.context import Context
+    from orchestrator.workflow.context import Context, TenantInfo
     from orchestrator.workflow.define import Workflow, job
     from orchestrator.workflow.retry import Fail, Retry
     from orchestrator.workflow.rules import If, When
@@ -22,7 +23,9 @@ else:
         "If": "workflow.rules",
         "InsulaError": "model.errors",
         "Retry": "workflow.retry",
+        "StartRun": "model.api",
         "SyncClient": "client.client",
+        "TenantInfo": "workflow.context",
         "When": "workflow.rules",
         "Workflow": "workflow.define",
         "enqueue": "client.transaction",
@@ -47,7 +50,9 @@ __all__ = [
     "If",
     "InsulaError",
     "Retry",
+    "StartRun",
     "SyncClient",
+    "TenantInfo",
     "When",
     "Workflow",
     "enqueue",

@@ -21,11 +21,11 @@ from orchestrator.model.version import version
 Version = Annotated[bool, typer.Option("--version", help="Print the version and end.")]
 
 
-MODULES: Mapping[str, Sequence[str]] = {
+COMMANDS: Mapping[str, Sequence[str]] = {
     "serve": ["serve", "check"],
     "replay": ["replay"],
     "doctor": ["doctor"],
-    "migration": ["migrate"],
+    "migrate": ["migrate"],
     "node": ["status", "reload"],
     "usage": ["usage"],
 }
@@ -44,17 +44,18 @@ GROUPS: Mapping[str, Part] = {
     "tenant": Part(
         "Create, see, change, stop, copy, move and delete tenants.",
         [
-            "tenants",
-            "listing",
-            "lifecycle",
-            "moves",
-            "archives",
-            "exports",
-            "statistics",
-            "maintenance",
-            "secrets",
-            "adoption",
-            "tenant_token",
+            "tenant.list",
+            "tenant.show",
+            "tenant.lifecycle",
+            "tenant.pause",
+            "tenant.move",
+            "tenant.archives",
+            "tenant.export",
+            "tenant.stats",
+            "tenant.maintain",
+            "tenant.secrets",
+            "tenant.adopt",
+            "tenant.token",
         ],
         {
             "See": ["list", "show", "why", "stats", "audit"],
@@ -71,7 +72,7 @@ GROUPS: Mapping[str, Part] = {
     ),
     "run": Part(
         "Start, show and follow runs, and do things to them.",
-        ["runs", "events", "control"],
+        ["run.start", "run.show", "run.events", "run.control"],
         {
             "Start and see": ["start", "list", "show", "events"],
             "Change": ["signal", "pause", "resume", "cancel", "retry", "repeat"],
@@ -84,12 +85,12 @@ GROUPS: Mapping[str, Part] = {
     ),
     "token": Part(
         "Make, list and revoke tokens for the API over TCP.",
-        ["tokens"],
+        ["token"],
         {"Commands": ["create", "list", "revoke"]},
     ),
     "schedule": Part(
         "See, pause and fire what starts runs by itself.",
-        ["schedules"],
+        ["schedule"],
         {"Commands": ["list", "pause", "resume", "fire"]},
     ),
 }
@@ -110,7 +111,7 @@ def build(only: str | None = None) -> typer.Typer:
         callback=_root,
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
     )
-    for module, names in MODULES.items():
+    for module, names in COMMANDS.items():
         if only is None or only in names:
             _register(module, app)
     for name, part in GROUPS.items():
@@ -140,7 +141,7 @@ def _part(arguments: Sequence[str]) -> str | None:
     ('tenant', None)
     """
     first = arguments[0] if arguments else ""
-    known = first in GROUPS or any(first in names for names in MODULES.values())
+    known = first in GROUPS or any(first in names for names in COMMANDS.values())
     return first if known else None
 
 

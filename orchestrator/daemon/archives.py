@@ -61,7 +61,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantArchives:
-    """Implements what the HTTP layer needs.
+    """`Archives` of `http.services`.
 
     What is on its way stands in files of the state directory that have no name: they are gone
     whatever becomes of this process.

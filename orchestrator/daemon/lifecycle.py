@@ -66,7 +66,7 @@ _NOTHING_DROPPED = (TenantInUse, SchemaConflict, StorageFailed, ToolMissing, Arc
 
 @dataclass(frozen=True)
 class TenantLifecycle:
-    """Implements what the HTTP layer needs."""
+    """`Lifecycle` of `http.services`."""
 
     root: RootSupervisor
     control: ControlPool

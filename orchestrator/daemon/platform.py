@@ -80,7 +80,7 @@ EVENT_ROWS = 500
 
 @dataclass(frozen=True)
 class TenantPlatform:
-    """Implements what the HTTP layer needs.
+    """`Platform` of `http.services`.
 
     `register` and `prepare` are the daemon's own procedures.
     """

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantSecrets:
-    """Implements what the HTTP layer needs. A tenant that was never used is provisioned first."""
+    """`Secrets` of `http.services`. A tenant that was never used is provisioned first."""
 
     shards: Shards
     tenants: Tenants

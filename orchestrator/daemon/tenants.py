@@ -275,7 +275,7 @@ class Tenants:
                     await copies.copy(server, await copies.of_tenants(control, [tenant]))
         self._remember(row)
         logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
-        return Access(engine=logins.as_engine(target), app=logins.as_app(target))
+        return Access(logins.as_engine(target), logins.as_app(target), row.registration)
 
     async def _provision(
         self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
@@ -487,8 +487,7 @@ def _served(
 
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
-    if row.shard != config.shard:
-        config = msgspec.structs.replace(config, shard=row.shard)
+    config = msgspec.structs.replace(config, shard=row.shard, registration=row.registration)
     if row.origin is not None:
         config = config.made_as(row.origin)
     if row.disabled_at is not None:
@@ -511,6 +510,7 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.held_for,
         row.shard,
         row.origin,
+        row.registration,
     )
 
 

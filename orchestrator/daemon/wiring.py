@@ -1,4 +1,4 @@
-"""The composition root: the one place that builds the parts and hands each what it needs."""
+"""The composition root: builds the parts of a daemon and hands each what it needs."""
 
 from __future__ import annotations
 

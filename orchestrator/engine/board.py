@@ -301,6 +301,7 @@ class Board:
     def forget(self, execution: Execution) -> None:
         """Let go of a run as the table has it; what may still be under way of it is cut off."""
         self.forget_starts(execution)
+        self.unstarted.discard(execution)
         if not execution.held:
             return
         self.group.cut_off(execution)
@@ -308,7 +309,6 @@ class Board:
         self.residence.leave(execution.id)
         execution.held = False
         self._active.discard(execution)
-        self.unstarted.discard(execution)
         self._timers.prune(self.runs)
         self._on_gone(execution)
         self._admit()

@@ -31,6 +31,7 @@ from orchestrator.engine.outcome import unstorable
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.rest import starts_nothing
 from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
@@ -292,6 +293,10 @@ class Engine:
         """Answer with the run that has the new one's key."""
         self._usage.take_back(self._config().limits)
         self._board.forget(execution)
+        if self._board.paused:
+            # To ask who has the key took a statement: a look that came between has counted what
+            # the flush has stored, and is counted here again.
+            self._table.wake()
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
 
@@ -349,13 +354,16 @@ class Engine:
         self._board.dispatch()
 
     def _add(self, run: Accepted, fired: Fired | None = None) -> None:
-        held = run.due_at is None and self._table.has_room_for_one
+        paused = starts_nothing(run.workflow.name, self._board.paused)
+        held = run.due_at is None and not paused and self._table.has_room_for_one
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
         execution = Execution(row, run.workflow, epoch=row.epoch)
         execution.fired = fired
         execution.on_durable(partial(self._stored, execution, run))
         if held:
             self._board.hold(execution)
+        elif run.due_at is None:
+            self._board.unstarted.add(execution)  # until the table counts it
         self._commit.touch(execution)
 
     def _start_fired(self, run: StartRun, fired: Fired, reply: Reply[list[Started]] | None) -> UUID:
@@ -399,15 +407,19 @@ class Engine:
         self._commit.touch(execution)
 
     def _stored(self, execution: Execution, run: Accepted) -> None:
+        if not execution.held:
+            self._board.unstarted.discard(execution)
         if execution.epoch == 0 and not execution.started:
             self._left_outside(run)
         self._answer(execution.id, Started(id=execution.id, state=execution.state))
 
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
-            self._table.outside = True
             self._table.queued += 1
-            self._table.wake()
+            # What is paused now is looked for by who resumes it.
+            if not starts_nothing(run.workflow.name, self._board.paused):
+                self._table.outside = True
+                self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:
             self._board.outside_due = run.due_at
             self._board.timers_changed.beat()

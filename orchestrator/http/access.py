@@ -115,6 +115,9 @@ RULES: Mapping[str, Open | Role] = {
 }
 """What each route asks for: a role is that of the tenant in its path."""
 
+BRINGS_BACK = f"POST {_TENANT}/runs"
+"""The one route that hears of an archived tenant's own tokens, to have it brought back."""
+
 
 @dataclass(frozen=True)
 class Doorkeeper:
@@ -125,15 +128,21 @@ class Doorkeeper:
     refusals: Refusals
 
     async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
-        """Raise Unauthenticated without a valid token, NotAllowed for what it does not open."""
+        """Raise Unauthenticated without a valid token, NotAllowed for what it does not open.
+
+        And TenantArchived for all that it would open once its tenant is back.
+        """
         scope = connection.scope
-        rule = RULES.get(f"{scope.get('method')} {scope['path_template']}")
+        route = f"{scope.get('method')} {scope['path_template']}"
+        rule = RULES.get(route)
         if not over_tcp(connection) or not self.required or rule is Open.TO_ALL:
             return
         holder = await self._identify(connection)
         connection.scope["state"]["holder"] = holder
         if rule is None or not self._opens(connection, holder, rule):
             raise NotAllowed("this token does not open that")
+        if holder.tenant is not None and holder.archived and route != BRINGS_BACK:
+            raise TenantArchived(holder.tenant)
         connection.receive = self._while_valid(connection.receive, holder)
 
     def _while_valid(self, receive: Receive, holder: Holder) -> Receive:
@@ -177,7 +186,7 @@ class Doorkeeper:
 
     def _resolved(self, name: str) -> str | None:
         try:
-            return self.services.root.resolve(name)
+            return self.services.platform.resolve(name)
         except TenantArchived as error:
             return error.tenant
         except InsulaError:  # what it can not be is for those to know who may ask

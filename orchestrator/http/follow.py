@@ -47,9 +47,9 @@ class Follower:
     """
 
     def __init__(
-        self, root: Platform, tenant: TenantId, run: UUID, after: int, state: State
+        self, platform: Platform, tenant: TenantId, run: UUID, after: int, state: State
     ) -> None:
-        self._root = root
+        self._platform = platform
         self.tenant = tenant
         self._run = run
         self._seen = after
@@ -111,7 +111,9 @@ class Follower:
     async def _look(self) -> bool:
         # Only the pause is cut short, never a look: that one is a query of the tenant's.
         with anyio.CancelScope(shield=True):
-            found = await self._root.read_events(self.tenant, self._run, max(self._seen - 1, -1))
+            found = await self._platform.read_events(
+                self.tenant, self._run, max(self._seen - 1, -1)
+            )
         self._pending = [event for event in found if event.number > self._seen]
         if found:
             self._seen = max(self._seen, found[-1].number)

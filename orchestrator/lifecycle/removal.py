@@ -194,7 +194,7 @@ class _Removal:
                 rows = await whole(archive)
             elif archive is not None:
                 kept = await ResultsFile(archive).write(self._header(), self._finished())
-            await settle_usage(self._connection, self._control, self._tenant, self._row.schema_name)
+            await settle_usage(self._connection, self._control, self._row, self._row.schema_name)
             self._report(Progress("dropping its schema and logins"))
             drop = sql.fill(DROP_SCHEMA, schema=self._row.schema_name)
             await self._connection.execute(drop)

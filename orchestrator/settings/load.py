@@ -14,7 +14,7 @@ from orchestrator.model.errors import ConfigError
 from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
 from orchestrator.model.text import line_problem
 from orchestrator.settings.cache import read_cache
-from orchestrator.settings.database import url_problems
+from orchestrator.settings.database_url import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
 from orchestrator.settings.directories import (
     absolute,

@@ -10,12 +10,12 @@ from msgspec import Meta, field
 from orchestrator.settings.alerts import AlertsSection
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.cache import CacheSection
+from orchestrator.settings.database import DatabaseSection, ShardSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.http import HttpSection
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
 from orchestrator.settings.section import Section
-from orchestrator.settings.servers import DatabaseSection, ShardSection
 
 
 class NodeSection(Section, frozen=True, kw_only=True):

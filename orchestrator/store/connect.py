@@ -25,7 +25,7 @@ from orchestrator.model.errors import (
     DatabaseUnavailable,
     LockNotHad,
 )
-from orchestrator.settings.database import url_problems
+from orchestrator.settings.database_url import url_problems
 
 Record: TypeAlias = "asyncpg.Record"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -157,7 +157,7 @@ def test_more_runs_than_the_limit_are_said_so(insula: Insula) -> None:
 def test_a_limit_beyond_a_page_reads_several(
     insula: Insula, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.cli.runs.PAGE", 2)
+    monkeypatch.setattr("orchestrator.cli.run.show.PAGE", 2)
     for _ in range(5):
         insula("run", "start", "acme_corp", "slow")
 

@@ -70,6 +70,7 @@ class HandMadePlatform(HandMadeRuns):
         self.put_away: set[str] = set()
         self.secrets = HandMadeSecrets()
         self.tokens = HandMadeTokens()
+        self.tokens.put_away = self.put_away
         self.statistics = HandMadeStatistics(self.tenants)
         self.migrations = HandMadeMigrations()
         self.started: list[StartRun] = []
@@ -101,7 +102,7 @@ class HandMadePlatform(HandMadeRuns):
 
     def services(self) -> Services:
         return Services(
-            root=self,
+            platform=self,
             dead=self.dead,
             schedules=self.schedules,
             audit=self.audit,

@@ -299,6 +299,42 @@ def test_a_tenants_token_lists_its_own_tenant(
     assert len(web.get("/v1/tenants").json()["tenants"]) == 2
 
 
+def test_a_token_of_an_archived_tenant_opens_nothing_until_it_is_back(
+    served: Served, platform: HandMadePlatform
+) -> None:
+    headers = as_holder(platform.tokens.make("globex", Role.ADMIN)) | JSON
+    platform.put_away.add("globex")
+    answers = {}
+    with httpx.Client(base_url=served.tcp, trust_env=False, headers=headers) as holder:
+        for rule in RULES:
+            method, path = rule.split(" ")
+            asked = path.replace("{tenant}", "globex").format_map(_Any())
+            answer = holder.request(method, asked, content='{"workflow": "quick"}')
+            answers[rule] = answer.status_code
+        platform.put_away.clear()
+        platform.add("globex")
+        back = holder.get("/v1/tenants/globex").status_code
+
+    told: dict[Open | Role, int] = {Open.TO_ALL: 200, Open.TO_OPERATORS: 403}
+    assert answers == {rule: told.get(needs, 409) for rule, needs in RULES.items()}
+    assert platform.used == ["globex"], "who starts a run brings it back, if that is wanted"
+    assert back == 200
+
+
+def test_the_tokens_of_an_archived_tenant_are_listed_and_revoked_by_who_runs_the_place(
+    platform: HandMadePlatform, web: httpx.Client
+) -> None:
+    token = platform.tokens.make("globex", Role.ADMIN).split("_")[1]
+    platform.put_away.add("globex")
+
+    (listed,) = web.get("/v1/tenants/globex/tokens").json()["tokens"]
+    revoked = web.delete(f"/v1/tenants/globex/tokens/{token}").json()
+
+    assert (listed["id"], listed["revoked_at"]) == (token, None)
+    assert (revoked["id"], revoked["revoked_at"] is None) == (token, False)
+    assert web.get("/v1/tenants/nobody/tokens").status_code == 404
+
+
 def test_a_line_at_once_and_then_one_a_minute_tell_of_strangers() -> None:
     now = 0.0
     refusals = Refusals(lambda: now)

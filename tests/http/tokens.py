@@ -13,12 +13,16 @@ from orchestrator.model.tokens import CreateToken, Holder, Role, TokenView
 
 
 class HandMadeTokens:
-    """Tokens by id with their hashes; `operator` is one of the whole installation."""
+    """Tokens by id with their hashes; `operator` is one of the whole installation.
+
+    Those of tenants that are `put_away` open nothing.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[Bearer, TokenView]] = {}
         self.operator = self.make(None, Role.ADMIN)
         self.looks = 0
+        self.put_away: set[str] = set()
 
     def make(self, tenant: str | None, role: Role) -> str:
         """Return a new token."""
@@ -31,7 +35,8 @@ class HandMadeTokens:
         kept, view = self.kept.get(bearer.id, (None, None))
         if kept is None or view is None or not bearer.proves(kept.hash) or view.revoked_at:
             return None
-        return Holder(bearer.id, None if view.tenant is None else TenantId(view.tenant), view.role)
+        tenant = None if view.tenant is None else TenantId(view.tenant)
+        return Holder(bearer.id, tenant, view.role, archived=view.tenant in self.put_away)
 
     async def is_live(self, holder: Holder) -> bool:
         _, view = self.kept[holder.token]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from orchestrator.model.api import Alert
 from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.usage import Span, TenantUsage, UsagePage, Used
 
+OWN = UUID(int=1)
 FIRST = datetime(2026, 1, 30, tzinfo=UTC)
 COUNTED = Used(
     tenant="acme_corp",
+    registration=OWN,
     span="day",
     starts_at=FIRST,
     submitted=3,
@@ -31,7 +34,7 @@ class HandMadeUsage:
     ) -> UsagePage:
         """Return the first day, and then the second."""
         at = FIRST if cursor is None else FIRST + timedelta(days=1)
-        row = Used(tenant="acme_corp", span=span, starts_at=at, submitted=limit)
+        row = Used(tenant="acme_corp", registration=OWN, span=span, starts_at=at, submitted=limit)
         found = [row] if since <= at < until else []
         return UsagePage(rows=found, cursor="on" if cursor is None else None)
 

@@ -291,7 +291,9 @@ async def test_a_login_without_a_right_is_named(database: Database, admin: Conne
     ]
 
 
-async def test_nothing_is_changed(database: Database, admin: Connection, tmp_path: Path) -> None:
+async def test_an_examination_changes_nothing(
+    database: Database, admin: Connection, tmp_path: Path
+) -> None:
     files = migrations(tmp_path, flight=FLIGHT)
     await database.provision("acme", files)
     everything = (

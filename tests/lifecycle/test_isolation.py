@@ -16,7 +16,7 @@ from orchestrator.store.connect import Connection, Target
 from orchestrator.store.embedded.binaries import find_binaries
 from orchestrator.store.migrate import migrate_control
 from tests.support.database import Database, migrations
-from tests.support.server import test_binaries as server_binaries
+from tests.support.server import server_binaries
 
 Login = Literal["engine", "app"]
 FLIGHT = "CREATE TABLE flight (id bigserial PRIMARY KEY, carrier text NOT NULL);"

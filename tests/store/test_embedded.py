@@ -26,8 +26,7 @@ from orchestrator.model.errors import (
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.embedded import EmbeddedPostgres, StateLock, Tuning, binaries, processes
-from tests.support.server import reachable_directory
-from tests.support.server import test_binaries as server_binaries
+from tests.support.server import reachable_directory, server_binaries
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]

@@ -33,7 +33,6 @@ from tests.supervisors.test_lifecycle import archives, lifecycle, used
 from tests.supervisors.test_why import platform_of
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
-from tests.support.wait import until
 
 ACME, GLOBEX, AGAIN = TenantId("acme"), TenantId("globex"), TenantId("again")
 
@@ -47,8 +46,7 @@ async def test_a_tenant_comes_back_with_what_it_had_and_goes_on(
         await node.tenants.register(request)
         await node.submit("globex")
         await node.until_finished("globex", 1)
-        await node.submit("globex", "wait", gate="comes back")
-        await until(lambda: GATES.arrived["comes back"] == 1, what="the task runs")
+        await node.hold("globex", "comes back")
         with await verbs.backup(GLOBEX, runs="all") as spool:
             GATES.open("comes back")
             await node.until_finished("globex", 2)
@@ -70,8 +68,7 @@ async def test_under_another_id_runs_that_were_not_finished_are_left_out(
         verbs = archives(node, tmp_path)
         await node.submit("acme")
         await node.until_finished("acme", 1)
-        await node.submit("acme", "wait", gate="left out")
-        await until(lambda: GATES.arrived["left out"] == 1, what="the task runs")
+        await node.hold("acme", "left out")
         with await verbs.backup(ACME, runs="all") as spool:
             made = await verbs.restore(
                 AGAIN, spool, of="acme", runs=None, foreign=False, report=unheard

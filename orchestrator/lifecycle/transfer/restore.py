@@ -15,6 +15,7 @@ from orchestrator.lifecycle.arrival import make_way, mark, settle
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.sealing import own_keys, payload_keys
 from orchestrator.lifecycle.transfer.load import Loaded, load
+from orchestrator.lifecycle.transfer.reseal import resealed
 from orchestrator.model.errors import (
     ArchiveForeign,
     ArchiveInvalid,
@@ -93,8 +94,9 @@ async def restore(
     loaded: list[Loaded] = []
 
     async def fill(app_role: str) -> None:
+        source = await resealed(control, archive, tenant, spec.key)
         done = await load(
-            server, archive, tenant, app_role=app_role, runs=wanted.runs, report=report
+            server, source, tenant, app_role=app_role, runs=wanted.runs, report=report
         )
         loaded.append(done)
 

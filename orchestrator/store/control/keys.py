@@ -45,7 +45,8 @@ class TenantKeys:
     def __init__(self, tenant: TenantId, rows: Sequence[_Row], installation: WrappingKeys) -> None:
         self._rows = {str(row.id): row for row in rows}
         self._installation = installation
-        usable = [str(row.id) for row in rows if row.tenant == tenant and row.wrapped is not None]
+        self._own = {str(row.id) for row in rows if row.tenant == tenant}
+        usable = [key for key in self._rows if key in self._own and self._rows[key].wrapped]
         self._current = usable[-1] if usable else None
 
     @property
@@ -62,6 +63,10 @@ class TenantKeys:
     def knows(self, wrapped_by: str) -> bool:
         """Return whether a key of that id was there when they were read."""
         return wrapped_by in self._rows
+
+    def owns(self, wrapped_by: str) -> bool:
+        """Return whether the key of that id is the tenant's, erased or not."""
+        return wrapped_by in self._own
 
     def wrapping_key(self, key: UUID, wrapped_by: str) -> bytes | None:
         """Return what seals data key `key`; None for a key that is not here, KeyErased."""

@@ -45,7 +45,10 @@ INACTIVE = _QUERIES["inactive"]
 
 
 class TenantRow(msgspec.Struct, frozen=True):
-    """One tenant of the registry; `declaration` is JSON text. The order is the query's."""
+    """One tenant of the registry; `declaration` is JSON text. The order is the query's.
+
+    `registration` tells it from a former tenant of its id: what outlives a deletion is kept by it.
+    """
 
     id: TenantId
     source: str
@@ -70,6 +73,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     origin: str | None
     moved_from: str | None
     archive: str | None
+    registration: UUID
 
     @property
     def usable(self) -> bool:

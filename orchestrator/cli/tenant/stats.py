@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.figures import RunFigures, TenantFigures
 
 Exact = Annotated[bool, typer.Option("--exact", help="Count the rows of each table; takes long.")]
-
-_UNITS = ("KiB", "MiB", "GiB")
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +34,7 @@ def stats(door: Door, tenant: TenantArgument, exact: Exact = False) -> None:
     if found.tables:
         output.table(
             ["table", "size", "rows, estimated", "rows"],
-            [(t.name, size(t.bytes), t.estimated_rows, t.rows) for t in found.tables],
+            [(t.name, output.size(t.bytes), t.estimated_rows, t.rows) for t in found.tables],
         )
     if found.errors:
         output.table(
@@ -48,18 +45,6 @@ def stats(door: Door, tenant: TenantArgument, exact: Exact = False) -> None:
         output.say(f"locked, or not read in time: {', '.join(map(output.line, found.unread))}")
 
 
-def size(count: float) -> str:
-    """Return bytes as people read them.
-
-    >>> size(471040)
-    '460.0 KiB'
-    """
-    if count < 1024:
-        return f"{count:.0f} bytes"
-    step = min(int(math.log(count, 1024)), len(_UNITS))
-    return f"{count / 1024**step:.1f} {_UNITS[step - 1]}"
-
-
 def _fields(found: TenantFigures) -> list[tuple[str, object]]:
     return [
         ("tenant", found.tenant),
@@ -68,7 +53,7 @@ def _fields(found: TenantFigures) -> list[tuple[str, object]]:
         ("last day", _lately(found.day)),
         ("last active", found.last_active_at),
         ("connections", found.connections),
-        ("on disk", None if found.schema_bytes is None else size(found.schema_bytes)),
+        ("on disk", None if found.schema_bytes is None else output.size(found.schema_bytes)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`tenant secret set|list|delete` and `tenant rotate-key`."""
+"""`tenant secret set|list|delete`, `tenant rotate-key` and `tenant credentials`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.groups import group
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.secrets import SECRET_BYTES
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What tasks call it.")]

@@ -9,8 +9,8 @@ import typer
 
 from orchestrator.archive.export import Kind
 from orchestrator.cli import output
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.tenants import TenantArgument
 
 ToDirectory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The directory to make; it must not be there.")

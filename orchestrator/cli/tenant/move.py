@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output, values
+from orchestrator.cli.arguments import TenantArgument, WaitForRuns
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.lifecycle import Wait
-from orchestrator.cli.tenants import TenantArgument
 
 To = Annotated[
     str | None,
@@ -35,7 +34,7 @@ def move(  # noqa: PLR0913 - one parameter for each option
     confirm: Confirm = False,
     back: Back = False,
     force: Force = False,
-    wait: Wait = None,
+    wait: WaitForRuns = None,
 ) -> None:
     """Move a tenant to another database; the copy of before is kept until that is confirmed.
 

@@ -1,4 +1,4 @@
-"""`tenant`: create, show, pause and resume tenants."""
+"""`tenant show|why|audit`: what is known of one tenant."""
 
 from __future__ import annotations
 
@@ -6,71 +6,22 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import output, values
+from orchestrator.cli import output
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import Alert, PauseView, TenantPause, TenantView
-
-TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="An id or alias.")]
-NewTenant = Annotated[
-    str, typer.Argument(metavar="ID", help="Lower case, digits and underscores: acme_corp.")
-]
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="The name for people.")]
-Tier = Annotated[str | None, typer.Option(metavar="TIER", help="The tier to inherit from.")]
-Aliases = Annotated[
-    list[str] | None,
-    typer.Option("--alias", metavar="ALIAS", help="Another name; may be given again."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="limits.max_queue_length=500; may be given again."
-    ),
-]
+from orchestrator.model.api import Alert, TenantPause, TenantView
 
 Entries = Annotated[
     int,
     typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many, newest first."),
 ]
 
-WorkflowOption = Annotated[
-    str | None,
-    typer.Option("--workflow", metavar="WORKFLOW", help="Only that workflow, not all of them."),
-]
-
-PauseReason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Why; shown until it is resumed.")
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    daemon_command(app, "create")(create)
     daemon_command(app, "show")(show)
     daemon_command(app, "why")(why)
     daemon_command(app, "audit")(audit)
-    daemon_command(app, "pause")(pause)
-    daemon_command(app, "resume")(resume)
-
-
-def create(
-    door: Door,
-    id: NewTenant,
-    name: Name = None,
-    tier: Tier = None,
-    alias: Aliases = None,
-    set: Settings = None,
-) -> None:
-    """Register a tenant. Its schema and roles are made at first use.
-
-    Example: insula tenant create acme_corp --tier basic --set limits.max_queue_length=500
-    """
-    settings = values.read_settings(set or [])
-    with door.open() as client:
-        view = client.create_tenant(id, name=name, tier=tier, aliases=alias or [], set=settings)
-    if door.json:
-        output.document(view)
-    else:
-        typer.echo(view.id)
 
 
 def show(door: Door, tenant: TenantArgument) -> None:
@@ -106,7 +57,7 @@ def why(door: Door, tenant: TenantArgument) -> None:
             ("because", found.because),
             ("next try or wake-up", found.next_at),
             ("served by node", found.served_by),
-            *(("near its limit", near(alert)) for alert in found.alerts or ()),
+            *(("near its limit", _near(alert)) for alert in found.alerts or ()),
         ]
     )
     if found.transitions:
@@ -137,43 +88,13 @@ def audit(door: Door, tenant: TenantArgument, limit: Entries = 50) -> None:
         output.say(f"there are more than {limit}; raise --limit")
 
 
-def pause(
-    door: Door, tenant: TenantArgument, workflow: WorkflowOption = None, reason: PauseReason = ""
-) -> None:
-    """Let a tenant start no more tasks, until it is resumed. What runs already goes on to its end.
-
-    Example: insula tenant pause acme_corp --workflow monthly_report --reason "wrong figures"
-    """
-    with door.open() as client:
-        view = client.tenant(tenant).pause(workflow, reason=reason)
-    _print_pause(door, view)
-
-
-def resume(door: Door, tenant: TenantArgument, workflow: WorkflowOption = None) -> None:
-    """Take a pause back: the tenant's, or that of one workflow.
-
-    Example: insula tenant resume acme_corp --workflow monthly_report
-    """
-    with door.open() as client:
-        view = client.tenant(tenant).resume(workflow)
-    _print_pause(door, view)
-
-
-def _print_pause(door: Door, view: PauseView) -> None:
-    if door.json:
-        output.document(view)
-        return
-    whose = f"workflow {view.workflow} of {view.tenant}" if view.workflow else view.tenant
-    output.say(f"{'paused' if view.paused else 'resumed'} {output.line(whose)}")
-
-
 def _sentence(pause: TenantPause) -> str:
     what = f"workflow {pause.workflow}" if pause.workflow else "all of it"
     because = f": {pause.reason}" if pause.reason else ""
     return f"{what}, since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
 
 
-def near(alert: Alert) -> str:
+def _near(alert: Alert) -> str:
     """Return which limit a tenant came near to, and when."""
     return f"{alert.quota}: {alert.used} of {alert.allowed} at {alert.at:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -200,7 +121,7 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("state", view.state),
         ("held for", view.held_for),
         *(("paused", _sentence(pause)) for pause in view.pauses or ()),
-        *(("near its limit", near(alert)) for alert in view.alerts or ()),
+        *(("near its limit", _near(alert)) for alert in view.alerts or ()),
         ("epoch", view.epoch),
         ("retry at", view.retry_at),
         ("last error", view.last_error),

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import values
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.tenants import TenantArgument
-from orchestrator.cli.tokens import Expires, Label, print_minted
+from orchestrator.cli.token import Expires, Label, print_minted
 from orchestrator.model.tokens import Role
 
 RoleOption = Annotated[

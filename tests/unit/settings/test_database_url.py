@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.model.errors import ConfigError
-from orchestrator.settings.database import url_problems
+from orchestrator.settings.database_url import url_problems
 from orchestrator.settings.load import load
 from orchestrator.store.connect import Target
 

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.arguments import RunArgument, TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.runs import RunArgument
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.api import EventView
 
 Follow = Annotated[

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import output, values
+from orchestrator.cli.arguments import RunArgument, TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.runs import RunArgument, print_started
-from orchestrator.cli.tenants import TenantArgument
+from orchestrator.cli.run.start import print_started
 from orchestrator.model.states import RunState
 
 if TYPE_CHECKING:

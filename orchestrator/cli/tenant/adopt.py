@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.adoption import AdoptionReport
 
 Schema = Annotated[str, typer.Option(metavar="SCHEMA", help="The schema as it is called now.")]

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output, values
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
-from orchestrator.cli.statistics import size
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.maintenance import MaintenanceReport, TableCare
 
 Timeout = Annotated[
@@ -53,7 +52,7 @@ def _print(tables: list[TableCare]) -> None:
                 table.name,
                 table.vacuumed,
                 f"{table.seconds:.1f} s",
-                size(table.bytes_after),
+                output.size(table.bytes_after),
                 "no amcheck" if table.checked is None else table.checked,
             )
             for table in tables

@@ -9,10 +9,8 @@ import typer
 
 from orchestrator.archive.manifest import Runs
 from orchestrator.cli import output, values
+from orchestrator.cli.arguments import TenantArgument, WaitForRuns
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.lifecycle import Wait
-from orchestrator.cli.statistics import size
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.archives import RestoredTenant
 
 ToFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")]
@@ -92,7 +90,7 @@ def backup(door: Door, tenant: TenantArgument, file: ToFile, runs: AllRuns = "al
                 ("backed up", done.tenant),
                 ("as of", done.created_at),
                 ("file", done.file),
-                ("size", size(done.bytes)),
+                ("size", output.size(done.bytes)),
                 ("tables", done.tables),
                 ("rows", done.rows),
             ]
@@ -142,7 +140,9 @@ def clone(
     _print_made(door, made, "cloned")
 
 
-def archive(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait = None) -> None:
+def archive(
+    door: Door, tenant: TenantArgument, force: Force = False, wait: WaitForRuns = None
+) -> None:
     """Write a tenant into a file on the server and drop it, until it is brought back.
 
     Example: insula tenant archive acme_corp --wait 5m

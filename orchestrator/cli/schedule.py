@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.arguments import TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.tenants import TenantArgument
 from orchestrator.model.api import ScheduleView
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A schedule, as declared.")]

@@ -1,4 +1,4 @@
-"""`tenant update|enable|disable|rotate-credentials|rename|delete|erase`: of a whole tenant."""
+"""`tenant create|update|enable|disable|rotate-credentials|rename|delete|erase`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output, values
-from orchestrator.cli.confirm import confirmed
+from orchestrator.cli.arguments import TenantArgument, WaitForRuns
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.tenants import Name, Settings, TenantArgument, Tier
+from orchestrator.cli.tenant.confirm import confirmed
 from orchestrator.model.api import DeletedTenant, TenantView
 
+NewTenant = Annotated[
+    str, typer.Argument(metavar="ID", help="Lower case, digits and underscores: acme_corp.")
+]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="The name for people.")]
+Tier = Annotated[str | None, typer.Option(metavar="TIER", help="The tier to inherit from.")]
+FirstAliases = Annotated[
+    list[str] | None,
+    typer.Option("--alias", metavar="ALIAS", help="Another name; may be given again."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="limits.max_queue_length=500; may be given again."
+    ),
+]
 Aliases = Annotated[
     list[str] | None,
     typer.Option("--alias", metavar="ALIAS", help="Its aliases from now on; may be given again."),
@@ -33,14 +48,11 @@ GoOn = Annotated[bool, typer.Option("--force", help="Let unfinished runs go on u
 Force = Annotated[
     bool, typer.Option("--force", help="Do not ask, and drop unfinished runs as well.")
 ]
-Wait = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Give unfinished runs so long to end: 30s, 5m."),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
+    daemon_command(app, "create")(create)
     daemon_command(app, "update")(update)
     daemon_command(app, "enable")(enable)
     daemon_command(app, "disable")(disable)
@@ -48,6 +60,27 @@ def register(app: typer.Typer) -> None:
     daemon_command(app, "rename")(rename)
     daemon_command(app, "delete")(delete)
     daemon_command(app, "erase")(erase)
+
+
+def create(
+    door: Door,
+    id: NewTenant,
+    name: Name = None,
+    tier: Tier = None,
+    alias: FirstAliases = None,
+    set: Settings = None,
+) -> None:
+    """Register a tenant. Its schema and roles are made at first use.
+
+    Example: insula tenant create acme_corp --tier basic --set limits.max_queue_length=500
+    """
+    settings = values.read_settings(set or [])
+    with door.open() as client:
+        view = client.create_tenant(id, name=name, tier=tier, aliases=alias or [], set=settings)
+    if door.json:
+        output.document(view)
+    else:
+        typer.echo(view.id)
 
 
 def update(  # noqa: PLR0913 - one parameter for each option
@@ -121,7 +154,7 @@ def rename(
     new: NewId,
     no_alias: NoAlias = False,
     force: GoOn = False,
-    wait: Wait = None,
+    wait: WaitForRuns = None,
 ) -> None:
     """Give a tenant another id: its schema, its logins, its runs. Unfinished runs keep it.
 
@@ -141,7 +174,7 @@ def delete(
     keep_results: Keep = False,
     purge: Purge = False,
     force: Force = False,
-    wait: Wait = None,
+    wait: WaitForRuns = None,
 ) -> None:
     """Drop a tenant: its schema, its logins and all its data. Unfinished runs keep it.
 
@@ -167,7 +200,9 @@ def delete(
         output.fields(_deleted_fields(gone))
 
 
-def erase(door: Door, tenant: TenantArgument, force: Force = False, wait: Wait = None) -> None:
+def erase(
+    door: Door, tenant: TenantArgument, force: Force = False, wait: WaitForRuns = None
+) -> None:
     """Delete a tenant and destroy its keys: what was sealed for it is lost, in all its archives.
 
     Also of a tenant that was deleted before. Unfinished runs keep it.

@@ -9,7 +9,6 @@ import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.statistics import size
 from orchestrator.model.api import TenantSummary
 from orchestrator.model.figures import FiguresOrder, ListedFigures, TotalFigures
 
@@ -101,7 +100,7 @@ def _cells(found: ListedFigures) -> tuple[object, ...]:
         None if day is None else day.accepted,
         None if day is None else day.failed,
         None if day is None or day.p95 is None else timedelta(seconds=day.p95),
-        None if found.schema_bytes is None else size(found.schema_bytes),
+        None if found.schema_bytes is None else output.size(found.schema_bytes),
         found.tables,
         found.estimated_rows,
         found.last_active_at,
@@ -123,7 +122,7 @@ def _sums(totals: TotalFigures) -> str:
         f"{totals.tenants} {'tenant' if totals.tenants == 1 else 'tenants'}, "
         f"{totals.read} of them read: runs {totals.runs}, "
         f"failed {totals.failed}, last day {totals.day_accepted}, "
-        f"failed in it {totals.day_failed}, on disk {size(totals.schema_bytes)}, "
+        f"failed in it {totals.day_failed}, on disk {output.size(totals.schema_bytes)}, "
         f"tables {totals.tables}, rows {totals.estimated_rows}"
     )
     if totals.oldest_read_at is None:
