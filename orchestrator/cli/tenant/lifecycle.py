@@ -8,8 +8,8 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.arguments import TenantArgument, WaitForRuns
+from orchestrator.cli.confirm import confirmed
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.cli.tenant.confirm import confirmed
 from orchestrator.model.api import DeletedTenant, TenantView
 
 NewTenant = Annotated[

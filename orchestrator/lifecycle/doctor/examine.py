@@ -44,7 +44,10 @@ SETTINGS = {"lock_timeout": "2s", "statement_timeout": "60s", "timezone": "UTC"}
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
-    """What an installation is, and which of its tenants to look at: those named, or all."""
+    """What an installation is, and which of its tenants to look at: those named, or all.
+
+    An `embedded` server is the daemon's own: nobody else logs in.
+    """
 
     role_prefix: str
     app_migrations: tuple[Migration, ...]
@@ -53,6 +56,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     tenants: tuple[str, ...] = ()
     aliases: dict[str, TenantId] = msgspec.field(default_factory=dict)
+    embedded: bool = False
 
 
 async def examine(
@@ -65,7 +69,7 @@ async def examine(
     report(Progress("looking at the server"))
     findings: list[Finding] = []
     if not examination.tenants:
-        findings += await _examine_server(connection, examination)
+        findings += await _examine_server(connection, examination, embedded=examination.embedded)
     version = await control_version(connection)
     newest = len(control_migrations())
     tenants = 0
@@ -183,9 +187,11 @@ class _Call:
         ]
 
 
-async def _examine_server(connection: Connection, examination: Examination) -> list[Finding]:
+async def _examine_server(
+    connection: Connection, examination: Examination, *, embedded: bool = False
+) -> list[Finding]:
     return [
-        *await examine_server(connection, max_awake=examination.max_awake),
+        *await examine_server(connection, max_awake=examination.max_awake, embedded=embedded),
         *await examine_sessions(connection),
         *await examine_catalogs(connection),
     ]
