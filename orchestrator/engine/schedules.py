@@ -196,6 +196,7 @@ class Schedules:
         self._ended.clear()
         self._entries = entries
         self._arm()
+        self.reconfigured()  # what was declared while the tables were read
 
     async def _obey(self, ask: AskSchedule) -> None:
         entry = self._entries.get(ask.name)
