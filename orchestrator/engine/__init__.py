@@ -23,6 +23,7 @@ An attempt at a task:
 What these use:
 
     intake, submission       from a request to runs that are stored
+    admission                counts them where others add runs, too
     schedules, timers        what fires, and when runs are to be looked at
     residence, retention     how many runs are in memory, and which are deleted
     meter                    counts what ends
