@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -20,6 +19,7 @@ from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
+from orchestrator.lifecycle.files import drop_parts
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
@@ -47,12 +47,13 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place
+from orchestrator.store.tenant.login import try_login
 from supervisors.root import RootSupervisor
 
 LOOK_SECONDS = 0.2
@@ -115,7 +116,8 @@ class TenantLifecycle:
         """
         row = await self.tenants.rotate(tenant)
         before = self.tenants.spec.logins(tenant, row.rotation - 1)
-        old_password = await _try(before.as_app(self.tenants.shards.target_of(row)))
+        login = before.as_app(self.tenants.shards.target_of(row))
+        old_password = await try_login(login, name="insula rotation")
         log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
         return RotatedCredentials(
             tenant=tenant,
@@ -208,9 +210,17 @@ class TenantLifecycle:
             destroyed = await keys.erased(connection, tenant)
         if not destroyed:
             raise TenantNotFound(tenant)
-        await self.wiping.attempt()
+        await self._leave_nothing(tenant)
         log.info("tenant.erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
+
+    async def _leave_nothing(self, tenant: TenantId) -> None:
+        """Take away what is left of an erased tenant where no transaction reaches."""
+        await self.wiping.attempt()
+        try:
+            await anyio.to_thread.run_sync(drop_parts, self.state_dir, f"{tenant}-")
+        except OSError as error:
+            log.warning("tenant.files_left", tenant=tenant, error=str(error))
 
     async def _delete(
         self, tenant: TenantId, results: str, *, force: bool, report: Report
@@ -294,7 +304,7 @@ class TenantLifecycle:
             await self.tenants.refresh()
             raise
         if row.results == "erase":
-            await self.wiping.attempt()
+            await self._leave_nothing(row.id)
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()
@@ -458,18 +468,6 @@ class TenantLifecycle:
 def at(row: TenantRow, shard: str) -> TenantRow:
     """Return the row as if the tenant lived on `shard`: what says where to connect."""
     return structs.replace(row, shard=shard)
-
-
-async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:
-    """Log in and out again: what the server says of a password is known for sure only then."""
-    try:
-        connection = await connect(login, application_name="insula rotation")
-    except DatabaseRefused:
-        return "refused"
-    except DatabaseUnavailable:
-        return "untried"
-    connection.terminate()
-    return "accepted"
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

@@ -30,6 +30,7 @@ HEAD_SECONDS = 20.0
 CONNECTIONS = 512
 """So many over TCP at a time: each is an open file, and whoever works here needs some as well."""
 
+_CUT_OFF = "cut_off"
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"connection: close\r\ncontent-length: 0\r\n\r\n"
@@ -55,8 +56,9 @@ class PeerProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def on_headers_complete(self) -> None:
-        """Note that it ends."""
+        """Note that it ends, and let whoever answers cut the connection off."""
         self._lift_deadline()
+        self.scope["state"][_CUT_OFF] = self.transport.abort
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -123,6 +125,11 @@ def holder_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Holder | None:
     """Return whose token the request had; None when it needed none."""
     found: Holder | None = connection.scope["state"].get("holder")
     return found
+
+
+def cut_off(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """End a connection in the middle of its answer, so that nobody takes that for a whole one."""
+    connection.scope["state"][_CUT_OFF]()
 
 
 def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -187,12 +187,15 @@ VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
 -- The tombstone, or what stays of an archived tenant, which keeps its tokens; where it is to be erased, its keys go.
+-- A tombstone tells nothing of what the tenant was declared as: names, inputs of schedules and settings were its data.
 -- The rotation makes sure that no login of before fits a tenant of the same id that comes after. An owner that was thought
 -- dead, and is not, finds that the lease is no more its own.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
         moved_from = NULL, engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL, rotation = rotation + 1,
+        declaration = CASE WHEN $2 IS NOT NULL THEN declaration ELSE '{}' END,
+        limits = CASE WHEN $2 IS NOT NULL THEN limits END,
         origin = CASE WHEN $2 IS NOT NULL THEN origin END,
         last_active_at = CASE WHEN $2 IS NOT NULL THEN last_active_at END,
         config_hash = CASE WHEN $2 IS NOT NULL THEN config_hash END,
@@ -232,7 +235,7 @@ WITH back AS (
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
-        limits = CASE known.state WHEN 'removed' THEN excluded.limits ELSE known.limits END,
+        limits = CASE known.state WHEN 'registered' THEN known.limits ELSE excluded.limits END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         shard = $8, moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
