@@ -35,6 +35,7 @@ from orchestrator.model.errors import (
     Unavailable,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
+from orchestrator.quota.limits import of_submissions
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -125,6 +126,10 @@ class Tenants:
                 served = _served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
+                if await configuration.limit(
+                    connection, _limits({**registered, **snapshot.tenants})
+                ):
+                    stored = {row.id: row for row in await rows.fetch_all(connection)}
             self._note(stored, seen)
             self._rows = stored
             self.since = since
@@ -162,7 +167,7 @@ class Tenants:
                 await rows.register(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await configuration.note(connection, {tenant: config.digest})
+                await _note_configuration(connection, tenant, config)
             await self._look()
         return tenant
 
@@ -181,7 +186,7 @@ class Tenants:
                 await rows.redeclare(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await configuration.note(connection, {tenant: config.digest})
+                await _note_configuration(connection, tenant, config)
             await self._look()
 
     def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
@@ -213,7 +218,7 @@ class Tenants:
             self._refuse_taken(new, declaration.aliases, but=tenant)
             config = _config(self.snapshot, new, declaration)
             yield dump_declaration(declaration)
-            await configuration.note(connection, {new: config.digest})
+            await _note_configuration(connection, new, config)
 
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
@@ -232,10 +237,10 @@ class Tenants:
                 config = _config(self.snapshot, tenant, load_declaration(declaration))
                 self._refuse_taken(tenant, config.aliases)
 
-    def declared_shard(self, tenant: TenantId, declaration: str) -> str:
-        """Return the shard that a tenant is declared for: by a file, or else as it was stored."""
+    def declared(self, tenant: TenantId, declaration: str) -> TenantConfig:
+        """Return what a tenant is declared as: by a file, or else as it was stored."""
         known = self.snapshot.tenants.get(tenant)
-        return (known or _config(self.snapshot, tenant, load_declaration(declaration))).shard
+        return known or _config(self.snapshot, tenant, load_declaration(declaration))
 
     def _refuse_taken(
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
@@ -275,7 +280,7 @@ class Tenants:
                     await copies.copy(server, await copies.of_tenants(control, [tenant]))
         self._remember(row)
         logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
-        return Access(engine=logins.as_engine(target), app=logins.as_app(target))
+        return Access(logins.as_engine(target), logins.as_app(target), row.registration)
 
     async def _provision(
         self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
@@ -487,8 +492,7 @@ def _served(
 
 def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
-    if row.shard != config.shard:
-        config = msgspec.structs.replace(config, shard=row.shard)
+    config = msgspec.structs.replace(config, shard=row.shard, registration=row.registration)
     if row.origin is not None:
         config = config.made_as(row.origin)
     if row.disabled_at is not None:
@@ -511,12 +515,25 @@ def _decided(row: TenantRow) -> tuple[object, ...]:
         row.held_for,
         row.shard,
         row.origin,
+        row.registration,
     )
 
 
 def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
     """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
     _config(snapshot, tenant, load_declaration(declaration))
+
+
+async def _note_configuration(
+    connection: Connection, tenant: TenantId, config: TenantConfig
+) -> None:
+    """Note what a tenant is to be served as, in the transaction that declares it."""
+    await configuration.note(connection, {tenant: config.digest})
+    await configuration.limit(connection, _limits({tenant: config}))
+
+
+def _limits(configs: Mapping[TenantId, TenantConfig]) -> dict[TenantId, str | None]:
+    return {tenant: of_submissions(config.limits) for tenant, config in configs.items()}
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

@@ -28,10 +28,13 @@ class AttemptGroup:
         self._scopes: dict[tuple[Execution, str], anyio.CancelScope] = {}
         self._errors: list[BaseException] = []
         self._broken = anyio.Event()
+        self._over = False
         self._new_scope: type[anyio.CancelScope] = anyio.CancelScope
 
     def start(self, body: Body, execution: Execution, name: str) -> None:
-        """Begin an attempt at task `name`."""
+        """Begin an attempt at task `name`, unless all are being cut off."""
+        if self._over:
+            return
         scope = self._scopes[execution, name] = self._new_scope()
         # The event loop's own kind: to look for it each time is a third of what a scope costs.
         self._new_scope = type(scope)
@@ -56,6 +59,7 @@ class AttemptGroup:
         try:
             await self._broken.wait()
         finally:
+            self._over = True
             for scope in self._tasks:
                 scope.cancel()
             with anyio.CancelScope(shield=True):
@@ -76,14 +80,12 @@ class AttemptGroup:
     ) -> None:
         try:
             await body(execution, name, scope)
-        except Exception as error:  # noqa: BLE001 - raised by `run`
-            self._note(error)
-        except (SystemExit, KeyboardInterrupt) as error:
-            self._note(error)
-            raise  # they end the event loop
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            self._errors.append(error)
+            self._broken.set()
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                raise  # they end the event loop; the others are raised by `run`
         finally:
             del self._tasks[scope]
-
-    def _note(self, error: BaseException) -> None:
-        self._errors.append(error)
-        self._broken.set()

@@ -356,12 +356,13 @@ class Board:
 
     async def _attempt(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
         result: Outcome | None = None
+        began: float | None = None
         with scope:
             if self._is_running(execution, name):
-                execution.meter.began[name] = monotonic()
+                began = execution.meter.began[name] = monotonic()
                 result = await self._outcome_of(execution, name)
         self.group.leave(execution, name, scope)
-        self._slots.give_back()
+        self._slots.give_back(None if began is None else monotonic() - began)
         if self._suspects.alone is not None:
             self._suspects.leave(execution.id, name)
         wanted = self._is_running(execution, name) and not scope.cancel_called

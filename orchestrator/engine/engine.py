@@ -50,8 +50,9 @@ from orchestrator.model.errors import (
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 from orchestrator.quota.alerts import Level, levels
-from orchestrator.quota.limits import Usage, counted_span
+from orchestrator.quota.limits import Usage, counted_span, of_counts
 from orchestrator.settings.tenants import TenantConfig
+from orchestrator.store.tenant.admission import Admitted, Allowance
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Pause, RunEnd
@@ -157,6 +158,7 @@ class Engine:
 
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits, and its schedules."""
+        self._usage.forget_refusal()
         self._board.reconfigured()
         self._table.wake()  # to count what is queued anew
         self.schedules.reconfigured()
@@ -283,7 +285,21 @@ class Engine:
         if due is not None and due <= self.now:
             self.schedules.tick()
 
-    # -- told by the commit loop -------------------------------------------------------
+    # -- told by the commit loop, and asked --------------------------------------------
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """What new runs are counted by in the transaction that adds them."""
+        config = self._config()
+        limits = of_counts(config.limits)
+        return None if limits is None else Allowance(config.id, limits)
+
+    def counted(self, admitted: Admitted) -> None:
+        """Take over what the database has counted: others add runs, too."""
+        if admitted.full_at is not None:
+            self._usage.bucket.fill_at(admitted.full_at)
+        if admitted.over is not None:
+            self._usage.refused(admitted.over, self.now)
 
     def flushed(self) -> None:
         """Let whoever waits for quiet look again."""
@@ -308,8 +324,12 @@ class Engine:
             self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
+            refusal: InsulaError = RunRefused(f"the database refused the run: {error}")
+            if isinstance(error, QuotaExceeded):
+                self._usage.refused(error, self.now)
+                refusal = error
             if submission is not None:
-                submission.fail(RunRefused(f"the database refused the run: {error}"))
+                submission.fail(refusal)
             return
         if execution.refusals == 1:
             self._board.end(execution, entries.RunFailed(error=unstorable(error)))
