@@ -63,7 +63,9 @@ class Address:
             )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return DaemonUnreachable(
-                f"no daemon answers at {where}", hint="is the daemon running? insula serve"
+                f"no daemon answers at {where}",
+                hint="is it running? `insula serve` starts it; under systemd, `systemctl status "
+                "insula` tells why it is not",
             )
         if isinstance(error, httpx.TimeoutException) and call.within < math.inf:
             return DaemonUnreachable(
@@ -71,7 +73,7 @@ class Address:
                 hint="it is stopped, or something holds up its event loop: its log tells what",
             )
         outcome = "" if call.repeatable else "; whether the request was carried out is unknown"
-        hint = ""
+        hint = "`insula status` tells whether the daemon answers at all, and who holds it up"
         if not call.repeatable:
             hint = "look what became of it first; a run with a key can be sent again safely"
         if isinstance(error, httpx.TimeoutException):

@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.daemon import declared as declarations
 from orchestrator.daemon import timetable
+from orchestrator.daemon.decided import as_served, differs
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.names import Names, clashes
 from orchestrator.daemon.shards import check_homes
@@ -121,7 +122,7 @@ class Tenants:
                     declared=(snapshot.tenants, registered),
                     known={**self.registered, **self.snapshot.tenants},
                 )
-                served = _served([*snapshot.tenants.values(), *registered.values()], stored)
+                served = as_served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
                 if await declarations.limit(connection, {**registered, **snapshot.tenants}):
@@ -352,7 +353,7 @@ class Tenants:
 
     def _remember(self, row: TenantRow) -> None:
         """Keep what is newly known of a tenant. What slots are made from is for the next look."""
-        if not _differs(row, self._rows.get(row.id)):
+        if not differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
     @property
@@ -382,7 +383,7 @@ class Tenants:
             return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
-        changed = [row for row in found.values() if _differs(row, self._rows.get(row.id))]
+        changed = [row for row in found.values() if differs(row, self._rows.get(row.id))]
         follow = await self._changes(connection, changed) if changed else None
         self._note(found, seen)
         if follow is not None:
@@ -398,7 +399,7 @@ class Tenants:
             log.error("tenants.change_unusable", problems=problems)
         stored = {row.id: row for row in changed}
         every = [self.snapshot.tenants.get(tenant, registered.get(tenant)) for tenant in stored]
-        served = _served(filter(None, every), stored)
+        served = as_served(filter(None, every), stored)
         since = await timetable.note(connection, served)
 
         def follow() -> None:
@@ -472,47 +473,6 @@ async def watch(tenants: Tenants, standing: Standing) -> None:
         except (Unavailable, *DRIVER_ERRORS) as error:
             # The keeper tells of the outage; the next look finds what this one missed.
             log.warning("tenants.not_looked_at", error=str(error))
-
-
-def _served(
-    configs: Iterable[TenantConfig], stored: Mapping[TenantId, TenantRow]
-) -> list[TenantConfig]:
-    """Return the tenants that are not being deleted, each as operators have decided."""
-    served = []
-    for config in configs:
-        row = stored.get(config.id)
-        if row is None or row.usable:
-            served.append(config if row is None else _as_decided(config, row))
-    return served
-
-
-def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
-    """Return a tenant as operators, and the verbs under way, have it."""
-    config = msgspec.structs.replace(config, shard=row.shard, registration=row.registration)
-    if row.origin is not None:
-        config = config.made_as(row.origin)
-    if row.disabled_at is not None:
-        config = config.disabled(row.disabled_because)
-    return config if row.held_for is None else config.held(row.held_for)
-
-
-def _differs(row: TenantRow, known: TenantRow | None) -> bool:
-    """Tell whether anything differs that slots are made from."""
-    return known is None or _decided(row) != _decided(known)
-
-
-def _decided(row: TenantRow) -> tuple[object, ...]:
-    return (
-        row.source,
-        row.declaration,
-        row.usable,
-        row.disabled_at,
-        row.disabled_because,
-        row.held_for,
-        row.shard,
-        row.origin,
-        row.registration,
-    )
 
 
 def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:

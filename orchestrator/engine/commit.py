@@ -9,6 +9,7 @@ round trip and a busy one has hundreds of rows in a commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import filterfalse, islice
@@ -19,7 +20,7 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.engine.counting import Counting
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import QuotaExceeded
@@ -84,12 +85,12 @@ class Listener(Protocol):
 class GroupCommit:
     """Flushes the executions that were touched. One per tenant and incarnation."""
 
-    def __init__(self, writer: Writer, listener: Listener, counting: Counting) -> None:
+    def __init__(self, writer: Writer, listener: Listener, admission: Admission) -> None:
         self._writer = writer
         self._listener = listener
-        self._counting = counting
+        self._admission = admission
         self._touched: dict[Execution | Note, None] = {}
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         self._woken = False
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
@@ -113,20 +114,23 @@ class GroupCommit:
     async def run(self) -> None:
         """Flush for ever; ends by cancellation or by the writer's errors, and sets `ended`."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake, self._woken = anyio.Event(), False
-                while items := self._gather():
-                    await self._flush(items)
+            # A commit under way is not cancelled: nobody would know how it came out. It ends when
+            # the writer is closed. One scope for all of them, open only while nothing is to do.
+            with anyio.CancelScope() as scope:
+                while True:
+                    scope.shield = False
+                    await self._wake.wait()
+                    scope.shield = True
+                    self._wake.clear()
+                    self._woken = False
+                    while items := self._gather():
+                        await self._flush(items)
         finally:
             self.ended.set()
 
     async def _flush(self, items: Sequence[Item]) -> None:
         self._flushing = [item.execution for item in items]
-        # A commit under way is not cancelled: nobody would know how it came out. It ends when the
-        # writer is closed.
-        with anyio.CancelScope(shield=True):
-            await self._commit(items)
+        await self._commit(items)
         self._flushing = ()
         self._settled.beat()
         self._listener.flushed()
@@ -175,14 +179,14 @@ class GroupCommit:
                 effect()
 
     async def _write(self, items: Sequence[Item]) -> dict[object, Known]:
-        batch = _batch([item.written for item in items], self._counting.allowance)
+        batch = _batch([item.written for item in items], self._admission.allowance)
         if not (batch.rows or batch.taken or batch.nudged):
             return {}
         committed = await self._writer.flush(batch)
         self.flushes += 1
         self.rows += batch.rows
         if committed.admitted is not None:
-            self._counting.counted(committed.admitted)
+            self._admission.counted(committed.admitted)
         if committed.added == len(batch.added):
             return {}
         ids = [run.id for run in batch.added]
@@ -191,7 +195,7 @@ class GroupCommit:
 
     async def _put_off(self, items: Sequence[Item], error: QuotaExceeded) -> None:
         """Refuse the new runs, which nobody can count now, and commit all the others."""
-        self._counting.held_up(error)
+        self._admission.held_up(error)
         rest = []
         for item in items:
             if isinstance(item.execution, Execution) and item.written.new is not None:

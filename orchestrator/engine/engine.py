@@ -21,11 +21,11 @@ import msgspec
 import structlog
 
 from orchestrator.engine import entries
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
 from orchestrator.engine.commit import GroupCommit, Note
 from orchestrator.engine.control import Verb, prefix
-from orchestrator.engine.counting import Counting
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.intake import Accepted, accept
 from orchestrator.engine.outcome import unstorable
@@ -89,8 +89,8 @@ class Engine:
         self._submissions: dict[UUID, Submission] = {}
         # Whoever waits holds the reply: those that nobody waits for any more leave by themselves.
         self._owed: WeakSet[Reply[Any]] = WeakSet()
-        counting = Counting(config, self._usage, lambda: self.now)
-        self._commit = GroupCommit(owned, self, counting)
+        admission = Admission(config, self._usage, lambda: self.now)
+        self._commit = GroupCommit(owned, self, admission)
         self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
             self._board,

@@ -134,7 +134,7 @@ class Shard:
     @contextmanager
     def _named(self) -> Iterator[None]:
         if self.reach.outage is not None:
-            raise DatabaseUnavailable(self.reach.outage.sentence)
+            raise self.reach.outage.refusal()
         try:
             yield
         except DatabaseUnavailable as error:
@@ -216,7 +216,7 @@ class Shards:
         """Raise DatabaseUnavailable while the shard of that name does not answer."""
         shard = self.of(name)
         if shard is not None and shard.reach.outage is not None:
-            raise DatabaseUnavailable(shard.reach.outage.sentence)
+            raise shard.reach.outage.refusal()
 
     def reaches(self, name: str) -> tuple[Reach, ...]:
         """Return what tells whether that database answers, beyond what tells it of the control."""

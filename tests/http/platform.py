@@ -76,6 +76,7 @@ class HandMadePlatform(HandMadeRuns):
         self.started: list[StartRun] = []
         self.draining = False
         self.blocked: LoopBlocked | None = None
+        self.in_quarantine: dict[str, int] = {}
         self.report = ReloadReport(applied=True, generation=2, added=["globex"])
         self.reloads = 0
         self.looks = 0
@@ -216,9 +217,11 @@ class HandMadePlatform(HandMadeRuns):
             config_digest="0" * 64,
             draining=self.draining,
             tenants=len(self.views),
-            slots={"dormant": len(self.views)},
-            running_tasks=0,
+            slots={"dormant": len(self.views), **self.in_quarantine},
+            running_tasks=5,
             max_concurrent_tasks=64,
+            busiest={"acme_corp": 4, "globex": 1},
+            quarantined=["globex", "wonka"] if self.in_quarantine else [],
             max_awake_tenants=100,
             database="embedded",
             database_version="18",

@@ -1,4 +1,4 @@
-"""What runs are counted by in the commit that adds them, and what that tells the engine."""
+"""Keeps what the engine counts of new runs in step with the database: others add runs, too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.admission import Admitted, Allowance
 
 
-class Counting:
-    """Keeps `usage`, the engine's own count, from promising what others have used up."""
+class Admission:
+    """What the group commit counts new runs by; what has come of it goes into `usage`."""
 
     def __init__(
         self, config: Callable[[], TenantConfig], usage: Usage, now: Callable[[], datetime]
@@ -23,13 +23,13 @@ class Counting:
 
     @property
     def allowance(self) -> Allowance | None:
-        """What new runs are counted by; None when nothing limits how many there are."""
+        """What new runs are counted by in the transaction that adds them; None for no limit."""
         config = self._config()
         limits = of_counts(config.limits)
         return None if limits is None else Allowance(config.id, limits)
 
     def counted(self, admitted: Admitted) -> None:
-        """Take over what the database has counted: others add runs, too."""
+        """Take over what the database has counted."""
         if admitted.full_at is not None:
             self._usage.bucket.fill_at(admitted.full_at)
         if admitted.over is not None:
