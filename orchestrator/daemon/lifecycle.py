@@ -231,11 +231,14 @@ class TenantLifecycle:
     ) -> ArchivedTenant:
         """Write the tenant into a file of the state directory, and drop it as `delete` does.
 
-        Its row stays, and tells of the file. Raises InvalidRequest for a tenant that has no tables,
-        and what `delete` does but for DeclaredInFile: a file may go on to declare it.
+        Its row stays, and tells of the file. As resumable as `delete`. Raises InvalidRequest for a
+        tenant that has no tables, and what `delete` does but for DeclaredInFile: a file may go on
+        to declare it.
         """
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
+        if row.state in ("removed", "archived"):
+            raise rows.unfit(row)
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
         self.tenants.shards.check(row.shard)
@@ -404,6 +407,8 @@ class TenantLifecycle:
 
     async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
         row = await self.tenants.shards.row(tenant)
+        if not row.usable:
+            raise rows.unfit(row)
         if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
         return row
