@@ -190,8 +190,10 @@ class TenantArchives:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
-            raise TenantExists(tenant, f"tenant {tenant!r} is not archived") if row.usable else (
-                rows.unfit(row)
+            raise (
+                TenantExists(tenant, f"tenant {tenant!r} is not archived")
+                if row.usable
+                else (rows.unfit(row))
             )
         shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)

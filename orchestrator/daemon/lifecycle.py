@@ -310,7 +310,7 @@ class TenantLifecycle:
         await self.drop_kept(row)
         await self._drop_arrived(row)
         left = await self._drop_archive(row)
-        if await shards.is_there(row):
+        if await shards.is_ready(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
                     server,
@@ -400,7 +400,7 @@ class TenantLifecycle:
 
     async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
         """Rename the tenant in the registry, and in its own database, as far as it has one."""
-        place = row if await self.tenants.shards.is_there(row) else at(row, CONTROL_SHARD)
+        place = row if await self.tenants.shards.is_ready(row) else at(row, CONTROL_SHARD)
         async with self.errands.pair("renaming", place, lock_timeout="10s") as (control, server):
             await rename(server, wanted, self.tenants.spec, control=control)
         await finish(self.tenants, wanted.new)

@@ -38,6 +38,7 @@ from orchestrator.store.connect import DRIVER_ERRORS, Connection
 from orchestrator.store.control import holds, tenants
 from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Place
 
 LOCK_TIMEOUT = "10s"
 SETTLE_SECONDS = 5.0
@@ -126,7 +127,7 @@ class TenantMoves:
             moved = await self._move_held(row, to, report)
         except BaseException:
             # What has arrived is nobody's, unless it was the very end that failed.
-            await Arrivals(self._tenants, self.errands).clear_now(at(row, to))
+            await Arrivals(self._tenants, self.errands).clear_now(Place(row.id, to))
             raise
         log.info("tenant.moved", tenant=row.id, shard=to, rows=moved.rows)
         return moved
