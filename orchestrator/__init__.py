@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client, SyncClient
-    from orchestrator.client.transaction import enqueue
+    from orchestrator.client.transaction import enqueue, insula_error
+    from orchestrator.model.api import StartRun
     from orchestrator.model.errors import InsulaError
-    from orchestrator.workflow.context import Context
+    from orchestrator.workflow.context import Context, TenantInfo
     from orchestrator.workflow.define import Workflow, job
     from orchestrator.workflow.retry import Fail, Retry
     from orchestrator.workflow.rules import If, When
@@ -22,10 +23,13 @@ else:
         "If": "workflow.rules",
         "InsulaError": "model.errors",
         "Retry": "workflow.retry",
+        "StartRun": "model.api",
         "SyncClient": "client.client",
+        "TenantInfo": "workflow.context",
         "When": "workflow.rules",
         "Workflow": "workflow.define",
         "enqueue": "client.transaction",
+        "insula_error": "client.transaction",
         "job": "workflow.define",
     }
 
@@ -47,9 +51,12 @@ __all__ = [
     "If",
     "InsulaError",
     "Retry",
+    "StartRun",
     "SyncClient",
+    "TenantInfo",
     "When",
     "Workflow",
     "enqueue",
+    "insula_error",
     "job",
 ]

@@ -13,8 +13,9 @@ What these use, each to be read alone:
 
     messages, refusals      what a supervisor is asked, and why a tenant takes nothing
     places, active          who may be awake, and which slots need a look
-    starts                  who may begin, while a few do, and while the database is in doubt
+    starts, patience        who may begin, a few at a time; how long a caller waits for that
     wake, history, drain    the wake index, the record of states, the end of a node
+    books, sick             what a tenant used and comes near to; who is in quarantine
     preference, elsewhere   which node is best for a tenant, and runs that reach another
     breaker                 one probe at a time while the server has no connection left
     keeper, naming          the node's row and name in the database, from a thread of its own

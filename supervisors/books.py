@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import anyio
 import structlog
@@ -32,6 +34,15 @@ KEPT_HERE = timedelta(days=7)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose books they are, and under which epoch it is served."""
+
+    tenant: str
+    registration: UUID
+    epoch: int
+
+
 class Books:
     """Of one tenant and incarnation.
 
@@ -39,11 +50,9 @@ class Books:
     twice it counts once, and what a crash kept from being told the next owner tells.
     """
 
-    def __init__(
-        self, tenant: str, epoch: int, ground: Ground, engine: Engine, counts: OwnedUsage
-    ) -> None:
-        self._tenant = tenant
-        self._owner = Owner(epoch, ground.node)
+    def __init__(self, whose: Whose, ground: Ground, engine: Engine, counts: OwnedUsage) -> None:
+        self._whose = whose
+        self._owner = Owner(whose.epoch, ground.node)
         self._ground = ground
         self._engine = engine
         self._counts = counts
@@ -89,7 +98,9 @@ class Books:
     async def _told(self, rows: list[HourUsed]) -> bool:
         try:
             async with self._ground.control.acquire() as control:
-                noted = await usage.tell(control, self._tenant, rows, self._owner)
+                noted = await usage.tell(
+                    control, self._whose.tenant, self._whose.registration, rows, self._owner
+                )
         except (Unavailable, *DRIVER_ERRORS) as error:
             # The next round tells it, or the next owner.
             log.warning("usage.not_told", error=str(error))
@@ -114,7 +125,7 @@ class Books:
         """Note what is near its end, and tell of what nobody, here or elsewhere, told before."""
         try:
             async with self._ground.control.acquire() as control:
-                new = await usage.alert(control, self._tenant, near)
+                new = await usage.alert(control, self._whose.registration, near)
         except (Unavailable, *DRIVER_ERRORS) as error:
             log.warning("quota.alert_not_noted", error=str(error))
             return False

@@ -24,10 +24,11 @@ from supervisors.standing import Standing
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The two logins of one tenant."""
+    """The two logins of one tenant, and which of its id it is."""
 
     engine: Target
     app: Target
+    registration: UUID
 
 
 class Prepare(Protocol):

@@ -42,14 +42,17 @@ class History:
 
     def note(self, slot: Slot) -> None:
         """Note the state that a slot has just entered."""
+        registration = slot.config.registration
+        if registration is None:
+            return
         change = Change(
-            tenant=slot.config.id,
+            registration=registration,
             at=self._clock.now(),
             state=str(slot.state),
             reason=reason_of(slot),
             next_at=next_of(slot),
         )
-        log.debug("tenant.state", tenant=change.tenant, state=change.state, reason=change.reason)
+        log.debug("tenant.state", tenant=slot.config.id, state=change.state, reason=change.reason)
         self._pending.append(change)
         del self._pending[:-HELD]
         self._noted.beat()

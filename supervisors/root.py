@@ -141,6 +141,8 @@ class RootSupervisor:
 
     def _reconfigure(self, slot: Slot, config: TenantConfig) -> None:
         before = slot.config
+        if before.registration not in {None, config.registration}:
+            slot.forget()
         slot.reconfigure(config)
         if slot.removed:
             # It drains because it was removed; the slot lives on when that is done.

@@ -61,30 +61,38 @@ class Slot:
         send: MemoryObjectSendStream[Message]
         receive: MemoryObjectReceiveStream[Message]
         send, receive = anyio.create_memory_object_stream[Message](mailbox)
-        self.config = config
-        self.note: Callable[[Slot], None] = lambda _: None
-        self.waits_for_place = False
-        self.turn = Turn()
-        self.receive = receive
-        self.record = Record()
-        self.incarnation = 0
-        self.epoch: int | None = None
-        self.held: int | None = None
-        self.engine: Engine | None = None
-        self.stop_wanted: Stop | None = None
-        self.poked = False
-        self.sealed = False
-        self.removed = False
-        self.last_error: str | None = None
-        self.retry_at: datetime | None = None
-        self.awake_since = math.inf
-        self.last_active = -math.inf
-        self.attendant: Attendant | None = None
-        self.life: anyio.CancelScope | None = None
-        self.doubted: tuple[int, ...] | None = None
-        self._state = SlotState.DORMANT if config.works else SlotState.SUSPENDED
         self._send = send
         self._attention = Pulse()
+
+        # What it is, and who hears of it.
+        self.config = config
+        self.note: Callable[[Slot], None] = lambda _: None  # of each change of state
+        self.attendant: Attendant | None = None  # of work, and of rest
+
+        # What is asked of its supervisor.
+        self.receive = receive
+        self.poked = False  # there is work in its tables
+        self.stop_wanted: Stop | None = None
+        self.sealed = False  # the node drains: nothing more is taken
+        self.removed = False  # no file declares it any more
+
+        # Where it stands. Times are monotonic seconds.
+        self._state = SlotState.DORMANT if config.works else SlotState.SUSPENDED
+        self.waits_for_place = False
+        self.turn = Turn()
+        self.incarnation = 0  # how many supervisors it has had
+        self.life: anyio.CancelScope | None = None  # of the present one
+        self.engine: Engine | None = None  # while that serves
+        self.epoch: int | None = None  # of the newest lease
+        self.held: int | None = None  # of the lease that the node has still
+        self.awake_since = math.inf
+        self.last_active = -math.inf
+
+        # What became of it, and what follows.
+        self.record = Record()
+        self.last_error: str | None = None
+        self.retry_at: datetime | None = None
+        self.doubted: tuple[int, ...] | None = None  # last words of servers that are to say more
 
     @property
     def state(self) -> SlotState:
@@ -146,6 +154,12 @@ class Slot:
         if self.engine is not None:
             self.engine.reconfigured()
         self._attention.beat()
+
+    def forget(self) -> None:
+        """Forget what became of a former tenant: another one is called so by now."""
+        self.refuse_mail(removed(self.config.id))
+        self.record = Record()
+        self.last_error = self.retry_at = self.epoch = None
 
     @property
     def has_mail(self) -> bool:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import assert_never
+from uuid import UUID
 
 import anyio
 import structlog
@@ -45,7 +46,7 @@ from orchestrator.store.tenant.payloads import (
 from orchestrator.store.tenant.runs import Claims
 from orchestrator.store.tenant.secrets import OpenSecrets, Vault
 from orchestrator.store.tenant.usage import OwnedUsage
-from supervisors.books import Books
+from supervisors.books import Books, Whose
 from supervisors.ground import Access, Ground
 from supervisors.messages import (
     ChangeRun,
@@ -86,6 +87,7 @@ class TenantSupervisor:
         self._wake_at: datetime | None = None
         self._asked = False
         self._epoch = 0
+        self._registration: UUID
         self._counts: OwnedUsage
 
     async def run(self) -> None:
@@ -99,13 +101,15 @@ class TenantSupervisor:
                 self._end_well(engine)
                 return
             async with engine.running():
-                books = Books(self._tenant, self._epoch, self._ground, engine, self._counts)
+                whose = Whose(self._tenant, self._registration, self._epoch)
+                books = Books(whose, self._ground, engine, self._counts)
                 await self._live(engine, books)
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
 
     async def _activate(self, stack: AsyncExitStack) -> Engine:
         access = await self._ground.prepare(self._tenant)
+        self._registration = access.registration
         lease = await stack.enter_async_context(self._lease())
         owned, journal, moment = await self._take_over(stack, access.engine)
         sealing = await self._sealing(owned)

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.arguments import RunArgument, TenantArgument
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.cli.exit import DONE, FAILED
-from orchestrator.cli.runs import COMMON, Limit, RunArgument, print_run, print_runs, read_pages
-from orchestrator.cli.tenants import TenantArgument
+from orchestrator.cli.run.show import COMMON, Limit, print_run, print_runs, read_pages
 from orchestrator.model.api import DeadReport
 from orchestrator.model.errors import RunConflict
 from orchestrator.model.states import RunState

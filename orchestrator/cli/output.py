@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ _WHOLE = 40
 
 _GAP = 2
 """Spaces between columns."""
+
+_UNITS = ("KiB", "MiB", "GiB")
 
 
 def document(value: Any) -> None:
@@ -133,6 +136,18 @@ def line(value: object) -> str:
         case _:
             text = str(value)
     return one_line(text)
+
+
+def size(count: float) -> str:
+    """Return bytes as people read them.
+
+    >>> size(471040)
+    '460.0 KiB'
+    """
+    if count < 1024:
+        return f"{count:.0f} bytes"
+    step = min(int(math.log(count, 1024)), len(_UNITS))
+    return f"{count / 1024**step:.1f} {_UNITS[step - 1]}"
 
 
 def _error_line(code: str, sentence: str) -> str:

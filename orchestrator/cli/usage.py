@@ -29,7 +29,7 @@ Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Until b
 By = Annotated[Span, typer.Option("--by", help="A row for each hour or day of UTC.")]
 Format = Annotated[Shape, typer.Option("--format", help="For people, or for a bill.")]
 
-COLUMNS = ("tenant", "span", "starts_at", *COUNTERS)
+COLUMNS = ("tenant", "span", "starts_at", *COUNTERS, "registration", "gone")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With what a cell begins that a spreadsheet takes for a formula."""
 
@@ -95,7 +95,7 @@ def _print(rows: Iterable[Used], shape: Shape, *, none: str) -> None:
         return
     shown = [
         (
-            row.tenant,
+            _who(row),
             _utc(row),
             row.submitted,
             row.succeeded,
@@ -115,12 +115,19 @@ def _print(rows: Iterable[Used], shape: Shape, *, none: str) -> None:
 def cell(value: object) -> object:
     """Return a value as a cell of CSV, which no spreadsheet takes for a formula.
 
-    >>> cell("=1+1"), cell(7)
-    ("'=1+1", 7)
+    >>> cell("=1+1"), cell(7), cell(True)
+    ("'=1+1", 7, 'true')
     """
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
+
+
+def _who(row: Used) -> str:
+    """Return whose the row is: several that were deleted may have been called alike."""
+    return f"{row.tenant} (deleted, {str(row.registration)[:8]})" if row.gone else row.tenant
 
 
 def _utc(row: Used) -> str:

@@ -1,21 +1,18 @@
-"""The requests of the API as values, and their answers: what both clients share."""
+"""Every request of the API, by the name of what it asks for: what both clients send."""
 
 from __future__ import annotations
 
-import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
-from urllib.parse import quote
+from typing import Any
 from uuid import UUID
-
-import msgspec
 
 from orchestrator.archive.export import Kind
 from orchestrator.archive.manifest import Runs as Selection
+from orchestrator.client.call import Call, Upload, header_value, tenant_path
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     AuditPage,
@@ -28,7 +25,6 @@ from orchestrator.model.api import (
     ErasedTenant,
     EventView,
     PauseView,
-    Problem,
     ReloadReport,
     RenameTenant,
     RepeatRun,
@@ -47,13 +43,13 @@ from orchestrator.model.api import (
     TenantWhy,
     UpdateTenant,
 )
-from orchestrator.model.archives import ARCHIVE, ArchivedTenant, ImportedRows, RestoredTenant
-from orchestrator.model.errors import DeadlineExceeded, InsulaError, InvalidRequest, revive
+from orchestrator.model.archives import ArchivedTenant, ImportedRows, RestoredTenant
+from orchestrator.model.bearer import ID_PATTERN
+from orchestrator.model.errors import DeadlineExceeded, InvalidRequest
 from orchestrator.model.figures import FiguresOrder, InstallationFigures, TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
-from orchestrator.model.progress import NDJSON, Report
 from orchestrator.model.secrets import (
     Credentials,
     DeletedSecret,
@@ -63,11 +59,8 @@ from orchestrator.model.secrets import (
     SecretView,
 )
 from orchestrator.model.states import RunState
-from orchestrator.model.text import line_problem
+from orchestrator.model.tokens import CreateAdminToken, MintedToken, Role, TokenList, TokenView
 from orchestrator.model.usage import TenantUsage, UsagePage
-
-S = TypeVar("S")
-T = TypeVar("T")
 
 FOLLOW_PATIENCE = 60.0
 """Seconds in which a daemon that went away while its events were followed may come back."""
@@ -81,7 +74,6 @@ COPY_SECONDS = 6 * 3600.0
 RENAME_SECONDS = 120.0
 """How long a tenant may take to come to rest before it is renamed."""
 
-
 MIGRATE_SECONDS = 6 * 3600.0
 """How long the server may take for all tenants."""
 
@@ -94,59 +86,6 @@ COUNT_SECONDS = 600.0
 
 LONGEST_POLL = 30.0
 """Seconds of one long poll; the server allows twice that, proxies often not much more."""
-
-
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request. `repeatable`: sent twice it does what it does sent once.
-
-    `wait` is how long the server may take on purpose, `patience` how long nobody may answer at all;
-    `within` is for an answer that comes at once or never, however long the client would wait.
-    """
-
-    method: str
-    path: str
-    answer: type[T]
-    body: Any = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = False
-    wait: float = 0.0
-    patience: float = 0.0
-    within: float = math.inf
-
-    def decode(self, status: int, content: bytes) -> T:
-        """Return the answer; raises the error of ours that the server sent."""
-        if not 200 <= status < 300:
-            raise refusal(status, content)
-        return self.understand(content, self.answer)
-
-    def understand(self, content: bytes | msgspec.Raw, shape: type[S]) -> S:
-        """Return what a part of the answer says; InsulaError when it is not of `shape`."""
-        try:
-            return msgspec.json.decode(content, type=shape)
-        except msgspec.DecodeError as error:
-            raise InsulaError(
-                f"the answer of {self.method} {self.path} can not be understood: {error}",
-                hint="client and daemon should be of one version",
-            ) from error
-
-    @property
-    def told(self) -> Call[T]:
-        """The same call, which asks how far it is as well."""
-        return replace(self, headers={**self.headers, "Accept": NDJSON})
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file as the body of a request; `report` hears how much of it has been sent.
-
-    One that is open already is read from its beginning, and stays open.
-    """
-
-    source: Path | BinaryIO
-    report: Report | None = None
-    media: str = ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -405,6 +344,37 @@ def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]
     return Call("POST", tenant_path(tenant, "erase"), ErasedTenant, query=query, wait=patience)
 
 
+def create_admin_token(name: str, expires: str | None) -> Call[MintedToken]:
+    """Have a token made that is for the whole installation."""
+    body = CreateAdminToken(name=name, expires=expires)
+    return Call("POST", "/v1/tokens", MintedToken, body)
+
+
+def create_token(
+    tenant: str, role: Role | str, name: str, expires: str | None
+) -> Call[MintedToken]:
+    """Have a token of a tenant made; what is no role is for the server to refuse."""
+    body = {"role": role, "name": name, "expires": expires}
+    return Call("POST", tenant_path(tenant, "tokens"), MintedToken, body)
+
+
+def list_tokens(tenant: str | None) -> Call[TokenList]:
+    """Ask for the tokens of a tenant, or of the installation."""
+    path = "/v1/tokens" if tenant is None else tenant_path(tenant, "tokens")
+    return Call("GET", path, TokenList, repeatable=True)
+
+
+def revoke_token(tenant: str | None, id: str) -> Call[TokenView]:
+    """Have a token of a tenant, or of the installation, made void."""
+    if re.match(ID_PATTERN, id) is None:
+        raise InvalidRequest(
+            "that is not the id of a token",
+            hint="the id alone: what stands between the two underscores of the token",
+        )
+    path = f"/v1/tokens/{id}" if tenant is None else tenant_path(tenant, "tokens", id)
+    return Call("DELETE", path, TokenView, repeatable=True)
+
+
 def start(tenant: str, run: StartRun) -> Call[Started]:
     """Start a run; one with a key is the same run however often it is sent."""
     return Call(
@@ -568,13 +538,6 @@ def run_id(id: UUID | str) -> UUID:
         raise InvalidRequest(f"{id!r} is not a run id", hint="a run id is a UUID") from None
 
 
-def header_value(what: str, text: str) -> str:
-    """Return `text` if a header can carry it; InvalidRequest, without the text, when not."""
-    if not text or not text.isascii() or not text.isprintable():
-        raise InvalidRequest(f"{what} is not printable ASCII text", hint="nothing was sent")
-    return text
-
-
 def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     """Return the error of a wait that is over before its run."""
     return DeadlineExceeded(
@@ -583,28 +546,6 @@ def not_finished(run: UUID, timeout: float | None) -> DeadlineExceeded:
     )
 
 
-def refusal(status: int, content: bytes | msgspec.Raw) -> InsulaError:
-    """Return the error that an answer without success stands for."""
-    try:
-        problem = msgspec.json.decode(content, type=Problem)
-    except msgspec.DecodeError:
-        return InsulaError(
-            f"the answer has status {status} and is not one of Insula's",
-            hint="does something else answer at this address?",
-        )
-    return revive(problem.code, problem.detail, problem.hint, problem.data)
-
-
 def _forced(*, force: bool, wait: float) -> dict[str, str]:
     """Return what a verb is asked about unfinished runs."""
     return {"force": str(force).lower(), "wait": f"{wait:.3f}"}
-
-
-def tenant_path(tenant: str, *rest: str) -> str:
-    """Return the path of what belongs to a tenant; InvalidRequest for what none can be called."""
-    parts = (tenant, *rest)
-    for part in parts:
-        # No escape helps against these: whoever reads the path drops them, and so would the client.
-        if part in {"", ".", ".."} or "/" in part or line_problem(part):
-            raise InvalidRequest(f"{part!r} can not be an id or name", hint="nothing was sent")
-    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in parts)])

@@ -25,13 +25,13 @@ import httpx
 from tenacity import AsyncRetrying
 
 from orchestrator.client import calls
-from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.archives import TenantArchives
-from orchestrator.client.calls import Call
+from orchestrator.client.call import Call, refusal
 from orchestrator.client.content import pieces_of_async
 from orchestrator.client.lifecycle import TenantLifecycle
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import TenantSecrets
+from orchestrator.client.sending import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.sync import SyncClient
 from orchestrator.client.tokens import AdminTokens, TenantTokens
@@ -250,7 +250,7 @@ class Client:
             raise options.address.explain(call, error) from error
         try:
             if not answer.is_success:
-                raise calls.refusal(answer.status_code, await answer.aread())
+                raise refusal(answer.status_code, await answer.aread())
             yield answer
         except httpx.HTTPError as error:
             raise options.address.explain(call, error) from error

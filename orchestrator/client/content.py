@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import anyio.to_thread
 import msgspec
 
-from orchestrator.client.calls import Upload
+from orchestrator.client.call import Upload
 from orchestrator.model.errors import InvalidInput
 from orchestrator.model.fit import fit
 from orchestrator.model.progress import Progress

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from orchestrator.client import calls
-from orchestrator.client.calls import Call
+from orchestrator.client.sending import Send, SendNow
 from orchestrator.model.adoption import AdoptionReport, AdoptSchema
 from orchestrator.model.api import (
     DeletedTenant,
@@ -19,20 +19,6 @@ from orchestrator.model.figures import TenantFigures
 from orchestrator.model.maintenance import MaintenanceReport
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report
-
-T = TypeVar("T")
-
-
-class Send(Protocol):
-    """`Client.send`."""
-
-    async def __call__(self, call: Call[T], report: Report | None = None, /) -> T: ...
-
-
-class SendNow(Protocol):
-    """`SyncClient.send`."""
-
-    def __call__(self, call: Call[T], report: Report | None = None, /) -> T: ...
 
 
 class TenantLifecycle:

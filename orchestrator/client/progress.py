@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from orchestrator.client.calls import Call, refusal
+from orchestrator.client.call import Call, refusal
 from orchestrator.model.errors import DaemonUnreachable
 from orchestrator.model.progress import Progress, Report
 

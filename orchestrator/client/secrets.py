@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.client import calls
-from orchestrator.client.lifecycle import Send, SendNow
+from orchestrator.client.sending import Send, SendNow
 from orchestrator.model.secrets import Credentials, RotatedKey, SecretView
 
 

@@ -14,12 +14,12 @@ import httpx
 from tenacity import Retrying
 
 from orchestrator.client import calls
-from orchestrator.client.address import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.archives import SyncTenantArchives
-from orchestrator.client.calls import Call
+from orchestrator.client.call import Call, refusal
 from orchestrator.client.lifecycle import SyncTenantLifecycle
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.client.secrets import SyncTenantSecrets
+from orchestrator.client.sending import RETRIES, TIMEOUT, Options, policy, request
 from orchestrator.client.stream import FINISHED, PAUSE, EventReader
 from orchestrator.client.tokens import SyncAdminTokens, SyncTenantTokens
 from orchestrator.client.usage import SyncUsage
@@ -229,7 +229,7 @@ class SyncClient:
             raise options.address.explain(call, error) from error
         try:
             if not answer.is_success:
-                raise calls.refusal(answer.status_code, answer.read())
+                raise refusal(answer.status_code, answer.read())
             yield answer
         except httpx.HTTPError as error:
             raise options.address.explain(call, error) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.client import token_calls as calls
-from orchestrator.client.lifecycle import Send, SendNow
+from orchestrator.client import calls
+from orchestrator.client.sending import Send, SendNow
 from orchestrator.model.tokens import MintedToken, Role, TokenView
 
 

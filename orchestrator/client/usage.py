@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
 from orchestrator.client import calls
-from orchestrator.client.lifecycle import Send, SendNow
+from orchestrator.client.sending import Send, SendNow
 from orchestrator.model.usage import Span, TenantUsage, Used
 
 

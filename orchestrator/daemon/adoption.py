@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantAdoption:
-    """Implements what the HTTP layer needs."""
+    """`Adoption` of `http.services`."""
 
     tenants: Tenants
     errands: Errands

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantAudit:
-    """Implements what the HTTP layer needs."""
+    """`Audit` of `http.services`."""
 
     control: ControlPool
     node: str

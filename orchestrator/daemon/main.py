@@ -14,42 +14,20 @@ from pathlib import Path
 import anyio
 import structlog
 
-from orchestrator.daemon import event_loop, signals
-from orchestrator.daemon.activity import Activity
-from orchestrator.daemon.adoption import TenantAdoption
-from orchestrator.daemon.archives import TenantArchives
-from orchestrator.daemon.arrivals import Arrivals
+from orchestrator.daemon import attention, event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
-from orchestrator.daemon.audit import TenantAudit
-from orchestrator.daemon.cache_remains import CacheRemains
-from orchestrator.daemon.dead_letters import TenantDeadLetters
-from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.figures import FiguresReader
 from orchestrator.daemon.garbage import search_seldom
-from orchestrator.daemon.holds import Holds
-from orchestrator.daemon.inactivity import Inactivity
-from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.loop_watch import LoopWatch
-from orchestrator.daemon.maintenance import TenantMaintenance
-from orchestrator.daemon.migration import TenantMigrations
-from orchestrator.daemon.moves import TenantMoves
-from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.reload import Reloader
-from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.sd_notify import Notifier
-from orchestrator.daemon.secrets import TenantSecrets
+from orchestrator.daemon.services import DaemonServices
 from orchestrator.daemon.shards import outage_of, statuses
 from orchestrator.daemon.signals import Hangups
-from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.status_line import keep_status
-from orchestrator.daemon.tenants import watch
-from orchestrator.daemon.tokens import TokenRegistry
-from orchestrator.daemon.usage import Usages
 from orchestrator.daemon.wiring import Parts, build
 from orchestrator.http.app import build_app
 from orchestrator.http.serve import bind_tcp, bind_unix
 from orchestrator.http.serve import serve as serve_http
-from orchestrator.http.services import Services
 from orchestrator.model.api import Status
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.errors import InsulaError
@@ -63,7 +41,6 @@ from orchestrator.store.embedded import StateLock
 from orchestrator.workflow import registry as workflows
 from orchestrator.workflow.named import unfit
 from orchestrator.workflow.registry import Registry
-from supervisors.drain import LET_GO_SECONDS
 from supervisors.guard import telling
 
 DONE = 0
@@ -180,24 +157,11 @@ class Daemon:
                 for keeper in parts.shard_keepers:
                     starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
-            services = self._services()
-            app = build_app(services, self._snapshot.settings.http)
+            services = DaemonServices(parts, self._snapshot)
+            api = services.for_api(status=self._status, reload=self._reloader.reload)
+            app = build_app(api, self._snapshot.settings.http)
             await group.start(serve_http, app, self._sockets)
-            group.start_soon(watch, parts.tenants, parts.keeper.standing)
-            group.start_soon(
-                Activity(parts.root, parts.tenants.control).watch, parts.keeper.standing
-            )
-            group.start_soon(self._lifecycle.resume)
-            group.start_soon(self._moves.resume)
-            group.start_soon(Arrivals(parts.tenants, Errands(parts.shards)).resume)
-            group.start_soon(self._archives.resume)
-            group.start_soon(self._holds.watch, parts.keeper.standing)
-            group.start_soon(self._inactivity.run, parts.keeper.standing)
-            if self._cache_remains is not None:
-                group.start_soon(self._cache_remains.run, parts.keeper.standing)
-            reader = FiguresReader(self._statistics, parts.tenants.control)
-            group.start_soon(reader.watch, parts.keeper.standing)
-            group.start_soon(self._usages.condense, parts.keeper.standing)
+            services.start(group)
             group.start_soon(self._reloader.run)
             group.start_soon(keep_status, parts.root, self._notifier)
             self._say_ready()
@@ -290,90 +254,6 @@ class Daemon:
             log.info("dump.thread", name=name, stack=stack)
         log.info("dump.end", tenants=len(slots))
 
-    def _services(self) -> Services:
-        parts = self._parts
-        platform = TenantPlatform(
-            root=parts.root,
-            shards=parts.shards,
-            registry=parts.registry,
-            node=self._snapshot.settings.node.name,
-            role_prefix=self._snapshot.settings.database.role_prefix,
-            standing=parts.keeper.standing,
-            remembered=parts.tenants.remembered,
-            absent=lambda: parts.tenants.absent,
-            register=parts.tenants.register,
-            prepare=parts.tenants.prepare,
-            keys=parts.ground.keys,
-        )
-        audit = TenantAudit(
-            parts.shards.control, self._snapshot.settings.node.name, parts.keeper.standing
-        )
-        self._wire_verbs(audit)
-        errands = Errands(parts.shards)
-        self._statistics = TenantStatistics(parts.tenants, errands, platform.tenants)
-        self._usages = Usages(parts.root, parts.shards)
-        return Services(
-            root=platform,
-            dead=TenantDeadLetters(parts.root, parts.shards),
-            schedules=TenantSchedules(parts.root, parts.shards),
-            audit=audit,
-            lifecycle=self._lifecycle,
-            archives=self._archives,
-            moves=self._moves,
-            use=self._inactivity.use,
-            statistics=self._statistics,
-            usage=self._usages,
-            maintenance=TenantMaintenance(Errands(parts.shards)),
-            secrets=TenantSecrets(
-                parts.shards, parts.tenants, caches_apart=parts.ground.caches is not None
-            ),
-            tokens=TokenRegistry(parts.shards.control, parts.keeper.standing),
-            migrations=TenantMigrations(parts.root, parts.tenants),
-            adoption=TenantAdoption(parts.tenants, Errands(parts.shards)),
-            status=self._status,
-            reload=self._reloader.reload,
-        )
-
-    def _wire_verbs(self, audit: TenantAudit) -> None:
-        """Build what changes whole tenants, each part on those before it."""
-        parts, state_dir = self._parts, self._snapshot.state_dir
-        drain_seconds = self._snapshot.settings.supervision.drain_timeout.total_seconds()
-        self._holds = Holds(
-            parts.root,
-            parts.shards.control,
-            parts.tenants,
-            audit,
-            parts.node,
-            patience=drain_seconds + LET_GO_SECONDS,
-        )
-        self._archives = TenantArchives(
-            parts.shards.control, parts.tenants, Errands(parts.shards), state_dir
-        )
-        self._lifecycle = TenantLifecycle(
-            root=parts.root,
-            control=parts.shards.control,
-            tenants=parts.tenants,
-            audit=audit,
-            errands=Errands(parts.shards),
-            state_dir=state_dir,
-            holds=self._holds,
-            archives=self._archives,
-        )
-        self._inactivity = Inactivity(
-            parts.shards.control,
-            self._lifecycle,
-            self._archives,
-            audit,
-            lambda: parts.tenants.snapshot.settings.archive,
-        )
-        stores = parts.ground.caches
-        self._cache_remains = (
-            None if stores is None else CacheRemains(parts.shards.control, stores, audit)
-        )
-        self._moves = TenantMoves(
-            self._lifecycle, self._archives, self._holds, Errands(parts.shards)
-        )
-
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
         return Status(
@@ -389,6 +269,8 @@ class Daemon:
             slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.ground.slots.used,
             max_concurrent_tasks=parts.ground.slots.total,
+            busiest=attention.busiest(parts.root.slots.values()),
+            quarantined=attention.quarantined(parts.root.slots.values()),
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,

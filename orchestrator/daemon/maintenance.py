@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantMaintenance:
-    """Implements what the HTTP layer needs."""
+    """`Maintenance` of `http.services`."""
 
     errands: Errands
 

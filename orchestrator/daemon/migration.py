@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantMigrations:
-    """Implements what the HTTP layer needs."""
+    """`Migrations` of `http.services`."""
 
     root: RootSupervisor
     tenants: Tenants

@@ -52,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TenantMoves:
-    """Implements what the HTTP layer needs."""
+    """`Moves` of `http.services`."""
 
     lifecycle: TenantLifecycle
     archives: TenantArchives
@@ -197,7 +197,7 @@ class TenantMoves:
                     schemas = (kept_schema(row.id), schema_of(row.id))
                     compared = await steps.compare(before, now, row.id, schemas, report)
                 await steps.bring_back(before, row.id)
-            await self._settle_usage(now, row.id, schema_of(row.id))
+            await self._settle_usage(now, row, schema_of(row.id))
             report(Progress("switching"))
             await self._switch(hold, row, there.shard, kept=row.shard)
             await steps.set_aside(now, row.id)
@@ -238,7 +238,7 @@ class TenantMoves:
             async with self._still(place, name) as copied:
                 compared = await steps.compare(source, copied, row.id, (name, name), report)
             report(Progress("switching"))
-            await self._settle_usage(source, row.id, name)
+            await self._settle_usage(source, row, name)
             await self._switch(hold, row, to, kept=row.shard)
             await steps.set_aside(source, row.id)
         return compared
@@ -265,10 +265,10 @@ class TenantMoves:
             await self._tenants.shards.tell(each)
         return moved
 
-    async def _settle_usage(self, connection: Connection, tenant: TenantId, schema: str) -> None:
+    async def _settle_usage(self, connection: Connection, row: TenantRow, schema: str) -> None:
         """Tell what was used there: where the tenant goes, it begins to count anew."""
         async with self._tenants.control.acquire() as control:
-            await settle_usage(connection, control, tenant, schema)
+            await settle_usage(connection, control, row, schema)
 
     async def _settle(self, row: TenantRow) -> None:
         """Give what is kept of a moved tenant its name, and take the mark off what it lives in."""

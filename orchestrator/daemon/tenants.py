@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.daemon import declared as declarations
 from orchestrator.daemon import timetable
+from orchestrator.daemon.decided import as_served, differs
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.names import Names, clashes
 from orchestrator.daemon.shards import check_homes
@@ -35,6 +36,7 @@ from orchestrator.model.errors import (
     Unavailable,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
+from orchestrator.quota.limits import of_submissions
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -122,9 +124,13 @@ class Tenants:
                     declared=(snapshot.tenants, registered),
                     known={**self.registered, **self.snapshot.tenants},
                 )
-                served = _served([*snapshot.tenants.values(), *registered.values()], stored)
+                served = as_served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
+                if await configuration.limit(
+                    connection, _limits({**registered, **snapshot.tenants})
+                ):
+                    stored = {row.id: row for row in await rows.fetch_all(connection)}
             self._note(stored, seen)
             self._rows = stored
             self.since = since
@@ -162,7 +168,7 @@ class Tenants:
                 await rows.register(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await configuration.note(connection, {tenant: config.digest})
+                await _note_configuration(connection, tenant, config)
             await self._look()
         return tenant
 
@@ -181,7 +187,7 @@ class Tenants:
                 await rows.redeclare(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await configuration.note(connection, {tenant: config.digest})
+                await _note_configuration(connection, tenant, config)
             await self._look()
 
     def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
@@ -213,7 +219,7 @@ class Tenants:
             self._refuse_taken(new, declaration.aliases, but=tenant)
             config = _config(self.snapshot, new, declaration)
             yield dump_declaration(declaration)
-            await configuration.note(connection, {new: config.digest})
+            await _note_configuration(connection, new, config)
 
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
@@ -232,10 +238,10 @@ class Tenants:
                 config = _config(self.snapshot, tenant, load_declaration(declaration))
                 self._refuse_taken(tenant, config.aliases)
 
-    def declared_shard(self, tenant: TenantId, declaration: str) -> str:
-        """Return the shard that a tenant is declared for: by a file, or else as it was stored."""
+    def declared(self, tenant: TenantId, declaration: str) -> TenantConfig:
+        """Return what a tenant is declared as: by a file, or else as it was stored."""
         known = self.snapshot.tenants.get(tenant)
-        return (known or _config(self.snapshot, tenant, load_declaration(declaration))).shard
+        return known or _config(self.snapshot, tenant, load_declaration(declaration))
 
     def _refuse_taken(
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
@@ -275,7 +281,7 @@ class Tenants:
                     await copies.copy(server, await copies.of_tenants(control, [tenant]))
         self._remember(row)
         logins, target = self.spec.logins(tenant, row.rotation), self.shards.target_of(row)
-        return Access(engine=logins.as_engine(target), app=logins.as_app(target))
+        return Access(logins.as_engine(target), logins.as_app(target), row.registration)
 
     async def _provision(
         self, control: Connection, server: Connection, tenant: TenantId, *, again: bool
@@ -351,7 +357,7 @@ class Tenants:
 
     def _remember(self, row: TenantRow) -> None:
         """Keep what is newly known of a tenant. What slots are made from is for the next look."""
-        if not _differs(row, self._rows.get(row.id)):
+        if not differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
     @property
@@ -381,7 +387,7 @@ class Tenants:
             return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
-        changed = [row for row in found.values() if _differs(row, self._rows.get(row.id))]
+        changed = [row for row in found.values() if differs(row, self._rows.get(row.id))]
         follow = await self._changes(connection, changed) if changed else None
         self._note(found, seen)
         if follow is not None:
@@ -397,7 +403,7 @@ class Tenants:
             log.error("tenants.change_unusable", problems=problems)
         stored = {row.id: row for row in changed}
         every = [self.snapshot.tenants.get(tenant, registered.get(tenant)) for tenant in stored]
-        served = _served(filter(None, every), stored)
+        served = as_served(filter(None, every), stored)
         since = await timetable.note(connection, served)
 
         def follow() -> None:
@@ -473,50 +479,21 @@ async def watch(tenants: Tenants, standing: Standing) -> None:
             log.warning("tenants.not_looked_at", error=str(error))
 
 
-def _served(
-    configs: Iterable[TenantConfig], stored: Mapping[TenantId, TenantRow]
-) -> list[TenantConfig]:
-    """Return the tenants that are not being deleted, each as operators have decided."""
-    served = []
-    for config in configs:
-        row = stored.get(config.id)
-        if row is None or row.usable:
-            served.append(config if row is None else _as_decided(config, row))
-    return served
-
-
-def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
-    """Return a tenant as operators, and the verbs under way, have it."""
-    if row.shard != config.shard:
-        config = msgspec.structs.replace(config, shard=row.shard)
-    if row.origin is not None:
-        config = config.made_as(row.origin)
-    if row.disabled_at is not None:
-        config = config.disabled(row.disabled_because)
-    return config if row.held_for is None else config.held(row.held_for)
-
-
-def _differs(row: TenantRow, known: TenantRow | None) -> bool:
-    """Tell whether anything differs that slots are made from."""
-    return known is None or _decided(row) != _decided(known)
-
-
-def _decided(row: TenantRow) -> tuple[object, ...]:
-    return (
-        row.source,
-        row.declaration,
-        row.usable,
-        row.disabled_at,
-        row.disabled_because,
-        row.held_for,
-        row.shard,
-        row.origin,
-    )
-
-
 def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
     """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
     _config(snapshot, tenant, load_declaration(declaration))
+
+
+async def _note_configuration(
+    connection: Connection, tenant: TenantId, config: TenantConfig
+) -> None:
+    """Note what a tenant is to be served as, in the transaction that declares it."""
+    await configuration.note(connection, {tenant: config.digest})
+    await configuration.limit(connection, _limits({tenant: config}))
+
+
+def _limits(configs: Mapping[TenantId, TenantConfig]) -> dict[TenantId, str | None]:
+    return {tenant: of_submissions(config.limits) for tenant, config in configs.items()}
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

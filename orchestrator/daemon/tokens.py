@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class TokenRegistry:
-    """Implements what the HTTP layer needs. Nothing of a token is remembered here."""
+    """`Tokens` of `http.services`. Nothing of a token is remembered here."""
 
     control: ControlPool
     standing: Standing
@@ -45,7 +45,7 @@ class TokenRegistry:
                 return None
             if found.stale:
                 await tokens.note_use(connection, bearer.id)
-        return Holder(bearer.id, found.tenant, Role(found.role))
+        return Holder(bearer.id, found.tenant, Role(found.role), found.archived)
 
     async def is_live(self, holder: Holder) -> bool:
         """Return whether the token is still valid, and still that tenant's."""

@@ -26,7 +26,9 @@ from orchestrator.model.usage import (
     TenantUsage,
     UsagePage,
     Used,
+    cursor_behind,
     day_of,
+    place_of,
     total,
 )
 from orchestrator.store.connect import DRIVER_ERRORS
@@ -59,12 +61,14 @@ class Usages:
         self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
     ) -> UsagePage:
         """Return what all tenants used, also those that are gone, as they have told it."""
-        after = None if cursor is None else _place(cursor)
+        after = None if cursor is None else place_of(cursor)
         wanted = Wanted(since, until, span, limit + 1, after)
         async with self.shards.control.acquire() as connection:
             rows = await usage.page(connection, wanted)
-        last = rows[limit - 1] if len(rows) > limit else None
-        more = None if last is None else f"{last.tenant} {last.starts_at.isoformat()}"
+        more = None
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            more = cursor_behind((last.tenant, last.starts_at, last.registration))
         return UsagePage(rows=rows[:limit], cursor=more)
 
     async def of_tenant(
@@ -76,13 +80,23 @@ class Usages:
         row = await self._row(name)
         here = await self._live(row)  # before what was told: what leaves here is there by then
         async with self.shards.control.acquire() as connection:
-            told = await usage.of_tenant(connection, row.id, since, until)
-            alerts = await usage.alerts(connection, row.id, ALERTS)
+            told = await usage.of_tenant(connection, row.registration, since, until)
+            alerts = await usage.alerts(connection, row.registration, ALERTS)
         lately = [each for each in here or () if since <= each.hour < until]
         return TenantUsage(
             tenant=row.id,
             exact=here is not None,
-            rows=merged(row.id, lately, told, span),
+            rows=[
+                Used(
+                    tenant=row.id,
+                    registration=row.registration,
+                    gone=row.state == "removed",
+                    starts_at=each.starts_at,
+                    span=each.span,
+                    **msgspec.structs.asdict(each.counts),
+                )
+                for each in merged(lately, told, span)
+            ],
             alerts=alerts,
         )
 
@@ -126,9 +140,15 @@ class Usages:
             return None
 
 
-def merged(
-    tenant: TenantId, here: Iterable[HourUsed], told: Iterable[Told], span: Span
-) -> list[Used]:
+class Sum(msgspec.Struct, frozen=True):
+    """What was used in the hour or day that begins at `starts_at`."""
+
+    starts_at: datetime
+    span: Span
+    counts: Counts
+
+
+def merged(here: Iterable[HourUsed], told: Iterable[Told], span: Span) -> list[Sum]:
     """Return the sums by `span`; what a ledger counts in an hour now goes over what it told."""
     found: dict[tuple[object, Span, datetime], Told | HourUsed] = {
         (each.ledger, each.span, each.starts_at): each for each in told
@@ -145,22 +165,6 @@ def merged(
             days.add(starts_at)
         rows[starts_at].append(Counts(**{name: getattr(counts, name) for name in COUNTERS}))
     return [
-        Used(
-            tenant=tenant,
-            span="day" if at in days else span,
-            starts_at=at,
-            **msgspec.structs.asdict(total(rows[at])),
-        )
+        Sum(starts_at=at, span="day" if at in days else span, counts=total(rows[at]))
         for at in sorted(rows)
     ]
-
-
-def _place(cursor: str) -> tuple[str, datetime]:
-    tenant, _, at = cursor.partition(" ")
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidRequest("$.cursor: is not one that was given")
-    return tenant, moment

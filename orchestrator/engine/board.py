@@ -301,6 +301,7 @@ class Board:
     def forget(self, execution: Execution) -> None:
         """Let go of a run as the table has it; what may still be under way of it is cut off."""
         self.forget_starts(execution)
+        self.unstarted.discard(execution)
         if not execution.held:
             return
         self.group.cut_off(execution)
@@ -308,7 +309,6 @@ class Board:
         self.residence.leave(execution.id)
         execution.held = False
         self._active.discard(execution)
-        self.unstarted.discard(execution)
         self._timers.prune(self.runs)
         self._on_gone(execution)
         self._admit()
@@ -353,12 +353,13 @@ class Board:
 
     async def _attempt(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
         result: Outcome | None = None
+        began: float | None = None
         with scope:
             if self._is_running(execution, name):
-                execution.meter.began[name] = monotonic()
+                began = execution.meter.began[name] = monotonic()
                 result = await self._outcome_of(execution, name)
         self.group.leave(execution, name, scope)
-        self._slots.give_back()
+        self._slots.give_back(None if began is None else monotonic() - began)
         self._suspects.leave(execution.id, name)
         wanted = self._is_running(execution, name) and not scope.cancel_called
         if result is not None and (

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from orchestrator.engine import entries
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
 from orchestrator.engine.commit import GroupCommit, Note
@@ -31,6 +32,7 @@ from orchestrator.engine.outcome import unstorable
 from orchestrator.engine.port import Port
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.reply import Reply
+from orchestrator.engine.rest import starts_nothing
 from orchestrator.engine.retention import Retention
 from orchestrator.engine.schedules import Hooks, Schedules
 from orchestrator.engine.slots import NodeSlots
@@ -87,7 +89,8 @@ class Engine:
         self._submissions: dict[UUID, Submission] = {}
         # Whoever waits holds the reply: those that nobody waits for any more leave by themselves.
         self._owed: WeakSet[Reply[Any]] = WeakSet()
-        self._commit = GroupCommit(owned, self)
+        admission = Admission(config, self._usage, lambda: self.now)
+        self._commit = GroupCommit(owned, self, admission)
         self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
             self._board,
@@ -156,6 +159,7 @@ class Engine:
 
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits, and its schedules."""
+        self._usage.forget_refusal()
         self._board.reconfigured()
         self._table.wake()  # to count what is queued anew
         self.schedules.reconfigured()
@@ -292,6 +296,10 @@ class Engine:
         """Answer with the run that has the new one's key."""
         self._usage.take_back(self._config().limits)
         self._board.forget(execution)
+        if self._board.paused:
+            # To ask who has the key took a statement: a look that came between has counted what
+            # the flush has stored, and is counted here again.
+            self._table.wake()
         self.schedules.ended(execution.id)
         self._answer(execution.id, Started(id=stored.id, state=RunState(stored.state), known=True))
 
@@ -303,8 +311,12 @@ class Engine:
             self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
+            refusal: InsulaError = RunRefused(f"the database refused the run: {error}")
+            if isinstance(error, QuotaExceeded):
+                self._usage.refused(error, self.now)
+                refusal = error
             if submission is not None:
-                submission.fail(RunRefused(f"the database refused the run: {error}"))
+                submission.fail(refusal)
             return
         if execution.refusals == 1:
             self._board.end(execution, entries.RunFailed(error=unstorable(error)))
@@ -349,13 +361,16 @@ class Engine:
         self._board.dispatch()
 
     def _add(self, run: Accepted, fired: Fired | None = None) -> None:
-        held = run.due_at is None and self._table.has_room_for_one
+        paused = starts_nothing(run.workflow.name, self._board.paused)
+        held = run.due_at is None and not paused and self._table.has_room_for_one
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
         execution = Execution(row, run.workflow, epoch=row.epoch)
         execution.fired = fired
         execution.on_durable(partial(self._stored, execution, run))
         if held:
             self._board.hold(execution)
+        elif run.due_at is None:
+            self._board.unstarted.add(execution)  # until the table counts it
         self._commit.touch(execution)
 
     def _start_fired(self, run: StartRun, fired: Fired, reply: Reply[list[Started]] | None) -> UUID:
@@ -399,15 +414,19 @@ class Engine:
         self._commit.touch(execution)
 
     def _stored(self, execution: Execution, run: Accepted) -> None:
+        if not execution.held:
+            self._board.unstarted.discard(execution)
         if execution.epoch == 0 and not execution.started:
             self._left_outside(run)
         self._answer(execution.id, Started(id=execution.id, state=execution.state))
 
     def _left_outside(self, run: Accepted) -> None:
         if run.due_at is None or run.due_at <= self.now:
-            self._table.outside = True
             self._table.queued += 1
-            self._table.wake()
+            # What is paused now is looked for by who resumes it.
+            if not starts_nothing(run.workflow.name, self._board.paused):
+                self._table.outside = True
+                self._table.wake()
         elif self._board.outside_due is None or run.due_at < self._board.outside_due:
             self._board.outside_due = run.due_at
             self._board.timers_changed.beat()

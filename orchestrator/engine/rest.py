@@ -15,7 +15,12 @@ RESIDENT_WAIT = timedelta(seconds=5)
 
 def is_paused(execution: Execution, paused: Set[str]) -> bool:
     """Tell whether the run, its workflow or the tenant ('') is among the `paused`."""
-    return execution.paused or bool(paused and paused & {"", execution.workflow.name})
+    return execution.paused or bool(paused and starts_nothing(execution.workflow.name, paused))
+
+
+def starts_nothing(workflow: str, paused: Set[str]) -> bool:
+    """Tell whether the workflow or the tenant ('') is among the `paused`."""
+    return bool(paused & {"", workflow})
 
 
 def is_early(execution: Execution, clock: AnchoredClock) -> bool:

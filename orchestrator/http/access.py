@@ -27,7 +27,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 SLOW_SECONDS = 1.0
-"""A body that took so long ends with another look at the token."""
+"""While a body comes, the token is looked at so often, and once more at its end."""
 
 
 class Open(Enum):
@@ -115,6 +115,9 @@ RULES: Mapping[str, Open | Role] = {
 }
 """What each route asks for: a role is that of the tenant in its path."""
 
+BRINGS_BACK = f"POST {_TENANT}/runs"
+"""The one route that hears of an archived tenant's own tokens, to have it brought back."""
+
 
 @dataclass(frozen=True)
 class Doorkeeper:
@@ -125,31 +128,40 @@ class Doorkeeper:
     refusals: Refusals
 
     async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
-        """Raise Unauthenticated without a valid token, NotAllowed for what it does not open."""
+        """Raise Unauthenticated without a valid token, NotAllowed for what it does not open.
+
+        And TenantArchived for all that it would open once its tenant is back.
+        """
         scope = connection.scope
-        rule = RULES.get(f"{scope.get('method')} {scope['path_template']}")
+        route = f"{scope.get('method')} {scope['path_template']}"
+        rule = RULES.get(route)
         if not over_tcp(connection) or not self.required or rule is Open.TO_ALL:
             return
         holder = await self._identify(connection)
         connection.scope["state"]["holder"] = holder
         if rule is None or not self._opens(connection, holder, rule):
             raise NotAllowed("this token does not open that")
+        if holder.tenant is not None and holder.archived and route != BRINGS_BACK:
+            raise TenantArchived(holder.tenant)
         connection.receive = self._while_valid(connection.receive, holder)
 
     def _while_valid(self, receive: Receive, holder: Holder) -> Receive:
-        """Return what gives a body as `receive` does, and its end only while the token is valid.
+        """Return what gives a body as `receive` does, but only while the token is valid.
 
         Else who sends it slowly would keep what was opened long after the token is revoked, or its
-        tenant renamed: a new token, for one.
+        tenant renamed: a new token, for one, or room for an upload.
         """
-        looked = anyio.current_time()
+        began = looked = anyio.current_time()
 
         async def checked() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            nonlocal looked
             message = await receive()
-            late = anyio.current_time() - looked >= SLOW_SECONDS
+            now = anyio.current_time()
             ends = message["type"] == "http.request" and not message["more_body"]
-            if late and ends and not await self.services.tokens.is_live(holder):
-                raise Unauthenticated
+            if now - (began if ends else looked) >= SLOW_SECONDS:
+                looked = now
+                if not await self.services.tokens.is_live(holder):
+                    raise Unauthenticated
             return message
 
         return checked
@@ -177,7 +189,7 @@ class Doorkeeper:
 
     def _resolved(self, name: str) -> str | None:
         try:
-            return self.services.root.resolve(name)
+            return self.services.platform.resolve(name)
         except TenantArchived as error:
             return error.tenant
         except InsulaError:  # what it can not be is for those to know who may ask

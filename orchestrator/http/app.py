@@ -78,7 +78,7 @@ def build_app(services: Services, section: HttpSection | None = None) -> Litesta
 
     `section` says what is asked of those who come over TCP: by default a token.
 
-    >>> app = build_app(Services(root=root, status=status, reload=reload))  # doctest: +SKIP
+    >>> app = build_app(Services(platform=platform, status=status, reload=reload))  # doctest: +SKIP
     """
     section = section or HttpSection()
     return Litestar(

@@ -7,11 +7,17 @@ from orchestrator.model.errors import TenantArchived, TenantNotFound
 from orchestrator.model.ids import TenantId, parse_tenant_id
 
 
+def kept(services: Services, name: str) -> TenantId:
+    """Return the tenant of that id or alias, also an archived one; TenantNotFound."""
+    try:
+        return services.platform.resolve(name)
+    except TenantArchived as error:
+        return TenantId(error.tenant)
+
+
 def meant(services: Services, name: str) -> TenantId:
     """Return the tenant of that id or alias; one that is not there has its id alone."""
     try:
-        return services.root.resolve(name)
-    except TenantArchived as error:
-        return TenantId(error.tenant)
+        return kept(services, name)
     except TenantNotFound:
         return parse_tenant_id(name)

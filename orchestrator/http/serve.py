@@ -17,11 +17,10 @@ from litestar import Litestar
 
 from orchestrator.http.peer import PeerProtocol
 from orchestrator.model.errors import PortInUse, StartError
+from orchestrator.settings.directories import SOCKET_PATH_BYTES
 from orchestrator.settings.http import IpAddress, read_listen
 
 SOCKET_MODE = 0o660
-LONGEST_SOCKET_PATH = 107
-"""Bytes of a unix socket's path: sun_path has 108 with the closing zero."""
 
 BACKLOG = 1024
 GRACE = 5
@@ -35,9 +34,9 @@ def bind_unix(path: Path, mode: int = SOCKET_MODE) -> socket.socket:
 
     What a killed daemon left there is replaced; StartError when one answers, or it is no socket.
     """
-    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
         raise StartError(
-            f"the socket path {str(path)!r} is longer than {LONGEST_SOCKET_PATH} bytes",
+            f"the socket path {str(path)!r} is longer than {SOCKET_PATH_BYTES} bytes",
             hint="set node.runtime_dir to a shorter directory",
         )
     _prepare_directory(path.parent)

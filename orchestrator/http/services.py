@@ -51,7 +51,7 @@ from orchestrator.store.tenant.runs import RunFilter
 
 
 class Platform(Protocol):
-    """The tenants and their runs; the root supervisor is one."""
+    """The tenants and their runs."""
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -412,7 +412,7 @@ class Adoption(Protocol):
 class Services:
     """Everything the API is built from. `use` hears which archived tenant somebody wants to use."""
 
-    root: Platform
+    platform: Platform
     dead: DeadLetters
     schedules: Schedules
     audit: Audit

@@ -40,7 +40,7 @@ WHERE p.pronamespace = $2::regnamespace AND setting ~ ('^search_path=.*\m' || $1
 
 -- name: move_rows
 -- All that the control schema has by tenant, but for the audit, since what was done under the old id stays there, and for
--- the figures, which follow the tenant's row by themselves. The old id keeps its epoch, so that whoever is called so next
+-- what follows the tenant's row by itself. What former tenants of the old id used stays theirs. The old id keeps its epoch, so that whoever is called so next
 -- gets a later one.
 INSERT INTO insula.lease AS lease (tenant, node, epoch)
 SELECT :'new', old.node, old.epoch FROM insula.lease AS old WHERE old.tenant = :'old'
@@ -53,11 +53,7 @@ SELECT lease.tenant, clock_timestamp(), 'recover' FROM insula.lease AS lease WHE
 AND EXISTS (SELECT FROM insula.tenant AS old WHERE old.id = :'old' AND old.state = 'provisioned')
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
 UPDATE insula.schedule SET tenant = :'new' WHERE tenant = :'old';
-UPDATE insula.usage SET tenant = :'new' WHERE tenant = :'old';
-DELETE FROM insula.alert AS before USING insula.alert AS own
-WHERE before.tenant = :'new' AND own.tenant = :'old' AND (before.quota, before.since) = (own.quota, own.since);
-UPDATE insula.alert SET tenant = :'new' WHERE tenant = :'old';
-UPDATE insula.transition SET tenant = :'new' WHERE tenant = :'old';
+UPDATE insula.usage SET tenant = :'new' WHERE registration = (SELECT registration FROM insula.tenant WHERE id = :'old');
 UPDATE insula.token SET tenant = :'new' WHERE tenant = :'old';
 
 -- name: move_submissions

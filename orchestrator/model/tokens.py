@@ -33,11 +33,15 @@ class Role(StrEnum):
 
 
 class Holder(Struct, frozen=True):
-    """Whose a valid token is: a tenant's with a role, or without a tenant the installation's."""
+    """Whose a valid token is: a tenant's with a role, or without a tenant the installation's.
+
+    That of a tenant that is `archived` opens nothing until it is back.
+    """
 
     token: str
     tenant: TenantId | None
     role: Role
+    archived: bool = False
 
 
 class CreateAdminToken(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):

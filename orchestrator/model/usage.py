@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 
 from orchestrator.model.api import Alert, Wire
+from orchestrator.model.errors import InvalidRequest
+from orchestrator.model.ids import tenant_id_problems
 
 Span = Literal["hour", "day"]
 
@@ -56,10 +59,14 @@ def total(counts: Iterable[Counts]) -> Counts:
 class Used(Counts, frozen=True, kw_only=True):
     """What one tenant used in the hour or day of UTC that begins at `starts_at`.
 
-    Hours of long ago are kept as days: `span` tells which it is.
+    Hours of long ago are kept as days: `span` tells which it is. `registration` is the same for all
+    rows of one tenant, and another one for each tenant that was ever made under its id; those that
+    were deleted are `gone`.
     """
 
     tenant: str
+    registration: UUID
+    gone: bool = False
     span: Span
     starts_at: datetime
 
@@ -78,6 +85,39 @@ class UsagePage(Wire, frozen=True, kw_only=True):
 
     rows: list[Used]
     cursor: str | None = None
+
+
+Place = tuple[str, datetime, UUID]
+"""A row of a list of usage: its tenant, time and registration."""
+
+
+def cursor_behind(place: Place) -> str:
+    """Return the cursor that leads on behind a row.
+
+    >>> cursor_behind(("acme", datetime(2026, 1, 31, tzinfo=UTC), UUID(int=1)))
+    'acme 2026-01-31T00:00:00+00:00 00000000-0000-0000-0000-000000000001'
+    """
+    tenant, starts_at, registration = place
+    return f"{tenant} {starts_at.isoformat()} {registration}"
+
+
+def place_of(cursor: str) -> Place:
+    """Return the row behind which a cursor leads on, its time in UTC; InvalidRequest.
+
+    >>> place_of(f"acme 2026-01-31T00:00:00+00:00 {UUID(int=1)}")[0]
+    'acme'
+    """
+    try:
+        tenant, at, registration = cursor.split(" ")
+        moment, id = datetime.fromisoformat(at), UUID(registration)
+        if moment.tzinfo is not None and not tenant_id_problems(tenant):
+            return tenant, moment.astimezone(UTC), id
+    except (ValueError, OverflowError):  # no time, or one that UTC's calendar does not have
+        pass
+    raise InvalidRequest(
+        "`cursor`: it is not one that was given",
+        hint="pass on the `cursor` of the page before as it is",
+    )
 
 
 class TenantUsage(Wire, frozen=True, kw_only=True):

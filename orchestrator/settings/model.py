@@ -10,12 +10,12 @@ from msgspec import Meta, field
 from orchestrator.settings.alerts import AlertsSection
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.cache import CacheSection
+from orchestrator.settings.database import DatabaseSection, ShardSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.http import HttpSection
 from orchestrator.settings.keys import Count, Module, Name, Size, Text, about, shaped
 from orchestrator.settings.schedule import MOST_FIRES, CatchUp, Overlap
 from orchestrator.settings.section import Section
-from orchestrator.settings.servers import DatabaseSection, ShardSection
 
 
 class NodeSection(Section, frozen=True, kw_only=True):
@@ -34,7 +34,8 @@ class NodeSection(Section, frozen=True, kw_only=True):
     max_awake_tenants: Annotated[
         Annotated[int, Meta(ge=1, le=10_000)],
         about(
-            "tenants awake at a time; each holds two connections, the longest idle one makes room",
+            "tenants awake at a time, each with a connection, and more while its tasks use any;"
+            " the longest idle one makes room",
             "daemon",
         ),
     ] = 100

@@ -8,12 +8,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from orchestrator.settings.database import DatabaseSection, ShardSection
 from orchestrator.settings.decode import Described, describe
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
 from orchestrator.settings.section import Section
-from orchestrator.settings.servers import DatabaseSection, ShardSection
 
 _INTRODUCTION = """\
 # Configuration

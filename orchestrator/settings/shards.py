@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from orchestrator.model.ids import CONTROL_SHARD
-from orchestrator.settings.database import url_problems
+from orchestrator.settings.database import ShardSection
+from orchestrator.settings.database_url import url_problems
 from orchestrator.settings.model import Settings, Tier
-from orchestrator.settings.servers import ShardSection
 from orchestrator.settings.tenants import unknown_shard
 
 Isolation: TypeAlias = Literal["role", "database"]

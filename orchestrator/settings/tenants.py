@@ -7,6 +7,7 @@ from copy import deepcopy
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -55,12 +56,20 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     held_for: str | None = None
     """The verb that keeps it quiet for now; None when it is not held."""
 
+    registration: UUID | None = None
+    """What tells it from a former tenant of its id; None before the registry has it."""
+
     @property
     def digest(self) -> str:
         """What tells it from another one, whatever operators and verbs make of it meanwhile."""
         schedules = tuple(msgspec.structs.replace(each, since=None) for each in self.schedules)
         declared = msgspec.structs.replace(
-            self, disabled_because=None, held_for=None, origin=None, schedules=schedules
+            self,
+            disabled_because=None,
+            held_for=None,
+            origin=None,
+            registration=None,
+            schedules=schedules,
         )
         text = msgspec.json.encode(declared, enc_hook=enc_hook, order="sorted")
         return blake2b(text, digest_size=8).hexdigest()

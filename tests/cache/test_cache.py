@@ -31,7 +31,7 @@ async def test_a_deleted_value_is_gone(cache: TenantCache) -> None:
     assert await cache.get("key") is None
 
 
-async def test_many_at_once(cache: TenantCache) -> None:
+async def test_many_values_are_written_read_and_deleted_at_once(cache: TenantCache) -> None:
     await cache.set_many({"b": 2, "a": 1, "c": 3}, ttl="1h")
 
     assert await cache.get_many(["c", "x", "a", "a"]) == {"c": 3, "a": 1}

@@ -153,7 +153,11 @@ def test_a_command_loads_what_it_needs_and_no_other_command(served: object) -> N
 
     assert not loaded & (SERVERS | OTHERS)
     assert "httpx" in loaded
-    assert not loaded & {"orchestrator.cli.runs", "orchestrator.cli.doctor", "orchestrator.cli.bar"}
+    assert not loaded & {
+        "orchestrator.cli.run.start",
+        "orchestrator.cli.doctor",
+        "orchestrator.cli.bar",
+    }
 
 
 def test_each_part_of_the_commands_is_as_it_is_in_the_whole() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.client.archives import ArrivingFile
+from orchestrator.client.arriving import ArrivingFile
 from orchestrator.model.errors import StorageFailed
 from tests.support.disks import small_disk
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.client import calls
+from orchestrator.client.call import Call
 from orchestrator.client.client import Client, SyncClient
 from orchestrator.client.progress import ToldAnswer
 from orchestrator.model import errors
@@ -46,7 +47,7 @@ async def test_what_is_refused_is_raised_whenever_that_is(
 
 
 def test_an_answer_that_ends_without_a_result_has_an_unknown_outcome() -> None:
-    call: calls.Call[Any] = calls.maintain_tenant("acme", after="", statement_seconds=1.0)
+    call: Call[Any] = calls.maintain_tenant("acme", after="", statement_seconds=1.0)
     answer = ToldAnswer(call, lambda _: None)
     answer.feed('{"progress": {"phase": "table seat", "done": 1}}')
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import Client
-from orchestrator.client.address import RETRIES
 from orchestrator.client.client import RunHandle
+from orchestrator.client.sending import RETRIES
 from tests.support.database import Database
 from tests.support.wait import until
 

@@ -19,6 +19,9 @@ from tests.support.database import Databases
 MAIN = 'include = ["tenants.d/*.toml"]\n[tiers.basic]\n'
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:^(?:\$ )?|`)insula ([^`\n#]+?)(?:$|`|#|  )", re.MULTILINE)
+FILE = re.compile(r"`((\w+)/[\w/]*(?:\w\.\w+)?)`")
+CODE = ("benchmarks", "orchestrator", "supervisors", "tests")
+LAYERS = {path.parent.name for path in ROOT.glob("orchestrator/*/__init__.py")}
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -67,6 +70,15 @@ def headings(page: Path) -> set[str]:
     """Return what a link may name after a #, as the usual renderers make it of the headings."""
     plain = (re.sub(r"[^\w\s-]", "", found.lower()) for found in HEADING.findall(page.read_text()))
     return {found.strip().replace(" ", "-") for found in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_of_the_code_that_a_page_names_is_there(page: Path) -> None:
+    named = FILE.findall(page.read_text())
+    of_root = [ROOT / path for path, first in named if first in CODE]
+    of_layers = [ROOT / "orchestrator" / path for path, first in named if first in LAYERS]
+
+    assert [path for path in (*of_root, *of_layers) if not path.exists()] == []
 
 
 def test_every_page_is_in_the_index() -> None:

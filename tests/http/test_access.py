@@ -13,7 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.http import access
+from orchestrator.http import access, follow
 from orchestrator.http.access import RULES, Open
 from orchestrator.http.app import build_app
 from orchestrator.http.follow import while_valid
@@ -22,9 +22,9 @@ from orchestrator.model.api import EventView
 from orchestrator.model.bearer import new_token
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import Holder, Role
+from tests.http.parts.tokens import HandMadeTokens
 from tests.http.platform import HandMadePlatform
 from tests.http.serving import Served
-from tests.http.tokens import HandMadeTokens
 
 OWN = "/v1/tenants/acme_corp"
 FOR_TENANTS = {Open.TO_ALL, Open.TO_HOLDERS}
@@ -281,6 +281,27 @@ def test_a_token_that_is_revoked_while_the_body_comes_makes_no_other(
     assert len(platform.tokens.kept) == kept
 
 
+def test_an_upload_ends_when_its_token_is_revoked(
+    served: Served, platform: HandMadePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "SLOW_SECONDS", 0.0)
+    token = platform.tokens.make("acme_corp", Role.ADMIN)
+    head = "\r\n".join(
+        [
+            f"POST {OWN}/import HTTP/1.1",
+            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
+            *("Content-Type: application/x-tar", f"Content-Length: {2**40}", "", ""),
+        ]
+    )
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+        slow.sendall(head.encode() + b"a")
+        _until_looked(served, platform)
+        platform.tokens.void(token)
+        slow.sendall(b"a")
+
+        assert slow.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
 def _until_looked(served: Served, platform: HandMadePlatform) -> None:
     """Return when the request before ours on this loop has got past the guard."""
     while platform.tokens.looks == 0:
@@ -299,6 +320,42 @@ def test_a_tenants_token_lists_its_own_tenant(
     assert len(web.get("/v1/tenants").json()["tenants"]) == 2
 
 
+def test_a_token_of_an_archived_tenant_opens_nothing_until_it_is_back(
+    served: Served, platform: HandMadePlatform
+) -> None:
+    headers = as_holder(platform.tokens.make("globex", Role.ADMIN)) | JSON
+    platform.put_away.add("globex")
+    answers = {}
+    with httpx.Client(base_url=served.tcp, trust_env=False, headers=headers) as holder:
+        for rule in RULES:
+            method, path = rule.split(" ")
+            asked = path.replace("{tenant}", "globex").format_map(_Any())
+            answer = holder.request(method, asked, content='{"workflow": "quick"}')
+            answers[rule] = answer.status_code
+        platform.put_away.clear()
+        platform.add("globex")
+        back = holder.get("/v1/tenants/globex").status_code
+
+    told: dict[Open | Role, int] = {Open.TO_ALL: 200, Open.TO_OPERATORS: 403}
+    assert answers == {rule: told.get(needs, 409) for rule, needs in RULES.items()}
+    assert platform.used == ["globex"], "who starts a run brings it back, if that is wanted"
+    assert back == 200
+
+
+def test_the_tokens_of_an_archived_tenant_are_listed_and_revoked_by_who_runs_the_place(
+    platform: HandMadePlatform, web: httpx.Client
+) -> None:
+    token = platform.tokens.make("globex", Role.ADMIN).split("_")[1]
+    platform.put_away.add("globex")
+
+    (listed,) = web.get("/v1/tenants/globex/tokens").json()["tokens"]
+    revoked = web.delete(f"/v1/tenants/globex/tokens/{token}").json()
+
+    assert (listed["id"], listed["revoked_at"]) == (token, None)
+    assert (revoked["id"], revoked["revoked_at"] is None) == (token, False)
+    assert web.get("/v1/tenants/nobody/tokens").status_code == 404
+
+
 def test_a_line_at_once_and_then_one_a_minute_tell_of_strangers() -> None:
     now = 0.0
     refusals = Refusals(lambda: now)
@@ -313,7 +370,10 @@ def test_a_line_at_once_and_then_one_a_minute_tell_of_strangers() -> None:
     assert [line["count"] for line in lines] == [1, 1000]
 
 
-async def test_a_revoked_token_ends_a_stream_that_it_opened() -> None:
+async def test_a_revoked_token_ends_a_stream_that_it_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
     tokens = HandMadeTokens()
     holder = Holder(tokens.make("acme_corp", Role.READ).split("_")[1], None, Role.READ)
     told = []
@@ -322,7 +382,7 @@ async def test_a_revoked_token_ends_a_stream_that_it_opened() -> None:
         while True:
             yield None
 
-    async for each in while_valid(silences(), tokens, holder, every=0.0):
+    async for each in while_valid(silences(), tokens, holder):
         told.append(each)
         if len(told) == 3:
             await tokens.revoke(holder.token, TenantId("acme_corp"))

@@ -64,7 +64,7 @@ class RefusingPlatform(HandMadePlatform):
 
     def services(self) -> Services:
         parts: dict[str, Any] = {name: Refusing() for name in PARTS}
-        return replace(super().services(), root=RefusingRoot(self), **parts)
+        return replace(super().services(), platform=RefusingRoot(self), **parts)
 
 
 def requests(handlers: list[HTTPRouteHandler]) -> Iterator[dict[str, Any]]:

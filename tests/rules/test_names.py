@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 FILES = [
     path for name in ("orchestrator", "supervisors") for path in sorted((ROOT / name).rglob("*.py"))
 ]
+PACKAGES = sorted({path.parent for path in FILES})
+MANY = 12
 EMPTY_WORDS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 
 
@@ -21,6 +24,15 @@ def name_of(path: Path) -> str:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [name_of(path) for path in FILES if path.stem in EMPTY_WORDS] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_a_package_of_many_modules_says_what_each_is_for(package: Path) -> None:
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+    told = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+
+    unnamed = {each for each in modules if not re.search(rf"\b{each}\b", told)}
+    assert len(modules) <= MANY or sorted(unnamed) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

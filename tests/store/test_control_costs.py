@@ -33,8 +33,9 @@ MANY = f"""
     FROM generate_series(1, {DECLARED}) AS n;
     INSERT INTO insula.wake (tenant, due_at, reason)
     SELECT 't_' || n, now() + interval '1 day', 'timer' FROM generate_series(1, {DECLARED}) AS n;
-    INSERT INTO insula.transition (tenant, at, node, state, reason)
-    SELECT 't_' || n % 100, now(), 'a', 'dormant', 'idle' FROM generate_series(1, {DECLARED}) AS n;
+    INSERT INTO insula.transition (registration, at, node, state, reason)
+    SELECT t.registration, now(), 'a', 'dormant', 'idle'
+    FROM generate_series(1, {DECLARED}) AS n JOIN insula.tenant AS t ON t.id = 't_' || n % 100;
     INSERT INTO insula.figures (tenant, read_at) SELECT id, now() FROM insula.tenant;
     ANALYZE insula.tenant, insula.lease, insula.wake, insula.transition, insula.figures
 """
@@ -50,7 +51,7 @@ NODES: dict[str, tuple[str, tuple[Any, ...], int]] = {
     "touch": (configuration.TOUCH, ([ONE], ["a hash"]), 3),
     "remind": (schedules.REMIND, ([ONE], ["2099-01-01"]), 2),
     "figures": (figures.TAKE, ("1 minute",), 0),
-    "written": (transitions.WRITTEN, (ONE, 20, [*WINDOWS], [*WINDOWS.values()]), 23),
+    "written": (transitions.WRITTEN, (ONE, 20, [*WINDOWS], [*WINDOWS.values()]), 24),
 }
 """What a node asks while it serves, and how many rows each may read."""
 

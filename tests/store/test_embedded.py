@@ -26,8 +26,7 @@ from orchestrator.model.errors import (
 from orchestrator.store import connect
 from orchestrator.store.connect import Connection, Target
 from orchestrator.store.embedded import EmbeddedPostgres, StateLock, Tuning, binaries, processes
-from tests.support.server import reachable_directory
-from tests.support.server import test_binaries as server_binaries
+from tests.support.server import reachable_directory, server_binaries
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -188,6 +187,7 @@ async def test_the_settings_keep_data_and_let_nobody_in(home: Path) -> None:
             "full_page_writes": "on",
             "data_checksums": "on",
             "listen_addresses": "",
+            "log_lock_waits": "on",
             "max_connections": str(Tuning.for_tenants(200).max_connections),
             "max_locks_per_transaction": "256",
             "password_encryption": "scram-sha-256",

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.model.errors import StartError
 from orchestrator.store.embedded import EmbeddedPostgres
 from tests.support.disks import small_disk
-from tests.support.server import test_binaries as server_binaries
+from tests.support.server import server_binaries
 
 
 @pytest.fixture

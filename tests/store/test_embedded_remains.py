@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.model.errors import StartError
 from orchestrator.store.embedded import EmbeddedPostgres, processes
-from tests.support.server import test_binaries as server_binaries
+from tests.support.server import server_binaries
 from tests.support.wait import until
 
 

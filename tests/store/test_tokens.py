@@ -19,6 +19,7 @@ from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import holds, tenants, tokens
 from orchestrator.store.control.tokens import Draft, Found, Kept
+from tests.store.test_registration import BACK
 from tests.support.database import Database
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
@@ -76,7 +77,9 @@ async def test_nothing_that_is_kept_opens_anything(admin: Connection) -> None:
 
     assert text.split("_")[2] not in stored
     assert await tokens.find(admin, Bearer(bearer.id, new_token()[1].hash)) is None
-    assert (await tokens.find(admin, bearer)) == Found(bearer.hash, ACME, "admin", True, True)
+    assert (await tokens.find(admin, bearer)) == Found(
+        bearer.hash, ACME, "admin", live=True, stale=True, archived=False
+    )
 
 
 async def test_a_revoked_or_expired_token_is_void(admin: Connection) -> None:
@@ -188,9 +191,26 @@ async def test_a_deleted_tenants_tokens_go_and_an_archived_ones_stay(admin: Conn
         await tenants.bury(admin, tenant, archive)
     await tenants.register(admin, ACME, "{}")
 
-    found = [await tokens.find(admin, each) is not None for each in (gone, kept, whole)]
-    assert found == [False, True, True]
+    found = [await tokens.find(admin, each) for each in (gone, kept, whole)]
+    assert [None if each is None else each.archived for each in found] == [None, True, False]
     assert await tokens.list_of(admin, ACME) == []
+
+
+async def test_a_token_opens_what_is_back_from_an_archive_unless_it_was_revoked(
+    admin: Connection,
+) -> None:
+    revoked, kept = await made(admin), await made(admin)
+    await tenants.mark_deleting(admin, ACME, "archive")
+    await tenants.bury(admin, ACME, "acme.tar")
+    await tokens.revoke(admin, revoked.id, ACME)
+    await tenants.bring_back(admin, BACK)
+
+    found = [await tokens.find(admin, each) for each in (revoked, kept)]
+
+    assert [each and (each.live, each.archived) for each in found] == [
+        (False, False),
+        (True, False),
+    ]
 
 
 async def test_a_tenant_that_is_not_there_or_is_being_deleted_gets_none(admin: Connection) -> None:

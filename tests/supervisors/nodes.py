@@ -81,6 +81,12 @@ class Node:
         (started,) = await self.root.submit(TenantId(tenant), [run])
         return started
 
+    async def hold(self, tenant: str, gate: str) -> Started:
+        """Start a run, and return when its task waits at a gate of the test's own name."""
+        started = await self.submit(tenant, "wait", gate=gate)
+        await until(lambda: workflows.GATES.arrived[gate] == 1, what=f"the task is at {gate!r}")
+        return started
+
     async def reach(self, tenant: str, *states: SlotState, within: float = 10.0) -> None:
         """Return when the tenant's slot is in one of `states`."""
         slot = self.slot(tenant)
@@ -156,7 +162,6 @@ def snapshot(
         state_dir=Path(),
         runtime_dir=Path(),
         database_url=None,
-        database_source="",
         shards={each.name: each for each in shards},
         migrations_path=None,
         source=None,

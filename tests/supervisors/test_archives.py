@@ -33,7 +33,6 @@ from tests.supervisors.test_lifecycle import archives, lifecycle, used
 from tests.supervisors.test_why import platform_of
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
-from tests.support.wait import until
 
 ACME, GLOBEX, AGAIN = TenantId("acme"), TenantId("globex"), TenantId("again")
 
@@ -47,8 +46,7 @@ async def test_a_tenant_comes_back_with_what_it_had_and_goes_on(
         await node.tenants.register(request)
         await node.submit("globex")
         await node.until_finished("globex", 1)
-        await node.submit("globex", "wait", gate="comes back")
-        await until(lambda: GATES.arrived["comes back"] == 1, what="the task runs")
+        await node.hold("globex", "comes back")
         with await verbs.backup(GLOBEX, runs="all") as spool:
             GATES.open("comes back")
             await node.until_finished("globex", 2)
@@ -70,8 +68,7 @@ async def test_under_another_id_runs_that_were_not_finished_are_left_out(
         verbs = archives(node, tmp_path)
         await node.submit("acme")
         await node.until_finished("acme", 1)
-        await node.submit("acme", "wait", gate="left out")
-        await until(lambda: GATES.arrived["left out"] == 1, what="the task runs")
+        await node.hold("acme", "left out")
         with await verbs.backup(ACME, runs="all") as spool:
             made = await verbs.restore(
                 AGAIN, spool, of="acme", runs=None, foreign=False, report=unheard
@@ -383,6 +380,22 @@ async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
             "SELECT array_agg(operation ORDER BY number) FROM insula.audit WHERE outcome IS NULL"
         )
         assert operations[3:] == ["tenant.archive", "tenant.unarchive"]
+
+
+async def test_an_archive_that_is_gone_from_the_node_that_wrote_it_is_not_sought_elsewhere(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await used(node)
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        async with Record(node.audit, "uid 0").of(GLOBEX, "tenant.archive"):
+            file = Path((await whole.archive(GLOBEX)).file)
+        file.rename(tmp_path / "lost")  # noqa: ASYNC240 - a moment
+
+        with pytest.raises(StorageFailed, match="was written on this node, and is gone") as lost:
+            await verbs.unarchive(GLOBEX, unheard)
+        assert "`insula tenant delete globex --purge` gives the tenant up" in lost.value.hint
+        await whole.delete("globex", keep=False)
 
 
 async def test_an_archive_of_another_node_is_said_to_be_there(

@@ -69,8 +69,7 @@ async def terminate(node: Node, tenant: str) -> None:
 async def test_a_crash_restarts_the_tenant_and_nobody_else(database: Database) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme", *OTHERS])) as node, undisturbed(node):
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await break_journal(node, "acme")
         with pytest.raises(TenantRestarted):
             await node.submit("acme")
@@ -209,8 +208,7 @@ async def test_what_a_quarantined_tenant_had_is_let_go_and_found_again(database:
     held = secrets.token_hex(4)
     supervision = SupervisionSection(restart_intensity=1)
     async with running_node(database, snapshot(["acme"], supervision=supervision)) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await node.sql("ALTER TABLE tenant_acme.wf_fence RENAME TO gone")
         await terminate(node, "acme")
         await node.reach("acme", SlotState.QUARANTINED)
@@ -233,8 +231,7 @@ async def test_what_a_tenant_had_that_was_disabled_in_its_backoff_is_found_again
 ) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         engine = database.logins("acme").engine
         await node.sql(f"ALTER ROLE {engine} CONNECTION LIMIT 0")
         node.slot("acme").record = Record(failures=10)

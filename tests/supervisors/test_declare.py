@@ -6,17 +6,19 @@ import gc
 import secrets
 from random import Random
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orchestrator.engine.processes.pool import ProcessPool
+from orchestrator.engine.reply import Reply
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.lifecycle.keys import InstallationKey
-from orchestrator.model.api import CreateTenant
+from orchestrator.model.api import CreateTenant, Started
 from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import (
     ConfigError,
@@ -44,6 +46,7 @@ from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.places import Places
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access, Ground
+from supervisors.messages import Submit
 from supervisors.root import RootSupervisor
 from supervisors.slot import SlotState
 from supervisors.standing import Standing
@@ -98,6 +101,25 @@ def test_whatever_was_declared_before_the_slots_are_those_declared_last(
     assert root.slots == {}
 
 
+async def test_a_slot_knows_nothing_of_a_former_tenant_of_its_id() -> None:
+    root, (config,) = resting_root(), configs({"one": True})
+    former, present = (replace(config, registration=UUID(int=number)) for number in (1, 2))
+    root.declare([former], {})
+    slot, reply = root.slot(config.id), Reply[list[Started]]()
+    slot.last_error = "a secret of the former one"
+    slot.post(Submit([], reply), HandClock().now())
+
+    known = []
+    for declared in (replace(former, weight=7), present):
+        root.declare([declared], {})
+        known.append((slot.last_error, slot.has_mail))
+
+    assert known == [("a secret of the former one", True), (None, False)]
+    with pytest.raises(TenantRemoved):
+        await reply.wait()
+    root.declare([], {})
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_under_load_too_the_slots_are_those_declared_last(
     database: Database, seed: int
@@ -142,8 +164,7 @@ async def test_a_removed_tenant_lets_its_runs_end_and_loses_its_slot_but_no_data
 ) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await node.declare()
         with pytest.raises(TenantRemoved):
             await node.submit("acme")
@@ -161,8 +182,7 @@ async def test_a_tenant_removed_and_declared_again_while_it_drains_lives_on(
 ) -> None:
     held = secrets.token_hex(4)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await node.declare()
         await node.reach("acme", SlotState.DRAINING)
         await node.declare("acme")
@@ -230,8 +250,7 @@ async def test_no_change_of_a_running_tenant_restarts_it(database: Database) -> 
     # A tenant with tables stays where they are, and only to disable it stops it.
     assert set(changes) | {"enabled", "shard"} == set(Tenant.__struct_fields__)
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         for name, value in changes.items():
             before = getattr(node.slot("acme").config, name)
             declared = snapshot(["acme"], tiers={"basic": Tier()}, **{name: value})

@@ -14,7 +14,6 @@ from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
-from tests.support.wait import until
 
 PATIENT = SupervisionSection(drain_timeout=Duration(seconds=60))
 
@@ -22,8 +21,7 @@ PATIENT = SupervisionSection(drain_timeout=Duration(seconds=60))
 async def hold_a_task(node: Node, tenant: str) -> str:
     """Start a task that waits at a gate; return the gate's name."""
     held = secrets.token_hex(4)
-    await node.submit(tenant, "wait", gate=held)
-    await until(lambda: GATES.arrived[held] == 1)
+    await node.hold(tenant, held)
     return held
 
 

@@ -37,8 +37,7 @@ async def refused_to_hold(node: Node) -> None:
 
 async def test_a_held_tenant_comes_to_rest_and_goes_on_afterwards(database: Database) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate="held")
-        await until(lambda: GATES.arrived["held"] == 1, what="the task runs")
+        await node.hold("acme", "held")
         GATES.open("held")
 
         async with node.holds.of(ACME, "rename"):
@@ -144,8 +143,7 @@ async def waiting(node: Node) -> bool:
 
 async def test_what_a_dead_node_held_is_released_and_its_runs_go_on(database: Database) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate="left")
-        await until(lambda: GATES.arrived["left"] == 1, what="the task runs")
+        await node.hold("acme", "left")
         GATES.open("left")
         await held_by_the_dead(node)
         await node.reach("acme", SlotState.SUSPENDED)

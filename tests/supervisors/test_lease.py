@@ -64,8 +64,7 @@ async def test_a_dead_nodes_tenant_is_taken_over_and_the_zombie_writes_nothing(
         running_node(database, declared, name="a") as a,
         running_node(database, declared, name="b") as b,
     ):
-        await a.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await a.hold("acme", held)
         await a.expire()
         await b.reach("acme", SlotState.RUNNING)
         await until(lambda: GATES.arrived[held] == 2)

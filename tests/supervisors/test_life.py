@@ -117,8 +117,7 @@ async def test_the_idle_time_is_the_clocks(database: Database) -> None:
 async def test_a_running_task_keeps_its_tenant_awake(database: Database) -> None:
     held = gate()
     async with running_node(database, snapshot(["acme"], idle_ttl=Duration(0))) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         turns = await _looks(node.slot("acme"))
         assert node.slot("acme").state is SlotState.RUNNING
         assert turns < 50, "the supervisor spins while it waits"
@@ -349,8 +348,7 @@ async def test_a_drain_cuts_short_what_takes_too_long_and_leaves_word(database: 
     supervision = SupervisionSection(drain_timeout=Duration(milliseconds=50))
     held = gate()
     async with running_node(database, snapshot(["acme"], supervision=supervision)) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         await node.root.drain()
         assert node.slot("acme").state is SlotState.DORMANT
         assert await node.sql("SELECT count(*) FROM insula.wake WHERE due_at <= now()") == 1
@@ -361,8 +359,7 @@ async def test_what_a_dead_node_left_is_taken_up_without_being_asked(database: D
     held = gate()
     declared = snapshot(["acme"], supervision=SupervisionSection(drain_timeout=Duration(0)))
     async with running_node(database, declared) as node:
-        await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await node.hold("acme", held)
         node.group.cancel_scope.cancel()
     admin = await database.connect()
     assert await admin.fetchval("SELECT node FROM insula.lease") == node.id

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.lifecycle import TenantLifecycle
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import (
     DeclaredInFile,
@@ -27,7 +28,6 @@ from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
-from tests.support.wait import until
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 
@@ -43,6 +43,7 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
         state_dir,
         node.holds,
         archives(node, state_dir),
+        KeyWiping(Errands(node.tenants.shards)),
     )
 
 
@@ -75,8 +76,7 @@ async def test_a_disabled_tenant_takes_no_work_until_it_is_enabled(
 ) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
         verbs = lifecycle(node, tmp_path)
-        await node.submit("acme", "wait", gate="disabled")
-        await until(lambda: GATES.arrived["disabled"] == 1, what="the task runs")
+        await node.hold("acme", "disabled")
 
         await verbs.disable(ACME, "has not paid")
         with pytest.raises(TenantSuspended, match="disabled: has not paid") as refused:
@@ -252,8 +252,7 @@ async def test_passwords_are_rotated_while_tasks_run_on_their_connections(
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot(["acme"])) as node:
-        await node.submit("acme", "wait", gate="rotated")
-        await until(lambda: GATES.arrived["rotated"] == 1, what="the task runs")
+        await node.hold("acme", "rotated")
         incarnation = node.slot("acme").incarnation
 
         rotated = await lifecycle(node, tmp_path).rotate_credentials(ACME)

@@ -20,7 +20,6 @@ from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database, migrations
-from tests.support.wait import until
 
 FLIGHT = "CREATE TABLE flight (id int PRIMARY KEY, delay int);"
 NOT_NULL = "ALTER TABLE flight\n    ALTER COLUMN delay SET NOT NULL;"
@@ -145,8 +144,7 @@ async def test_a_running_tenant_that_fails_comes_to_rest_and_is_quarantined(
 ) -> None:
     async with running_node(database, declared(tmp_path, "acme")) as node:
         await provisioned(node, tmp_path, acme="has one")
-        await node.submit("acme", "wait", gate="migrated")
-        await until(lambda: GATES.arrived["migrated"] == 1, what="the task runs")
+        await node.hold("acme", "migrated")
         add(tmp_path, require_delay=NOT_NULL)
 
         report = await migrate(node)
@@ -310,8 +308,7 @@ async def test_a_tenant_that_runs_is_migrated_where_it_is(
     async with running_node(database, declared(tmp_path, "acme")) as node:
         await node.submit("acme")
         await node.until_finished("acme", 1)
-        await node.submit("acme", "wait", gate="in place")
-        await until(lambda: GATES.arrived["in place"] == 1, what="the task runs")
+        await node.hold("acme", "in place")
         add(tmp_path, create_flight=FLIGHT)
         # The engine's statements are prepared by now; its tables change under them.
         wider = engine_migrations()[0]

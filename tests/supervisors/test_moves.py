@@ -154,8 +154,7 @@ async def test_a_run_under_way_keeps_it_and_goes_on_at_the_target_when_forced(
 ) -> None:
     async with used(database, shard) as node:
         verb, gate = moves(node, tmp_path), "moves"
-        await node.submit("acme", "wait", gate=gate)
-        await until(lambda: GATES.arrived[gate] == 1, what="the task runs")
+        await node.hold("acme", gate)
         with pytest.raises(TenantInUse, match="1 unfinished run"):
             await verb.run(ACME, MoveTenant(to="eu"))
         assert await node.sql(SCHEMAS) == ["tenant_acme"]

@@ -82,8 +82,7 @@ async def test_whoever_has_the_lease_serves_whatever_is_preferred(database: Data
     held = secrets.token_hex(4)
     declared = snapshot(["acme"])
     async with running_node(database, declared, name="b") as b:
-        await b.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await b.hold("acme", held)
         async with running_node(database, declared, name="a") as a:
             started = await a.submit("acme")
             await until(lambda: _state(b, started.id, "succeeded"))
@@ -153,6 +152,27 @@ async def test_what_is_wrong_with_a_request_the_wrong_node_says_too(database: Da
         assert await b.sql("SELECT min(due_at) FROM insula.wake") == later
 
 
+async def test_of_many_at_once_the_wrong_node_takes_as_many_as_the_limit_allows(
+    database: Database,
+) -> None:
+    refused = 0
+
+    async def start(node: Node) -> None:
+        nonlocal refused
+        try:
+            await node.submit("acme")
+        except QuotaExceeded:
+            refused += 1
+
+    limits = Limits(max_runs_per_hour=4)
+    async with two_nodes(database, limits=limits) as (_, b):
+        async with anyio.create_task_group() as group:
+            for _ in range(12):
+                group.start_soon(start, b)
+
+        assert (await b.sql(RUNS), refused) == (4, 8)
+
+
 async def test_a_tenant_that_takes_nothing_takes_nothing_on_the_wrong_node_either(
     database: Database,
 ) -> None:
@@ -170,8 +190,7 @@ async def test_a_node_that_joins_takes_idle_tenants_first_and_busy_ones_when_the
     declared = snapshot(["acme", "t1"], supervision=supervision, idle_ttl=Duration(hours=1))
     async with running_node(database, declared, name="b") as b:
         await b.submit("acme")
-        await b.submit("t1", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await b.hold("t1", held)
         async with running_node(database, declared, name="a") as a:
             await b.reach("acme", SlotState.DORMANT)
             assert b.slot("t1").state is SlotState.RUNNING
@@ -200,8 +219,7 @@ async def test_a_node_that_drains_hands_over_at_once_and_gets_nothing_more(
 ) -> None:
     held = secrets.token_hex(4)
     async with two_nodes(database) as (a, b):
-        await a.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        await a.hold("acme", held)
         async with anyio.create_task_group() as group:
             group.start_soon(a.root.drain)
             await until(lambda: a.slot("acme").state is SlotState.DRAINING)

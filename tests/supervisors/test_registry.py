@@ -78,8 +78,7 @@ async def test_a_registered_tenant_has_a_hash_that_follows_its_changes(database:
 async def test_a_tenant_that_is_awake_for_days_is_known_to_be_active(database: Database) -> None:
     async with running_node(database, snapshot(["acme"], idle_ttl=Duration(days=9))) as node:
         activity = Activity(node.root, node.control)
-        await node.submit("acme", "wait", gate="active")
-        await until(lambda: GATES.arrived["active"] == 1, what="the task runs")
+        await node.hold("acme", "active")
         await activity.note()
         first = await last_active(node, ACME)
         GATES.open("active")

@@ -54,8 +54,7 @@ async def test_runs_go_on_under_the_new_id_and_the_old_one_leads_there(database:
 async def test_a_task_that_is_cut_short_goes_on_with_the_same_key(database: Database) -> None:
     async with running_node(database, snapshot([])) as node:
         await node.tenants.register(CreateTenant(id="globex", set={"idle_ttl": "1h"}))
-        run = await node.submit("globex", "wait", gate="renamed")
-        await until(lambda: GATES.arrived["renamed"] == 1, what="the task runs")
+        run = await node.hold("globex", "renamed")
 
         with pytest.raises(TenantInUse, match="has 1 unfinished run") as refused:
             await rename(node)
@@ -72,8 +71,7 @@ async def test_a_task_that_is_cut_short_goes_on_with_the_same_key(database: Data
 async def test_runs_may_finish_before(database: Database) -> None:
     async with running_node(database, snapshot([])) as node:
         await node.tenants.register(CreateTenant(id="globex"))
-        await node.submit("globex", "wait", gate="waited")
-        await until(lambda: GATES.arrived["waited"] == 1, what="the task runs")
+        await node.hold("globex", "waited")
         told: list[Progress] = []
 
         def report(progress: Progress) -> None:

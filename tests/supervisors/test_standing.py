@@ -38,8 +38,7 @@ async def test_a_node_that_could_not_renew_cuts_off_its_tasks_and_settles_nothin
     hand, held = Hand(), secrets.token_hex(4)
     standing = in_good_standing(hand)
     async with running_node(database, snapshot(["acme"]), standing=standing) as node:
-        started = await node.submit("acme", "wait", gate=held)
-        await until(lambda: GATES.arrived[held] == 1)
+        started = await node.hold("acme", held)
         hand.seconds += 2 * LONG.total_seconds()
         await node.reach("acme", SlotState.BACKOFF)
         GATES.open(held)

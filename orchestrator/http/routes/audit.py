@@ -14,7 +14,10 @@ from orchestrator.model.ids import CONTROL_SCHEMA, TenantId, tenant_id_problems
 
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="entries on a page")]
 Cursor = Annotated[
-    int | None, QueryParameter(description="the `cursor` of the page before", required=False)
+    int | None,
+    QueryParameter(
+        ge=1, le=2**63 - 1, description="the `cursor` of the page before", required=False
+    ),
 ]
 
 
@@ -33,7 +36,7 @@ async def audit_tenant(
         page = await services.audit.read(asked_for, limit=limit, cursor=cursor)
         if page.entries or cursor is not None or asked_for == CONTROL_SCHEMA:
             return page
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     return await services.audit.read(known_as, limit=limit, cursor=cursor)
 
 

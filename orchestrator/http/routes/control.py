@@ -11,7 +11,7 @@ from orchestrator.engine.control import Verb
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import ChangeOperation, RepeatOperation, SignalOperation, problems
+from orchestrator.http.openapi import problems, takes, takes_json
 from orchestrator.http.routes.runs import run_id
 from orchestrator.http.wire import Accepted
 from orchestrator.model.api import NAME_CHARACTERS, ChangedRun, ChangeRun, RepeatRun, Started
@@ -34,7 +34,7 @@ SignalName = Annotated[str, PathParameter(min_length=1, max_length=NAME_CHARACTE
     "/v1/tenants/{tenant:str}/runs/{run:str}/{verb:str}",
     status_code=200,
     tags=["runs"],
-    operation_class=ChangeOperation,
+    operation_class=takes(ChangeRun, required=False),
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def change_run(
@@ -47,16 +47,16 @@ async def change_run(
 ) -> ChangedRun:
     """Cancel, pause, resume or retry a run. It is durable when this answers."""
     change = bodies.fit_optional(body, ChangeRun)
-    known_as, id = services.root.resolve(tenant), run_id(run)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
     async with record.of(known_as, f"run.{verb}", id):
-        state = await services.root.change_run(known_as, id, verb, reason=change.reason)
+        state = await services.platform.change_run(known_as, id, verb, reason=change.reason)
     return ChangedRun(id=id, state=state)
 
 
 @post(
     "/v1/tenants/{tenant:str}/runs/{run:str}/repeat",
     tags=["runs"],
-    operation_class=RepeatOperation,
+    operation_class=takes(RepeatRun, required=False),
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def repeat_run(
@@ -68,9 +68,9 @@ async def repeat_run(
 ) -> Response[Started]:
     """Start a new run with the input of this one: as a whole, or from a task on."""
     wanted = bodies.fit_optional(body, RepeatRun)
-    known_as, id = services.root.resolve(tenant), run_id(run)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
     async with record.of(known_as, "run.repeat", id):
-        started = await services.root.repeat_run(known_as, id, wanted.task)
+        started = await services.platform.repeat_run(known_as, id, wanted.task)
     where = f"/v1/tenants/{known_as}/runs/{started.id}"
     return Response(started, headers={"Location": where})
 
@@ -79,7 +79,7 @@ async def repeat_run(
     "/v1/tenants/{tenant:str}/runs/{run:str}/signals/{name:str}",
     status_code=202,
     tags=["runs"],
-    operation_class=SignalOperation,
+    operation_class=takes_json(),
     responses=problems(403, 404, 409, 422, 429, 503),
 )
 async def send_signal(
@@ -92,8 +92,8 @@ async def send_signal(
 ) -> Accepted:
     """Send a run a signal, with any JSON as its payload. It is durable when this answers."""
     payload: Any = bodies.read(body) if body.strip() else None
-    known_as, id = services.root.resolve(tenant), run_id(run)
-    await services.root.send_signal(known_as, id, name, payload, key=idempotency_key)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
+    await services.platform.send_signal(known_as, id, name, payload, key=idempotency_key)
     return Accepted(see=f"/v1/tenants/{known_as}/runs/{id}")
 
 

@@ -25,7 +25,7 @@ async def hand_out_credentials(
     request: Request[Any, Any, Any], services: Injected, record: Recorded, tenant: FromPath[str]
 ) -> Credentials:
     """Hand out the login of the tenant's tasks: over the control socket alone, and written down."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.credentials"):
         if over_tcp(request):
             raise NotAllowed(

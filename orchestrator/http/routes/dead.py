@@ -8,7 +8,7 @@ from litestar.params import FromPath, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import DeadOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.http.routes.runs import Cursor, Page
 from orchestrator.model.api import DeadReport, DeadSelection, RunPage
 
@@ -21,14 +21,14 @@ async def list_dead(
     services: Injected, tenant: FromPath[str], limit: Page = 50, cursor: Cursor = None
 ) -> RunPage:
     """List the runs that failed or were parked as poison and are not discarded, newest first."""
-    return await services.dead.read(services.root.resolve(tenant), limit=limit, cursor=cursor)
+    return await services.dead.read(services.platform.resolve(tenant), limit=limit, cursor=cursor)
 
 
 @post(
     "/v1/tenants/{tenant:str}/dead/replay",
     status_code=200,
     tags=["dead letters"],
-    operation_class=DeadOperation,
+    operation_class=takes(DeadSelection, required=False),
     responses=problems(403, 404, 422, 429, 503),
 )
 async def replay_dead(
@@ -36,7 +36,7 @@ async def replay_dead(
 ) -> DeadReport:
     """Retry dead letters: those named, or the oldest 1,000."""
     wanted = bodies.fit_optional(body, DeadSelection)
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "dead.replay", _subject(wanted)):
         return await services.dead.replay(known_as, wanted.runs)
 
@@ -45,7 +45,7 @@ async def replay_dead(
     "/v1/tenants/{tenant:str}/dead/discard",
     status_code=200,
     tags=["dead letters"],
-    operation_class=DeadOperation,
+    operation_class=takes(DeadSelection, required=False),
     responses=problems(403, 404, 422, 503),
 )
 async def discard_dead(
@@ -53,7 +53,7 @@ async def discard_dead(
 ) -> DeadReport:
     """Give dead letters up, those named or the oldest 1,000: they are not listed any more."""
     wanted = bodies.fit_optional(body, DeadSelection)
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "dead.discard", _subject(wanted)):
         return await services.dead.discard(known_as, wanted.runs)
 

@@ -51,11 +51,11 @@ async def list_events(
     last_event_id: LastEventId = None,
 ) -> Response[Any]:
     """List the next events of a run; with `Accept: text/event-stream` follow them to its end."""
-    known_as, id = services.root.resolve(tenant), run_id(run)
+    known_as, id = services.platform.resolve(tenant), run_id(run)
     seen = after if last_event_id is None else last_event_id
     if request.accept.best_match([JSON, EVENT_STREAM]) != EVENT_STREAM:
-        return Response(await services.root.read_events(known_as, id, seen))
-    follower = Follower(services.root, known_as, id, seen, request.app.state)
+        return Response(await services.platform.read_events(known_as, id, seen))
+    follower = Follower(services.platform, known_as, id, seen, request.app.state)
     if await follower.begin():
         events, holder = follower.events(), holder_of(request)
         if holder is not None:

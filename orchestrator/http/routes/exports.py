@@ -35,6 +35,7 @@ Unsealed = Annotated[
     },
 )
 async def export_tenant(
+    request: Request[Any, Any, Any],
     services: Injected,
     record: Recorded,
     tenant: FromPath[str],
@@ -42,10 +43,10 @@ async def export_tenant(
     unsealed: Unsealed = False,
 ) -> Response[Any]:
     """Send the application's rows of a tenant, and its finished runs, in an open format."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.export", kind + (", unsealed" if unsealed else "")):
         spool = await services.archives.export(known_as, kind=kind, unsealed=unsealed)
-    return sent(spool)
+    return await sent(spool, request, services)
 
 
 @post(
@@ -63,7 +64,7 @@ async def import_rows(
     request: Request[Any, Any, Any], services: Injected, record: Recorded, tenant: FromPath[str]
 ) -> Response[Any]:
     """Add the rows of the export in the body to the tenant's tables: all of them, or none."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.refusal(known_as, "tenant.import"):
         spool = await received(request, services)
 

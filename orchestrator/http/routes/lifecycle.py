@@ -12,7 +12,7 @@ from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
 from orchestrator.http.meant import meant
-from orchestrator.http.openapi import DisableOperation, RenameOperation, UpdateOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.model.api import (
     LONGEST_WAIT,
     DeletedTenant,
@@ -41,36 +41,36 @@ Wait = Annotated[
 @patch(
     "/v1/tenants/{tenant:str}",
     tags=["tenants"],
-    operation_class=UpdateOperation,
+    operation_class=takes(UpdateTenant),
     responses=problems(403, 404, 409, 422, 503),
 )
 async def update_tenant(
     services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
 ) -> TenantView:
     """Change what a tenant that was registered at run time is declared as."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     wanted = fit(bodies.read(body), UpdateTenant)
     async with record.of(known_as, "tenant.update", " ".join(_changed(wanted))):
         await services.lifecycle.update(known_as, wanted)
-    return await services.root.read_tenant(known_as)
+    return await services.platform.read_tenant(known_as)
 
 
 @post(
     "/v1/tenants/{tenant:str}/disable",
     status_code=200,
     tags=["tenants"],
-    operation_class=DisableOperation,
+    operation_class=takes(DisableTenant, required=False),
     responses=problems(403, 404, 422, 503),
 )
 async def disable_tenant(
     services: Injected, record: Recorded, tenant: FromPath[str], body: RawBody
 ) -> TenantView:
     """Let the tenant take no work, whatever its file says, until it is enabled."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     reason = bodies.fit_optional(body, DisableTenant).reason
     async with record.of(known_as, "tenant.disable", reason):
         await services.lifecycle.disable(known_as, reason)
-    return await services.root.read_tenant(known_as)
+    return await services.platform.read_tenant(known_as)
 
 
 @post(
@@ -81,10 +81,10 @@ async def disable_tenant(
 )
 async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[str]) -> TenantView:
     """Let a tenant that was disabled work again."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.enable"):
         await services.lifecycle.enable(known_as)
-    return await services.root.read_tenant(known_as)
+    return await services.platform.read_tenant(known_as)
 
 
 @post(
@@ -97,7 +97,7 @@ async def rotate_credentials(
     services: Injected, record: Recorded, tenant: FromPath[str]
 ) -> RotatedCredentials:
     """Give the tenant's two logins new passwords. Sessions go on; nothing is restarted."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.rotate_credentials"):
         return await services.lifecycle.rotate_credentials(known_as)
 
@@ -106,7 +106,7 @@ async def rotate_credentials(
     "/v1/tenants/{tenant:str}/rename",
     status_code=200,
     tags=["tenants"],
-    operation_class=RenameOperation,
+    operation_class=takes(RenameTenant),
     responses={
         200: progress.described(TenantView, "The tenant under its new id"),
         **problems(403, 404, 409, 422, 503),
@@ -127,7 +127,7 @@ async def rename_tenant(
     async def rename(report: Report) -> TenantView:
         async with record.of(known_as, "tenant.rename", how):
             new = await services.lifecycle.rename(known_as, wanted, by=record.actor, report=report)
-        return await services.root.read_tenant(new)
+        return await services.platform.read_tenant(new)
 
     return await progress.answer(request, rename)
 

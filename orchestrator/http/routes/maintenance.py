@@ -40,7 +40,7 @@ async def maintain_tenant(
     statement_seconds: Seconds = 600.0,
 ) -> Response[Any]:
     """Vacuum, analyze and check some of the tenant's tables; `left` tells whether to ask again."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
 
     async def maintain(report: Report) -> MaintenanceReport:
         async with record.of(known_as, "tenant.maintain", f"after {after}" if after else ""):

@@ -11,7 +11,7 @@ from orchestrator.http import body as bodies
 from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import MigrateOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.model.migration import MigrateTenants, MigrationReport
 from orchestrator.model.progress import Report
 
@@ -20,7 +20,7 @@ from orchestrator.model.progress import Report
     "/v1/migrate",
     status_code=200,
     tags=["tenants"],
-    operation_class=MigrateOperation,
+    operation_class=takes(MigrateTenants, required=False),
     responses={
         200: progress.described(MigrationReport, "What became of each tenant"),
         **problems(403, 404, 409, 422, 503),

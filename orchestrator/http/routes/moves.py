@@ -11,7 +11,7 @@ from orchestrator.http import body as bodies
 from orchestrator.http import progress
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import MoveOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.model.fit import fit
 from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Report
@@ -21,7 +21,7 @@ from orchestrator.model.progress import Report
     "/v1/tenants/{tenant:str}/move",
     status_code=200,
     tags=["tenants"],
-    operation_class=MoveOperation,
+    operation_class=takes(MoveTenant),
     responses={
         200: progress.described(MovedTenant, "Where the tenant is now"),
         **problems(403, 404, 409, 422, 503),
@@ -35,7 +35,7 @@ async def move_tenant(
     body: RawBody,
 ) -> Response[Any]:
     """Move a tenant to another shard, confirm that, or go back. Unfinished runs keep it."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     wanted = fit(bodies.read(body), MoveTenant)
 
     async def move(report: Report) -> MovedTenant:

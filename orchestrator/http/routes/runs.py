@@ -9,19 +9,27 @@ from uuid import UUID
 import anyio
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter, RawBody
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
 from orchestrator.http.moments import in_utc
-from orchestrator.http.openapi import StartOperation, problems
+from orchestrator.http.openapi import problems, takes_runs
 from orchestrator.http.services import Platform
 from orchestrator.http.wire import StartedRuns
-from orchestrator.model.api import RunPage, RunView, Started, StartRun, StartRuns
+from orchestrator.model.api import (
+    NAME_CHARACTERS,
+    RunPage,
+    RunView,
+    Started,
+    StartRun,
+    StartRuns,
+)
 from orchestrator.model.errors import InvalidRequest, TenantArchived
 from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
+from orchestrator.model.text import LINE
 from orchestrator.store.tenant.runs import RunFilter
 
 LONGEST_WAIT = 60.0
@@ -44,6 +52,12 @@ States = Annotated[
 ]
 """Named otherwise in the route: `state` is a word of Litestar's."""
 
+OfWorkflow = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=LINE, max_length=NAME_CHARACTERS, description="only of that one", required=False
+    ),
+]
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="runs on a page")]
 Cursor = Annotated[
     UUID | None, QueryParameter(description="the `cursor` of the page before", required=False)
@@ -59,7 +73,7 @@ Wait = Annotated[
 @post(
     "/v1/tenants/{tenant:str}/runs",
     tags=["runs"],
-    operation_class=StartOperation,
+    operation_class=takes_runs(),
     responses=problems(403, 404, 422, 429, 503),
 )
 async def start_runs(
@@ -70,11 +84,11 @@ async def start_runs(
     several = isinstance(content, dict) and "runs" in content
     runs = _several(content, idempotency_key) if several else [_one(content, idempotency_key)]
     try:
-        known_as = services.root.resolve(tenant)
+        known_as = services.platform.resolve(tenant)
     except TenantArchived as error:
         services.use(TenantId(error.tenant))
         raise
-    started = await services.root.start_runs(known_as, runs)
+    started = await services.platform.start_runs(known_as, runs)
     status = 200 if all(each.known for each in started) else 201
     if several:
         return Response(StartedRuns(runs=started), status_code=status)
@@ -87,7 +101,7 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     services: Injected,
     tenant: FromPath[str],
     in_states: States = None,
-    workflow: FromQuery[str | None] = None,
+    workflow: OfWorkflow = None,
     since: Since = None,
     limit: Page = 50,
     cursor: Cursor = None,
@@ -97,7 +111,7 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     wanted = RunFilter(
         states=states, workflow=workflow, since=in_utc("since", since), limit=limit, cursor=cursor
     )
-    return await services.root.read_runs(services.root.resolve(tenant), wanted)
+    return await services.platform.read_runs(services.platform.resolve(tenant), wanted)
 
 
 @get("/v1/tenants/{tenant:str}/runs/{run:str}", tags=["runs"], responses=problems(404, 422, 503))
@@ -109,16 +123,16 @@ async def show_run(
     wait: Wait = 0,
 ) -> RunView:
     """Show everything about one run; with `wait` not before it has finished or the time is over."""
-    known_as = services.root.resolve(tenant)
-    view = await services.root.read_run(known_as, run_id(run))
+    known_as = services.platform.resolve(tenant)
+    view = await services.platform.read_run(known_as, run_id(run))
     if wait and not view.state.finished:
         closing: anyio.Event = request.app.state.closing
-        view = await _finished(services.root, known_as, view, wait=wait, closing=closing)
+        view = await _finished(services.platform, known_as, view, wait=wait, closing=closing)
     return view
 
 
 async def _finished(
-    root: Platform, tenant: TenantId, view: RunView, *, wait: float, closing: anyio.Event
+    platform: Platform, tenant: TenantId, view: RunView, *, wait: float, closing: anyio.Event
 ) -> RunView:
     end = anyio.current_time() + wait
     pause = FIRST_LOOK
@@ -127,7 +141,7 @@ async def _finished(
         # Only the pause is cut short, never a look: that one is a query of the tenant's.
         with anyio.move_on_after(min(pause, end - anyio.current_time())):
             await closing.wait()
-        view = await root.read_run(tenant, view.id)
+        view = await platform.read_run(tenant, view.id)
         pause = min(pause * 1.5, SLOWEST_LOOK)
     return view
 

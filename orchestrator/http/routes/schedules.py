@@ -14,7 +14,7 @@ from orchestrator.model.api import ScheduleList, ScheduleView, Started
 @get("/v1/tenants/{tenant:str}/schedules", tags=["schedules"], responses=problems(404, 422, 503))
 async def list_schedules(services: Injected, tenant: FromPath[str]) -> ScheduleList:
     """List the schedules, by name: as declared, with the next fire and what became of the last."""
-    found = await services.schedules.read(services.root.resolve(tenant))
+    found = await services.schedules.read(services.platform.resolve(tenant))
     return ScheduleList(schedules=found)
 
 
@@ -28,7 +28,7 @@ async def pause_schedule(
     services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
 ) -> ScheduleView:
     """Let a schedule start nothing until it is resumed; what passes meanwhile is not caught up."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "schedule.pause", name):
         return await services.schedules.pause(known_as, name, paused=True)
 
@@ -43,7 +43,7 @@ async def resume_schedule(
     services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
 ) -> ScheduleView:
     """Let a schedule go on from now."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "schedule.resume", name):
         return await services.schedules.pause(known_as, name, paused=False)
 
@@ -57,7 +57,7 @@ async def fire_schedule(
     services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
 ) -> Started:
     """Start a run of a schedule now, also while it is paused or an earlier run goes on."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "schedule.fire", name):
         return await services.schedules.fire(known_as, name)
 

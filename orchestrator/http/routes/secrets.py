@@ -10,7 +10,7 @@ from litestar.params import FromPath, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import SecretOperation, problems
+from orchestrator.http.openapi import problems, takes
 from orchestrator.model.errors import InvalidRequest
 from orchestrator.model.fit import fit
 from orchestrator.model.secrets import (
@@ -26,20 +26,20 @@ from orchestrator.model.secrets import (
 @get("/v1/tenants/{tenant:str}/secrets", tags=["secrets"], responses=problems(404, 422, 503))
 async def list_secrets(services: Injected, tenant: FromPath[str]) -> SecretList:
     """List the names of the secrets. No route tells a value."""
-    return SecretList(secrets=await services.secrets.listed(services.root.resolve(tenant)))
+    return SecretList(secrets=await services.secrets.listed(services.platform.resolve(tenant)))
 
 
 @put(
     "/v1/tenants/{tenant:str}/secrets/{name:str}",
     tags=["secrets"],
-    operation_class=SecretOperation,
+    operation_class=takes(PutSecret),
     responses=problems(403, 404, 422, 503),
 )
 async def put_secret(
     services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str], body: RawBody
 ) -> SecretView:
     """Store a secret, in place of the one of that name. Tasks that read it from now on get it."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "secret.set", name):
         wanted = _fit(body)
         return await services.secrets.put(known_as, _checked(name), wanted.value)
@@ -55,7 +55,7 @@ async def delete_secret(
     services: Injected, record: Recorded, tenant: FromPath[str], name: FromPath[str]
 ) -> DeletedSecret:
     """Delete a secret. A task that reads it from now on fails."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "secret.delete", name):
         await services.secrets.remove(known_as, name)
     return DeletedSecret(tenant=known_as, deleted=name)
@@ -69,7 +69,7 @@ async def delete_secret(
 )
 async def rotate_key(services: Injected, record: Recorded, tenant: FromPath[str]) -> RotatedKey:
     """Seal the secrets with a new key, under the installation's key in force."""
-    known_as = services.root.resolve(tenant)
+    known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.rotate_key"):
         return await services.secrets.rotate(known_as)
 

@@ -30,7 +30,7 @@ async def tenant_stats(
 
     Reading ends after ten seconds, five minutes when rows are counted; `unread` names what is left.
     """
-    return await services.statistics.read(services.root.resolve(tenant), exact=exact)
+    return await services.statistics.read(services.platform.resolve(tenant), exact=exact)
 
 
 @get("/v1/stats", tags=["tenants"], responses=problems(422, 503))

@@ -10,7 +10,8 @@ from litestar.params import FromPath, PathParameter, RawBody
 from orchestrator.http import body as bodies
 from orchestrator.http.audit import Record, Recorded
 from orchestrator.http.injected import Injected
-from orchestrator.http.openapi import AdminTokenOperation, TokenOperation, problems
+from orchestrator.http.meant import kept
+from orchestrator.http.openapi import problems, takes
 from orchestrator.http.peer import holder_of
 from orchestrator.http.services import Services
 from orchestrator.model.bearer import ID_PATTERN, new_token
@@ -38,7 +39,7 @@ async def list_admin_tokens(services: Injected) -> TokenList:
 @post(
     "/v1/tokens",
     tags=["tokens"],
-    operation_class=AdminTokenOperation,
+    operation_class=takes(CreateAdminToken, required=False),
     responses=problems(401, 403, 422, 503),
 )
 async def create_admin_token(
@@ -66,14 +67,14 @@ async def revoke_admin_token(
 
 @get("/v1/tenants/{tenant:str}/tokens", tags=["tokens"], responses=problems(401, 403, 404, 503))
 async def list_tokens(services: Injected, tenant: FromPath[str]) -> TokenList:
-    """List the tokens of a tenant, newest first."""
-    return TokenList(tokens=await services.tokens.listed(services.root.resolve(tenant)))
+    """List the tokens of a tenant, newest first; also of one that is archived."""
+    return TokenList(tokens=await services.tokens.listed(kept(services, tenant)))
 
 
 @post(
     "/v1/tenants/{tenant:str}/tokens",
     tags=["tokens"],
-    operation_class=TokenOperation,
+    operation_class=takes(CreateToken, required=False),
     responses=problems(401, 403, 404, 422, 503),
 )
 async def create_token(
@@ -85,7 +86,7 @@ async def create_token(
 ) -> Response[MintedToken]:
     """Make a token for a tenant, with the role `read`, `write` or `admin`."""
     wanted = bodies.fit_optional(body, CreateToken)
-    return await _mint(request, services, record, services.root.resolve(tenant), wanted)
+    return await _mint(request, services, record, services.platform.resolve(tenant), wanted)
 
 
 @delete(
@@ -97,8 +98,11 @@ async def create_token(
 async def revoke_token(
     services: Injected, record: Recorded, tenant: FromPath[str], token: TokenIdentity
 ) -> TokenView:
-    """Make a token of a tenant void, on every node from the next request on."""
-    known_as = services.root.resolve(tenant)
+    """Make a token of a tenant void, on every node from the next request on.
+
+    Also of one that is archived: it stays void when the tenant is back.
+    """
+    known_as = kept(services, tenant)
     async with record.of(known_as, "token.revoke", token):
         return await services.tokens.revoke(token, known_as)
 

@@ -8,7 +8,6 @@ import anyio.to_thread
 import asyncpg
 import msgspec
 
-from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import Grant, Runs, TableEntry
 from orchestrator.lifecycle.transfer.dump import (
     CONSTRAINTS_SQL,
@@ -17,6 +16,7 @@ from orchestrator.lifecycle.transfer.dump import (
     left_out,
 )
 from orchestrator.lifecycle.transfer.rename import rename_schema
+from orchestrator.lifecycle.transfer.reseal import Source
 from orchestrator.model.errors import RestoreFailed
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.model.progress import Progress, Report
@@ -42,7 +42,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 async def load(
     connection: Connection,
-    archive: ArchiveReader,
+    archive: Source,
     tenant: TenantId,
     *,
     app_role: str,
@@ -74,7 +74,7 @@ class _Load:
     """One call of `load`."""
 
     def __init__(
-        self, connection: Connection, archive: ArchiveReader, tenant: TenantId, report: Report
+        self, connection: Connection, archive: Source, tenant: TenantId, report: Report
     ) -> None:
         self._connection = connection
         self._archive = archive

@@ -15,6 +15,7 @@ from orchestrator.lifecycle.arrival import make_way, mark, settle
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.sealing import own_keys, payload_keys
 from orchestrator.lifecycle.transfer.load import Loaded, load
+from orchestrator.lifecycle.transfer.reseal import resealed
 from orchestrator.model.errors import (
     ArchiveForeign,
     ArchiveInvalid,
@@ -41,13 +42,17 @@ Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
 
 
 class Restoring(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be made of an archive: as which tenant, declared how, where, with which runs."""
+    """What is to be made of an archive: as which tenant, declared how, where, with which runs.
+
+    `limits` are those that `insula.submit` obeys, as JSON; None for none.
+    """
 
     tenant: TenantId
     declaration: str
     runs: Runs
     admit: Admit
     shard: str = CONTROL_SHARD
+    limits: str | None = None
 
 
 async def verified(
@@ -93,8 +98,9 @@ async def restore(
     loaded: list[Loaded] = []
 
     async def fill(app_role: str) -> None:
+        source = await resealed(control, archive, tenant, spec.key)
         done = await load(
-            server, archive, tenant, app_role=app_role, runs=wanted.runs, report=report
+            server, source, tenant, app_role=app_role, runs=wanted.runs, report=report
         )
         loaded.append(done)
 
@@ -131,6 +137,7 @@ async def _register(
         app_version=len(manifest.app),
         origin=manifest.origin if wanted.tenant == manifest.tenant else None,
         wake=wake,
+        limits=wanted.limits,
     )
     if not await tenants.bring_back(control, made):
         raise taken(await tenants.fetch(control, wanted.tenant))

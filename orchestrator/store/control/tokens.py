@@ -28,13 +28,17 @@ REVOKE = _QUERIES["revoke"]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a request needs to know of a token; `stale` when its use should be noted."""
+    """What a request needs to know of a token; `stale` when its use should be noted.
+
+    `archived` when its tenant is.
+    """
 
     hash: bytes
     tenant: TenantId | None
     role: str
     live: bool
     stale: bool
+    archived: bool
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -1,11 +1,12 @@
 -- The tokens of the API.
 
 -- name: find
--- One index look for each request. `stale`: its last use was noted long ago, or never.
+-- Two index looks for each request. `stale`: its last use was noted long ago, or never.
 SELECT hash, tenant, role,
        revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true) AS live,
-       coalesce(last_used_at < clock_timestamp() - interval '1 hour', true) AS stale
-FROM insula.token WHERE id = $1
+       coalesce(last_used_at < clock_timestamp() - interval '1 hour', true) AS stale,
+       EXISTS (SELECT FROM insula.tenant AS owner WHERE owner.id = token.tenant AND owner.state = 'archived') AS archived
+FROM insula.token AS token WHERE token.id = $1
 
 -- name: note_use
 -- Not for each request: of two at once, on any node, one writes.

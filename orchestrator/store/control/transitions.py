@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import msgspec
 
@@ -22,9 +23,9 @@ KEPT = 50
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change of state, on the node that writes it."""
+    """One change of state, on the node that writes it, of the tenant of that `registration`."""
 
-    tenant: TenantId
+    registration: UUID
     at: datetime
     state: str
     reason: str
@@ -57,14 +58,14 @@ async def record(connection: Connection, node: str, changes: Sequence[Change]) -
     async with connection.transaction():
         await connection.execute(
             RECORD,
-            [change.tenant for change in changes],
+            [change.registration for change in changes],
             [change.at for change in changes],
             node,
             [change.state for change in changes],
             [change.reason for change in changes],
             [change.next_at for change in changes],
         )
-        await connection.execute(TRIM, sorted({change.tenant for change in changes}), KEPT)
+        await connection.execute(TRIM, sorted({change.registration for change in changes}), KEPT)
 
 
 async def written(

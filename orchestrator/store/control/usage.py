@@ -48,14 +48,14 @@ class Told(msgspec.Struct, frozen=True):
 class Wanted(msgspec.Struct, frozen=True):
     """Which part of the usage is wanted: from `since` until before `until`, by `span`.
 
-    `after` is the tenant and time of the last row that is known.
+    `after` is the tenant, time and registration of the last row that is known.
     """
 
     since: datetime
     until: datetime
     span: Span
     limit: int
-    after: tuple[str, datetime] | None = None
+    after: tuple[str, datetime, UUID] | None = None
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -66,7 +66,11 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 async def tell(
-    connection: Connection, tenant: str, rows: Sequence[HourUsed], owner: Owner | None = None
+    connection: Connection,
+    tenant: str,
+    registration: UUID,
+    rows: Sequence[HourUsed],
+    owner: Owner | None = None,
 ) -> bool:
     """Note the hours of one ledger as they are; told twice they count once.
 
@@ -77,7 +81,9 @@ async def tell(
         return True
     columns = [[getattr(row, name) for row in rows] for name in ("hour", *COUNTERS)]
     epoch, node = (None, None) if owner is None else (owner.epoch, owner.node)
-    noted: bool = await connection.fetchval(TELL, tenant, rows[0].ledger, *columns, epoch, node)
+    noted: bool = await connection.fetchval(
+        TELL, tenant, rows[0].ledger, *columns, epoch, node, registration
+    )
     return noted
 
 
@@ -88,30 +94,30 @@ async def condense(connection: Connection, before: datetime, limit: int) -> int:
 
 
 async def page(connection: Connection, wanted: Wanted) -> list[Used]:
-    """Return what all tenants used, by tenant and time."""
-    tenant, at = wanted.after or ("", wanted.since)
+    """Return what all tenants used, by tenant and time; two that were called alike each theirs."""
+    after = wanted.after or ("", wanted.since, UUID(int=0))
     rows = await connection.fetch(
-        PAGE, wanted.since, wanted.until, wanted.span, tenant, at, wanted.limit
+        PAGE, wanted.since, wanted.until, wanted.span, *after, wanted.limit
     )
     return [Used(**dict(row)) for row in rows]
 
 
 async def of_tenant(
-    connection: Connection, tenant: str, since: datetime, until: datetime
+    connection: Connection, registration: UUID, since: datetime, until: datetime
 ) -> list[Told]:
     """Return what one tenant used, ledger by ledger."""
-    return [Told(*row) for row in await connection.fetch(OF_TENANT, tenant, since, until)]
+    return [Told(*row) for row in await connection.fetch(OF_TENANT, registration, since, until)]
 
 
-async def alert(connection: Connection, tenant: str, near: Sequence[Near]) -> set[str]:
+async def alert(connection: Connection, registration: UUID, near: Sequence[Near]) -> set[str]:
     """Note that a tenant came near to its limits; return those that nobody noted before."""
     columns = [[getattr(each, name) for each in near] for name in Near.__struct_fields__]
-    return {row[0] for row in await connection.fetch(ALERT, tenant, *columns)}
+    return {row[0] for row in await connection.fetch(ALERT, registration, *columns)}
 
 
-async def alerts(connection: Connection, tenant: str, limit: int) -> list[Alert]:
+async def alerts(connection: Connection, registration: UUID, limit: int) -> list[Alert]:
     """Return the newest alerts of a tenant."""
-    return [Alert(**dict(row)) for row in await connection.fetch(ALERTS, tenant, limit)]
+    return [Alert(**dict(row)) for row in await connection.fetch(ALERTS, registration, limit)]
 
 
 async def current(

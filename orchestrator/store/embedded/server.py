@@ -22,6 +22,7 @@ import anyio
 import structlog
 
 from orchestrator.model.errors import DatabaseUnavailable, StartError
+from orchestrator.settings.directories import SOCKET_PATH_BYTES
 from orchestrator.store import connect
 from orchestrator.store.embedded import binaries, processes, tuning
 from orchestrator.store.embedded.binaries import Binaries
@@ -34,7 +35,7 @@ _SUPERUSER = "postgres"
 _PORT = 5432
 _SOCKET_LINE = 4
 """Of postmaster.pid, counted from 0: the directory of the socket."""
-_SOCKET_PATH_BYTES = 107
+
 _FIRST_BUILTIN_LOCALE = 17
 _LOG_LINES = 15
 _LOOK = 0.02
@@ -326,7 +327,7 @@ class EmbeddedPostgres:
         if not _socket_fits(short):
             raise StartError(
                 f"no directory for the server's socket is short enough: {short}",
-                hint=f"set TMPDIR so that a socket's path fits {_SOCKET_PATH_BYTES} bytes",
+                hint=f"set TMPDIR so that a socket's path fits {SOCKET_PATH_BYTES} bytes",
             )
         return short
 
@@ -441,7 +442,7 @@ def _url(socket_dir: str) -> str:
 
 
 def _socket_fits(directory: Path) -> bool:
-    return len(os.fsencode(directory / f".s.PGSQL.{_PORT}")) <= _SOCKET_PATH_BYTES
+    return len(os.fsencode(directory / f".s.PGSQL.{_PORT}")) <= SOCKET_PATH_BYTES
 
 
 def _tail(text: str) -> str:

@@ -70,6 +70,10 @@ class Sealed(msgspec.Struct, frozen=True):
         """What it is sealed to: this row, under this name."""
         return _bound_to(self.id, self.name)
 
+    def resealed(self, old: DataKey, new: DataKey) -> bytes:
+        """Return what it is sealed with another key; SecretUnreadable when it was changed."""
+        return new.seal(old.open(self.sealed, self.bound_to), self.bound_to)
+
 
 class Stored(msgspec.Struct, frozen=True):
     """A secret and its key as they are stored. The order is the query's."""
@@ -163,7 +167,8 @@ class Vault:
             found = [Sealed(*row) for row in await connection.fetch(self._bind(EVERY_SECRET))]
             secrets = [each for each in found if each.key_id in known]
             await connection.executemany(
-                self._bind(RESEAL), [_resealed(each, known[each.key_id], new) for each in secrets]
+                self._bind(RESEAL),
+                [(each.id, new.id, each.resealed(known[each.key_id], new)) for each in secrets],
             )
             await connection.execute(self._bind(DROP_KEYS))
         return len(secrets)
@@ -279,11 +284,6 @@ class OpenSecrets:
         wrapped = WrappedKey(stored.key_id, stored.wrapped, stored.wrapped_by)
         key = DataKey.unwrap(wrapped, self._keys)
         return key.open(stored.sealed, _bound_to(stored.id, stored.name)).decode()
-
-
-def _resealed(secret: Sealed, old: DataKey, new: DataKey) -> tuple[UUID, UUID, bytes]:
-    plain = old.open(secret.sealed, secret.bound_to)
-    return secret.id, new.id, new.seal(plain, secret.bound_to)
 
 
 def _bound_to(row: UUID, name: str) -> bytes:

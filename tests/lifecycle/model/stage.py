@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.daemon.migration import TenantMigrations
 from orchestrator.daemon.moves import TenantMoves
-from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.statistics import TenantStatistics
@@ -44,6 +43,7 @@ from supervisors.slot import SlotState
 from tests.lifecycle.model import flows
 from tests.supervisors.nodes import Node, in_good_standing, running_node, snapshot
 from tests.supervisors.test_lifecycle import lifecycle
+from tests.supervisors.test_why import platform_of
 from tests.support.database import Database, Databases
 from tests.support.proxy import CuttingProxy
 from tests.support.server import reachable_directory
@@ -103,24 +103,12 @@ class Verbs:
     def services(self) -> Services:
         """Return what the API asks."""
         node, shards = self.node, self.node.tenants.shards
-        platform = TenantPlatform(
-            root=node.root,
-            shards=shards,
-            registry=REGISTRY,
-            node=node.name,
-            role_prefix=node.database.role_prefix,
-            standing=in_good_standing(),
-            remembered=node.tenants.remembered,
-            absent=lambda: node.tenants.absent,
-            register=node.tenants.register,
-            prepare=node.tenants.prepare,
-            keys=node.ground.keys,
-        )
+        platform = replace(platform_of(node), registry=REGISTRY)
         inactivity = Inactivity(
             node.control, self.lifecycle, self.archives, node.audit, ArchiveSection
         )
         return Services(
-            root=platform,
+            platform=platform,
             dead=TenantDeadLetters(node.root, shards),
             schedules=TenantSchedules(node.root, shards),
             audit=node.audit,

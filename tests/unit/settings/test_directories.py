@@ -24,7 +24,9 @@ HOME = {"HOME": "/home/ann"}
         ({"STATE_DIRECTORY": "/s", "XDG_STATE_HOME": "/x"}, False, "/s"),
     ],
 )
-def test_the_state_directory(environ: dict[str, str], is_root: bool, expected: str) -> None:
+def test_environment_and_user_say_where_the_state_goes(
+    environ: dict[str, str], is_root: bool, expected: str
+) -> None:
     assert state_dir(environ, is_root=is_root) == Path(expected)
 
 
@@ -38,7 +40,9 @@ def test_the_state_directory(environ: dict[str, str], is_root: bool, expected: s
         ({"RUNTIME_DIRECTORY": "/run/a:/run/b"}, False, "/run/a"),
     ],
 )
-def test_the_runtime_directory(environ: dict[str, str], is_root: bool, expected: str) -> None:
+def test_environment_and_user_say_where_the_socket_goes(
+    environ: dict[str, str], is_root: bool, expected: str
+) -> None:
     assert runtime_dir(environ, is_root=is_root) == Path(expected)
 
 

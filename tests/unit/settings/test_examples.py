@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from orchestrator.settings import reference
+from orchestrator.settings.database import ShardSection
 from orchestrator.settings.decode import describe
 from orchestrator.settings.keys import RELOADS
 from orchestrator.settings.lines import Lines
@@ -17,7 +18,6 @@ from orchestrator.settings.lines import Path as Keys
 from orchestrator.settings.load import load
 from orchestrator.settings.model import Limits, ScheduleSection, Settings, Tenant, Tier
 from orchestrator.settings.section import Section
-from orchestrator.settings.servers import ShardSection
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = (ROOT / "config" / "insula.toml").read_text()

@@ -1,0 +1,3 @@
+"""The commands `insula run …`."""
+
+from __future__ import annotations

@@ -1,0 +1,182 @@
+"""A copy of a tenant and the tenant that it was made of: neither has a key that opens the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from orchestrator.engine.control import Verb
+from orchestrator.model.errors import KeyErased, SecretUnreadable
+from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import Progress, unheard
+from orchestrator.model.states import RunState
+from orchestrator.store.tenant.sealing import DataKey, WrappedKey
+from tests.supervisors.test_erasure import (
+    ACME,
+    COPY,
+    Sealing,
+    sealing,
+    wrapped_keys,
+)
+from tests.supervisors.test_lifecycle import lifecycle
+from tests.supervisors.test_payloads import PLAIN
+from tests.supervisors.test_why import platform_of
+from tests.support.database import Database
+from tests.support.dump import dump
+from tests.support.wait import until
+
+
+async def stored(acme: Sealing, tenant: TenantId) -> str:
+    """Return all rows of the tenant's tables, as text."""
+    text = await dump(await acme.database.connect())
+    begins = text.index(f"tenant_{tenant}.")
+    return text[begins : text.rindex(f"tenant_{tenant}.wf_usage")]
+
+
+async def data_keys(acme: Sealing, tenant: TenantId) -> list[DataKey]:
+    """Return the keys of a tenant, opened with what is there for it."""
+    connection = await acme.database.connect()
+    rows = await connection.fetch(f"SELECT id, wrapped, wrapped_by FROM tenant_{tenant}.wf_key")
+    kept = await acme.node.ground.keys.of(tenant, [])
+    return [DataKey.unwrap(WrappedKey(*row), kept) for row in rows]
+
+
+async def cloned(acme: Sealing) -> list[Progress]:
+    """Clone acme, all of it, and return what was told meanwhile."""
+    told: list[Progress] = []
+    await acme.verbs.clone(ACME, COPY, runs="all", report=told.append)
+    return told
+
+
+async def paused_with_a_signal(acme: Sealing) -> Any:
+    """Return a run of acme's that is paused, and has a signal that it has not taken."""
+    platform = platform_of(acme.node)
+    run = (await acme.node.submit("acme", "flow", text=PLAIN)).id
+    await until(lambda: is_in(acme, ACME, run, RunState.WAITING))
+    await platform.change_run(ACME, run, Verb.PAUSE)
+    await platform.send_signal(ACME, run, "go", f"signal {PLAIN}")
+    return run
+
+
+async def is_in(acme: Sealing, tenant: TenantId, run: Any, state: RunState) -> bool:
+    return (await platform_of(acme.node).read_run(tenant, run)).state is state
+
+
+@pytest.mark.requirement("T8.erased")
+async def test_a_clone_goes_on_when_its_source_is_erased_and_opens_none_of_its_backups(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        platform = platform_of(acme.node)
+        waits = await paused_with_a_signal(acme)
+        failed = (await acme.node.submit("acme", "bad", text=PLAIN)).id
+        await until(lambda: is_in(acme, ACME, failed, RunState.FAILED))
+        told = await cloned(acme)
+        with await acme.verbs.backup(ACME, runs="all") as spool:
+            opened = await data_keys(acme, ACME)
+            await lifecycle(acme.node, tmp_path).erase("acme", force=True)
+
+            await nothing_opens(acme, spool, opened)
+        assert [each for each in told if each.phase == "rows" and each.total]
+        assert await acme.secret(COPY) == PLAIN
+        assert await acme.output(COPY) == PLAIN
+        error = (await platform.read_run(COPY, failed)).error
+        assert error is not None
+        assert error.message == f"message {PLAIN}"
+        await platform.change_run(COPY, waits, Verb.RESUME)
+        await until(lambda: is_in(acme, COPY, waits, RunState.SUCCEEDED))
+        done = await platform.read_run(COPY, waits)
+        assert done.output == f"second step {PLAIN}, signal {PLAIN}"
+        assert done.context == {"text": PLAIN, "kept": f"context {PLAIN}"}
+
+
+async def nothing_opens(acme: Sealing, spool: BinaryIO, opened: list[DataKey]) -> None:
+    """Try all that is there for acme's copy on an archive of acme's with these keys."""
+    archived = wrapped_keys(spool)
+    assert {each.id for each in archived} == {each.id for each in opened}
+    own = {each.secret for each in await data_keys(acme, COPY)}
+    assert own.isdisjoint(each.secret for each in opened)
+    kept = await acme.node.ground.keys.of(COPY, [each.wrapped_by for each in archived])
+    for each in archived:
+        with pytest.raises(KeyErased):
+            DataKey.unwrap(each, kept)
+
+
+async def test_no_table_of_a_clone_has_what_a_key_of_its_source_has_sealed(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        await paused_with_a_signal(acme)
+        (key,) = await data_keys(acme, ACME)
+        names = (key.id.hex, str(key.id))
+        source = await stored(acme, ACME)
+
+        await cloned(acme)
+
+        copy = await stored(acme, COPY)
+        assert [name in source for name in names] == [True, True]
+        assert [name in copy for name in names] == [False, False]
+        assert copy.count("insula:sealed:") == source.count("insula:sealed:") > 4
+
+
+@pytest.mark.slow
+async def test_the_source_goes_on_when_its_clone_is_erased(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        await cloned(acme)
+
+        assert (await lifecycle(acme.node, tmp_path).erase(COPY)).keys == 1
+
+        assert (await acme.secret(), await acme.output()) == (PLAIN, PLAIN)
+        await acme.secrets.rotate(ACME)
+        assert (await acme.secret(), await acme.output()) == (PLAIN, PLAIN)
+
+
+async def test_a_tenant_that_is_restored_under_another_id_has_nothing_of_the_deleted_ones_keys(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        whole = lifecycle(acme.node, tmp_path)
+        with await acme.verbs.backup(ACME, runs="all") as spool:
+            opened = await data_keys(acme, ACME)
+            await whole.delete("acme", keep=False)
+            await acme.restore(spool, COPY)
+            await whole.erase("acme")
+            await nothing_opens(acme, spool, opened)
+
+        assert (await acme.secret(COPY), await acme.output(COPY)) == (PLAIN, PLAIN)
+
+
+async def test_what_comes_back_under_its_own_id_keeps_its_keys(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        (before,) = await data_keys(acme, ACME)
+        with await acme.verbs.backup(ACME, runs="all") as spool:
+            await lifecycle(acme.node, tmp_path).delete("acme", keep=False)
+            await acme.restore(spool)
+
+        assert [each.id for each in await data_keys(acme, ACME)] == [before.id]
+
+
+async def test_what_was_changed_in_the_source_is_as_unreadable_in_its_clone_and_no_more(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        await acme.secrets.put(ACME, "changed", PLAIN)
+        await acme.node.sql(
+            "UPDATE tenant_acme.wf_secret SET sealed = substr(sealed, 1, 30) WHERE name = 'changed'"
+        )
+        await acme.node.sql(
+            "UPDATE tenant_acme.wf_run SET output = "
+            "(SELECT to_json(left(output #>> '{}', 60)) FROM tenant_acme.wf_run)"
+        )
+
+        await acme.verbs.clone(ACME, COPY, runs="all", report=unheard)
+
+        assert await acme.secret(COPY) == PLAIN
+        with pytest.raises(SecretUnreadable):
+            await acme.output(COPY)
