@@ -12,6 +12,8 @@ from orchestrator.model.errors import KeyErased, SecretUnreadable
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, unheard
 from orchestrator.model.states import RunState
+from orchestrator.settings.shards import ShardConfig
+from orchestrator.store.connect import Target
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from tests.supervisors.test_erasure import (
     ACME,
@@ -133,6 +135,20 @@ async def test_the_source_goes_on_when_its_clone_is_erased(
         assert (await acme.secret(), await acme.output()) == (PLAIN, PLAIN)
         await acme.secrets.rotate(ACME)
         assert (await acme.secret(), await acme.output()) == (PLAIN, PLAIN)
+
+
+async def test_a_clone_on_a_shard_is_sealed_with_keys_of_its_own_as_well(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path, shard) as acme:
+        (key,) = await data_keys(acme, ACME)
+        await acme.verbs.clone(ACME, COPY, runs="all", to="eu", report=unheard)
+        await lifecycle(acme.node, tmp_path).erase("acme")
+
+        there = await database.connect(Target.parse(shard.url))
+        assert key.id.hex not in await dump(there)
+        assert str(key.id) not in await dump(there)
+        assert await acme.output(COPY) == PLAIN
 
 
 async def test_a_tenant_that_is_restored_under_another_id_has_nothing_of_the_deleted_ones_keys(

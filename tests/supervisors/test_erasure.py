@@ -25,6 +25,7 @@ from orchestrator.model.errors import KeyErased, SecretUnreadable, TenantInUse, 
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
 from orchestrator.model.states import RunState
+from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.control import audit, keys, tenants
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets
@@ -72,9 +73,12 @@ class Sealing:
 
 
 @asynccontextmanager
-async def sealing(database: Database, tmp_path: Path) -> AsyncIterator[Sealing]:
-    """Run a node with the tenant."""
-    async with running_node(database, snapshot([]), registry=REGISTRY) as node:
+async def sealing(
+    database: Database, tmp_path: Path, *shards: ShardConfig
+) -> AsyncIterator[Sealing]:
+    """Run a node with the tenant, beside which there are `shards`."""
+    declared = snapshot([], shards=shards)
+    async with running_node(database, declared, registry=REGISTRY, shards=shards) as node:
         request = CreateTenant(id="acme", set={"encrypt_payloads": True})
         await node.tenants.register(request)
         run = await node.submit("acme", "echo", text=PLAIN)

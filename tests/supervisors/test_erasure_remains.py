@@ -49,7 +49,7 @@ async def lived(node: Node, directory: Path) -> None:
 
 async def tables_with(connection: Connection, text: str) -> list[str]:
     """Return the tables that a text stands in, in any row."""
-    found = []
+    table, found = "", []
     for line in (await dump(connection)).splitlines():
         if line.startswith(("insula.", "tenant_")) and "\t" not in line:
             table = line
