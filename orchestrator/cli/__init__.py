@@ -12,6 +12,7 @@ What the commands share:
     connect             how they find the daemon, and the options for that
     arguments, values   arguments that several have, and how values are read
     output, bar         what is printed, and how far a long command is
+    confirm             asks before a tenant is destroyed
     exit                the exit code of each error
     entry, groups       where the process begins, and what a group of commands is
     reference           writes docs/reference/cli.md and errors.md

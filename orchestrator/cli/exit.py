@@ -104,6 +104,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.CacheUnavailable: FAILED,
+    errors.IssuerUnavailable: FAILED,
     errors.DaemonUnreachable: UNREACHABLE,
 }
 

@@ -7,14 +7,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.main import get_command
 
 from orchestrator.cli import output
 from orchestrator.cli.exit import BROKEN_PIPE, DONE, INTERRUPTED, exit_code
-from orchestrator.cli.groups import group, help_without_command
+from orchestrator.cli.groups import Sections, group, help_without_command
 from orchestrator.model.errors import InsulaError
 from orchestrator.model.version import version
 
@@ -31,9 +31,18 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 """The modules of `orchestrator.cli` with commands that are in no group, and their names."""
 
-GROUPS: Mapping[str, tuple[str, Sequence[str]]] = {
-    "tenant": (
-        "Create, list, change, pause and delete tenants.",
+
+class Part(NamedTuple):
+    """A group: what it is for, the modules with its commands, and how its help lists those."""
+
+    purpose: str
+    modules: Sequence[str]
+    sections: Sections
+
+
+GROUPS: Mapping[str, Part] = {
+    "tenant": Part(
+        "Create, see, change, stop, copy, move and delete tenants.",
         [
             "tenant.list",
             "tenant.show",
@@ -48,34 +57,69 @@ GROUPS: Mapping[str, tuple[str, Sequence[str]]] = {
             "tenant.adopt",
             "tenant.token",
         ],
+        {
+            "See": ["list", "show", "why", "stats", "audit"],
+            "Make and change": ["create", "update", "rename", "adopt", "move", "maintain"],
+            "Stop and go on": ["pause", "resume", "disable", "enable"],
+            "Copy and put away": [
+                *("backup", "restore", "clone", "export", "import", "archive", "unarchive"),
+            ],
+            "Delete": ["delete", "erase"],
+            "Secrets, logins, tokens": [
+                *("secret", "token", "credentials", "rotate-credentials", "rotate-key"),
+            ],
+        },
     ),
-    "run": (
+    "run": Part(
         "Start, show and follow runs, and do things to them.",
         ["run.start", "run.show", "run.events", "run.control"],
+        {
+            "Start and see": ["start", "list", "show", "events"],
+            "Change": ["signal", "pause", "resume", "cancel", "retry", "repeat"],
+        },
     ),
-    "dead": ("See to the runs that failed for good.", ["dead"]),
-    "token": ("Make, list and revoke tokens for the API over TCP.", ["token"]),
-    "schedule": ("See, pause and fire what starts runs by itself.", ["schedule"]),
+    "dead": Part(
+        "See to the runs that failed for good.",
+        ["dead"],
+        {"Commands": ["list", "show", "replay", "discard"]},
+    ),
+    "token": Part(
+        "Make, list and revoke tokens for the API over TCP.",
+        ["token"],
+        {"Commands": ["create", "list", "revoke"]},
+    ),
+    "schedule": Part(
+        "See, pause and fire what starts runs by itself.",
+        ["schedule"],
+        {"Commands": ["list", "pause", "resume", "fire"]},
+    ),
 }
-"""What each group is for, and the modules with its commands."""
+
+SECTIONS: Sections = {
+    "The daemon": ["serve", "check", "reload", "status", "doctor"],
+    "Tenants and their work": ["tenant", "run", "schedule", "dead", "usage", "migrate"],
+    "More": ["token", "replay"],
+}
+"""How the help of `insula` itself lists all of them."""
 
 
 def build(only: str | None = None) -> typer.Typer:
     """Return the application with all its commands, or with the part that `only` names."""
     app = group(
         "Insula: durable workflows for many tenants on PostgreSQL.",
+        SECTIONS,
         callback=_root,
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
     )
     for module, names in COMMANDS.items():
         if only is None or only in names:
             _register(module, app)
-    for name, (purpose, modules) in GROUPS.items():
+    for name, part in GROUPS.items():
         if only is None or only == name:
-            part = group(purpose)
-            for module in modules:
-                _register(module, part)
-            app.add_typer(part, name=name)
+            made = group(part.purpose, part.sections)
+            for module in part.modules:
+                _register(module, made)
+            app.add_typer(made, name=name)
     return app
 
 

@@ -76,6 +76,8 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("slots", found.slots),
         ("awake at most", found.max_awake_tenants),
         ("tasks", f"{found.running_tasks} of {found.max_concurrent_tasks}"),
+        ("busiest", found.busiest),
+        ("quarantined", _quarantined(found)),
         ("database", f"{found.database} (PostgreSQL {found.database_version})"),
         ("no answer since", outage and outage.since),
         ("because", outage and outage.error),
@@ -83,6 +85,15 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("loop lag", f"{found.loop_lag_ms:.1f} ms"),
         ("last blocked", found.loop_blocked and _blocked(found.loop_blocked)),
     ]
+
+
+def _quarantined(found: Status) -> str | None:
+    """Return who is named of the tenants in quarantine, and where to look."""
+    if not found.quarantined:
+        return None
+    first, *others = found.quarantined
+    more = ", …" if found.slots["quarantined"] > len(found.quarantined) else ""
+    return f"{', '.join([first, *others])}{more} (insula tenant why {first})"
 
 
 def _shard(found: ShardStatus) -> str:

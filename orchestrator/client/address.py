@@ -63,7 +63,9 @@ class Address:
             )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return DaemonUnreachable(
-                f"no daemon answers at {where}", hint="is the daemon running? insula serve"
+                f"no daemon answers at {where}",
+                hint="is it running? `insula serve` starts it; under systemd, `systemctl status "
+                "insula` tells why it is not",
             )
         if isinstance(error, httpx.TimeoutException) and call.within < math.inf:
             return DaemonUnreachable(

@@ -188,10 +188,12 @@ class TenantArchives:
             raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
         shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
-        with _reading(path, written_by):
+        here = self.tenants.snapshot.settings.node.name
+        reading = partial(_reading, path, tenant, written_by=written_by, here=here)
+        with reading():
             file: BinaryIO = await anyio.to_thread.run_sync(path.open, "rb")
         with file:
-            with _reading(path, written_by):
+            with reading():
                 archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
@@ -382,20 +384,30 @@ def _made(place: Place, manifest: Manifest, loaded: Loaded) -> RestoredTenant:
 
 
 @contextmanager
-def _reading(path: Path, written_by: str | None) -> Iterator[None]:
-    """Say of a file that can not be opened on which node it is, and of a damaged one its path."""
+def _reading(path: Path, tenant: TenantId, *, written_by: str | None, here: str) -> Iterator[None]:
+    """Say of a damaged archive its path, and of one that can not be opened what to do.
+
+    That depends on which node wrote it, as far as that is known, and which one reads.
+    """
     try:
         yield
     except ArchiveInvalid as error:
         hint = error.hint or "put a whole copy of the file there; the tenant stays archived"
         raise type(error)(f"{path}: {error}", hint=hint, data=error.data) from error
     except OSError as error:
-        node = "the node that wrote it" if written_by is None else f"node {written_by!r}"
-        raise StorageFailed(
-            f"the archive {path} can not be read on this node: {error.strerror or error}",
-            hint=f"ask {node} to unarchive it, or copy the file to that path here",
-            data={"file": str(path), "node": written_by},
-        ) from error
+        why = f"the archive {path} can not be read on this node: {error.strerror or error}"
+        if written_by != here:
+            node = "the node that wrote it" if written_by is None else f"node {written_by!r}"
+            hint = f"ask {node} to unarchive it, or copy the file to that path here"
+        elif isinstance(error, FileNotFoundError):
+            why = f"the archive {path} was written on this node, and is gone"
+            hint = (
+                "put it back from a backup of the state directory; where there is none, "
+                f"`insula tenant delete {tenant} --purge` gives the tenant up"
+            )
+        else:
+            hint = "let the daemon's user read it; the tenant stays archived"
+        raise StorageFailed(why, hint=hint, data={"file": str(path), "node": written_by}) from error
 
 
 @contextmanager

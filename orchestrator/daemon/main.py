@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import structlog
 
-from orchestrator.daemon import event_loop, signals
+from orchestrator.daemon import attention, event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
@@ -269,6 +269,8 @@ class Daemon:
             slots={str(state): count for state, count in parts.root.states.items() if count},
             running_tasks=parts.ground.slots.used,
             max_concurrent_tasks=parts.ground.slots.total,
+            busiest=attention.busiest(parts.root.slots.values()),
+            quarantined=attention.quarantined(parts.root.slots.values()),
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,

@@ -15,7 +15,7 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.daemon.why import explain, explain_absence, told_of
+from orchestrator.daemon.why import explain, explain_absence, told_of, told_of_slots
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
 from orchestrator.model.api import (
@@ -54,7 +54,6 @@ from orchestrator.settings.duration import enc_hook
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import configuration, transitions, usage
 from orchestrator.store.control.audit import archived_by
-from orchestrator.store.control.keys import Keyring
 from orchestrator.store.control.tenants import TenantRow, unfit
 from orchestrator.store.control.transitions import Outlook
 from orchestrator.store.shards import Shards
@@ -64,7 +63,7 @@ from orchestrator.store.tenant.payloads import Payloads, payloads
 from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.store.tenant.secrets import RingKey, ring
 from orchestrator.workflow.registry import Registry
-from supervisors.ground import Prepare
+from supervisors.ground import Ground, Prepare
 from supervisors.root import RootSupervisor
 from supervisors.slot import Slot, SlotState
 from supervisors.standing import Standing
@@ -95,7 +94,7 @@ class TenantPlatform:
     absent: Callable[[], Iterable[TenantRow]]
     register: Callable[[CreateTenant], Awaitable[TenantId]]
     prepare: Prepare
-    keys: Keyring
+    ground: Ground
 
     def resolve(self, name: str) -> TenantId:
         """Return the tenant of that id or alias; InvalidTenantId or TenantNotFound else."""
@@ -267,7 +266,7 @@ class TenantPlatform:
         sealed = [each for each in stored if each.payloads]
         if not sealed:
             return Payloads([], None)
-        keys = await self.keys.of(tenant, [each.wrapped_by for each in sealed])
+        keys = await self.ground.keys.of(tenant, [each.wrapped_by for each in sealed])
         return payloads(sealed, keys, seal=False)
 
     async def _row(self, tenant: TenantId) -> TenantRow | None:
@@ -295,6 +294,7 @@ class TenantPlatform:
         ]
         outage = next(filter(None, outages), None)
         because, next_at = explain(slot, row, outlook, node=self.node, outage=outage)
+        because += told_of_slots(slot, self.ground.slots)
         pauses = await self._pauses(slot, row) or ()
         because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(

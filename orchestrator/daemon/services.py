@@ -56,7 +56,7 @@ class DaemonServices:
             absent=lambda: parts.tenants.absent,
             register=parts.tenants.register,
             prepare=parts.tenants.prepare,
-            keys=parts.ground.keys,
+            ground=parts.ground,
         )
         self._holds = Holds(
             parts.root,

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import anyio
 import msgspec
@@ -27,7 +26,9 @@ from orchestrator.model.usage import (
     TenantUsage,
     UsagePage,
     Used,
+    cursor_behind,
     day_of,
+    place_of,
     total,
 )
 from orchestrator.store.connect import DRIVER_ERRORS
@@ -60,16 +61,14 @@ class Usages:
         self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
     ) -> UsagePage:
         """Return what all tenants used, also those that are gone, as they have told it."""
-        after = None if cursor is None else _place(cursor)
+        after = None if cursor is None else place_of(cursor)
         wanted = Wanted(since, until, span, limit + 1, after)
         async with self.shards.control.acquire() as connection:
             rows = await usage.page(connection, wanted)
-        last = rows[limit - 1] if len(rows) > limit else None
-        more = (
-            None
-            if last is None
-            else f"{last.tenant} {last.starts_at.isoformat()} {last.registration}"
-        )
+        more = None
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            more = cursor_behind((last.tenant, last.starts_at, last.registration))
         return UsagePage(rows=rows[:limit], cursor=more)
 
     async def of_tenant(
@@ -169,14 +168,3 @@ def merged(here: Iterable[HourUsed], told: Iterable[Told], span: Span) -> list[S
         Sum(starts_at=at, span="day" if at in days else span, counts=total(rows[at]))
         for at in sorted(rows)
     ]
-
-
-def _place(cursor: str) -> tuple[str, datetime, UUID]:
-    try:
-        tenant, at, registration = cursor.split(" ")
-        place = tenant, datetime.fromisoformat(at), UUID(registration)
-    except ValueError:
-        place = None
-    if place is None or place[1].tzinfo is None:
-        raise InvalidRequest("$.cursor: is not one that was given")
-    return place

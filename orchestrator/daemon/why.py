@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import TenantPause
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.control.tenants import TenantRow
@@ -23,6 +24,14 @@ def told_of(pause: TenantPause) -> str:
     what = f"workflow {pause.workflow}" if pause.workflow else "it"
     because = f" ({pause.reason})" if pause.reason else ""
     return f"{what} is paused since {pause.since:%Y-%m-%d %H:%M:%S} UTC{because}"
+
+
+def told_of_slots(slot: Slot, node: NodeSlots) -> str:
+    """Return who holds the node's task slots when none is free; nothing of other tenants."""
+    if slot.engine is None or node.free:
+        return ""
+    own = slot.engine.running_tasks
+    return f"; all {node.total} task slots of the node are in use, {own} of them by this tenant"
 
 
 def explain(

@@ -28,10 +28,13 @@ class AttemptGroup:
         self._scopes: dict[tuple[Execution, str], anyio.CancelScope] = {}
         self._errors: list[BaseException] = []
         self._broken = anyio.Event()
+        self._over = False
         self._new_scope: type[anyio.CancelScope] = anyio.CancelScope
 
     def start(self, body: Body, execution: Execution, name: str) -> None:
-        """Begin an attempt at task `name`."""
+        """Begin an attempt at task `name`, unless all are being cut off."""
+        if self._over:
+            return
         scope = self._scopes[execution, name] = self._new_scope()
         # The event loop's own kind: to look for it each time is a third of what a scope costs.
         self._new_scope = type(scope)
@@ -57,6 +60,7 @@ class AttemptGroup:
         try:
             await self._broken.wait()
         finally:
+            self._over = True
             for _, _, scope in self._tasks.values():
                 scope.cancel()
             with anyio.CancelScope(shield=True):

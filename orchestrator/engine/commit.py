@@ -9,6 +9,7 @@ round trip and a busy one has hundreds of rows in a commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import filterfalse, islice
@@ -94,7 +95,7 @@ class GroupCommit:
         self._writer = writer
         self._listener = listener
         self._touched: dict[Execution | Note, None] = {}
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         self._woken = False
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
@@ -118,20 +119,23 @@ class GroupCommit:
     async def run(self) -> None:
         """Flush for ever; ends by cancellation or by the writer's errors, and sets `ended`."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake, self._woken = anyio.Event(), False
-                while items := self._gather():
-                    await self._flush(items)
+            # A commit under way is not cancelled: nobody would know how it came out. It ends when
+            # the writer is closed. One scope for all of them, open only while nothing is to do.
+            with anyio.CancelScope() as scope:
+                while True:
+                    scope.shield = False
+                    await self._wake.wait()
+                    scope.shield = True
+                    self._wake.clear()
+                    self._woken = False
+                    while items := self._gather():
+                        await self._flush(items)
         finally:
             self.ended.set()
 
     async def _flush(self, items: Sequence[Item]) -> None:
         self._flushing = [item.execution for item in items]
-        # A commit under way is not cancelled: nobody would know how it came out. It ends when the
-        # writer is closed.
-        with anyio.CancelScope(shield=True):
-            await self._commit(items)
+        await self._commit(items)
         self._flushing = ()
         self._settled.beat()
         self._listener.flushed()

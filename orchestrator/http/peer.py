@@ -27,9 +27,14 @@ who it is from. One read of the socket, at most 256 KiB, is not counted."""
 HEAD_SECONDS = 20.0
 """How long a connection may take to bring a whole head."""
 
+UNREAD_SECONDS = 300.0
+"""How long an answer waits for a client that takes nothing of it. Until then it holds what it is
+read from: of a backup the file, whose room on the disk others may need."""
+
 CONNECTIONS = 512
 """So many over TCP at a time: each is an open file, and whoever works here needs some as well."""
 
+_CUT_OFF = "cut_off"
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"connection: close\r\ncontent-length: 0\r\n\r\n"
@@ -42,11 +47,13 @@ class PeerProtocol(HttpToolsProtocol):
     The kernel says whose process connected; nothing that the client sends can change it. Who holds
     a connection without asking for anything is cut off: with a head, or fields behind a body in
     chunks, that have no end, or do not come, and who has more connections than there are places.
+    So is who asks and does not read the answer.
     """
 
     _outside = 0
     """Bytes that came since the last piece of a body, or the last whole request."""
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
@@ -55,8 +62,9 @@ class PeerProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def on_headers_complete(self) -> None:
-        """Note that it ends."""
+        """Note that it ends, and let whoever answers cut the connection off."""
         self._lift_deadline()
+        self.scope["state"][_CUT_OFF] = self.transport.abort
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -91,15 +99,41 @@ class PeerProtocol(HttpToolsProtocol):
             return
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
+    def pause_writing(self) -> None:
+        """Note that what was sent is not read as fast as it comes."""
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Note that it was read."""
+        self._lift_unread()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that it is over."""
         self._lift_deadline()
+        self._lift_unread()
         super().connection_lost(exc)
 
     def _over_tcp(self) -> int:
         """Return how many connections there are over TCP, with this one."""
         ours = [each for each in self.connections if isinstance(each, PeerProtocol)]
         return sum(_came_over_tcp(each.client) for each in ours)
+
+    def _await_reader(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._look_after_reader, left)
+
+    def _look_after_reader(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._await_reader()
+        else:
+            self.transport.abort()
+
+    def _lift_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _lift_deadline(self) -> None:
         if self._deadline is not None:
@@ -123,6 +157,11 @@ def holder_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Holder | None:
     """Return whose token the request had; None when it needed none."""
     found: Holder | None = connection.scope["state"].get("holder")
     return found
+
+
+def cut_off(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """End a connection in the middle of its answer, so that nobody takes that for a whole one."""
+    connection.scope["state"][_CUT_OFF]()
 
 
 def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -77,6 +77,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.LockNotHad: 503,
     errors.DatabaseRefused: 503,
     errors.CacheUnavailable: 503,
+    errors.IssuerUnavailable: 503,
     errors.DaemonUnreachable: 503,
 }
 

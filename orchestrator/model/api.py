@@ -484,7 +484,10 @@ class LoopBlocked(Wire, frozen=True, kw_only=True):
 
 
 class Status(Wire, frozen=True, kw_only=True):
-    """Answer of `GET /v1/status`: the node at a glance, told without asking the database."""
+    """Answer of `GET /v1/status`: the node at a glance, told without asking the database.
+
+    `busiest` and `quarantined` name five tenants at most; `slots` counts all.
+    """
 
     node: str
     incarnation: UUID
@@ -498,6 +501,8 @@ class Status(Wire, frozen=True, kw_only=True):
     slots: dict[str, int]
     running_tasks: int
     max_concurrent_tasks: int
+    busiest: dict[str, int] = {}
+    quarantined: list[str] = []
     max_awake_tenants: int
     database: str
     database_version: str

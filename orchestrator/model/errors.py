@@ -28,7 +28,7 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        ├── DatabaseRefused, CacheUnavailable, DaemonUnreachable
+        ├── DatabaseRefused, CacheUnavailable, IssuerUnavailable, DaemonUnreachable
         └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
@@ -633,6 +633,12 @@ class CacheUnavailable(Unavailable):
     """The server that keeps the caches of tenants can not be reached, or refuses."""
 
     code = "cache_unavailable"
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer of bearer tokens does not tell its keys, so nobody knows whether one is good."""
+
+    code = "issuer_unavailable"
 
 
 class DaemonUnreachable(Unavailable):

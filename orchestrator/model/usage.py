@@ -10,6 +10,8 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.model.api import Alert, Wire
+from orchestrator.model.errors import InvalidRequest
+from orchestrator.model.ids import tenant_id_problems
 
 Span = Literal["hour", "day"]
 
@@ -83,6 +85,39 @@ class UsagePage(Wire, frozen=True, kw_only=True):
 
     rows: list[Used]
     cursor: str | None = None
+
+
+Place = tuple[str, datetime, UUID]
+"""A row of a list of usage: its tenant, time and registration."""
+
+
+def cursor_behind(place: Place) -> str:
+    """Return the cursor that leads on behind a row.
+
+    >>> cursor_behind(("acme", datetime(2026, 1, 31, tzinfo=UTC), UUID(int=1)))
+    'acme 2026-01-31T00:00:00+00:00 00000000-0000-0000-0000-000000000001'
+    """
+    tenant, starts_at, registration = place
+    return f"{tenant} {starts_at.isoformat()} {registration}"
+
+
+def place_of(cursor: str) -> Place:
+    """Return the row behind which a cursor leads on, its time in UTC; InvalidRequest.
+
+    >>> place_of(f"acme 2026-01-31T00:00:00+00:00 {UUID(int=1)}")[0]
+    'acme'
+    """
+    try:
+        tenant, at, registration = cursor.split(" ")
+        moment, id = datetime.fromisoformat(at), UUID(registration)
+        if moment.tzinfo is not None and not tenant_id_problems(tenant):
+            return tenant, moment.astimezone(UTC), id
+    except (ValueError, OverflowError):  # no time, or one that UTC's calendar does not have
+        pass
+    raise InvalidRequest(
+        "`cursor`: it is not one that was given",
+        hint="pass on the `cursor` of the page before as it is",
+    )
 
 
 class TenantUsage(Wire, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ class Duration(timedelta):
         """Read numbers with a unit each (w d h m s ms), largest first; raises ValueError."""
         match = _DURATION.fullmatch(text)
         if not match or not text:
-            raise ValueError(f'{text!r} is not a duration (write "250ms", "30s", "5m" or "1h30m")')
+            raise ValueError(f'{text!r} is not a duration (write "250ms", "30s", "1h30m" or "30d")')
         numbers = zip(match.groups(), _UNITS.values(), strict=True)
         try:
             return cls(milliseconds=sum(float(number) * unit for number, unit in numbers if number))

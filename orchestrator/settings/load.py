@@ -79,7 +79,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     runtime_dir: Path
     database_url: str | None
-    database_source: str
     cache_url: str | None = None
     shards: Mapping[str, ShardConfig] = {}
     migrations_path: Path | None
@@ -166,7 +165,7 @@ class _Loader:
         aliases = self._check_tenants(settings)
         state = self._directory("INSULA_STATE_DIR", settings.node.state_dir, state_dir)
         runtime = self._runtime_dir(settings)
-        url, url_source = self._database(settings)
+        url = self._database_url(settings)
         shards = self._shards(settings, url)
         cache_url = read_cache(settings.cache, self._resolve, self._fault)
         migrations = self._migrations(settings)
@@ -189,7 +188,6 @@ class _Loader:
             state_dir=state,
             runtime_dir=runtime,
             database_url=url,
-            database_source=url_source,
             cache_url=cache_url,
             shards=shards,
             migrations_path=migrations,
@@ -346,23 +344,23 @@ class _Loader:
             for problem in error.problems:
                 self._fault(("node", "runtime_dir"), problem)
 
-    def _database(self, settings: Settings) -> tuple[str | None, str]:
+    def _database_url(self, settings: Settings) -> str | None:
         variable = next((name for name in DATABASE_VARIABLES if self._environ.get(name)), None)
         if variable is not None:
             url = self._environ[variable]
             for problem in url_problems(url):
                 self._problems.append(f"environment: {variable} {problem}")
-            return url, variable
+            return url
         if settings.database.url is None:
-            return None, "embedded"
+            return None
         try:
             url = resolve_secret(settings.database.url, self._environ, self._base)
         except ValueError as error:
             self._fault(("database", "url"), str(error))
-            return None, "file"
+            return None
         for problem in url_problems(url):
             self._fault(("database", "url"), problem)
-        return url, "file"
+        return url
 
     def _shards(self, settings: Settings, taken: str | None) -> dict[str, ShardConfig]:
         check_declared(settings, self._fault)

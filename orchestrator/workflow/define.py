@@ -86,6 +86,8 @@ class Workflow:
 
     def task(  # noqa: PLR0913 - all by name
         self,
+        function: None = None,
+        /,
         *,
         after: Sequence[AnyTask | str] = (),
         when: When | If = When.ALL_SUCCEEDED,
@@ -102,8 +104,11 @@ class Workflow:
         function runs on the event loop, any other in a worker thread, or with `executor="process"`
         in a worker process, which is killed at its timeout and has no `ctx.db`. With
         `transactional` all that it does in `ctx.db` is one transaction, which commits together
-        with the task's completion. DefinitionError for a duplicate name.
+        with the task's completion. DefinitionError for a duplicate name, and for `@report.task`
+        without the parentheses.
         """
+        if function is not None:
+            raise _not_by_name(self.name, function)
 
         def add(function: Callable[..., Any]) -> AnyTask:
             task: AnyTask = Task(
@@ -276,7 +281,8 @@ def _check_importable(task: AnyTask) -> None:
 def _check_text(workflow: str, what: str, text: Any) -> None:
     """Raise DefinitionError when `text` can not be the name, version, queue or tenant."""
     if not isinstance(text, str):
-        hint = 'with a name: @job("send_email")' if callable(text) else ""
+        name = getattr(text, "__name__", "send_email")
+        hint = f'with a name: @job("{name}")' if callable(text) else ""
         raise DefinitionError(f"the {what} of a workflow is a text; got {text!r}", hint=hint)
     if what in {"name", "queue"} and not _NAME.fullmatch(text):
         raise DefinitionError(
@@ -286,6 +292,20 @@ def _check_text(workflow: str, what: str, text: Any) -> None:
         raise DefinitionError(f"the version of workflow {workflow!r} has 1 to 100 characters")
     if problem := line_problem(text):
         raise DefinitionError(f"the {what} of workflow {workflow!r} {problem}")
+
+
+def _not_by_name(workflow: str, given: Any) -> DefinitionError:
+    """Return the error for what was given to `task` without a name: mostly the function itself."""
+    if callable(given) and not isinstance(given, Task):
+        task = getattr(given, "__name__", repr(given))
+        return DefinitionError(
+            f"task {task!r} of workflow {workflow!r}: the decorator lacks its parentheses",
+            hint="write @report.task() where `report` is the workflow",
+        )
+    return DefinitionError(
+        f"a task of workflow {workflow!r}: its options are given by name; got {given!r}",
+        hint="for example @report.task(after=[load])",
+    )
 
 
 def _timeout(text: str | None) -> Any:

@@ -35,6 +35,13 @@ class Outcome:
         return msgspec.json.decode(self.out)
 
 
+class Terminal(io.TextIOWrapper):
+    """A stdin at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 Insula = Callable[..., Outcome]
 
 
@@ -50,10 +57,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def local(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Insula:
-    """Return a function that runs a command in this process, with `input` on its stdin."""
+    """Return a function that runs a command in this process, with `input` on its stdin.
 
-    def run(*arguments: str, input: str = "") -> Outcome:
-        stdin = io.TextIOWrapper(io.BytesIO(input.encode()), "utf-8")
+    What is `typed` instead comes from a terminal.
+    """
+
+    def run(*arguments: str, input: str = "", typed: str | None = None) -> Outcome:
+        kind = io.TextIOWrapper if typed is None else Terminal
+        stdin = kind(io.BytesIO((typed or input).encode()), "utf-8")
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", stdin)
             code = main(arguments)

@@ -170,7 +170,7 @@ def test_nobody_at_the_socket_says_what_to_do(local: Insula) -> None:
     done = local("status")
 
     assert done.code == 5
-    assert done.err.splitlines()[1] == "hint: is the daemon running? insula serve"
+    assert done.err.splitlines()[1].startswith("hint: is it running? `insula serve` starts it;")
 
 
 def test_a_broken_configuration_hides_no_daemon(

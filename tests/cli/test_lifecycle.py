@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+
 import pytest
 
 from orchestrator.model.api import RenameTenant, UpdateTenant
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
+from tests.http.serving import Served
 
 
 def test_an_update_sends_what_was_named(insula: Insula, platform: HandMadePlatform) -> None:
@@ -95,21 +99,67 @@ def test_a_deletion_says_what_becomes_of_the_results(
     assert platform.lifecycle.asked == []
 
 
-def test_a_deletion_asks_for_the_name(insula: Insula, platform: HandMadePlatform) -> None:
-    no = insula("tenant", "delete", "acme_corp", "--purge", input="yes\n")
-    none = insula("tenant", "delete", "acme_corp", "--purge", input="")
-    assert (no.code, none.code, platform.lifecycle.asked) == (2, 2, [])
-    assert "nobody is there to type it, and a script says --force: nothing was deleted" in none.err
-    assert "will be dropped, with its runs and all else" in no.err
+def test_a_deletion_asks_for_the_id(insula: Insula, platform: HandMadePlatform) -> None:
+    no = insula("tenant", "delete", "acme_corp", "--purge", typed="yes\n")
+    assert (no.code, platform.lifecycle.asked) == (2, [])
+    assert "tenant acme_corp and all its data will be dropped, with its runs and all" in no.err
+    assert "that is not its id, acme_corp: nothing was deleted" in no.err
 
-    yes = insula("tenant", "delete", "acme_corp", "--purge", input="acme_corp\n")
+    yes = insula("tenant", "delete", "acme_corp", "--purge", typed="acme_corp\n")
     assert (yes.code, platform.lifecycle.asked) == (0, [("delete", "acme_corp", False, False, 0.0)])
 
 
-def test_an_erasure_asks_for_the_name_and_says_how_many_keys_are_destroyed(
+@pytest.mark.parametrize("verb", [["delete", "--purge"], ["erase"]], ids=["delete", "erase"])
+def test_who_destroys_by_an_alias_is_told_the_id_and_types_that(
+    insula: Insula, platform: HandMadePlatform, verb: list[str]
+) -> None:
+    no = insula("tenant", *verb, "acme-corp", typed="acme-corp\n")
+    assert (no.code, platform.lifecycle.asked) == (2, [])
+    assert "tenant acme_corp (acme-corp leads to it) and all its data" in no.err
+
+    assert insula("tenant", *verb, "acme-corp", typed="acme_corp\n").code == 0
+
+
+@pytest.mark.parametrize("verb", [["delete", "--purge"], ["erase"]], ids=["delete", "erase"])
+def test_nobody_is_asked_about_a_tenant_that_is_not_there(insula: Insula, verb: list[str]) -> None:
+    done = insula("tenant", *verb, "nobody", typed="nobody\n")
+
+    assert done.code == 3
+    assert done.err.startswith("error[tenant_not_found]")
+
+
+def test_an_erasure_reaches_a_tenant_that_was_deleted_before(
     insula: Insula, platform: HandMadePlatform
 ) -> None:
-    no = insula("tenant", "erase", "acme_corp", input="yes\n")
+    platform.views.clear()
+    platform.put_away.add("acme_corp")
+
+    assert insula("tenant", "erase", "acme_corp", typed="acme_corp\n").code == 0
+
+
+@pytest.mark.parametrize("verb", [["delete", "--purge"], ["erase"]], ids=["delete", "erase"])
+def test_without_a_terminal_nobody_is_asked(
+    insula: Insula, platform: HandMadePlatform, verb: list[str]
+) -> None:
+    done = insula("tenant", *verb, "acme_corp", "--json", input="acme_corp\n")
+
+    assert (done.code, platform.lifecycle.asked) == (2, [])
+    assert "no terminal to ask at, and a script says --force" in done.json["error"]["detail"]
+
+
+def test_a_script_that_leaves_its_pipe_open_is_not_waited_for(
+    served: Served, spawned: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    command = ("tenant", "delete", "acme_corp", "--purge", "--socket", str(served.path))
+    process = spawned(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    assert process.wait(timeout=60) == 2
+
+
+def test_an_erasure_asks_for_the_id_and_says_how_many_keys_are_destroyed(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    no = insula("tenant", "erase", "acme_corp", typed="yes\n")
     assert (no.code, platform.lifecycle.asked) == (2, [])
     assert "nothing brings back what they seal" in no.err
 

@@ -28,6 +28,21 @@ def test_status_is_for_people_and_for_programs(insula: Insula) -> None:
     assert document.json["slots"] == {"dormant": 1}
 
 
+def test_status_names_who_takes_the_slots_and_who_needs_somebody(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    well = insula("status").out
+    platform.in_quarantine = {"quarantined": 2}
+    two = insula("status").out
+    platform.in_quarantine = {"quarantined": 7}
+    many = insula("status").out
+
+    assert "busiest        acme_corp 4, globex 1\n" in well
+    assert "\nquarantined" not in well
+    assert "quarantined    globex, wonka (insula tenant why globex)\n" in two
+    assert "quarantined    globex, wonka, … (insula tenant why globex)\n" in many
+
+
 def test_status_says_who_last_held_up_the_event_loop(
     insula: Insula, platform: HandMadePlatform
 ) -> None:

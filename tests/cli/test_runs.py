@@ -7,9 +7,11 @@ from pathlib import Path
 from uuid import UUID
 
 import anyio
+import msgspec
 import pytest
 
 from orchestrator.model.api import Failure
+from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState, TaskState
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
@@ -191,6 +193,19 @@ def test_show_prints_tasks_times_context_and_the_end_of_a_long_traceback(
     assert lines[-1] == "frame 99"
     assert "(70 lines before)" in lines
     assert "frame 69" not in lines
+
+
+def test_show_of_a_run_that_waits_says_where_to_look(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    run = insula("run", "start", "acme_corp", "slow").out.strip()
+    runs = platform.runs[TenantId("acme_corp")]
+    assert insula("run", "show", "acme_corp", run).err == ""
+
+    runs[UUID(run)] = msgspec.structs.replace(runs[UUID(run)], state=RunState.QUEUED)
+
+    shown = insula("run", "show", "acme-corp", run)
+    assert "insula tenant why acme-corp tells what it waits for" in shown.err
 
 
 def test_show_of_an_unknown_run_is_not_found(insula: Insula) -> None:

@@ -105,7 +105,7 @@ async def on_postgres(database: Database) -> AsyncIterator[OnPostgres]:
             absent=lambda: node.tenants.absent,
             register=nothing,
             prepare=node.tenants.prepare,
-            keys=node.ground.keys,
+            ground=node.ground,
         )
         yield OnPostgres(platform, node)
 

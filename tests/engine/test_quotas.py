@@ -12,14 +12,11 @@ import pytest
 from orchestrator.engine.reply import Reply
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.errors import QuotaExceeded
-from orchestrator.quota.limits import of_submissions
-from orchestrator.settings.model import Limits
 from orchestrator.store.connect import Connection
-from orchestrator.store.control import configuration
 from orchestrator.workflow.context import Context
 from orchestrator.workflow.define import job
 from tests.engine.live import House, Live, serving
-from tests.store.submitting import ACME, submit
+from tests.store.submitting import limit, submit
 
 RUNS = "SELECT count(*) FROM tenant.wf_run"
 
@@ -27,11 +24,6 @@ RUNS = "SELECT count(*) FROM tenant.wf_run"
 @job("echo")
 async def echo(ctx: Context) -> None:
     """Do nothing."""
-
-
-async def note(house: House, **limits: Any) -> None:
-    """Have insula.submit know the limits, as a reload does."""
-    await configuration.limit(house.admin, {ACME: of_submissions(Limits(**limits))})
 
 
 async def accepted(live: Live, many: int) -> int:
@@ -52,7 +44,7 @@ async def test_of_runs_from_sql_and_over_the_daemon_exactly_as_many_pass_as_are_
     house: House, name: str
 ) -> None:
     limits: dict[str, Any] = {name: 20}
-    await note(house, **limits)
+    await limit(house.database, **limits)
     connections = [await house.database.connect() for _ in range(5)]
     passed = 0
 
@@ -80,7 +72,7 @@ async def test_of_runs_from_sql_and_over_the_daemon_exactly_as_many_pass_as_are_
 async def test_what_the_database_has_refused_is_refused_without_it_until_that_is_over(
     house: House,
 ) -> None:
-    await note(house, max_runs_per_hour=3)
+    await limit(house.database, max_runs_per_hour=3)
     async with serving(house, echo, max_runs_per_hour=3) as live:
         for _ in range(3):
             await submit(house.admin, "acme", "echo")
@@ -95,7 +87,7 @@ async def test_what_the_database_has_refused_is_refused_without_it_until_that_is
 
 
 async def test_what_sql_leaves_waiting_counts_in_the_queue_of_the_daemon(house: House) -> None:
-    await note(house, max_queue_length=3)
+    await limit(house.database, max_queue_length=3)
     async with serving(house, echo, max_queue_length=3) as live:
         for _ in range(4):
             await house.value(
@@ -121,7 +113,7 @@ async def test_children_that_what_came_from_sql_leaves_no_place_for_are_refused_
             await ctx.start_child("echo")
         return "refused"
 
-    await note(house, max_runs_per_hour=3)
+    await limit(house.database, max_runs_per_hour=3)
     async with serving(house, parent, echo, max_runs_per_hour=3) as live:
         run = await live.run("parent")
 

@@ -179,6 +179,14 @@ def test_an_audit_is_read_page_by_page_also_of_a_tenant_that_is_gone(
     assert api.get("/v1/tenants/insula/audit").json()["entries"] == []
 
 
+@pytest.mark.parametrize("cursor", ["0", "9223372036854775808", "-1", "1" * 400, "1.5", "x"])
+def test_a_cursor_that_was_never_given_is_refused(api: httpx.Client, cursor: str) -> None:
+    answer = api.get("/v1/tenants/acme_corp/audit", params={"cursor": cursor})
+
+    assert answer.status_code == 422
+    assert "`cursor`" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("id", ["no\x00body", "\ud800", "x" * 1000])
 def test_whatever_a_tenant_is_to_be_called_can_be_noted(api: httpx.Client, id: str) -> None:
     escaped = "".join(f"\\u{ord(each):04x}" for each in id)

@@ -148,12 +148,12 @@ def test_runs_are_filtered(api: httpx.Client) -> None:
 
 
 def test_every_wrong_parameter_is_named(api: httpx.Client) -> None:
-    wrong = api.get(RUNS, params={"state": "done", "limit": 0, "cursor": "x"})
+    wrong = api.get(RUNS, params={"state": "done", "limit": 0, "cursor": "x", "workflow": "a\0"})
     unknown = api.get(RUNS, params={"stat": "failed"})
     local = api.get(RUNS, params={"since": "2026-01-01T00:00:00"})
 
     assert wrong.status_code == unknown.status_code == local.status_code == 422
-    assert len(wrong.json()["data"]["problems"]) == 3
+    assert len(wrong.json()["data"]["problems"]) == 4
     assert "did you mean `state`?" in unknown.json()["detail"]
     assert "offset" in local.json()["detail"]
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack
 
+import anyio
 import httpx
 import pytest
 
 from orchestrator.http import peer
 from tests.http.serving import Served
+from tests.support.wait import until
 
+BACKUP = (
+    b"POST /v1/tenants/large/backup HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 0\r\n"
+)
 CHUNKED = b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -58,6 +64,20 @@ def test_a_head_that_does_not_come_is_not_waited_for(
     with dial(served) as silent:
         silent.sendall(sent)
         assert is_cut_off(silent)
+
+
+def test_who_reads_nothing_of_a_download_loses_it_and_the_file_goes(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "UNREAD_SECONDS", 0.05)
+    served.platform.add("large")
+
+    with dial(served) as idle:
+        token = served.operator["Authorization"].encode()
+        idle.sendall(BACKUP + b"Authorization: " + token + b"\r\n\r\n")
+        anyio.run(until, lambda: served.platform.archives.sent)
+        anyio.run(until, lambda: served.platform.archives.sent[0].closed)
+        assert is_cut_off(idle)
 
 
 def test_connections_over_tcp_leave_files_for_those_who_work(

@@ -249,6 +249,8 @@ async def test_the_server_and_what_holds_it_up_are_looked_at(
     assert found["setting.synchronous_commit"].mend == "set synchronous_commit = on"
     assert found["session.idle"].subject == f"session {idle.get_server_pid()}"
     assert found["login.superuser"].severity is Severity.NOTICE
+    ours = await findings(database, embedded=True)
+    assert "login.superuser" not in {each.check for each in ours}
 
 
 async def test_what_tenants_that_come_and_go_leave_in_the_registry_is_told_of(

@@ -187,6 +187,7 @@ async def test_the_settings_keep_data_and_let_nobody_in(home: Path) -> None:
             "full_page_writes": "on",
             "data_checksums": "on",
             "listen_addresses": "",
+            "log_lock_waits": "on",
             "max_connections": str(Tuning.for_tenants(200).max_connections),
             "max_locks_per_transaction": "256",
             "password_encryption": "scram-sha-256",

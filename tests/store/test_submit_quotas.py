@@ -11,18 +11,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from orchestrator.quota.limits import of_submissions
-from orchestrator.settings.model import Limits
 from orchestrator.store.connect import Connection, Target
-from orchestrator.store.control import configuration
-from tests.store.submitting import ACME, RUNS, submit
+from tests.store.submitting import RUNS, allow, limit, submit
 from tests.support.database import Database
-
-
-async def limit(database: Database, **limits: Any) -> None:
-    """Give acme these limits, as a reload does."""
-    noted = {ACME: of_submissions(Limits(**limits))}
-    await configuration.limit(await database.connect(), noted)
 
 
 async def refused(connection: Connection, *arguments: Any, **named: Any) -> asyncpg.PostgresError:
@@ -218,6 +209,58 @@ async def test_a_limit_of_one_tenant_is_nothing_to_another(
 
     admin = await acme.connect()
     assert await admin.fetchval("SELECT count(*) FROM tenant_globex.wf_run") == 3
+
+
+ATTEMPTS = [
+    "SELECT limits FROM insula.tenant",
+    "UPDATE insula.tenant SET limits = NULL",
+    "TABLE insula.submission",
+    "UPDATE insula.submission SET runs = 0",
+    "SELECT insula.check_count('acme', 'tenant_acme', '{}', 0, true)",
+    "SELECT insula.uncounted('acme')",
+    "ALTER TABLE insula.submission DISABLE TRIGGER count_at_commit",
+    "TABLE tenant_acme.wf_quota",
+    "UPDATE tenant_acme.wf_quota SET hour_spare = 99, day_spare = 99, full_at = '-infinity'",
+    "DELETE FROM tenant_acme.wf_quota",
+    "SELECT FROM tenant_acme.wf_quota FOR UPDATE",
+    "SELECT tenant_acme.wf_spare('1 hour', 1, now())",
+    "SELECT tenant_acme.wf_admit('acme', '{}', ARRAY[now()], -99, false, true)",
+    "CREATE FUNCTION tenant_acme.wf_spare() RETURNS bigint LANGUAGE sql AS 'SELECT 99'",
+    "SET session_replication_role = replica",
+]
+
+
+async def test_a_tenants_own_login_neither_reads_nor_raises_its_limits(
+    acme: Database, subtests: pytest.Subtests
+) -> None:
+    await limit(acme, max_runs_per_hour=1)
+    await allow(acme, acme.logins("acme").app)
+    connection = await acme.connect(acme.as_app("acme"))
+
+    for attempt in ATTEMPTS:
+        with subtests.test(attempt), pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(attempt)
+    await connection.execute("SET enable_indexscan = off; SET search_path = tenant_acme")
+    async with connection.transaction():
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await submit(connection, "acme", "report")
+        await connection.execute("SET CONSTRAINTS ALL DEFERRED")
+    await refused(connection, "acme", "report")
+    assert await stored(acme) == 1
+
+
+async def test_what_a_tenant_locks_by_itself_is_in_nobodys_way(
+    acme: Database, application: Target
+) -> None:
+    await limit(acme, max_runs_per_hour=5)
+    tenant = await acme.connect(acme.as_app("acme"))
+    connection = await acme.connect(application)
+
+    async with tenant.transaction():
+        for key in range(20):
+            await tenant.execute("SELECT pg_advisory_xact_lock($1)", key)
+        with anyio.fail_after(20):
+            await submit(connection, "acme", "report")
 
 
 async def test_a_schema_that_is_not_up_to_date_does_not_count_yet(

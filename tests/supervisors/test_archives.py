@@ -382,6 +382,22 @@ async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
         assert operations[3:] == ["tenant.archive", "tenant.unarchive"]
 
 
+async def test_an_archive_that_is_gone_from_the_node_that_wrote_it_is_not_sought_elsewhere(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([])) as node:
+        await used(node)
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        async with Record(node.audit, "uid 0").of(GLOBEX, "tenant.archive"):
+            file = Path((await whole.archive(GLOBEX)).file)
+        file.rename(tmp_path / "lost")  # noqa: ASYNC240 - a moment
+
+        with pytest.raises(StorageFailed, match="was written on this node, and is gone") as lost:
+            await verbs.unarchive(GLOBEX, unheard)
+        assert "`insula tenant delete globex --purge` gives the tenant up" in lost.value.hint
+        await whole.delete("globex", keep=False)
+
+
 async def test_an_archive_of_another_node_is_said_to_be_there(
     database: Database, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from orchestrator.daemon.attention import busiest, quarantined
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.model.api import CreateTenant, TenantWhy
 from orchestrator.model.errors import DatabaseRefused, TenantNotFound, TenantSuspended
@@ -19,8 +20,10 @@ from supervisors.history import REASON_CHARACTERS
 from supervisors.slot import SlotState
 from supervisors.standing import Standing
 from tests.supervisors.nodes import LONG, Node, in_good_standing, running_node, snapshot
+from tests.supervisors.workflows import GATES
 from tests.support.database import Database
 from tests.support.proxy import CuttingProxy
+from tests.support.wait import until
 
 ACME = TenantId("acme")
 
@@ -38,7 +41,7 @@ def platform_of(node: Node, standing: Standing | None = None) -> TenantPlatform:
         absent=lambda: node.tenants.absent,
         register=node.tenants.register,
         prepare=node.tenants.prepare,
-        keys=node.ground.keys,
+        ground=node.ground,
     )
 
 
@@ -76,12 +79,31 @@ async def test_a_quarantined_tenant_says_what_is_missing_and_when_it_is_tried(
         node.root.wake(ACME)
         await node.reach("acme", SlotState.QUARANTINED)
         found = await why(node)
+        assert quarantined(node.root.slots.values()) == ["acme"]
         assert "permission denied" in found.because
         assert found.next_at == node.slot("acme").retry_at is not None
         reason = found.transitions[0].reason
         assert reason.startswith("permission denied:\\x00\\ud800xxx")
         assert len(reason) == REASON_CHARACTERS
         assert found.transitions[0].next_at == found.next_at
+
+
+async def test_a_tenant_that_others_leave_no_slot_says_so_and_nothing_of_them(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme", "hog"])) as node:
+        await node.submit("acme", "wait", gate="slots")
+        await until(lambda: GATES.arrived["slots"] == 1, what="the task runs")
+        greedy = node.slots.tenant(limit=None, weight=1, wake=lambda: None)
+        assert "slots" not in (await why(node)).because
+        while greedy.take():
+            pass
+
+        assert (await why(node)).because == (
+            "it is awake; all 64 task slots of the node are in use, 1 of them by this tenant"
+        )
+        assert busiest(node.root.slots.values()) == {"acme": 1}
+        GATES.open("slots")
 
 
 @pytest.mark.parametrize("away", [True, False])

@@ -65,6 +65,9 @@ def show(door: Door, tenant: TenantArgument, run: RunArgument) -> None:
     with door.open() as client:
         view = client.tenant(tenant).run(run)
     print_run(door, view)
+    if view.state is RunState.QUEUED and view.due_at is None and not door.json:
+        whose = output.line(tenant)
+        output.say(f"hint: it has not begun; insula tenant why {whose} tells what it waits for")
 
 
 def print_run(door: Door, view: RunView) -> None:

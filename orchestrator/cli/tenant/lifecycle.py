@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.arguments import TenantArgument, WaitForRuns
+from orchestrator.cli.confirm import confirmed
 from orchestrator.cli.connect import Door, daemon_command
 from orchestrator.model.api import DeletedTenant, TenantView
 
@@ -186,13 +186,14 @@ def delete(
             param_hint="--keep-results, --purge",
         )
     seconds = values.read_seconds(wait, "--wait")
-    if not force:
-        kept = "but for its finished runs" if keep_results else "with its runs and all else"
-        _confirm(tenant, kept)
-    with door.open() as client, door.progress() as report:
-        gone = client.tenant(tenant).lifecycle.delete(
-            keep_results=keep_results, force=force, wait=seconds, report=report
-        )
+    with door.open() as client:
+        if not force:
+            kept = "but for its finished runs" if keep_results else "with its runs and all else"
+            tenant = confirmed(client, tenant, kept)
+        with door.progress() as report:
+            gone = client.tenant(tenant).lifecycle.delete(
+                keep_results=keep_results, force=force, wait=seconds, report=report
+            )
     if door.json:
         output.document(gone)
     else:
@@ -209,10 +210,12 @@ def erase(
     Example: insula tenant erase acme_corp --wait 5m
     """
     seconds = values.read_seconds(wait, "--wait")
-    if not force:
-        _confirm(tenant, "and with the keys of its archives: nothing brings back what they seal")
-    with door.open() as client, door.progress() as report:
-        gone = client.tenant(tenant).lifecycle.erase(force=force, wait=seconds, report=report)
+    with door.open() as client:
+        if not force:
+            keys = "and with the keys of its archives: nothing brings back what they seal"
+            tenant = confirmed(client, tenant, keys, also_deleted=True)
+        with door.progress() as report:
+            gone = client.tenant(tenant).lifecycle.erase(force=force, wait=seconds, report=report)
     if door.json:
         output.document(gone)
     else:
@@ -225,20 +228,6 @@ def erase(
                 ("left elsewhere", gone.left),
             ]
         )
-
-
-def _confirm(tenant: str, what: str) -> None:
-    """Have the name typed once more; a script says --force."""
-    output.say(f"tenant {output.line(tenant)} and all its data will be dropped, {what}")
-    try:
-        typed = typer.prompt("its name, to go on", default="", show_default=False, err=True)
-    except typer.Abort:
-        if sys.stdin.isatty():
-            raise
-        sentence = "nobody is there to type it, and a script says --force: nothing was deleted"
-        raise typer.BadParameter(sentence, param_hint="TENANT") from None
-    if typed != tenant:
-        raise typer.BadParameter("that is not its name: nothing was deleted", param_hint="TENANT")
 
 
 def _print_view(door: Door, view: TenantView, done: str) -> None:

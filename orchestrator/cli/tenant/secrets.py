@@ -23,7 +23,10 @@ File = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    secret = group("Keep secrets that only the tenant's tasks can read.")
+    secret = group(
+        "Keep secrets that only the tenant's tasks can read.",
+        {"Commands": ["set", "list", "delete"]},
+    )
     daemon_command(secret, "set")(set_secret)
     daemon_command(secret, "list")(list_secrets)
     daemon_command(secret, "delete")(delete_secret)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def show(door: Door, tenant: TenantArgument) -> None:
     output.fields(_tenant_fields(view))
     if view.declaration:
         typer.echo("declaration")
-        typer.echo(output.pretty(view.declaration))
+        typer.echo(output.pretty(_without_nothing(view.declaration)))
 
 
 def why(door: Door, tenant: TenantArgument) -> None:
@@ -134,3 +134,11 @@ def _tenant_fields(view: TenantView) -> list[tuple[str, object]]:
         ("engine role", view.engine_role),
         ("application role", view.app_role),
     ]
+
+
+def _without_nothing(value: Any) -> Any:
+    """Return a declaration without what is not set in it, which is most of it."""
+    if not isinstance(value, dict):
+        return value
+    parts = {key: _without_nothing(part) for key, part in value.items()}
+    return {key: part for key, part in parts.items() if part not in (None, [], {})}

@@ -14,7 +14,10 @@ from orchestrator.model.ids import CONTROL_SCHEMA, TenantId, tenant_id_problems
 
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="entries on a page")]
 Cursor = Annotated[
-    int | None, QueryParameter(description="the `cursor` of the page before", required=False)
+    int | None,
+    QueryParameter(
+        ge=1, le=2**63 - 1, description="the `cursor` of the page before", required=False
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import anyio
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter, RawBody
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from orchestrator.http import body as bodies
 from orchestrator.http.injected import Injected
@@ -17,11 +17,19 @@ from orchestrator.http.moments import in_utc
 from orchestrator.http.openapi import problems, takes_runs
 from orchestrator.http.services import Platform
 from orchestrator.http.wire import StartedRuns
-from orchestrator.model.api import RunPage, RunView, Started, StartRun, StartRuns
+from orchestrator.model.api import (
+    NAME_CHARACTERS,
+    RunPage,
+    RunView,
+    Started,
+    StartRun,
+    StartRuns,
+)
 from orchestrator.model.errors import InvalidRequest, TenantArchived
 from orchestrator.model.fit import fit
 from orchestrator.model.ids import TenantId
 from orchestrator.model.states import RunState
+from orchestrator.model.text import LINE
 from orchestrator.store.tenant.runs import RunFilter
 
 LONGEST_WAIT = 60.0
@@ -44,6 +52,12 @@ States = Annotated[
 ]
 """Named otherwise in the route: `state` is a word of Litestar's."""
 
+OfWorkflow = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=LINE, max_length=NAME_CHARACTERS, description="only of that one", required=False
+    ),
+]
 Page = Annotated[int, QueryParameter(ge=1, le=1000, description="runs on a page")]
 Cursor = Annotated[
     UUID | None, QueryParameter(description="the `cursor` of the page before", required=False)
@@ -87,7 +101,7 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each of the query's
     services: Injected,
     tenant: FromPath[str],
     in_states: States = None,
-    workflow: FromQuery[str | None] = None,
+    workflow: OfWorkflow = None,
     since: Since = None,
     limit: Page = 50,
     cursor: Cursor = None,

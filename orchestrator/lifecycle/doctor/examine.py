@@ -48,6 +48,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """What an installation is, and which of its tenants to look at: those named, or all.
 
     `door` leads to a server that should ask for passwords; None where a directory is the door.
+    An `embedded` server is the daemon's own: nobody else logs in.
     """
 
     role_prefix: str
@@ -58,6 +59,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[str, ...] = ()
     aliases: dict[str, TenantId] = msgspec.field(default_factory=dict)
     door: Target | None = None
+    embedded: bool = False
 
 
 async def examine(
@@ -70,7 +72,7 @@ async def examine(
     report(Progress("looking at the server"))
     findings: list[Finding] = []
     if not examination.tenants:
-        findings += await _examine_server(connection, examination)
+        findings += await _examine_server(connection, examination, embedded=examination.embedded)
     version = await control_version(connection)
     newest = len(control_migrations())
     tenants = 0
@@ -198,9 +200,11 @@ class _Call:
         ]
 
 
-async def _examine_server(connection: Connection, examination: Examination) -> list[Finding]:
+async def _examine_server(
+    connection: Connection, examination: Examination, *, embedded: bool = False
+) -> list[Finding]:
     return [
-        *await examine_server(connection, max_awake=examination.max_awake),
+        *await examine_server(connection, max_awake=examination.max_awake, embedded=embedded),
         *await examine_sessions(connection),
         *await examine_catalogs(connection),
     ]

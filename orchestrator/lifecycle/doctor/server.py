@@ -119,8 +119,13 @@ _RULES = (
 )
 
 
-async def examine_server(connection: Connection, *, max_awake: int) -> list[Finding]:
-    """Return what is wrong with the server, the database and the admin login's rights."""
+async def examine_server(
+    connection: Connection, *, max_awake: int, embedded: bool = False
+) -> list[Finding]:
+    """Return what is wrong with the server, the database and the admin login's rights.
+
+    That of an `embedded` server is the superuser, and nobody else's.
+    """
     values = {row["name"]: row["setting"] for row in await connection.fetch(SETTINGS)}
     row = await connection.fetchrow(DATABASE)
     assert row is not None  # noqa: S101 - one row always
@@ -128,7 +133,7 @@ async def examine_server(connection: Connection, *, max_awake: int) -> list[Find
         *_settings(values),
         *_version(values),
         *_connections(values, max_awake),
-        *_rights(row),
+        *(() if embedded else _rights(row)),
         *_database(row),
     ]
 

@@ -235,7 +235,7 @@ WITH back AS (
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
-        limits = CASE known.state WHEN 'removed' THEN excluded.limits ELSE known.limits END,
+        limits = CASE known.state WHEN 'registered' THEN known.limits ELSE excluded.limits END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         shard = $8, moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),

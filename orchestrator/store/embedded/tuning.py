@@ -65,6 +65,7 @@ def configuration(tuning: Tuning, *, home: Path, socket_dir: Path) -> str:
         "log_rotation_size": "0",
         "log_truncate_on_rotation": "on",
         "log_line_prefix": "%m [%p] %q%u@%d %a ",
+        "log_lock_waits": "on",
         **tuning.settings,
     }
     lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]

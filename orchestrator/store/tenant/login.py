@@ -11,11 +11,12 @@ import anyio
 import structlog
 
 from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable
+from orchestrator.store import sqlstate
 from orchestrator.store.connect import Connection, Target, connect
 
 log = structlog.get_logger(__name__)
 
-_SPOILT = ("28P01", "28000")
+_SPOILT = (sqlstate.INVALID_PASSWORD, sqlstate.INVALID_AUTHORIZATION_SPECIFICATION)
 """SQLSTATE of a login with another password than the role's, or of a role that may not log in."""
 
 

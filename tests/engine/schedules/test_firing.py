@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import datetime, timedelta
 
+import anyio.lowlevel
 import pytest
 
 from orchestrator.engine.schedules import ScheduleVerb
@@ -294,6 +295,21 @@ async def test_other_times_do_not_fire_for_the_past_and_another_input_changes_no
         engine.reconfigured()
         await bench.advance(engine, 20 * 60)
     assert await bench.fires() == [("12:40", "started"), ("13:00", "started")]
+    assert await bench.value("SELECT max(priority) FROM tenant.wf_run") == 3
+
+
+async def test_what_is_declared_while_the_tables_are_read_does_not_fire_as_it_was_before(
+    bench: Bench,
+) -> None:
+    bench.declare(schedule())
+    async with bench.engine() as engine:
+        for priority in (1, 3):
+            bench.declare(schedule(priority=priority))
+            engine.reconfigured()
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()  # the tables are asked
+        await bench.advance(engine, HOUR)
+    assert await bench.fires() == [("13:00", "started")]
     assert await bench.value("SELECT max(priority) FROM tenant.wf_run") == 3
 
 

@@ -40,7 +40,7 @@ drain_timeout = "2d"
         "insula.toml:3: node.max_awake_tenants: must be at least 1, not 0",
         (
             "insula.toml:5: supervision.idle_ttl: '1 minute' is not a duration"
-            ' (write "250ms", "30s", "5m" or "1h30m")'
+            ' (write "250ms", "30s", "1h30m" or "30d")'
         ),
         "insula.toml:6: supervision.restart_intensity: must be a whole number, not 'five'",
         "insula.toml:7: supervision.drain_timeout: must be at most 1d, not '2d'",

@@ -124,7 +124,25 @@ def test_a_job_without_a_name_is_told_to_take_one() -> None:
     decorator: Any = job
     with pytest.raises(DefinitionError, match="a text; got <function nothing") as refused:
         decorator(nothing)
-    assert refused.value.hint == 'with a name: @job("send_email")'
+    assert refused.value.hint == 'with a name: @job("nothing")'
+
+
+def test_a_task_without_parentheses_is_told_to_take_them() -> None:
+    task: Any = of(load=[]).task
+    with pytest.raises(
+        DefinitionError, match=r"'nothing' of workflow 'w'.* parentheses"
+    ) as refused:
+        task(nothing)
+    assert "@report.task()" in refused.value.hint
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_task_comes_after_is_given_by_name(named: bool) -> None:
+    flow = of(load=[])
+    task: Any = flow.task
+    with pytest.raises(DefinitionError, match="given by name; got") as refused:
+        task(["load"] if named else flow.tasks["load"])
+    assert "after=[load]" in refused.value.hint
 
 
 def test_a_task_that_yields_is_refused() -> None:

@@ -176,6 +176,8 @@ BEGIN
     PERFORM insula.count_submitted(target, 1, octet_length(submit.input::text));
     IF limits IS NOT NULL THEN
         PERFORM insula.check_run(submit.tenant, limits, submit.queue, octet_length(submit.input::text));
+    END IF;
+    IF limits ?| ARRAY['max_queue_length', 'max_runs_per_hour', 'max_runs_per_day', 'rate'] THEN
         PERFORM insula.check_count(submit.tenant, target, limits, insula.uncounted(submit.tenant) + 1, false);
         INSERT INTO insula.submission AS own (tenant, due_at, reason, runs)
         SELECT submit.tenant, coalesce(min(s.due_at), due, present), 'submit', 1

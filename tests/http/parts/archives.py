@@ -20,6 +20,9 @@ from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import Progress, Report
 
 ROWS = b"1\tJFK\n2\tLHR\n"
+LARGE = 8 << 20
+"""Bytes: more than sockets hold for a client that does not read."""
+
 MOMENT = datetime(2013, 1, 1, 12, tzinfo=UTC)
 
 
@@ -91,17 +94,26 @@ class HasTenants(Protocol):
 
 
 class HandMadeArchives:
-    """Archives of one table. Tenant `cut` sends one that ends in the middle."""
+    """Archives of one table. Tenant `cut` sends one that ends in the middle, `large` a large one.
+
+    What is on its way to a client, or was, is in `sent`.
+    """
 
     def __init__(self, platform: HasTenants) -> None:
         self._platform = platform
         self.asked: list[tuple[Any, ...]] = []
+        self.sent: list[BinaryIO] = []
 
     async def backup(self, tenant: TenantId, *, runs: Runs) -> BinaryIO:
         self.asked.append(("backup", tenant, runs))
         file = io.BytesIO()
         small_archive(tenant, file)
-        return io.BytesIO(file.getvalue()[:2000]) if tenant == "cut" else file
+        if tenant == "cut":
+            file = io.BytesIO(file.getvalue()[:2000])
+        if tenant == "large":
+            file.write(bytes(LARGE))
+        self.sent.append(file)
+        return file
 
     async def restore(  # noqa: PLR0913 - as the protocol has it
         self,
