@@ -26,13 +26,14 @@ from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.tenants import watch
-from orchestrator.daemon.tokens import TokenRegistry
+from orchestrator.daemon.tokens import CatchUp, TokenRegistry
 from orchestrator.daemon.usage import Usages
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.daemon.wiring import Parts
 from orchestrator.http.services import Services
 from orchestrator.model.api import ReloadReport, Status
 from orchestrator.settings.load import Snapshot
+from orchestrator.settings.model import Settings
 from supervisors.drain import LET_GO_SECONDS
 
 
@@ -45,19 +46,7 @@ class DaemonServices:
         self._parts = parts
         self._standing = parts.keeper.standing
         self._audit = TenantAudit(shards.control, settings.node.name, self._standing)
-        self._platform = TenantPlatform(
-            root=parts.root,
-            shards=shards,
-            registry=parts.registry,
-            node=settings.node.name,
-            role_prefix=settings.database.role_prefix,
-            standing=self._standing,
-            remembered=parts.tenants.remembered,
-            absent=lambda: parts.tenants.absent,
-            register=parts.tenants.register,
-            prepare=parts.tenants.prepare,
-            ground=parts.ground,
-        )
+        self._platform = _platform(parts, settings)
         self._holds = Holds(
             parts.root,
             shards.control,
@@ -115,7 +104,7 @@ class DaemonServices:
             secrets=TenantSecrets(
                 shards, parts.tenants, caches_apart=parts.ground.caches is not None
             ),
-            tokens=TokenRegistry(shards.control, self._standing),
+            tokens=TokenRegistry(shards.control, self._standing, CatchUp(parts.tenants)),
             migrations=TenantMigrations(parts.root, parts.tenants),
             adoption=TenantAdoption(parts.tenants, Errands(shards)),
             status=status,
@@ -138,3 +127,19 @@ class DaemonServices:
             group.start_soon(CacheRemains(control, stores, self._audit).run, self._standing)
         group.start_soon(FiguresReader(self._statistics, control).watch, self._standing)
         group.start_soon(self._usages.condense, self._standing)
+
+
+def _platform(parts: Parts, settings: Settings) -> TenantPlatform:
+    return TenantPlatform(
+        root=parts.root,
+        shards=parts.shards,
+        registry=parts.registry,
+        node=settings.node.name,
+        role_prefix=settings.database.role_prefix,
+        standing=parts.keeper.standing,
+        remembered=parts.tenants.remembered,
+        absent=lambda: parts.tenants.absent,
+        register=parts.tenants.register,
+        prepare=parts.tenants.prepare,
+        ground=parts.ground,
+    )

@@ -20,10 +20,11 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import QuotaExceeded
-from orchestrator.store.tenant.admission import Admitted, Allowance
+from orchestrator.store.tenant.admission import Allowance, HeldUp
 from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
@@ -74,15 +75,8 @@ class Writer(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told that a flush has ended, and about runs that were not stored.
+    """Who is told that a flush has ended, and about runs that were not stored."""
 
-    `allowance` is what new runs are counted by, None when nothing limits them; `counted` tells what
-    has come of that.
-    """
-
-    @property
-    def allowance(self) -> Allowance | None: ...
-    def counted(self, admitted: Admitted) -> None: ...
     def flushed(self) -> None: ...
     def is_known(self, execution: Execution, stored: Known) -> None: ...
     def is_refused(self, execution: Execution, error: Exception, *, new: bool) -> None: ...
@@ -91,9 +85,10 @@ class Listener(Protocol):
 class GroupCommit:
     """Flushes the executions that were touched. One per tenant and incarnation."""
 
-    def __init__(self, writer: Writer, listener: Listener) -> None:
+    def __init__(self, writer: Writer, listener: Listener, admission: Admission) -> None:
         self._writer = writer
         self._listener = listener
+        self._admission = admission
         self._touched: dict[Execution | Note, None] = {}
         self._wake = asyncio.Event()
         self._woken = False
@@ -168,6 +163,9 @@ class GroupCommit:
     async def _commit(self, items: Sequence[Item]) -> None:
         try:
             known = await self._write(items)
+        except HeldUp as held:
+            await self._put_off(items, held.error)
+            return
         except (*REFUSED, QuotaExceeded) as error:
             await self._bisect(items, error)
             return
@@ -181,19 +179,32 @@ class GroupCommit:
                 effect()
 
     async def _write(self, items: Sequence[Item]) -> dict[object, Known]:
-        batch = _batch([item.written for item in items], self._listener.allowance)
+        batch = _batch([item.written for item in items], self._admission.allowance)
         if not (batch.rows or batch.taken or batch.nudged):
             return {}
         committed = await self._writer.flush(batch)
         self.flushes += 1
         self.rows += batch.rows
         if committed.admitted is not None:
-            self._listener.counted(committed.admitted)
+            self._admission.counted(committed.admitted)
         if committed.added == len(batch.added):
             return {}
         ids = [run.id for run in batch.added]
         stored = await self._writer.known(ids, keys_of(batch.added))
         return _already_there(batch.added, stored)
+
+    async def _put_off(self, items: Sequence[Item], error: QuotaExceeded) -> None:
+        """Refuse the new runs, which nobody can count now, and commit all the others."""
+        self._admission.held_up(error)
+        rest = []
+        for item in items:
+            if isinstance(item.execution, Execution) and item.written.new is not None:
+                item.execution.refuse(item.written)
+                self._listener.is_refused(item.execution, error, new=True)
+            else:
+                rest.append(item)
+        if rest:
+            await self._commit(rest)
 
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
         if len(items) > 1:

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from orchestrator.engine import entries
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
 from orchestrator.engine.commit import GroupCommit, Note
@@ -50,9 +51,8 @@ from orchestrator.model.errors import (
 from orchestrator.model.states import RunState
 from orchestrator.model.text import line_problem
 from orchestrator.quota.alerts import Level, levels
-from orchestrator.quota.limits import Usage, counted_span, of_counts
+from orchestrator.quota.limits import Usage, counted_span
 from orchestrator.settings.tenants import TenantConfig
-from orchestrator.store.tenant.admission import Admitted, Allowance
 from orchestrator.store.tenant.journal import Fired, Key, Known, Sent, keys_of
 from orchestrator.store.tenant.owned import OwnedConnection
 from orchestrator.store.tenant.runs import Pause, RunEnd
@@ -89,7 +89,8 @@ class Engine:
         self._submissions: dict[UUID, Submission] = {}
         # Whoever waits holds the reply: those that nobody waits for any more leave by themselves.
         self._owed: WeakSet[Reply[Any]] = WeakSet()
-        self._commit = GroupCommit(owned, self)
+        admission = Admission(config, self._usage, lambda: self.now)
+        self._commit = GroupCommit(owned, self, admission)
         self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
             self._board,
@@ -285,21 +286,7 @@ class Engine:
         if due is not None and due <= self.now:
             self.schedules.tick()
 
-    # -- told by the commit loop, and asked --------------------------------------------
-
-    @property
-    def allowance(self) -> Allowance | None:
-        """What new runs are counted by in the transaction that adds them."""
-        config = self._config()
-        limits = of_counts(config.limits)
-        return None if limits is None else Allowance(config.id, limits)
-
-    def counted(self, admitted: Admitted) -> None:
-        """Take over what the database has counted: others add runs, too."""
-        if admitted.full_at is not None:
-            self._usage.bucket.fill_at(admitted.full_at)
-        if admitted.over is not None:
-            self._usage.refused(admitted.over, self.now)
+    # -- told by the commit loop -------------------------------------------------------
 
     def flushed(self) -> None:
         """Let whoever waits for quiet look again."""
