@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client, SyncClient
-    from orchestrator.client.transaction import enqueue
+    from orchestrator.client.transaction import enqueue, insula_error
     from orchestrator.model.api import StartRun
     from orchestrator.model.errors import InsulaError
     from orchestrator.workflow.context import Context, TenantInfo
@@ -29,6 +29,7 @@ else:
         "When": "workflow.rules",
         "Workflow": "workflow.define",
         "enqueue": "client.transaction",
+        "insula_error": "client.transaction",
         "job": "workflow.define",
     }
 
@@ -56,5 +57,6 @@ __all__ = [
     "When",
     "Workflow",
     "enqueue",
+    "insula_error",
     "job",
 ]

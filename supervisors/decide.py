@@ -21,6 +21,7 @@ from orchestrator.model.errors import (
     TenantHeld,
     TenantNotFound,
 )
+from orchestrator.store import sqlstate
 from orchestrator.store.connect import classify as classify_driver
 
 
@@ -166,10 +167,10 @@ _PERMANENT = (
     SchemaConflict,
     TenantNotFound,
 )
-_PASSING = ("40", "55P03", "57014")
+_PASSING = ("40", sqlstate.LOCK_NOT_AVAILABLE, sqlstate.QUERY_CANCELED)
 """Deadlocks, locks not had in time, cancelled statements: the same may go well the next time."""
 
-_SCHEMA_GONE = ("3F000",)
+_SCHEMA_GONE = (sqlstate.INVALID_SCHEMA_NAME,)
 _WORST_FIRST = (Failure.LEASE, Failure.PERMANENT, Failure.CRASH, Failure.INFRASTRUCTURE)
 _OF_DRIVER: dict[type | None, Failure] = {
     DatabaseUnavailable: Failure.INFRASTRUCTURE,

@@ -15,12 +15,13 @@ from orchestrator.model.api import Started, StartRun
 from orchestrator.model.errors import QuotaExceeded, RunRefused
 from orchestrator.model.ids import schema_of
 from orchestrator.model.states import RunState
-from orchestrator.quota.limits import Usage, counted_span
+from orchestrator.quota.limits import Usage, counted_span, of_counts
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import leases, nodes
 from orchestrator.store.tenant import submissions
-from orchestrator.store.tenant.journal import REFUSED, Known, keys_of, known
+from orchestrator.store.tenant.admission import Allowance, HeldUp, admit
+from orchestrator.store.tenant.journal import REFUSED, Known, NewRun, keys_of, known
 from supervisors.ground import Ground
 from supervisors.preference import Neighbours
 
@@ -46,8 +47,8 @@ class Elsewhere:
     async def submit(self, config: TenantConfig, runs: Sequence[StartRun]) -> list[Started]:
         """Store `runs`, all or none, and tell their tenant's owner; they are durable then.
 
-        Limits count what the tables hold: two nodes that accept at the same moment may pass one by
-        what both have under way.
+        Limits are checked by what the tables hold, and once more in the commit: of two nodes that
+        accept at the same moment the second counts what the first has added.
         """
         await self._ground.prepare(config.id)
         row = await self._ground.shards.row(config.id)
@@ -79,10 +80,26 @@ class Elsewhere:
             accepted = beside(there, runs, fit)
         rows = [run.row(epoch=0, now=counted.now) for run in accepted if isinstance(run, Accepted)]
         try:
-            stored = iter(await submissions.add(connection, config.id, rows) if rows else ())
+            stored = iter(await _add(connection, config, rows) if rows else ())
+        except HeldUp as held:
+            raise held.error from held
         except REFUSED as error:
             raise RunRefused(f"the database refused a run: {error}") from error
         return [run if isinstance(run, Started) else _told(run, next(stored)) for run in accepted]
+
+
+async def _add(connection: Connection, config: TenantConfig, rows: Sequence[NewRun]) -> list[Known]:
+    limits = of_counts(config.limits)
+    if limits is None:
+        return await submissions.add(connection, config.id, rows)
+    async with connection.transaction():
+        stored = await submissions.add(connection, config.id, rows)
+        new = {run.id for run in stored}
+        accepted = [row.accepted for row in rows if row.id in new]
+        if accepted:
+            allowance = Allowance(config.id, limits)
+            await admit(connection, schema_of(config.id), allowance, accepted)
+    return stored
 
 
 def _told(run: Accepted, found: Known) -> Started:

@@ -194,8 +194,9 @@ class NodeKeeper:
         if not alive:
             connection.terminate()
             raise NodeNameInUse(
-                f"this node was declared dead: another daemon serves as {self._node.name!r} now",
-                hint="give each daemon its own [node] name",
+                f"this node was declared dead: another daemon serves as {self._node.name!r} now, "
+                "or the installation goes by another key",
+                hint="give each daemon its own [node] name, and the same installation key",
             )
         self.standing.renewed(asked)
 

@@ -197,7 +197,7 @@ class TenantSql:
         return await self._cache_logins[tenant].connect()
 
     async def _login(self, tenant: str, settings: Mapping[str, str]) -> Login:
-        async def renew(*, again: bool) -> Target:  # noqa: ARG001 - the daemon sees to it
+        async def renew(*, again: bool) -> Target:  # noqa: ARG001 - the daemon tries what it hands out
             async with self._asking:
                 return Target.parse((await self._ask(tenant)).url)
 

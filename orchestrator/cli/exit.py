@@ -42,6 +42,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.PortInUse: FAILED,
     errors.StateDirectoryInUse: FAILED,
     errors.NodeNameInUse: FAILED,
+    errors.InstallationKeyDiffers: FAILED,
     errors.TenantError: FAILED,
     errors.InvalidTenantId: USAGE,
     errors.TenantNotFound: NOT_FOUND,
@@ -103,6 +104,7 @@ EXIT: Mapping[type[InsulaError], int] = {
     errors.DatabaseFull: UNREACHABLE,
     errors.DatabaseRefused: UNREACHABLE,
     errors.CacheUnavailable: FAILED,
+    errors.IssuerUnavailable: FAILED,
     errors.DaemonUnreachable: UNREACHABLE,
 }
 

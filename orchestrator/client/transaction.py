@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypedDict, Unpack
 from uuid import UUID
 
+import msgspec
+
 from orchestrator.client.content import to_json
 from orchestrator.model.errors import InsulaError, InvalidInput, revive
 from orchestrator.model.text import line_problem
@@ -37,6 +39,7 @@ _CODES = {
     "IN423": "tenant_suspended",
     "IN424": "tenant_archived",
     "IN425": "tenant_held",
+    "IN429": "quota_exceeded",
     "IN503": "tenant_starting",
 }
 """The errors of `insula.submit`, and ours."""
@@ -87,8 +90,9 @@ async def enqueue(
     bound to where it was defined. The connection is one of asyncpg or an async one of psycopg, to
     the tenant's database, under a role with EXECUTE on `insula.submit`. Raises InvalidInput,
     TenantNotFound, TenantSuspended, TenantRemoved, TenantElsewhere (on another shard),
-    TenantStarting (not provisioned yet) or NotAllowed; what comes from the database has failed the
-    transaction, as every SQL error does.
+    TenantStarting (not provisioned yet), NotAllowed or QuotaExceeded; what comes from the database
+    has failed the transaction, as every SQL error does. See `insula_error` for one that COMMIT
+    raises.
 
     >>> await enqueue(connection, "acme_corp", "report", {"month": 1})  # doctest: +SKIP
     UUID('019b7612-0000-7a3e-9c55-0e8d0f6c1b2a')
@@ -185,7 +189,22 @@ def _text_problem(text: object) -> str:
     return line_problem(text) if isinstance(text, str) else "is text"
 
 
-def _translated(error: Exception, tenant: str) -> InsulaError | None:
+def insula_error(error: BaseException) -> InsulaError | None:
+    """Return what an error of either driver says of Insula, None for any other.
+
+    `enqueue` raises its errors as ours. Of a limit that others reach while your transaction is
+    open, only its COMMIT can tell:
+
+    >>> try:  # doctest: +SKIP
+    ...     async with connection.transaction():
+    ...         await enqueue(connection, "acme_corp", "report")
+    ... except asyncpg.PostgresError as error:
+    ...     raise insula_error(error) or error
+    """
+    return _translated(error, None)
+
+
+def _translated(error: BaseException, tenant: str | None) -> InsulaError | None:
     """Return the error of ours that `insula.submit` raised; both drivers carry it their own way."""
     details = getattr(error, "diag", None)
     code = _CODES.get(getattr(error, "sqlstate", None) or getattr(details, "sqlstate", None) or "")
@@ -193,4 +212,9 @@ def _translated(error: Exception, tenant: str) -> InsulaError | None:
         return None
     sentence = getattr(details, "message_primary", None) or str(error.args[0])
     hint = getattr(details, "message_hint", None) or getattr(error, "hint", None) or ""
-    return revive(code, sentence, hint, {"tenant": tenant})
+    detail = getattr(details, "message_detail", None) or getattr(error, "detail", None)
+    data: dict[str, Any] = {} if tenant is None else {"tenant": tenant}
+    if code == "quota_exceeded" and detail:
+        told = msgspec.json.decode(detail)
+        data.update((name, told[name]) for name in ("tenant", "limit", "allowed", "retry_after"))
+    return revive(code, sentence, hint, data)

@@ -15,6 +15,7 @@ What the API asks for, each module a service of `http.services`:
     platform, why             tenants and their runs; why a tenant runs or does not
     attention                 which tenants an operator looks at first
     tenants, names            which tenants there are, and who has which name
+    decided                   what operators and verbs have decided of one: pure
     dead_letters, schedules   of one tenant
     lifecycle, moves,         verbs for a whole tenant
     archives, adoption,
@@ -32,7 +33,7 @@ What goes on by itself:
     activity, figures         when tenants were active, and their figures
     inactivity                archives tenants that nobody uses
     arrivals, renaming,       finish or clear up what a node began that died
-    cache_remains
+    cache_remains, wiping
 
 And `doctor`, which needs no daemon.
 """

@@ -38,6 +38,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.model.progress import Report, unheard
+from orchestrator.quota.limits import of_submissions
 from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import figures
 from orchestrator.store.control import tenants as rows
@@ -137,6 +138,12 @@ class TenantArchives:
         report: Report,
     ) -> RestoredTenant:
         """Make another tenant like this one, which goes on meanwhile; beside it, or on `to`."""
+        if into == tenant:
+            raise TenantExists(
+                into,
+                f"{into!r} is taken by the tenant that is to be cloned",
+                hint="name an id that nobody has yet",
+            )
         async with self.control.acquire() as connection:
             shard = self.tenants.shards.known(to or (await rows.fetch(connection, tenant)).shard)
             await refuse_taken(connection, into)
@@ -184,7 +191,11 @@ class TenantArchives:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
-            raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
+            raise (
+                TenantExists(tenant, f"tenant {tenant!r} is not archived")
+                if row.usable
+                else (rows.unfit(row))
+            )
         shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
         here = self.tenants.snapshot.settings.node.name
@@ -279,10 +290,10 @@ class TenantArchives:
             async with self.control.acquire() as connection:
                 row = await rows.fetch(connection, tenant)
         except TenantNotFound:
-            return self.tenants.declared_shard(tenant, _declaration(manifest, tenant))
+            return self.tenants.declared(tenant, _declaration(manifest, tenant)).shard
         if row.state == "registered":
             return row.shard
-        return self.tenants.declared_shard(tenant, _declaration(manifest, tenant))
+        return self.tenants.declared(tenant, _declaration(manifest, tenant)).shard
 
     async def _make(
         self, place: Place, archive: ArchiveReader, runs: Runs, report: Report
@@ -297,6 +308,7 @@ class TenantArchives:
             runs=runs,
             admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
             shard=place.shard,
+            limits=of_submissions(self.tenants.declared(tenant, declaration).limits),
         )
         loaded = await self._load(place, archive, wanted, report)
         await self.tenants.refresh()

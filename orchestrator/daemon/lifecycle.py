@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -18,7 +17,9 @@ from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
+from orchestrator.lifecycle.files import drop_parts
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
@@ -46,12 +47,13 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id
 from orchestrator.model.progress import Progress, Report, unheard
-from orchestrator.store.connect import DRIVER_ERRORS, ControlPool, Target, connect
+from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place
+from orchestrator.store.tenant.login import try_login
 from supervisors.root import RootSupervisor
 
 LOOK_SECONDS = 0.2
@@ -76,6 +78,7 @@ class TenantLifecycle:
     state_dir: Path
     holds: Holds
     archives: TenantArchives
+    wiping: KeyWiping
 
     async def update(self, tenant: TenantId, request: UpdateTenant) -> None:
         """Change the declaration of a tenant that was registered at run time."""
@@ -113,7 +116,8 @@ class TenantLifecycle:
         """
         row = await self.tenants.rotate(tenant)
         before = self.tenants.spec.logins(tenant, row.rotation - 1)
-        old_password = await _try(before.as_app(self.tenants.shards.target_of(row)))
+        login = before.as_app(self.tenants.shards.target_of(row))
+        old_password = await try_login(login, name="insula rotation")
         log.info("tenant.credentials_rotated", tenant=tenant, rotation=row.rotation)
         return RotatedCredentials(
             tenant=tenant,
@@ -195,18 +199,28 @@ class TenantLifecycle:
             await self.idle(row.id, wait, report)
         gone = await self._delete(row.id, "erase", force=force, report=report)
         async with self.control.acquire() as connection:
-            destroyed = await keys.wipe(connection, row.id)
+            destroyed = await keys.erased(connection, row.id)
         return ErasedTenant(
             tenant=row.id, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
         )
 
     async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
         async with self.control.acquire() as connection:
-            destroyed = await keys.erase(connection, tenant)
+            await keys.erase(connection, tenant)
+            destroyed = await keys.erased(connection, tenant)
         if not destroyed:
             raise TenantNotFound(tenant)
+        await self._leave_nothing(tenant)
         log.info("tenant.erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
+
+    async def _leave_nothing(self, tenant: TenantId) -> None:
+        """Take away what is left of an erased tenant where no transaction reaches."""
+        await self.wiping.attempt()
+        try:
+            await anyio.to_thread.run_sync(drop_parts, self.state_dir, f"{tenant}-")
+        except OSError as error:
+            log.warning("tenant.files_left", tenant=tenant, error=str(error))
 
     async def _delete(
         self, tenant: TenantId, results: str, *, force: bool, report: Report
@@ -231,11 +245,14 @@ class TenantLifecycle:
     ) -> ArchivedTenant:
         """Write the tenant into a file of the state directory, and drop it as `delete` does.
 
-        Its row stays, and tells of the file. Raises InvalidRequest for a tenant that has no tables,
-        and what `delete` does but for DeclaredInFile: a file may go on to declare it.
+        Its row stays, and tells of the file. As resumable as `delete`. Raises InvalidRequest for a
+        tenant that has no tables, and what `delete` does but for DeclaredInFile: a file may go on
+        to declare it.
         """
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
+        if row.state in ("removed", "archived"):
+            raise rows.unfit(row)
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
         self.tenants.shards.check(row.shard)
@@ -289,6 +306,8 @@ class TenantLifecycle:
                 await rows.unmark_deleting(connection, row)
             await self.tenants.refresh()
             raise
+        if row.results == "erase":
+            await self._leave_nothing(row.id)
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()
@@ -307,7 +326,7 @@ class TenantLifecycle:
         await self.drop_kept(row)
         await self._drop_arrived(row)
         left = await self._drop_archive(row)
-        if await shards.is_there(row):
+        if await shards.is_ready(row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
                     server,
@@ -397,13 +416,15 @@ class TenantLifecycle:
 
     async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
         """Rename the tenant in the registry, and in its own database, as far as it has one."""
-        place = row if await self.tenants.shards.is_there(row) else at(row, CONTROL_SHARD)
+        place = row if await self.tenants.shards.is_ready(row) else at(row, CONTROL_SHARD)
         async with self.errands.pair("renaming", place, lock_timeout="10s") as (control, server):
             await rename(server, wanted, self.tenants.spec, control=control)
         await finish(self.tenants, wanted.new)
 
     async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
         row = await self.tenants.shards.row(tenant)
+        if not row.usable:
+            raise rows.unfit(row)
         if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
         return row
@@ -452,18 +473,6 @@ class TenantLifecycle:
 def at(row: TenantRow, shard: str) -> TenantRow:
     """Return the row as if the tenant lived on `shard`: what says where to connect."""
     return structs.replace(row, shard=shard)
-
-
-async def _try(login: Target) -> Literal["refused", "accepted", "untried"]:
-    """Log in and out again: what the server says of a password is known for sure only then."""
-    try:
-        connection = await connect(login, application_name="insula rotation")
-    except DatabaseRefused:
-        return "refused"
-    except DatabaseUnavailable:
-        return "untried"
-    connection.terminate()
-    return "accepted"
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

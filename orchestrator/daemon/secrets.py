@@ -17,6 +17,7 @@ from orchestrator.store.connect import Connection
 from orchestrator.store.control import holds
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
+from orchestrator.store.tenant.login import try_login
 from orchestrator.store.tenant.secrets import Listed, Vault
 
 log = structlog.get_logger(__name__)
@@ -58,8 +59,14 @@ class TenantSecrets:
         return RotatedKey(tenant=tenant, secrets=secrets)
 
     async def credentials(self, tenant: TenantId) -> Credentials:
-        """Return the login of the tenant's tasks, which is made now if it was not yet."""
+        """Return the login of the tenant's tasks, which is made now if it was not yet.
+
+        It is tried first: who asks may have been refused, because somebody has changed the role.
+        """
         access = await self.tenants.prepare(tenant)
+        if await try_login(access.app, name="insula credentials") == "refused":
+            log.warning("login.repaired", tenant=tenant, role=access.app.user)
+            access = await self.tenants.prepare(tenant, again=True)
         log.info("tenant.credentials_handed_out", tenant=tenant, role=access.app.user)
         bounds = self._cache_bounds(tenant)
         return Credentials(

@@ -26,12 +26,14 @@ from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.tenants import watch
-from orchestrator.daemon.tokens import TokenRegistry
+from orchestrator.daemon.tokens import CatchUp, TokenRegistry
 from orchestrator.daemon.usage import Usages
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.daemon.wiring import Parts
 from orchestrator.http.services import Services
 from orchestrator.model.api import ReloadReport, Status
 from orchestrator.settings.load import Snapshot
+from orchestrator.settings.model import Settings
 from supervisors.drain import LET_GO_SECONDS
 
 
@@ -44,19 +46,7 @@ class DaemonServices:
         self._parts = parts
         self._standing = parts.keeper.standing
         self._audit = TenantAudit(shards.control, settings.node.name, self._standing)
-        self._platform = TenantPlatform(
-            root=parts.root,
-            shards=shards,
-            registry=parts.registry,
-            node=settings.node.name,
-            role_prefix=settings.database.role_prefix,
-            standing=self._standing,
-            remembered=parts.tenants.remembered,
-            absent=lambda: parts.tenants.absent,
-            register=parts.tenants.register,
-            prepare=parts.tenants.prepare,
-            ground=parts.ground,
-        )
+        self._platform = _platform(parts, settings)
         self._holds = Holds(
             parts.root,
             shards.control,
@@ -68,6 +58,7 @@ class DaemonServices:
         self._archives = TenantArchives(
             shards.control, parts.tenants, Errands(shards), snapshot.state_dir
         )
+        self._wiping = KeyWiping(Errands(shards))
         self._lifecycle = TenantLifecycle(
             root=parts.root,
             control=shards.control,
@@ -77,6 +68,7 @@ class DaemonServices:
             state_dir=snapshot.state_dir,
             holds=self._holds,
             archives=self._archives,
+            wiping=self._wiping,
         )
         self._inactivity = Inactivity(
             shards.control,
@@ -112,7 +104,7 @@ class DaemonServices:
             secrets=TenantSecrets(
                 shards, parts.tenants, caches_apart=parts.ground.caches is not None
             ),
-            tokens=TokenRegistry(shards.control, self._standing),
+            tokens=TokenRegistry(shards.control, self._standing, CatchUp(parts.tenants)),
             migrations=TenantMigrations(parts.root, parts.tenants),
             adoption=TenantAdoption(parts.tenants, Errands(shards)),
             status=status,
@@ -123,6 +115,7 @@ class DaemonServices:
         """Have `group` finish what a node began that died, and see to what comes up by itself."""
         tenants, control = self._parts.tenants, self._parts.shards.control
         group.start_soon(self._lifecycle.resume)
+        group.start_soon(self._wiping.run)
         group.start_soon(self._moves.resume)
         group.start_soon(Arrivals(tenants, Errands(self._parts.shards)).resume)
         group.start_soon(self._archives.resume)
@@ -134,3 +127,19 @@ class DaemonServices:
             group.start_soon(CacheRemains(control, stores, self._audit).run, self._standing)
         group.start_soon(FiguresReader(self._statistics, control).watch, self._standing)
         group.start_soon(self._usages.condense, self._standing)
+
+
+def _platform(parts: Parts, settings: Settings) -> TenantPlatform:
+    return TenantPlatform(
+        root=parts.root,
+        shards=parts.shards,
+        registry=parts.registry,
+        node=settings.node.name,
+        role_prefix=settings.database.role_prefix,
+        standing=parts.keeper.standing,
+        remembered=parts.tenants.remembered,
+        absent=lambda: parts.tenants.absent,
+        register=parts.tenants.register,
+        prepare=parts.tenants.prepare,
+        ground=parts.ground,
+    )

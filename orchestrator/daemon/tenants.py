@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.daemon import declared as declarations
 from orchestrator.daemon import timetable
+from orchestrator.daemon.decided import as_served, differs
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.names import Names, clashes
 from orchestrator.daemon.shards import check_homes
@@ -47,7 +48,6 @@ from orchestrator.settings.tenants import (
     updated,
 )
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
-from orchestrator.store.control import configuration
 from orchestrator.store.control import shards as copies
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
@@ -122,9 +122,11 @@ class Tenants:
                     declared=(snapshot.tenants, registered),
                     known={**self.registered, **self.snapshot.tenants},
                 )
-                served = _served([*snapshot.tenants.values(), *registered.values()], stored)
+                served = as_served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
+                if await declarations.limit(connection, {**registered, **snapshot.tenants}):
+                    stored = {row.id: row for row in await rows.fetch_all(connection)}
             self._note(stored, seen)
             self._rows = stored
             self.since = since
@@ -162,7 +164,7 @@ class Tenants:
                 await rows.register(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await configuration.note(connection, {tenant: config.digest})
+                await declarations.note_one(connection, config)
             await self._look()
         return tenant
 
@@ -181,7 +183,7 @@ class Tenants:
                 await rows.redeclare(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await configuration.note(connection, {tenant: config.digest})
+                await declarations.note_one(connection, config)
             await self._look()
 
     def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
@@ -213,7 +215,7 @@ class Tenants:
             self._refuse_taken(new, declaration.aliases, but=tenant)
             config = _config(self.snapshot, new, declaration)
             yield dump_declaration(declaration)
-            await configuration.note(connection, {new: config.digest})
+            await declarations.note_one(connection, config)
 
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
@@ -232,10 +234,10 @@ class Tenants:
                 config = _config(self.snapshot, tenant, load_declaration(declaration))
                 self._refuse_taken(tenant, config.aliases)
 
-    def declared_shard(self, tenant: TenantId, declaration: str) -> str:
-        """Return the shard that a tenant is declared for: by a file, or else as it was stored."""
+    def declared(self, tenant: TenantId, declaration: str) -> TenantConfig:
+        """Return what a tenant is declared as: by a file, or else as it was stored."""
         known = self.snapshot.tenants.get(tenant)
-        return (known or _config(self.snapshot, tenant, load_declaration(declaration))).shard
+        return known or _config(self.snapshot, tenant, load_declaration(declaration))
 
     def _refuse_taken(
         self, tenant: TenantId, aliases: Iterable[str], *, but: TenantId | None = None
@@ -351,7 +353,7 @@ class Tenants:
 
     def _remember(self, row: TenantRow) -> None:
         """Keep what is newly known of a tenant. What slots are made from is for the next look."""
-        if not _differs(row, self._rows.get(row.id)):
+        if not differs(row, self._rows.get(row.id)):
             self._rows[row.id] = row
 
     @property
@@ -381,7 +383,7 @@ class Tenants:
             return
         seen = await rows.horizon(connection)
         found = {row.id: row for row in await rows.fetch_changed(connection, self._seen)}
-        changed = [row for row in found.values() if _differs(row, self._rows.get(row.id))]
+        changed = [row for row in found.values() if differs(row, self._rows.get(row.id))]
         follow = await self._changes(connection, changed) if changed else None
         self._note(found, seen)
         if follow is not None:
@@ -397,7 +399,7 @@ class Tenants:
             log.error("tenants.change_unusable", problems=problems)
         stored = {row.id: row for row in changed}
         every = [self.snapshot.tenants.get(tenant, registered.get(tenant)) for tenant in stored]
-        served = _served(filter(None, every), stored)
+        served = as_served(filter(None, every), stored)
         since = await timetable.note(connection, served)
 
         def follow() -> None:
@@ -445,7 +447,8 @@ class Tenants:
             try:
                 found[row.id] = _config(snapshot, row.id, load_declaration(row.declaration))
             except (ConfigError, InvalidRequest) as error:
-                if row.id in self.registered:
+                known = self._rows.get(row.id)
+                if row.id in self.registered and known and known.registration == row.registration:
                     problems.append(f"tenant {row.id!r}, registered at run time: {error}")
                     found[row.id] = self.registered[row.id]
                 log.error("tenant.declaration_unusable", tenant=row.id, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
@@ -471,47 +474,6 @@ async def watch(tenants: Tenants, standing: Standing) -> None:
         except (Unavailable, *DRIVER_ERRORS) as error:
             # The keeper tells of the outage; the next look finds what this one missed.
             log.warning("tenants.not_looked_at", error=str(error))
-
-
-def _served(
-    configs: Iterable[TenantConfig], stored: Mapping[TenantId, TenantRow]
-) -> list[TenantConfig]:
-    """Return the tenants that are not being deleted, each as operators have decided."""
-    served = []
-    for config in configs:
-        row = stored.get(config.id)
-        if row is None or row.usable:
-            served.append(config if row is None else _as_decided(config, row))
-    return served
-
-
-def _as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
-    """Return a tenant as operators, and the verbs under way, have it."""
-    config = msgspec.structs.replace(config, shard=row.shard, registration=row.registration)
-    if row.origin is not None:
-        config = config.made_as(row.origin)
-    if row.disabled_at is not None:
-        config = config.disabled(row.disabled_because)
-    return config if row.held_for is None else config.held(row.held_for)
-
-
-def _differs(row: TenantRow, known: TenantRow | None) -> bool:
-    """Tell whether anything differs that slots are made from."""
-    return known is None or _decided(row) != _decided(known)
-
-
-def _decided(row: TenantRow) -> tuple[object, ...]:
-    return (
-        row.source,
-        row.declaration,
-        row.usable,
-        row.disabled_at,
-        row.disabled_because,
-        row.held_for,
-        row.shard,
-        row.origin,
-        row.registration,
-    )
 
 
 def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:

@@ -16,6 +16,7 @@ from orchestrator.daemon.shards import ShardKeeper
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.engine.processes.pool import ProcessPool
 from orchestrator.engine.slots import NodeSlots
+from orchestrator.lifecycle.admission import admit
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.model.clock import Clock
@@ -80,6 +81,8 @@ async def build(
         node = uuid4()
         keeper = await stack.enter_async_context(_alive(snapshot, node, target))
         shards = await stack.enter_async_context(_shards(snapshot, target))
+        async with shards.control.acquire() as connection:
+            await admit(connection, key, node=settings.node.name)
         slots = NodeSlots(settings.node.max_concurrent_tasks)
         tenants = Tenants(shards, spec, snapshot)
         ground = Ground(

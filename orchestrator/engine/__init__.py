@@ -6,8 +6,14 @@ Read in this order:
     plan, rest, control      what a run does next, why it does not, what people do to it: pure
     execution, progress      a live run and its tasks: the fold of their entries
     entries                  what can happen to a run
+<<<<<<< HEAD
     board, slots, suspects   the runs in memory: who may start, on this node, after crashes
     commit                   the group commit
+=======
+    board, suspects          the runs in memory: what is ready, and what waits after a crash
+    slots, turns             who may start on this node, and for how long it is his turn
+    commit                   the group commit
+>>>>>>> main
     table                    claims runs from the tenant's tables, and delivers to them
 
 An attempt at a task:
@@ -22,6 +28,7 @@ An attempt at a task:
 What these use:
 
     intake, submission       from a request to runs that are stored
+    admission                counts them where others add runs, too
     schedules, timers        what fires, and when runs are to be looked at
     residence, retention     how many runs are in memory, and which are deleted
     meter                    counts what ends

@@ -19,26 +19,28 @@ class AttemptGroup:
     """Starts attempts and cuts them off.
 
     Plain tasks of the event loop: one of an anyio group costs three times as much, which would be
-    the greatest part of a step. `run` gives them what a group would: it ends when all have, and
-    raises what they did.
+    the greatest part of a step, and a callback at its end half as much again. `run` gives them what
+    a group would: it ends when all have, and raises what they did.
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Any], tuple[Execution, str, anyio.CancelScope]] = {}
+        self._tasks: dict[anyio.CancelScope, tuple[asyncio.Task[None], Execution, str]] = {}
         self._scopes: dict[tuple[Execution, str], anyio.CancelScope] = {}
         self._errors: list[BaseException] = []
         self._broken = anyio.Event()
+        self._over = False
         self._new_scope: type[anyio.CancelScope] = anyio.CancelScope
 
     def start(self, body: Body, execution: Execution, name: str) -> None:
-        """Begin an attempt at task `name`."""
+        """Begin an attempt at task `name`, unless all are being cut off."""
+        if self._over:
+            return
         scope = self._scopes[execution, name] = self._new_scope()
         # The event loop's own kind: to look for it each time is a third of what a scope costs.
         self._new_scope = type(scope)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(body(execution, name, scope), name=f"task {name}")
-        self._tasks[task] = execution, name, scope
-        task.add_done_callback(self._ended)
+        task = loop.create_task(self._attend(body, execution, name, scope), name=f"task {name}")
+        self._tasks[scope] = task, execution, name
 
     def leave(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
         """Let the scope of an attempt go; by then the next attempt may have begun."""
@@ -57,22 +59,33 @@ class AttemptGroup:
         try:
             await self._broken.wait()
         finally:
-            for _, _, scope in self._tasks.values():
+            self._over = True
+            for scope in self._tasks:
                 scope.cancel()
             with anyio.CancelScope(shield=True):
-                while self._tasks:
-                    await asyncio.wait(list(self._tasks))
+                # One that was cancelled before it began has ended without a word.
+                while left := [task for task, _, _ in self._tasks.values() if not task.done()]:
+                    await asyncio.wait(left)
             if self._errors:
                 raise BaseExceptionGroup("attempts that can not go on", self._errors)
 
     def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
         """Return the run and the name of the task whose attempt `task` runs; from any thread."""
-        found = self._tasks.get(task)
-        return None if found is None else (found[0].id, found[1])
+        under_way = list(self._tasks.values())
+        places = ((execution.id, name) for each, execution, name in under_way if each is task)
+        return next(places, None)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+    async def _attend(
+        self, body: Body, execution: Execution, name: str, scope: anyio.CancelScope
+    ) -> None:
+        try:
+            await body(execution, name, scope)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             self._errors.append(error)
             self._broken.set()
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                raise  # they end the event loop; the others are raised by `run`
+        finally:
+            del self._tasks[scope]

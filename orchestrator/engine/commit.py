@@ -9,6 +9,7 @@ round trip and a busy one has hundreds of rows in a commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import filterfalse, islice
@@ -19,8 +20,11 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
+from orchestrator.model.errors import QuotaExceeded
+from orchestrator.store.tenant.admission import Allowance, HeldUp
 from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
@@ -81,11 +85,12 @@ class Listener(Protocol):
 class GroupCommit:
     """Flushes the executions that were touched. One per tenant and incarnation."""
 
-    def __init__(self, writer: Writer, listener: Listener) -> None:
+    def __init__(self, writer: Writer, listener: Listener, admission: Admission) -> None:
         self._writer = writer
         self._listener = listener
+        self._admission = admission
         self._touched: dict[Execution | Note, None] = {}
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         self._woken = False
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
@@ -109,20 +114,23 @@ class GroupCommit:
     async def run(self) -> None:
         """Flush for ever; ends by cancellation or by the writer's errors, and sets `ended`."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake, self._woken = anyio.Event(), False
-                while items := self._gather():
-                    await self._flush(items)
+            # A commit under way is not cancelled: nobody would know how it came out. It ends when
+            # the writer is closed. One scope for all of them, open only while nothing is to do.
+            with anyio.CancelScope() as scope:
+                while True:
+                    scope.shield = False
+                    await self._wake.wait()
+                    scope.shield = True
+                    self._wake.clear()
+                    self._woken = False
+                    while items := self._gather():
+                        await self._flush(items)
         finally:
             self.ended.set()
 
     async def _flush(self, items: Sequence[Item]) -> None:
         self._flushing = [item.execution for item in items]
-        # A commit under way is not cancelled: nobody would know how it came out. It ends when the
-        # writer is closed.
-        with anyio.CancelScope(shield=True):
-            await self._commit(items)
+        await self._commit(items)
         self._flushing = ()
         self._settled.beat()
         self._listener.flushed()
@@ -155,7 +163,10 @@ class GroupCommit:
     async def _commit(self, items: Sequence[Item]) -> None:
         try:
             known = await self._write(items)
-        except REFUSED as error:
+        except HeldUp as held:
+            await self._put_off(items, held.error)
+            return
+        except (*REFUSED, QuotaExceeded) as error:
             await self._bisect(items, error)
             return
         for item in items:
@@ -168,17 +179,32 @@ class GroupCommit:
                 effect()
 
     async def _write(self, items: Sequence[Item]) -> dict[object, Known]:
-        batch = _batch([item.written for item in items])
+        batch = _batch([item.written for item in items], self._admission.allowance)
         if not (batch.rows or batch.taken or batch.nudged):
             return {}
         committed = await self._writer.flush(batch)
         self.flushes += 1
         self.rows += batch.rows
+        if committed.admitted is not None:
+            self._admission.counted(committed.admitted)
         if committed.added == len(batch.added):
             return {}
         ids = [run.id for run in batch.added]
         stored = await self._writer.known(ids, keys_of(batch.added))
         return _already_there(batch.added, stored)
+
+    async def _put_off(self, items: Sequence[Item], error: QuotaExceeded) -> None:
+        """Refuse the new runs, which nobody can count now, and commit all the others."""
+        self._admission.held_up(error)
+        rest = []
+        for item in items:
+            if isinstance(item.execution, Execution) and item.written.new is not None:
+                item.execution.refuse(item.written)
+                self._listener.is_refused(item.execution, error, new=True)
+            else:
+                rest.append(item)
+        if rest:
+            await self._commit(rest)
 
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
         if len(items) > 1:
@@ -191,12 +217,13 @@ class GroupCommit:
         if isinstance(run, Note):
             log.warning("fire.refused", error=str(error))
             return
-        log.warning("run.refused", run=str(run.id), error=str(error))
+        if not isinstance(error, QuotaExceeded):
+            log.warning("run.refused", run=str(run.id), error=str(error))
         run.refuse(item.written)
         self._listener.is_refused(run, error, new=item.written.new is not None)
 
 
-def _batch(written: Sequence[Drained]) -> Batch:
+def _batch(written: Sequence[Drained], allowance: Allowance | None) -> Batch:
     added = [run.new for run in written if run.new is not None]
     return Batch(
         added=added + [child for run in written for child in run.children],
@@ -206,6 +233,7 @@ def _batch(written: Sequence[Drained]) -> Batch:
         nudged=[run.nudged for run in written if run.nudged is not None],
         fires=[run.fired for run in written if run.fired is not None],
         ended=_sum([run.ended for run in written if run.ended is not None]),
+        allowance=allowance,
     )
 
 

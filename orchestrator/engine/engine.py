@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from orchestrator.engine import entries
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.board import Board
 from orchestrator.engine.commit import GroupCommit, Note
@@ -88,7 +89,8 @@ class Engine:
         self._submissions: dict[UUID, Submission] = {}
         # Whoever waits holds the reply: those that nobody waits for any more leave by themselves.
         self._owed: WeakSet[Reply[Any]] = WeakSet()
-        self._commit = GroupCommit(owned, self)
+        admission = Admission(config, self._usage, lambda: self.now)
+        self._commit = GroupCommit(owned, self, admission)
         self._board = Board(config, attempts, slots, touch=self._commit.touch, on_gone=self._gone)
         self._table = Table(
             self._board,
@@ -157,6 +159,7 @@ class Engine:
 
     def reconfigured(self) -> None:
         """Apply the limits of a changed configuration to what waits, and its schedules."""
+        self._usage.forget_refusal()
         self._board.reconfigured()
         self._table.wake()  # to count what is queued anew
         self.schedules.reconfigured()
@@ -308,8 +311,12 @@ class Engine:
             self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
+            refusal: InsulaError = RunRefused(f"the database refused the run: {error}")
+            if isinstance(error, QuotaExceeded):
+                self._usage.refused(error, self.now)
+                refusal = error
             if submission is not None:
-                submission.fail(RunRefused(f"the database refused the run: {error}"))
+                submission.fail(refusal)
             return
         if execution.refusals == 1:
             self._board.end(execution, entries.RunFailed(error=unstorable(error)))

@@ -7,13 +7,15 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.engine.residence import NodeMemory
+from orchestrator.engine.turns import Pace
 
 
 class NodeSlots:
     """The node's task slots, and the memory for runs that its tenants share.
 
-    While any tenant waits, freed slots go to the tenant that has waited longest until it got as
-    many as its weight, and then it is the next one's turn: weighted round robin.
+    While any tenant waits, freed slots go to the tenant that has waited longest until its turn is
+    over, and then it is the next one's: round robin. A turn is as many slots as the tenant's
+    weight, or more when its attempts are so short that nobody notices (`turns`).
     """
 
     def __init__(self, total: int, memory: NodeMemory | None = None) -> None:
@@ -84,7 +86,7 @@ class NodeSlots:
     def _offer(self) -> None:
         while self.free and self._line:
             tenant = self._line.popleft()
-            tenant.turn = tenant.turn or tenant.weight
+            tenant.turn = tenant.turn or tenant.next_turn
             granted = min(self.free, tenant.turn, tenant.room)
             if granted > 0:
                 self.free -= granted
@@ -105,6 +107,7 @@ class TenantSlots:
         self.weight = weight
         self._limit = limit
         self._granted = 0
+        self._pace = Pace()
         self._node = node
         self._wake = wake
 
@@ -123,6 +126,12 @@ class TenantSlots:
         """How many more slots the tenant's own limit allows."""
         return (self._limit or sys.maxsize) - self.used - self._granted
 
+    @property
+    def next_turn(self) -> int:
+        """How many slots the tenant may get before it is the next one's turn."""
+        used = self.used + self._granted
+        return self._pace.turn(total=self._node.total, weight=self.weight, used=used)
+
     def take(self) -> bool:
         """Take a slot; False when there is none, and then `wake` follows once there is."""
         if self._granted:
@@ -132,8 +141,10 @@ class TenantSlots:
         self.used += 1
         return True
 
-    def give_back(self) -> None:
-        """Free a slot that was taken."""
+    def give_back(self, seconds: float | None = None) -> None:
+        """Free a slot that was taken; `seconds` is how long the attempt in it took, if one did."""
+        if seconds is not None:
+            self._pace.note(seconds)
         self.used -= 1
         self._node.release(1)
 

@@ -27,7 +27,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 SLOW_SECONDS = 1.0
-"""A body that took so long ends with another look at the token."""
+"""While a body comes, the token is looked at so often, and once more at its end."""
 
 
 class Open(Enum):
@@ -146,19 +146,22 @@ class Doorkeeper:
         connection.receive = self._while_valid(connection.receive, holder)
 
     def _while_valid(self, receive: Receive, holder: Holder) -> Receive:
-        """Return what gives a body as `receive` does, and its end only while the token is valid.
+        """Return what gives a body as `receive` does, but only while the token is valid.
 
         Else who sends it slowly would keep what was opened long after the token is revoked, or its
-        tenant renamed: a new token, for one.
+        tenant renamed: a new token, for one, or room for an upload.
         """
-        looked = anyio.current_time()
+        began = looked = anyio.current_time()
 
         async def checked() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            nonlocal looked
             message = await receive()
-            late = anyio.current_time() - looked >= SLOW_SECONDS
+            now = anyio.current_time()
             ends = message["type"] == "http.request" and not message["more_body"]
-            if late and ends and not await self.services.tokens.is_live(holder):
-                raise Unauthenticated
+            if now - (began if ends else looked) >= SLOW_SECONDS:
+                looked = now
+                if not await self.services.tokens.is_live(holder):
+                    raise Unauthenticated
             return message
 
         return checked

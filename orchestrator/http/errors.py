@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 PROBLEM = "application/problem+json"
 
+GONE = "client disconnected prematurely"
+"""What the framework says of a caller that goes away in the middle of a body: it calls it ours."""
+
 QUOTA_PAUSE = 60.0
 """Seconds to wait at a quota that does not know when it frees (a queue length, a payload size)."""
 
@@ -55,6 +58,9 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if isinstance(error, ParameterError):
         return on_insula_error(request, _parameter_error(request, error))
     status = error.status_code
+    if error.detail == GONE:
+        log.info("http.caller_gone", method=request.method, path=request.url.path)
+        return _answer(problem_of(request, InvalidRequest("the body did not come to its end")))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return on_any_error(request, error)
     detail, hint = error.detail, ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
@@ -20,6 +21,7 @@ from orchestrator.model.errors import InsulaError, InvalidRequest, Unavailable
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import Holder
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
@@ -29,6 +31,9 @@ OF_ONE_TENANT = 25
 
 FIRST_LOOK, SLOWEST_LOOK = 0.2, 1.0
 """Seconds between two looks for more: short after an event, then ever longer."""
+
+LOOK_SECONDS = 1.0
+"""How long a stream goes on after its token was revoked, as long as there is anything to tell."""
 
 KEEP_ALIVE = 10.0
 """Seconds of silence after which a comment shows that both ends are there."""
@@ -122,25 +127,33 @@ class Follower:
 
 
 async def while_valid(
-    events: AsyncGenerator[EventView | None], tokens: Tokens, holder: Holder, *, every: float = 1.0
-) -> AsyncGenerator[EventView | None]:
-    """Yield events as long as the token is valid that opened the stream; looked up `every` s."""
-    async with aclosing(events):
+    parts: AsyncGenerator[T],
+    tokens: Tokens,
+    holder: Holder,
+    *,
+    end: Callable[[], None] = lambda: None,
+) -> AsyncGenerator[T]:
+    """Yield parts as long as the token is valid that opened the stream; looked up as they go.
+
+    When it is not any more, that `end`s it.
+    """
+    async with aclosing(parts):
         looked = anyio.current_time()
-        async for event in events:
+        async for part in parts:
             now = anyio.current_time()
-            if now - looked >= every:
+            if now - looked >= LOOK_SECONDS:
                 looked = now
                 if not await _is_valid(tokens, holder):
+                    end()
                     return
-            yield event
+            yield part
 
 
 async def _is_valid(tokens: Tokens, holder: Holder) -> bool:
     try:
         return await tokens.is_live(holder)
     except InsulaError as error:  # as above: who asks again hears of it
-        log.warning("events.cut_off", token=holder.token, error=str(error))
+        log.warning("stream.cut_off", token=holder.token, error=str(error))
         return False
 
 

@@ -41,7 +41,8 @@ class Strangers:
         """Raise NotAllowed, which says which header told."""
         if not over_tcp(connection):
             return
-        host = connection.headers.get("host", "")
+        hosts = connection.headers.getall("host", [])
+        host = hosts[0] if len(hosts) == 1 else ", ".join(hosts)
         if not self._is_ours(host):
             raise NotAllowed(
                 f"the Host header {host!r} does not name this machine",

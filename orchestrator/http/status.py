@@ -15,6 +15,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.PortInUse: 500,
     errors.StateDirectoryInUse: 500,
     errors.NodeNameInUse: 500,
+    errors.InstallationKeyDiffers: 500,
     errors.TenantError: 409,
     errors.InvalidTenantId: 422,
     errors.TenantNotFound: 404,
@@ -76,6 +77,7 @@ STATUS: Mapping[type[InsulaError], int] = {
     errors.LockNotHad: 503,
     errors.DatabaseRefused: 503,
     errors.CacheUnavailable: 503,
+    errors.IssuerUnavailable: 503,
     errors.DaemonUnreachable: 503,
 }
 

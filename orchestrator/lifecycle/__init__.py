@@ -3,7 +3,8 @@
 All of it is done over connections that are passed in; that the tenant is quiet meanwhile, and what
 the registry says of it, is for `daemon` to see to.
 
-    provision, keys         its schema, its logins and their passwords, the engine's tables
+    admission, keys         the installation key, and that all nodes have the same
+    provision               its schema, its logins and their passwords, the engine's tables
     outside, ledgers        its migrations: one outside a transaction; what was applied to many
     adoption                makes a tenant of a schema that exists
     move, arrival           to another database: copied and compared, until it lives there

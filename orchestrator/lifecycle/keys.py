@@ -28,9 +28,12 @@ class InstallationKey:
     >>> key.password("insula_e_acme")
     """
 
-    def __init__(self, secret: bytes, former: InstallationKey | None = None) -> None:
+    def __init__(
+        self, secret: bytes, former: InstallationKey | None = None, *, path: Path = Path(_NAME)
+    ) -> None:
         if len(secret) != _BYTES:
             raise ValueError(f"an installation key has {_BYTES} bytes")
+        self.path = path
         self._secret = secret
         self._former = former
 
@@ -51,7 +54,7 @@ class InstallationKey:
         elif not path.exists():
             _create(path)
         former = path.with_name(_FORMER)
-        return cls(_read(path), cls(_read(former)) if former.exists() else None)
+        return cls(_read(path), cls(_read(former)) if former.exists() else None, path=path)
 
     def password(self, role: str, rotation: int = 0) -> str:
         """Return the password of a login role; a new rotation gives a new one."""
@@ -85,6 +88,12 @@ class InstallationKey:
         """What tells this key from others in what it has wrapped."""
         return self.fingerprint("wrapping")
 
+    def opens(self, wrapped_by: str) -> bool:
+        """Return whether that is the name of this key, or of the former."""
+        if wrapped_by == self.wraps_as:
+            return True
+        return self._former is not None and self._former.opens(wrapped_by)
+
     def wrapping_key(self, key: UUID, wrapped_by: str) -> bytes | None:
         """Return what seals data key `key`; None when `wrapped_by` is neither this nor the former.
 
@@ -117,8 +126,8 @@ def _read(path: Path) -> bytes:
     if len(secret) != _BYTES:
         raise StartError(
             f"{path} is not an installation key: it should be {2 * _BYTES} hexadecimal digits",
-            hint="bring it back from a backup; without it, delete the file and every tenant gets "
-            "new passwords when it is next used",
+            hint="bring it back from a backup, or from another node; if it is lost: "
+            "docs/how-to/use-your-own-postgresql.md",
         )
     return secret
 

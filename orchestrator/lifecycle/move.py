@@ -30,7 +30,7 @@ from orchestrator.lifecycle.transfer.load import load
 from orchestrator.model.errors import MoveFailed, SchemaConflict
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.model.progress import Progress, Report
-from orchestrator.store import sql
+from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control.tenants import TenantRow
 
@@ -40,7 +40,6 @@ LOCK = _QUERIES["lock"]
 RENAME = _QUERIES["rename"]
 SETTINGS = _QUERIES["settings"]
 
-_NOT_NOW = frozenset({"55P03", "57014", "40P01"})
 _OWNED = frozenset({"wf_run"})
 """Tables whose rows say which owner has them in memory; nobody has after a move."""
 
@@ -202,7 +201,7 @@ def _errors(tenant: TenantId) -> Iterator[None]:
         try:
             yield
         except asyncpg.PostgresError as error:
-            if error.sqlstate not in _NOT_NOW:
+            if error.sqlstate not in sqlstate.NOT_IN_TIME:
                 raise
             raise SchemaConflict(
                 tenant,

@@ -21,7 +21,7 @@ from orchestrator.model.errors import (
     TenantRemoved,
 )
 from orchestrator.model.ids import TenantId, app_role, engine_role, schema_of
-from orchestrator.store import sql
+from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, Target, translated
 from orchestrator.store.control import tenants
 from orchestrator.store.control.tenants import TenantRow
@@ -56,9 +56,9 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "4"
-_NOT_IN_TIME = ("55P03", "57014")
-_NAME_TAKEN = ("42710", "23505")
+_RIGHTS = "5"
+_NOT_IN_TIME = (sqlstate.LOCK_NOT_AVAILABLE, sqlstate.QUERY_CANCELED)
+_NAME_TAKEN = (sqlstate.DUPLICATE_OBJECT, sqlstate.UNIQUE_VIOLATION)
 
 
 Fill: TypeAlias = Callable[[str], Awaitable[object]]

@@ -74,9 +74,9 @@ GRANT USAGE ON SCHEMA :"schema" TO :"engine", :"app";
 -- application's has none here. The share lock on the fence needs UPDATE.
 REVOKE ALL ON tenant.wf_fence, tenant.wf_run, tenant.wf_event, tenant.wf_signal, tenant.wf_pause,
               tenant.wf_schedule, tenant.wf_fire, tenant.wf_migration, tenant.wf_key, tenant.wf_secret,
-              tenant.wf_cache, tenant.wf_usage
+              tenant.wf_cache, tenant.wf_usage, tenant.wf_quota
     FROM PUBLIC, :"engine", :"app";
-GRANT SELECT, UPDATE ON tenant.wf_fence TO :"engine";
+GRANT SELECT, UPDATE ON tenant.wf_fence, tenant.wf_quota TO :"engine";
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.wf_signal,
                                         tenant.wf_pause, tenant.wf_schedule, tenant.wf_fire,
                                         tenant.wf_usage
@@ -85,7 +85,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_run, tenant.wf_event, tenant.w
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant.wf_cache TO :"app";
 GRANT SELECT, UPDATE, DELETE ON tenant.wf_cache TO :"engine";
 GRANT SELECT ON tenant.wf_migration, tenant.wf_key, tenant.wf_secret TO :"engine";
-REVOKE ALL ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed FROM PUBLIC, :"engine", :"app";
+REVOKE ALL ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed,
+                       tenant.wf_admit, tenant.wf_spare, tenant.wf_wait FROM PUBLIC, :"engine", :"app";
+GRANT EXECUTE ON FUNCTION tenant.wf_admit, tenant.wf_spare, tenant.wf_wait TO :"engine";
 GRANT EXECUTE ON FUNCTION tenant.wf_owned, tenant.wf_complete, tenant.wf_completed TO :"app";
 
 -- name: ledger

@@ -28,7 +28,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.model.progress import Progress, Report, unheard
-from orchestrator.store import sql
+from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control import leases, tenants
 from orchestrator.store.control.tenants import TenantRow
@@ -53,10 +53,10 @@ _LOT = 500
 
 _LOCKED = "somebody holds its tables: see pg_locks and pg_prepared_xacts, and delete it again"
 _IN_THE_WAY = {
-    "2BP01": "drop or revoke what is named there, and delete it again",
-    "55P03": _LOCKED,
-    "57014": _LOCKED,
-    "40P01": _LOCKED,
+    sqlstate.DEPENDENT_OBJECTS_STILL_EXIST: (
+        "drop or revoke what is named there, and delete it again"
+    ),
+    **dict.fromkeys(sqlstate.NOT_IN_TIME, _LOCKED),
 }
 """What keeps the last transaction from dropping anything, and what to do about it."""
 

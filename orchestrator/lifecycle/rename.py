@@ -17,7 +17,7 @@ from orchestrator.lifecycle.provision import ProvisionSpec, lock_tenant, make
 from orchestrator.lifecycle.removal import has_schema, unfinished
 from orchestrator.model.errors import RoleConflict, SchemaConflict, TenantInUse
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
-from orchestrator.store import sql
+from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, translated
 from orchestrator.store.control import holds, keys, tenants
 from orchestrator.store.control.holds import Hold
@@ -39,7 +39,6 @@ GO_ON = "let them go on under the new id"
 """What becomes of unfinished runs when the renaming is forced."""
 
 _LOCKED = "somebody holds its tables: see pg_locks and pg_prepared_xacts, and rename it again"
-_NOT_NOW = frozenset({"55P03", "57014", "40P01"})
 
 Naming = Callable[[Connection], AbstractAsyncContextManager[str]]
 """Yields the declaration under the new id; nobody else takes its names within the transaction."""
@@ -99,7 +98,7 @@ def _errors(tenant: TenantId) -> Iterator[None]:
         try:
             yield
         except asyncpg.PostgresError as error:
-            if error.sqlstate not in _NOT_NOW:
+            if error.sqlstate not in sqlstate.NOT_IN_TIME:
                 raise
             why = " ".join(str(error).split())
             sentence = f"tenant {tenant!r} can not be renamed: {why}"

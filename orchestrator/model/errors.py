@@ -4,7 +4,7 @@
     ├── ConfigError            edit a file
     ├── DefinitionError        edit the code of a workflow
     ├── StartError             the daemon can not start here
-    │   └── PortInUse, StateDirectoryInUse, NodeNameInUse
+    │   └── PortInUse, StateDirectoryInUse, NodeNameInUse, InstallationKeyDiffers
     ├── TenantError            about one tenant
     │   ├── InvalidTenantId, TenantNotFound, TenantExists, TenantSuspended, TenantArchived
     │   ├── DeclaredInFile, TenantInUse, RemovalIncomplete, TenantElsewhere
@@ -28,7 +28,7 @@
         ├── TenantBusy, TenantStarting, TenantRestarted, TenantQuarantined, TenantRemoved
         ├── TenantHeld
         ├── DeadlineExceeded, ShuttingDown
-        ├── DatabaseRefused, CacheUnavailable, DaemonUnreachable
+        ├── DatabaseRefused, CacheUnavailable, IssuerUnavailable, DaemonUnreachable
         └── DatabaseUnavailable: DatabaseFull, LockNotHad
 
 `code` is stable and belongs to the contract; the HTTP status and the exit code of each class are
@@ -94,6 +94,12 @@ class NodeNameInUse(StartError):
     """Another live daemon serves this database under our node name."""
 
     code = "node_name_in_use"
+
+
+class InstallationKeyDiffers(StartError):
+    """The installation goes by another key than this node has."""
+
+    code = "installation_key_differs"
 
 
 class TenantError(InsulaError):
@@ -630,6 +636,12 @@ class CacheUnavailable(Unavailable):
     """The server that keeps the caches of tenants can not be reached, or refuses."""
 
     code = "cache_unavailable"
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer of bearer tokens does not tell its keys, so nobody knows whether one is good."""
+
+    code = "issuer_unavailable"
 
 
 class DaemonUnreachable(Unavailable):

@@ -59,5 +59,9 @@ class Bucket:
         if self._full_at is not None:
             self._full_at -= rate.interval
 
+    def fill_at(self, moment: datetime) -> None:
+        """Be full at that moment, and not sooner: others took tokens, too."""
+        self._full_at = moment if self._full_at is None else max(self._full_at, moment)
+
     def _full(self, now: datetime) -> datetime:
         return now if self._full_at is None else max(self._full_at, now)

@@ -30,6 +30,7 @@ class Usage:
     hour: Window = field(default_factory=lambda: Window(HOUR))
     day: Window = field(default_factory=lambda: Window(DAY))
     bucket: Bucket = field(default_factory=Bucket)
+    _refusal: tuple[QuotaExceeded, datetime] | None = None
 
     def accepted(self, limits: Limits, count: int, now: datetime) -> None:
         """Count runs that were accepted at `now`."""
@@ -52,10 +53,66 @@ class Usage:
         if rate := rate_of(limits):
             self.bucket.give_back(rate)
 
+    def refused(self, error: QuotaExceeded, now: datetime) -> None:
+        """Note that the database has refused what we would have accepted: others add runs, too.
+
+        What waits changes at any time and is known here; the other limits hold until then.
+        """
+        if error.limit != "max_queue_length":
+            self.hold(error, now)
+
+    def hold(self, error: QuotaExceeded, now: datetime) -> None:
+        """Accept nothing until it is time to try again."""
+        if error.data["retry_after"]:
+            self._refusal = error, now + timedelta(seconds=error.data["retry_after"])
+
+    def forget_refusal(self) -> None:
+        """Accept again what fits by our own count: the limits have changed."""
+        self._refusal = None
+
+    def check_refusal(self, tenant: str, now: datetime) -> None:
+        """Raise QuotaExceeded while what the database has said holds."""
+        if self._refusal is None:
+            return
+        error, until = self._refusal
+        if now >= until:
+            self._refusal = None
+            return
+        raise QuotaExceeded(
+            tenant,
+            limit=error.limit,
+            allowed=error.data["allowed"],
+            sentence=str(error),
+            retry_after=math.ceil((until - now).total_seconds()),
+        )
+
     def delay(self, limits: Limits, now: datetime, place: int) -> timedelta:
         """Return how long the run in that `place`, from 1 on, of those accepted has to wait."""
         rate = rate_of(limits)
         return timedelta(0) if rate is None else self.bucket.wait(rate, now, place)
+
+
+COUNTED = ("max_queue_length", "max_runs_per_hour", "max_runs_per_day", "rate")
+"""Limits that count runs, so that two who add some at the same time could pass one together."""
+
+_OF_SUBMISSIONS = (*COUNTED, "rate_burst", "rate_over", "max_payload_bytes", "allowed_queues")
+
+
+def of_submissions(limits: Limits) -> str | None:
+    """Return the limits that the database checks when a run is added, as JSON; None for none.
+
+    >>> of_submissions(Limits(max_queue_length=5, max_retries=1))
+    '{"max_queue_length":5}'
+    """
+    found = {name: getattr(limits, name) for name in _OF_SUBMISSIONS}
+    found = {name: value for name, value in found.items() if value is not None}
+    return msgspec.json.encode(found).decode() if found else None
+
+
+def of_counts(limits: Limits) -> str | None:
+    """Return the same, but None as well when none of them is COUNTED."""
+    counts = any(getattr(limits, name) is not None for name in COUNTED)
+    return of_submissions(limits) if counts else None
 
 
 def counted_span(limits: Limits) -> timedelta:
@@ -76,6 +133,7 @@ def check_submit(
     for run in wanted:
         _check_payload(tenant, limits, run)
         _check_queue(tenant, limits, run)
+    usage.check_refusal(tenant, now)
     _check_length(tenant, limits, usage.queued, len(wanted))
     _check_bucket(tenant, limits, usage, len(wanted), now)
     rates = (

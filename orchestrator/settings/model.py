@@ -34,7 +34,8 @@ class NodeSection(Section, frozen=True, kw_only=True):
     max_awake_tenants: Annotated[
         Annotated[int, Meta(ge=1, le=10_000)],
         about(
-            "tenants awake at a time; each holds two connections, the longest idle one makes room",
+            "tenants awake at a time, each with a connection, and more while its tasks use any;"
+            " the longest idle one makes room",
             "daemon",
         ),
     ] = 100

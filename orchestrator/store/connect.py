@@ -26,6 +26,7 @@ from orchestrator.model.errors import (
     LockNotHad,
 )
 from orchestrator.settings.database_url import url_problems
+from orchestrator.store import sqlstate
 
 Record: TypeAlias = "asyncpg.Record"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -65,9 +66,7 @@ _SECRETS = ("password", "sslpassword")
 
 # SQLSTATE classes and codes, longest match first. A server that is starting, full or gone may be
 # there later; one that refuses the login, the database or a right waits for a person.
-_REFUSED = ("28", "3D000", "42501")
-_LOCK_NOT_HAD = ("55P03", "40P01")
-_NO_CONNECTION_LEFT = "53300"
+_REFUSED = ("28", sqlstate.INVALID_CATALOG_NAME, sqlstate.INSUFFICIENT_PRIVILEGE)
 _LIMIT_OF_A_ROLE = "InitializeSessionUserId"
 """The routine of the server that finds a role's own limit reached: the message is translated."""
 
@@ -198,13 +197,13 @@ def found_full(error: BaseException) -> bool:
 
     A login's own limit has the same SQLSTATE, and is nobody else's business.
     """
-    taken = getattr(error, "sqlstate", None) == _NO_CONNECTION_LEFT
+    taken = getattr(error, "sqlstate", None) == sqlstate.TOO_MANY_CONNECTIONS
     return taken and getattr(error, "server_source_function", None) != _LIMIT_OF_A_ROLE
 
 
 def at_its_own_limit(error: BaseException | None) -> bool:
     """Tell whether a login was refused because as many of that login are there already."""
-    taken = getattr(error, "sqlstate", None) == _NO_CONNECTION_LEFT
+    taken = getattr(error, "sqlstate", None) == sqlstate.TOO_MANY_CONNECTIONS
     return taken and getattr(error, "server_source_function", None) == _LIMIT_OF_A_ROLE
 
 
@@ -247,7 +246,7 @@ def translated(what: str, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except DRIVER_ERRORS as error:
-        if getattr(error, "sqlstate", None) in _LOCK_NOT_HAD:
+        if getattr(error, "sqlstate", None) in sqlstate.LOCK_NOT_HAD:
             raise LockNotHad(f"{what}: somebody else uses it", hint=hint or "try again") from error
         kind = classify(error)
         if kind is None:

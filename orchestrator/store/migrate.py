@@ -21,7 +21,7 @@ from orchestrator.model.errors import (
     SchemaVersionAhead,
 )
 from orchestrator.model.ids import CONTROL_SCHEMA
-from orchestrator.store import script, sql
+from orchestrator.store import script, sql, sqlstate
 from orchestrator.store.connect import Connection, classify, translated
 
 _QUERIES = sql.load(__name__)
@@ -34,7 +34,6 @@ RECORD = _QUERIES["record"]
 _FILE = re.compile(r"(\d{4})_([a-z0-9][a-z0-9_]*)\.sql")
 _OUTSIDE = re.compile(r"-- *insula: *(.*?) *(?:\n|$)")
 _NEEDS_RIGHTS = frozenset({"table", "view", "sequence", "schema"})
-_LOCK_NOT_HAD = ("55P03", "40P01")
 _ENDS_TRANSACTION = frozenset({"abort", "begin", "commit", "end", "rollback", "start"})
 
 
@@ -131,8 +130,8 @@ def migration_failure(
     A lost connection, a lock not had and a deadlock are not the migration's fault: try again.
     """
     left = "nothing of this file was applied" if at is None else "what stands before it stays"
-    if classify(error) is DatabaseUnavailable or error.sqlstate in _LOCK_NOT_HAD:
-        kind = LockNotHad if error.sqlstate in _LOCK_NOT_HAD else DatabaseUnavailable
+    if classify(error) is DatabaseUnavailable or error.sqlstate in sqlstate.LOCK_NOT_HAD:
+        kind = LockNotHad if error.sqlstate in sqlstate.LOCK_NOT_HAD else DatabaseUnavailable
         return kind(
             f"{migration.file} can not be applied to {owner!r} now: {error}",
             hint=f"somebody may hold its tables for long; {left}",

@@ -55,7 +55,9 @@ class TenantMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            tenant = await self._tenants.find(self._resolver.named(seen_in(scope)))
+            seen = seen_in(scope)
+            await self._resolver.prepare(seen)
+            tenant = await self._tenants.find(self._resolver.named(seen))
         except InsulaError as error:
             await _refuse(scope, send, error)
             return

@@ -62,6 +62,7 @@ class TenantMiddleware:
             return None
         seen = Seen(path=request.path, headers=list(request.headers.items()))
         try:
+            self._resolver.prepare_now(seen)
             request.tenant = self._tenants.find(self._resolver.named(seen))
         except InsulaError as error:
             answer = refusal(error)

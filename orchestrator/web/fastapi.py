@@ -33,7 +33,9 @@ class RequestTenant:
     async def __call__(self, connection: HTTPConnection) -> Tenant:
         """Return the tenant of a request or a WebSocket."""
         try:
-            return await self._tenants.find(self._resolver.named(seen_in(connection.scope)))
+            seen = seen_in(connection.scope)
+            await self._resolver.prepare(seen)
+            return await self._tenants.find(self._resolver.named(seen))
         except InsulaError as error:
             if connection.scope["type"] == "websocket":
                 raise WebSocketException(POLICY_VIOLATION, error.code) from error

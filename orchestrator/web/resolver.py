@@ -13,7 +13,7 @@ from orchestrator.model.errors import (
     TenantSuspended,
 )
 from orchestrator.model.ids import folded
-from orchestrator.web.sources import Seen, Source
+from orchestrator.web.sources import Claim, Seen, Source
 
 MAX_SHOWN = 64
 """So much of a name that nobody has is repeated to who sent it."""
@@ -56,17 +56,29 @@ class TenantResolver:
         if not sources:
             raise ValueError("a resolver needs at least one source, such as Header()")
         self._sources = tuple(sources)
+        self._claims = [each for each in sources if isinstance(each, Claim)]
         self._exempt = tuple("/" + each.strip("/") for each in exempt)
 
     def is_exempt(self, path: str) -> bool:
         """Tell whether a path is for no tenant."""
         return any(path == each or path.startswith(f"{each}/") for each in self._exempt)
 
+    async def prepare(self, seen: Seen) -> None:
+        """Have at hand what proves the request's token, off the event loop; before `named`."""
+        for claim in self._claims:
+            await claim.prepare(seen)
+
+    def prepare_now(self, seen: Seen) -> None:
+        """Do the same in a thread that may wait."""
+        for claim in self._claims:
+            claim.prepare_now(seen)
+
     def named(self, seen: Seen) -> dict[str, str]:
-        """Return what each source names, by the source's label.
+        """Return what each source names, by the source's label, without waiting for anything.
 
         Raises TenantNotNamed when there is nothing; InvalidRequest for a header that came twice;
-        Unauthenticated for a bearer token that is not good.
+        Unauthenticated for a bearer token that is not good; IssuerUnavailable when nobody can tell
+        whether it is.
         """
         asked = ((source.label, source.named(seen)) for source in self._sources)
         found = {label: name for label, name in asked if name is not None}

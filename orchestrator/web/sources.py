@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from orchestrator.model.errors import InvalidRequest, Unauthenticated
 
 Verify = Callable[[str], Mapping[str, Any]]
 """Returns the claims of a token that it has proven; raises ValueError when the token is bad."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A `Verify` that may have to wait for something before it can prove a token."""
+
+    async def prepare(self, token: str, /) -> None:
+        """Have at hand what proves the token, off the event loop."""
+
+    def prepare_now(self, token: str, /) -> None:
+        """Do the same in a thread that may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +130,35 @@ class Claim:
     def label(self) -> str:
         return f"claim {self.name}"
 
+    async def prepare(self, seen: Seen) -> None:
+        """Have at hand what proves the token, so that `named` does not wait."""
+        token = _bearer(seen)
+        if token is not None and isinstance(self.verify, Prepares):
+            await self.verify.prepare(token)
+
+    def prepare_now(self, seen: Seen) -> None:
+        """Do the same in a thread that may wait."""
+        token = _bearer(seen)
+        if token is not None and isinstance(self.verify, Prepares):
+            self.verify.prepare_now(token)
+
     def named(self, seen: Seen) -> str | None:
-        scheme, _, token = (seen.one("Authorization") or "").strip().partition(" ")
-        if scheme.lower() != "bearer":
+        token = _bearer(seen)
+        if token is None:
             return None
         try:
-            found = self.verify(token.strip()).get(self.name)
+            found = self.verify(token).get(self.name)
         except ValueError as error:
             raise Unauthenticated from error
         if found is not None and not isinstance(found, str):
             raise Unauthenticated
         return found or None
+
+
+def _bearer(seen: Seen) -> str | None:
+    """Return the bearer token of a request; None when it has none. InvalidRequest for two."""
+    scheme, _, token = (seen.one("Authorization") or "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _host(text: str) -> str:

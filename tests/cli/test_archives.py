@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.archive.container import ArchiveReader
 from tests.cli.conftest import Insula
-from tests.http.archives import small_archive
+from tests.http.parts.archives import small_archive
 from tests.http.platform import HandMadePlatform
 
 

@@ -15,10 +15,18 @@ def test_usage_is_a_csv_that_a_spreadsheet_reads(insula: Insula) -> None:
 
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert done.out.splitlines()[0].startswith("tenant,span,starts_at,submitted,input_bytes")
-    assert [(row["tenant"], row["starts_at"], row["span"]) for row in rows] == [
-        ("acme_corp", "2026-01-30T00:00:00Z", "hour"),
-        ("acme_corp", "2026-01-31T00:00:00Z", "hour"),
+    assert [(row["tenant"], row["starts_at"], row["span"], row["gone"]) for row in rows] == [
+        ("acme_corp", "2026-01-30T00:00:00Z", "hour", "true"),
+        ("acme_corp", "2026-01-31T00:00:00Z", "hour", "false"),
     ]
+    assert rows[0]["registration"] != rows[1]["registration"]
+
+
+def test_a_former_tenant_is_told_from_the_one_that_has_its_id_now(insula: Insula) -> None:
+    lines = insula("usage", *JANUARY).out.splitlines()
+
+    assert lines[1].startswith("acme_corp (deleted, 3f0c9a1b)")
+    assert lines[2].split()[:2] == ["acme_corp", "2026-01-31"]
 
 
 def test_one_tenant_is_shown_with_the_limits_that_are_nearly_used(insula: Insula) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -14,11 +14,12 @@ import psycopg
 import pytest
 from psycopg.rows import class_row, dict_row, scalar_row
 
-from orchestrator import Context, enqueue, job
+from orchestrator import Context, enqueue, insula_error, job
 from orchestrator.model.errors import (
     InsulaError,
     InvalidInput,
     NotAllowed,
+    QuotaExceeded,
     TenantNotFound,
     TenantRemoved,
     TenantStarting,
@@ -27,7 +28,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Target
 from orchestrator.store.control import tenants
-from tests.store.submitting import login
+from tests.store.submitting import limit, login
 from tests.support.database import Database
 
 Open: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
@@ -81,8 +82,12 @@ def session(request: pytest.FixtureRequest, application: Target) -> Open:
 
     @asynccontextmanager
     async def of_psycopg() -> AsyncIterator[Any]:
-        async with await psycopg.AsyncConnection.connect(application.url) as connection:
-            yield connection
+        connection = await psycopg.AsyncConnection.connect(application.url)
+        try:
+            async with connection:
+                yield connection
+        finally:
+            await connection.close()  # a COMMIT that fails leaves it open
 
     return of_asyncpg if request.param == "asyncpg" else of_psycopg
 
@@ -199,6 +204,47 @@ async def test_what_the_database_refuses_is_an_error_of_ours(
     with pytest.raises(InvalidInput, match=r"^\$.workflow: has 1 to 100 characters$"):
         async with session() as connection:
             await enqueue(connection, "acme", "")
+
+
+async def test_over_a_limit_the_error_is_that_of_the_client(
+    database: Database, session: Open
+) -> None:
+    await limit(database, max_payload_bytes=5)
+
+    with pytest.raises(QuotaExceeded, match="the input has 12 bytes") as caught:
+        async with session() as connection:
+            await enqueue(connection, "acme", "report", {"month": 1})
+
+    assert caught.value.limit == "max_payload_bytes"
+    assert caught.value.data == {
+        "tenant": "acme",
+        "limit": "max_payload_bytes",
+        "allowed": 5,
+        "retry_after": 0,
+    }
+    assert caught.value.hint == "raise limits.max_payload_bytes"
+
+
+async def test_of_what_others_were_faster_with_the_commit_tells(
+    database: Database, session: Open
+) -> None:
+    await limit(database, max_runs_per_hour=1)
+
+    async def start(*, before_commit: Callable[[], Awaitable[None]] | None = None) -> None:
+        async with session() as connection:
+            await enqueue(connection, "acme", "report")
+            if before_commit is not None:
+                await before_commit()
+
+    with pytest.raises((asyncpg.PostgresError, psycopg.Error)) as caught:
+        await start(before_commit=start)
+
+    error = insula_error(caught.value)
+    assert isinstance(error, QuotaExceeded)
+    assert (error.limit, error.data["allowed"]) == ("max_runs_per_hour", 1)
+    assert 0 < error.data["retry_after"] <= 3600
+    assert len(await runs(database)) == 1
+    assert insula_error(ValueError("another")) is None
 
 
 @pytest.mark.requirement("T5.named")

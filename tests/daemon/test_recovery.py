@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -266,6 +267,56 @@ async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_i
         assert await admin.fetchval(late) == 0
         assert await admin.fetchval("SELECT epoch FROM tenant_acme.wf_fence") == 2
         assert first.process.returncode is None, "only the tenant was lost, not the node"
+
+
+@pytest.mark.slow
+async def test_a_node_with_another_installation_key_is_refused_and_the_first_goes_on(
+    database: Database, state_dir: Path
+) -> None:
+    stranger_home = state_dir / "stranger"
+    stranger_home.mkdir()
+    async with daemon(state_dir) as first, daemon(stranger_home) as stranger:
+        first.configure(["acme"], database=database, more='node.name = "one"')
+        stranger.configure(["acme"], database=database, more='node.name = "two"')
+        await first.start()
+        admin = await database.connect()
+        async with first.client() as client:
+            await client.tenant("acme").start("whoami", {})
+            passwords = await _passwords(admin, database)
+
+            code, (told, *_) = await stranger.fails()
+
+            assert code == 1
+            assert told.startswith("error[installation_key_differs]: this node's installation key")
+            assert await _passwords(admin, database) == passwords
+            after = await client.tenant("acme").start("whoami", {})
+            assert (await after.result(timeout=20)).output == first.process.pid
+
+
+@pytest.mark.slow
+async def test_a_node_whose_key_is_replaced_serves_on_what_the_former_one_has_sealed(
+    database: Database, state_dir: Path
+) -> None:
+    key = state_dir / "state" / "installation.key"
+    async with daemon(state_dir) as served:
+        served.configure(["acme"], database=database)
+        await served.start()
+        async with served.client() as client:
+            await client.tenant("acme").secret.set("api_key", "k-7f3a55")
+        await served.stop()
+        key.rename(key.with_name("installation.key.former"))
+        await served.start()
+        async with served.client() as client:
+            assert (await client.tenant("acme").secret.rotate_key()).secrets == 1
+            run = await client.tenant("acme").start("whoami", {})
+            assert (await run.result(timeout=20)).output == served.process.pid
+
+
+async def _passwords(admin: Connection, database: Database) -> list[Any]:
+    """Return what the server keeps of the passwords of acme's logins."""
+    logins = database.logins("acme")
+    query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY ($1::text[])"
+    return await admin.fetch(query, [logins.app, logins.engine])
 
 
 async def _rests(client: Client) -> bool:

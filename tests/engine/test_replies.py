@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from orchestrator.workflow.define import job
 from tests.engine.durable.driving import answer, fork
 from tests.engine.live import House, Live, Options, serving
 from tests.support.proxy import CuttingProxy
+from tests.support.wait import until
 
 
 @job("quick")
@@ -70,6 +72,38 @@ async def test_what_was_asked_is_answered_when_the_engine_ends_in_the_middle(hou
     for reply in replies.values():
         with pytest.raises(TenantRestarted):
             await answer(reply)
+
+
+async def test_a_commit_under_way_at_the_end_is_answered_and_starts_nothing(house: House) -> None:
+    begun: list[UUID] = []
+    reply: Reply[Any] = Reply()
+    ready, locked, over = anyio.Event(), anyio.Event(), anyio.Event()
+
+    @job("noted")
+    async def noted(ctx: Context) -> None:
+        begun.append(ctx.run_id)
+
+    async def submit_and_end() -> None:
+        async with serving(house, noted) as live:
+            await live.run("noted")
+            begun.clear()
+            ready.set()
+            await locked.wait()
+            live.engine.submit([StartRun(workflow="noted")], reply)
+            await over.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(submit_and_end)
+        await ready.wait()
+        async with house.admin.transaction():
+            await house.value("SELECT epoch FROM tenant.wf_fence FOR UPDATE")
+            locked.set()
+            await until(partial(house.value, "SELECT count(*) FROM pg_locks WHERE NOT granted"))
+            over.set()
+            await anyio.wait_all_tasks_blocked()
+    (started,) = await answer(reply)
+    assert (await house.row(started.id)).state == "running"
+    assert begun == []
 
 
 BAD: dict[str, Ask] = {

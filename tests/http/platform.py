@@ -1,4 +1,4 @@
-"""A small platform to put behind the API: real enough to answer, and moved by hand."""
+"""A small platform to put behind the API: real enough to answer, and moved by hand. See `parts`."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from orchestrator.model.api import (
 from orchestrator.model.ids import TenantId, app_role, engine_role, new_run_id, parse_tenant_id
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.store.tenant.runs import RunFilter
-from tests.http.adoption import HandMadeAdoption
-from tests.http.archives import HandMadeArchives
-from tests.http.audit import HandMadeAudit
-from tests.http.lifecycle import HandMadeLifecycle
-from tests.http.maintenance import HandMadeMaintenance
-from tests.http.migration import HandMadeMigrations
-from tests.http.moves import HandMadeMoves
-from tests.http.schedules import HandMadeSchedules
-from tests.http.secrets import HandMadeSecrets
-from tests.http.statistics import HandMadeStatistics
-from tests.http.tokens import HandMadeTokens
-from tests.http.usage import HandMadeUsage
-from tests.http.verbs import SUMMARY, HandMadeDead, HandMadeRuns
+from tests.http.parts.adoption import HandMadeAdoption
+from tests.http.parts.archives import HandMadeArchives
+from tests.http.parts.audit import HandMadeAudit
+from tests.http.parts.lifecycle import HandMadeLifecycle
+from tests.http.parts.maintenance import HandMadeMaintenance
+from tests.http.parts.migration import HandMadeMigrations
+from tests.http.parts.moves import HandMadeMoves
+from tests.http.parts.schedules import HandMadeSchedules
+from tests.http.parts.secrets import HandMadeSecrets
+from tests.http.parts.statistics import HandMadeStatistics
+from tests.http.parts.tokens import HandMadeTokens
+from tests.http.parts.usage import HandMadeUsage
+from tests.http.parts.verbs import SUMMARY, HandMadeDead, HandMadeRuns
 
 SECRET = "a detail that is for the log alone"
 

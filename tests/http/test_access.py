@@ -13,7 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.http import access
+from orchestrator.http import access, follow
 from orchestrator.http.access import RULES, Open
 from orchestrator.http.app import build_app
 from orchestrator.http.follow import while_valid
@@ -22,9 +22,9 @@ from orchestrator.model.api import EventView
 from orchestrator.model.bearer import new_token
 from orchestrator.model.ids import TenantId
 from orchestrator.model.tokens import Holder, Role
+from tests.http.parts.tokens import HandMadeTokens
 from tests.http.platform import HandMadePlatform
 from tests.http.serving import Served
-from tests.http.tokens import HandMadeTokens
 
 OWN = "/v1/tenants/acme_corp"
 FOR_TENANTS = {Open.TO_ALL, Open.TO_HOLDERS}
@@ -281,6 +281,27 @@ def test_a_token_that_is_revoked_while_the_body_comes_makes_no_other(
     assert len(platform.tokens.kept) == kept
 
 
+def test_an_upload_ends_when_its_token_is_revoked(
+    served: Served, platform: HandMadePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "SLOW_SECONDS", 0.0)
+    token = platform.tokens.make("acme_corp", Role.ADMIN)
+    head = "\r\n".join(
+        [
+            f"POST {OWN}/import HTTP/1.1",
+            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
+            *("Content-Type: application/x-tar", f"Content-Length: {2**40}", "", ""),
+        ]
+    )
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+        slow.sendall(head.encode() + b"a")
+        _until_looked(served, platform)
+        platform.tokens.void(token)
+        slow.sendall(b"a")
+
+        assert slow.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
 def _until_looked(served: Served, platform: HandMadePlatform) -> None:
     """Return when the request before ours on this loop has got past the guard."""
     while platform.tokens.looks == 0:
@@ -349,7 +370,10 @@ def test_a_line_at_once_and_then_one_a_minute_tell_of_strangers() -> None:
     assert [line["count"] for line in lines] == [1, 1000]
 
 
-async def test_a_revoked_token_ends_a_stream_that_it_opened() -> None:
+async def test_a_revoked_token_ends_a_stream_that_it_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
     tokens = HandMadeTokens()
     holder = Holder(tokens.make("acme_corp", Role.READ).split("_")[1], None, Role.READ)
     told = []
@@ -358,7 +382,7 @@ async def test_a_revoked_token_ends_a_stream_that_it_opened() -> None:
         while True:
             yield None
 
-    async for each in while_valid(silences(), tokens, holder, every=0.0):
+    async for each in while_valid(silences(), tokens, holder):
         told.append(each)
         if len(told) == 3:
             await tokens.revoke(holder.token, TenantId("acme_corp"))

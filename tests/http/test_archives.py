@@ -18,7 +18,7 @@ from orchestrator.model.api import MAX_BODY
 from orchestrator.model.archives import ARCHIVE
 from orchestrator.model.errors import ArchiveInvalid
 from orchestrator.model.progress import Progress
-from tests.http.archives import small_archive
+from tests.http.parts.archives import small_archive
 from tests.http.platform import HandMadePlatform
 from tests.http.serving import Served
 

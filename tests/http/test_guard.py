@@ -91,6 +91,16 @@ async def test_without_tokens_required_every_user_of_the_machine_is_served(
         assert (await user.get("/v1/tenants")).status_code == 200
 
 
+async def test_of_two_names_of_a_host_none_is_believed(platform: HandMadePlatform) -> None:
+    transport = behind(platform, HttpSection(require_token=False))
+    names = [("Host", "127.0.0.1"), ("Host", "evil.example")]
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:80") as user:
+        answers = [await user.get("/v1/tenants", headers=sent) for sent in (names, names[::-1])]
+
+    assert [each.status_code for each in answers] == [403, 403]
+    assert "127.0.0.1, evil.example" in answers[0].json()["detail"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

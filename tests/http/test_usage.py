@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.client.client import Client
 from orchestrator.client.sync import SyncClient
+from tests.http.parts.usage import COUNTED, FIRST
 from tests.http.serving import Served
-from tests.http.usage import COUNTED, FIRST
 
 RANGE = {"from": FIRST.isoformat(), "to": (FIRST + timedelta(days=3)).isoformat()}
 

@@ -71,6 +71,7 @@ async def test_rights_are_these_and_no_more(database: Database, tmp_path: Path) 
         (logins.engine, "wf_key", "SELECT"),
         (logins.engine, "wf_migration", "SELECT"),
         (logins.engine, "wf_pause", everything),
+        (logins.engine, "wf_quota", "SELECT UPDATE"),
         (logins.engine, "wf_run", everything),
         (logins.engine, "wf_schedule", everything),
         (logins.engine, "wf_secret", "SELECT"),
@@ -275,9 +276,9 @@ async def test_an_empty_schema_made_for_us_is_taken(database: Database) -> None:
 async def test_a_schema_from_the_future_is_refused(database: Database) -> None:
     await database.provision("acme")
     admin = await database.connect()
-    await admin.execute("INSERT INTO tenant_acme.wf_migration VALUES ('engine', 7, 'later', 'c')")
+    await admin.execute("INSERT INTO tenant_acme.wf_migration VALUES ('engine', 8, 'later', 'c')")
 
-    with pytest.raises(SchemaVersionAhead, match="0007_later"):
+    with pytest.raises(SchemaVersionAhead, match="0008_later"):
         await provision(admin, ACME, database.spec())
 
 
@@ -437,7 +438,7 @@ async def test_a_failing_migration_names_file_line_and_error_and_leaves_nothing(
         "wf_cache", "wf_cache_pkey", "wf_event", "wf_event_pkey",
         "wf_fence", "wf_fence_pkey", "wf_fire", "wf_fire_held", "wf_fire_pkey",
         "wf_key", "wf_key_current", "wf_key_pkey", "wf_migration", "wf_migration_pkey",
-        "wf_pause", "wf_pause_pkey",
+        "wf_pause", "wf_pause_pkey", "wf_quota",
         "wf_run", "wf_run_by_key", "wf_run_children", "wf_run_dead", "wf_run_due", "wf_run_held",
         "wf_run_pkey", "wf_run_queued", "wf_run_scheduled", "wf_schedule", "wf_schedule_pkey",
         "wf_secret", "wf_secret_pkey",

@@ -27,7 +27,7 @@ from orchestrator.store.tenant import secrets
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets, Vault
 from tests.support.database import Database
-from tests.support.dump import dump
+from tests.support.dump import dump, in_file
 from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
@@ -242,6 +242,20 @@ async def test_with_the_tenant_goes_its_key_and_what_it_has_sealed_is_lost(
     with pytest.raises(SecretUnreadable):
         await read(database, "api_key", tenant=GLOBEX)
     assert PLAIN not in await dump(admin)
+
+
+async def test_of_destroyed_keys_nothing_is_left_in_the_file_of_their_table(
+    database: Database, admin: Connection
+) -> None:
+    for tenant in (ACME, GLOBEX, TenantId("initech")):
+        await keys.own(admin, tenant, database.key)
+    stored = [row[0] for row in await admin.fetch("SELECT wrapped FROM insula.tenant_key")]
+    for tenant in (ACME, GLOBEX, TenantId("initech")):
+        await keys.erase(admin, tenant)
+
+    assert await keys.wipe(admin)
+
+    assert [await in_file(admin, "insula.tenant_key", key) for key in stored] == [False] * 3
 
 
 @pytest.mark.parametrize("login", ["engine", "app"])

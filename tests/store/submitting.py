@@ -6,7 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.model.ids import TenantId
+from orchestrator.quota.limits import of_submissions
+from orchestrator.settings.model import Limits
 from orchestrator.store.connect import Connection, Target
+from orchestrator.store.control import configuration
 from tests.support.database import Database
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
@@ -28,6 +31,12 @@ async def allow(database: Database, role: str) -> None:
     await admin.execute(
         f"GRANT USAGE ON SCHEMA insula TO {role}; GRANT EXECUTE ON FUNCTION insula.submit TO {role}"
     )
+
+
+async def limit(database: Database, **limits: Any) -> None:
+    """Give acme these limits, as a reload does."""
+    noted = {ACME: of_submissions(Limits(**limits))}
+    await configuration.limit(await database.connect(), noted)
 
 
 async def submit(connection: Connection, *arguments: Any, **named: Any) -> UUID:

@@ -10,12 +10,12 @@ import pytest
 from orchestrator.lifecycle.rename import MOVE_ROWS
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.quota.alerts import WINDOWS
-from orchestrator.store import sql
+from orchestrator.store import migrate, sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import configuration, leases, nodes, tenants, transitions, usage
 from orchestrator.store.control.tenants import Made, TenantRow
 from orchestrator.store.control.transitions import Change
-from orchestrator.store.control.usage import Owner
+from orchestrator.store.control.usage import Owner, Wanted
 from tests.store.test_usage import hour
 from tests.supervisors.nodes import LONG
 from tests.support.database import Database
@@ -30,6 +30,7 @@ BACK = Made(
     app_version=0,
     origin=None,
     wake=False,
+    limits=None,
 )
 
 
@@ -142,3 +143,50 @@ async def test_every_table_that_knows_tenants_is_thought_of_when_one_is_deleted(
     assert {each[0] for each in found} - goes == (
         by_registration | for_operators | of_schemas_that_are_gone
     )
+
+
+BEFORE = """
+    INSERT INTO insula.tenant (id, source, declaration, schema_name, state, provisioned_at)
+    VALUES ('acme', 'api', '{}', 'tenant_acme', 'provisioned', '2026-03-02 10:30Z'),
+           ('gone', 'api', '{}', 'tenant_gone', 'removed', NULL);
+    INSERT INTO insula.usage (ledger, span, starts_at, tenant, submitted, input_bytes, succeeded,
+                              failed, dead, cancelled, attempts, task_ms)
+    SELECT md5(whose)::uuid, 'hour', '2026-03-02Z'::timestamptz + hour * interval '1 hour', tenant,
+           runs, 0, 0, 0, 0, 0, 0, 0
+    FROM (VALUES ('former', 10, 'acme', 1), ('present', 10, 'acme', 10),
+                 ('present', 11, 'acme', 100), ('gone', 1, 'gone', 1000)
+    ) AS told (whose, hour, tenant, runs);
+    INSERT INTO insula.alert (tenant, quota, since, at, used, allowed)
+    SELECT 'acme', 'max_runs_per_day', at::timestamptz, at::timestamptz, 1, 1
+    FROM (VALUES ('2026-03-02 10:00Z'), ('2026-03-02 11:00Z')) AS told (at);
+    INSERT INTO insula.transition (tenant, at, node, state, reason)
+    VALUES ('acme', '2026-03-02 10:00Z', 'a', 'backoff', 'of the former'),
+           ('acme', '2026-03-02 11:00Z', 'a', 'backoff', 'of the present');
+"""
+
+
+async def test_what_was_kept_by_the_id_is_the_present_tenants_where_that_is_certain(
+    database: Database, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = migrate.control_migrations()
+    await admin.execute("DROP SCHEMA insula CASCADE")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(migrate, "control_migrations", lambda: every[:21])
+        await migrate.migrate_control(admin)
+    await admin.execute(BEFORE)
+
+    await migrate.migrate_control(admin)
+
+    row = await tenants.fetch(admin, ACME)
+    first, last = row.created_at.replace(year=2000), row.created_at.replace(year=9000)
+    told = await usage.of_tenant(admin, row.registration, first, last)
+    billed = await usage.page(admin, Wanted(first, last, "day", 9))
+    assert sorted(each.submitted for each in told) == [10, 100]
+    assert sorted((each.gone, each.submitted) for each in billed) == [
+        (False, 110),
+        (True, 1),
+        (True, 1000),
+    ]
+    assert len(await usage.alerts(admin, row.registration, 9)) == 1
+    _, changes = await transitions.written(admin, ACME, WINDOWS)
+    assert [each.reason for each in changes] == ["of the present"]

@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from orchestrator.model.errors import DatabaseRefused
 from orchestrator.store import warm
 from orchestrator.store.connect import Connection
 from orchestrator.store.warm import Errand, WarmConnections
@@ -128,6 +129,25 @@ async def test_one_that_the_server_has_ended_is_replaced(
     await until(connection.is_closed, what="the driver has seen it")
 
     assert await backend(connections, errand(database)) != first
+
+
+async def test_one_that_is_kept_outlives_its_password_and_the_next_login_does_not(
+    database: Database, connections: WarmConnections
+) -> None:
+    admin, role = await database.connect(), f"{database.role_prefix}_admin"
+    await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'one'")
+    old, new = (
+        msgspec.structs.replace(errand(database), target=database.target.as_role(role, password))
+        for password in ("one", "two")
+    )
+    first = await backend(connections, old)
+    await admin.execute(f"ALTER ROLE {role} PASSWORD 'two'")
+
+    assert await backend(connections, old, keep=False) == first
+
+    with pytest.raises(DatabaseRefused, match="password"):
+        await backend(connections, old)
+    assert await backend(connections, new) != first
 
 
 async def test_no_more_are_kept_than_a_few_and_none_for_ever(

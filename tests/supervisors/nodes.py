@@ -162,7 +162,6 @@ def snapshot(
         state_dir=Path(),
         runtime_dir=Path(),
         database_url=None,
-        database_source="",
         shards={each.name: each for each in shards},
         migrations_path=None,
         source=None,

@@ -434,3 +434,46 @@ async def test_an_archive_of_another_node_is_said_to_be_there(
         assert deleted.left == str(file)
         with pytest.raises(TenantNotFound):
             await platform_of(node).why(GLOBEX)
+
+
+async def test_an_archiving_that_an_outage_has_stopped_goes_on_when_it_is_asked_for_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        whole = lifecycle(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        async with node.control.acquire() as connection:
+            marked = await tenants.mark_deleting(connection, ACME, "archive")
+
+        assert marked.again == "insula tenant archive acme"
+        assert (await whole.archive(ACME)).rows > 0
+
+        with pytest.raises(TenantArchived):
+            await whole.archive(ACME)
+
+
+async def test_who_is_not_archived_or_not_there_is_not_brought_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        verbs = archives(node, tmp_path)
+        await node.tenants.register(CreateTenant(id="globex"))
+        await lifecycle(node, tmp_path).delete("globex", keep=False)
+
+        with pytest.raises(TenantExists, match="is not archived"):
+            await verbs.unarchive(ACME, unheard)
+        with pytest.raises(TenantNotFound):
+            await verbs.unarchive(GLOBEX, unheard)
+        with pytest.raises(TenantNotFound):
+            await lifecycle(node, tmp_path).archive(GLOBEX)
+
+
+async def test_a_clone_of_a_tenant_over_itself_is_refused_before_anything_is_made(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        with pytest.raises(TenantExists, match="'acme' is taken by the tenant that is to be clon"):
+            await archives(node, tmp_path).clone(ACME, ACME, runs="none", report=unheard)
+
+        assert await node.sql("SELECT to_regnamespace('tenant_acme')") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,10 @@ import pytest
 
 from orchestrator.archive.container import member_of
 from orchestrator.daemon.archives import TenantArchives
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.secrets import TenantSecrets
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.model.api import CreateTenant, RenameTenant
 from orchestrator.model.errors import KeyErased, SecretUnreadable, TenantInUse, TenantNotFound
 from orchestrator.model.ids import TenantId
@@ -30,9 +33,11 @@ from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_payloads import PLAIN, REGISTRY
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database
+from tests.support.dump import in_file
 from tests.support.wait import until
 
 ACME, COPY = TenantId("acme"), TenantId("acme_copy")
+KEYS = "insula.tenant_key"
 
 
 @dataclass
@@ -218,7 +223,54 @@ async def test_an_erasure_that_was_begun_stays_one_whoever_goes_on_with_it(
         await whole.delete("acme", keep=False, force=True)
 
         async with acme.node.control.acquire() as connection:
-            assert await keys.wipe(connection, ACME) == 1
+            assert await keys.erased(connection, ACME) == 1
+
+
+async def _finished_by_the_next_node(whole: TenantLifecycle) -> None:
+    await whole.resume()
+
+
+async def _finished_by_delete(whole: TenantLifecycle) -> None:
+    await whole.delete("acme", keep=False, force=True)
+
+
+async def _finished_by_erase(whole: TenantLifecycle) -> None:
+    await whole.erase("acme", force=True)
+
+
+@pytest.mark.parametrize(
+    "finish", [_finished_by_the_next_node, _finished_by_delete, _finished_by_erase]
+)
+async def test_whoever_finishes_an_erasure_leaves_nothing_of_the_key_in_the_tables_file(
+    database: Database, tmp_path: Path, finish: Callable[[TenantLifecycle], Awaitable[None]]
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        key = await acme.node.sql("SELECT wrapped FROM insula.tenant_key")
+        async with acme.node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, ACME, "erase")
+            assert await in_file(connection, KEYS, key)
+
+            await finish(lifecycle(acme.node, tmp_path))
+
+            assert not await in_file(connection, KEYS, key)
+
+
+async def test_a_key_that_an_older_transaction_can_see_is_wiped_when_that_has_ended(
+    database: Database, tmp_path: Path
+) -> None:
+    async with sealing(database, tmp_path) as acme:
+        key = await acme.node.sql("SELECT wrapped FROM insula.tenant_key")
+        older = await database.connect()
+        wiping = KeyWiping(Errands(acme.node.tenants.shards))
+        async with older.transaction(isolation="repeatable_read"):
+            await older.execute("SELECT FROM insula.installation")
+
+            assert (await lifecycle(acme.node, tmp_path).erase("acme")).keys == 1
+
+            assert not await wiping.attempt()
+            assert await in_file(await database.connect(), KEYS, key)
+        assert await wiping.attempt()
+        assert not await in_file(older, KEYS, key)
 
 
 async def test_an_archived_tenant_is_erased_with_its_file(

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.lifecycle import TenantLifecycle
+from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.model.api import CreateTenant, UpdateTenant
 from orchestrator.model.errors import (
     DeclaredInFile,
@@ -42,6 +43,7 @@ def lifecycle(node: Node, state_dir: Path) -> TenantLifecycle:
         state_dir,
         node.holds,
         archives(node, state_dir),
+        KeyWiping(Errands(node.tenants.shards)),
     )
 
 

@@ -152,6 +152,27 @@ async def test_what_is_wrong_with_a_request_the_wrong_node_says_too(database: Da
         assert await b.sql("SELECT min(due_at) FROM insula.wake") == later
 
 
+async def test_of_many_at_once_the_wrong_node_takes_as_many_as_the_limit_allows(
+    database: Database,
+) -> None:
+    refused = 0
+
+    async def start(node: Node) -> None:
+        nonlocal refused
+        try:
+            await node.submit("acme")
+        except QuotaExceeded:
+            refused += 1
+
+    limits = Limits(max_runs_per_hour=4)
+    async with two_nodes(database, limits=limits) as (_, b):
+        async with anyio.create_task_group() as group:
+            for _ in range(12):
+                group.start_soon(start, b)
+
+        assert (await b.sql(RUNS), refused) == (4, 8)
+
+
 async def test_a_tenant_that_takes_nothing_takes_nothing_on_the_wrong_node_either(
     database: Database,
 ) -> None:

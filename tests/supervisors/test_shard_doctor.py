@@ -14,12 +14,15 @@ from orchestrator.model.moves import MoveTenant
 from orchestrator.model.progress import unheard
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
+from orchestrator.store.tenant.login import try_login
 from tests.supervisors.nodes import Node
 from tests.supervisors.test_moves import moved, used
+from tests.supervisors.test_shard_copies import used as settled
 from tests.supervisors.test_shard_renames import rename
 from tests.supervisors.test_shard_renames import used as registered
 from tests.supervisors.test_shards import admin_of, home
-from tests.support.database import Database
+from tests.support.database import Database, Databases
+from tests.support.server import TRUSTING
 
 __all__ = ["home"]
 
@@ -110,3 +113,18 @@ async def test_a_renaming_that_waits_for_the_shard_is_told_and_nothing_is_taken_
 
     assert waiting.subject == "tenant globex"
     assert waiting.what.startswith("its renaming from acme waits for the shard eu")
+
+
+async def test_a_shard_that_asks_for_no_password_is_told(
+    database: Database, further_databases: Databases
+) -> None:
+    async with further_databases.lend_empty(TRUSTING) as target:
+        shard = ShardConfig(name="eu", url=target.url)
+        async with settled(database, shard) as node:
+            unknown = target.as_role(database.logins("acme").app, "any password")
+            if await try_login(unknown, name="insula test") != "accepted":
+                pytest.skip("this server, which is not ours, asks for passwords everywhere")
+
+            (finding,) = await found(database, node, "login.unasked")
+
+    assert finding.subject == "shard eu, server"

@@ -14,10 +14,11 @@ from msgspec import structs
 
 from orchestrator.client.transaction import enqueue
 from orchestrator.daemon.adoption import TenantAdoption
+from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
 from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.adoption import AdoptSchema
-from orchestrator.model.api import CreateTenant
+from orchestrator.model.api import CreateTenant, RenameTenant
 from orchestrator.model.errors import (
     AdoptionRefused,
     ConfigError,
@@ -370,3 +371,21 @@ async def test_every_way_out_of_a_tenants_database_is_closed(
         open_doors = await attacked(await database.connect(login), names)
 
         assert open_doors == []
+
+
+@pytest.mark.parametrize("home", ["database"], indirect=True)
+async def test_a_database_whose_node_died_before_it_was_ready_is_in_nobodys_way(
+    database: Database, home: ShardConfig, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
+        whole = lifecycle(node, tmp_path)
+        for tenant in (ACME, GLOBEX):
+            await node.tenants.register(CreateTenant(id=tenant, set={"shard": "eu"}))
+            await node.tenants.shards.others["eu"].make_database(tenant)
+
+        await whole.rename(GLOBEX, RenameTenant(to="initech"), by="uid 0")
+        await whole.delete("acme", keep=False)
+        await whole.delete("initech", keep=False)
+
+        assert not await Arrivals(node.tenants, Errands(node.tenants.shards)).clear_all()
+        assert await node.sql(LEFT, f"{database.role_prefix}_") is None

@@ -100,12 +100,12 @@ class Databases:
         self._has_template = False
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Database]:
+    async def lend(self, name: str | None = None) -> AsyncIterator[Database]:
         """Yield a database with a control schema; nothing of it is left at the end."""
         token = secrets.token_hex(3)
         if not self._has_template:
             await self._make_template()
-        async with self._copy(self._name, roles=f"t{token}_") as target:
+        async with self._copy(self._name, roles=f"t{token}_", name=name) as target:
             # Each time another installation, so that roles of two tests are strangers.
             async with self._connected(target) as connection:
                 installation = await connection.fetchval(_AS_NEW)
@@ -116,9 +116,9 @@ class Databases:
                 await database.close()
 
     @asynccontextmanager
-    async def lend_empty(self) -> AsyncIterator[Target]:
+    async def lend_empty(self, name: str | None = None) -> AsyncIterator[Target]:
         """Yield a database with nothing in it. Roles stay: they are the server's."""
-        async with self._copy("template0") as target:
+        async with self._copy("template0", name=name) as target:
             yield target
 
     async def drop(self) -> None:
@@ -134,10 +134,12 @@ class Databases:
         self._has_template = True
 
     @asynccontextmanager
-    async def _copy(self, template: str, roles: str = "") -> AsyncIterator[Target]:
+    async def _copy(
+        self, template: str, roles: str = "", name: str | None = None
+    ) -> AsyncIterator[Target]:
         """Yield a copy, and drop it with all roles that have the prefix."""
         self._lent += 1
-        name = f"{self._name}_{self._lent}"
+        name = name or f"{self._name}_{self._lent}"
         async with self._connected() as admin:
             await admin.execute(
                 f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'

@@ -1,4 +1,4 @@
-"""Everything that a database holds, as COPY writes it: what a dump of it would contain."""
+"""Everything that a database holds: as COPY writes it, and as it stands on the disk."""
 
 from __future__ import annotations
 
@@ -24,3 +24,15 @@ async def dump(connection: Connection) -> str:
     # bytea is written in hexadecimal, which would hide what is in it.
     held = [bytes.fromhex(each.split()[0]) for each in text.split("\\\\x")[1:]]
     return text + b"\n".join(held).decode("utf-8", "replace")
+
+
+async def in_file(connection: Connection, table: str, value: bytes) -> bool:
+    """Return whether any eight bytes of `value` stand in the file of a table, dead rows and all.
+
+    `connection` is a superuser's.
+    """
+    await connection.execute("CHECKPOINT")
+    file: bytes = await connection.fetchval(
+        "SELECT pg_read_binary_file(pg_relation_filepath($1::text::regclass))", table
+    )
+    return any(value[at : at + 8] in file for at in range(0, len(value), 8))

@@ -31,7 +31,14 @@ _UNSAFE_AND_FAST = {
     "max_connections": "200",
 }
 _ROOM = 2 * 1024**3
-CHECKED = ("local all postgres trust", "local all all scram-sha-256")
+TRUSTING = "insula_trusting"
+"""A database, if somebody makes it, of which the server asks nobody for a password."""
+
+CHECKED = (
+    "local all postgres trust",
+    f"local {TRUSTING} all trust",
+    "local all all scram-sha-256",
+)
 """Access rules under which every login but the superuser's has its password checked."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, BinaryIO
 
 import anyio.to_thread
@@ -13,14 +15,17 @@ from litestar.response import Stream
 
 from orchestrator.archive.manifest import Runs
 from orchestrator.http.audit import Recorded
+from orchestrator.http.follow import while_valid
 from orchestrator.http.injected import Injected
 from orchestrator.http.meant import meant
 from orchestrator.http.openapi import problems
+from orchestrator.http.peer import cut_off, holder_of
 from orchestrator.http.progress import answer, described
 from orchestrator.http.routes.lifecycle import Force, Wait
 from orchestrator.http.services import Services
 from orchestrator.lifecycle.files import discard
 from orchestrator.model.archives import ARCHIVE, ArchivedTenant, RestoredTenant
+from orchestrator.model.errors import Unauthenticated
 from orchestrator.model.progress import Report
 
 PIECE = 1 << 18
@@ -65,13 +70,17 @@ Into = Annotated[str, QueryParameter(description="the id of the tenant that is m
     },
 )
 async def backup_tenant(
-    services: Injected, record: Recorded, tenant: FromPath[str], runs: AnyRuns = "all"
+    request: Request[Any, Any, Any],
+    services: Injected,
+    record: Recorded,
+    tenant: FromPath[str],
+    runs: AnyRuns = "all",
 ) -> Response[Any]:
     """Send the archive of a tenant as it is now. It is held by nothing and goes on meanwhile."""
     known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.backup", f"runs {runs}"):
         spool = await services.archives.backup(known_as, runs=runs)
-    return sent(spool)
+    return await sent(spool, request, services)
 
 
 @post(
@@ -158,7 +167,7 @@ async def archive_tenant(
     wait: Wait = 0.0,
 ) -> Response[Any]:
     """Write the tenant into a file on the server, and drop it. Unfinished runs keep it."""
-    known_as = services.platform.resolve(tenant)
+    known_as = meant(services, tenant)
 
     async def put_away(report: Report) -> ArchivedTenant:
         async with record.of(known_as, "tenant.archive", "forced" if force else ""):
@@ -193,26 +202,42 @@ async def unarchive_tenant(
     return await answer(request, bring_back)
 
 
-def sent(spool: BinaryIO) -> Stream:
-    """Return the answer that has the whole of a file in it, and closes it."""
+async def sent(spool: BinaryIO, request: Request[Any, Any, Any], services: Services) -> Stream:
+    """Return the answer that has the whole of a file in it, and closes it.
+
+    Raises Unauthenticated when the token has become void while the file was made; one that does so
+    while it is sent cuts it off.
+    """
+    pieces, holder = _pieces(spool), holder_of(request)
+    if holder is not None:
+        with _closed_on_error(spool):
+            if not await services.tokens.is_live(holder):
+                raise Unauthenticated
+        pieces = while_valid(pieces, services.tokens, holder, end=partial(cut_off, request))
     size = spool.seek(0, 2)
     spool.seek(0)
-    return Stream(_pieces(spool), media_type=ARCHIVE, headers={"Content-Length": str(size)})
+    return Stream(pieces, media_type=ARCHIVE, headers={"Content-Length": str(size)})
 
 
 async def received(request: Request[Any, Any, Any], services: Services) -> BinaryIO:
     """Return the body of a request as a file; whoever goes away in the middle leaves nothing."""
     spool = await services.archives.spool()
-    try:
+    with _closed_on_error(spool):
         async for piece in request.stream():
             await services.archives.keep(spool, piece)
-    except BaseException:
-        discard(spool)
-        raise
     return spool
 
 
-async def _pieces(spool: BinaryIO) -> AsyncIterator[bytes]:
+@contextmanager
+def _closed_on_error(spool: BinaryIO) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        discard(spool)
+        raise
+
+
+async def _pieces(spool: BinaryIO) -> AsyncGenerator[bytes]:
     with spool:
         while piece := await anyio.to_thread.run_sync(spool.read, PIECE):
             yield piece

@@ -35,6 +35,7 @@ Unsealed = Annotated[
     },
 )
 async def export_tenant(
+    request: Request[Any, Any, Any],
     services: Injected,
     record: Recorded,
     tenant: FromPath[str],
@@ -45,7 +46,7 @@ async def export_tenant(
     known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.export", kind + (", unsealed" if unsealed else "")):
         spool = await services.archives.export(known_as, kind=kind, unsealed=unsealed)
-    return sent(spool)
+    return await sent(spool, request, services)
 
 
 @post(

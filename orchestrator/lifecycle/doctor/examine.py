@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.lifecycle.doctor.copies import examine_copies, examine_databases
+from orchestrator.lifecycle.doctor.door import examine_door
 from orchestrator.lifecycle.doctor.renames import names_of, waits
 from orchestrator.lifecycle.doctor.server import examine_server, examine_sessions
 from orchestrator.lifecycle.doctor.tenants import (
@@ -46,6 +47,7 @@ SETTINGS = {"lock_timeout": "2s", "statement_timeout": "60s", "timezone": "UTC"}
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """What an installation is, and which of its tenants to look at: those named, or all.
 
+    `door` leads to a server that should ask for passwords; None where a directory is the door.
     An `embedded` server is the daemon's own: nobody else logs in.
     """
 
@@ -56,6 +58,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     tenants: tuple[str, ...] = ()
     aliases: dict[str, TenantId] = msgspec.field(default_factory=dict)
+    door: Target | None = None
     embedded: bool = False
 
 
@@ -122,6 +125,8 @@ class _Call:
             findings += await self._leftovers(self._control, CONTROL_SHARD)
         here = [row for row in self.chosen if row.shard == CONTROL_SHARD]
         findings += await self._tenants(self._control, here)
+        if examination.door is not None and not examination.tenants:
+            findings += await examine_door(examination.door, here, self._spec)
         others = dict(shards.others) if shards is not None else {}
         for name, shard in sorted(others.items()):
             findings += await self._shard(name, shard)
@@ -146,15 +151,23 @@ class _Call:
                     else:
                         found += await self._leftovers(server, name)
                     findings += [_of_shard(name, each) for each in found]
-            for target, rows in self._places(name, shard).items():
+            places = self._places(name, shard)
+            for target, rows in places.items():
                 if shard.apart and target.database not in there:
                     findings += [gone(row.id) for row in rows]
                     continue
                 async with _connected(target) as connection:
                     findings += await self._tenants(connection, rows)
+            if not self._examination.tenants:
+                findings += [_of_shard(name, each) for each in await self._door(places)]
         except (DatabaseUnavailable, DatabaseRefused) as error:
             findings.append(_unreachable(name, error))
         return findings
+
+    async def _door(self, places: Mapping[Target, list[TenantRow]]) -> list[Finding]:
+        for target, rows in places.items():
+            return await examine_door(target, rows, self._spec)
+        return []
 
     def _places(self, name: str, shard: Shard) -> dict[Target, list[TenantRow]]:
         places: dict[Target, list[TenantRow]] = {}

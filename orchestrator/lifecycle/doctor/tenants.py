@@ -17,6 +17,7 @@ from orchestrator.lifecycle.doctor.drift import (
     read_digests,
     read_objects,
 )
+from orchestrator.lifecycle.files import parts_in
 from orchestrator.lifecycle.ledgers import Begun, Ledgers, lacking, read_ledgers
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.model.errors import InsulaError, TenantError
@@ -86,7 +87,7 @@ async def examine_unfinished(rows: Sequence[TenantRow], state_dir: Path) -> list
     """Return deletions that have not ended, and files that were not written to their end."""
     return [
         *(_half_deleted(row) for row in rows if row.state == "deleting"),
-        *(_partial(file) for file in await anyio.to_thread.run_sync(_parts, state_dir)),
+        *(_partial(file) for file in await anyio.to_thread.run_sync(parts_in, state_dir)),
     ]
 
 
@@ -278,8 +279,8 @@ def _half_deleted(row: TenantRow) -> Finding:
         severity=Severity.WARNING,
         check="tenant.deleting",
         subject=f"tenant {row.id}",
-        what=f"its deletion began at {row.removed_at:%Y-%m-%d %H:%M:%S} UTC and has not ended",
-        mend=f"the next node to start ends it, or insula tenant delete {row.id}",
+        what=f"it is being {row.verb}d since {row.removed_at:%Y-%m-%d %H:%M:%S} UTC",
+        mend=f"the next node to start ends that, or {row.again}",
     )
 
 
@@ -291,11 +292,6 @@ def _partial(file: Path) -> Finding:
         what="it was not written to its end, unless a daemon is at it now",
         mend="remove it",
     )
-
-
-def _parts(state_dir: Path) -> list[Path]:
-    """Return the files that somebody began to write, in the directories that we write into."""
-    return sorted(state_dir.glob("*/*.part"))
 
 
 def _tenant_of(schema: str) -> str:

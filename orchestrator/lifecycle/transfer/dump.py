@@ -34,7 +34,7 @@ from orchestrator.model.errors import DatabaseUnavailable, StorageFailed
 from orchestrator.model.ids import TenantId, quote_identifier
 from orchestrator.model.progress import Progress, Report
 from orchestrator.model.version import version
-from orchestrator.store import sql
+from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, Record, Target, translated
 from orchestrator.store.control.tenants import TenantRow
 
@@ -58,7 +58,6 @@ BEGINS_ANEW = frozenset({"wf_fence", "wf_usage"})
 """Tables whose rows are not copied: who owns the tenant now, and what has been used here, which is
 billed already."""
 
-_NOT_NOW = ("55P03", "40P01", "57014")
 _OF_RUNS = {
     "wf_event": "run_id IN (SELECT id FROM tenant.wf_run WHERE finished_at IS NOT NULL)",
     "wf_run": "finished_at IS NOT NULL",
@@ -287,7 +286,7 @@ def reading_errors(tenant: TenantId) -> Iterator[None]:
         try:
             yield
         except asyncpg.PostgresError as error:
-            if error.sqlstate not in _NOT_NOW:
+            if error.sqlstate not in sqlstate.NOT_IN_TIME:
                 raise
             raise DatabaseUnavailable(
                 f"tenant {tenant!r} can not be read now: {error}",

@@ -13,7 +13,7 @@ from orchestrator.lifecycle.transfer.export import APP_TABLES, JSON_LINES
 from orchestrator.model.errors import DatabaseUnavailable, ImportRefused
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.model.progress import Progress, Report
-from orchestrator.store import sql
+from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, classify, translated
 
 _QUERIES = sql.load(__name__)
@@ -24,8 +24,6 @@ COUNTERS = _QUERIES["counters"]
 
 CSV: Mapping[str, str | bool] = {"format": "csv", "header": True}
 """How COPY reads what write_export has written."""
-
-_LOCKED = ("55P03", "40P01")
 
 
 async def import_rows(
@@ -141,7 +139,7 @@ class _Import:
             async with self._connection.transaction():
                 await self._connection.execute(query, first, last)
         except asyncpg.PostgresError as error:
-            if classify(error) is not None or error.sqlstate in _LOCKED:
+            if classify(error) is not None or error.sqlstate in sqlstate.LOCK_NOT_HAD:
                 raise
             if first == last:
                 raise self._refused(table, error, first) from error
@@ -162,7 +160,7 @@ class _Import:
     def _refused(
         self, table: TableEntry, error: asyncpg.PostgresError, line: int | None
     ) -> ImportRefused | DatabaseUnavailable:
-        if error.sqlstate in _LOCKED:
+        if error.sqlstate in sqlstate.LOCK_NOT_HAD:
             return DatabaseUnavailable(
                 f"nothing can be imported into tenant {self._tenant!r} now: {error}",
                 hint="somebody else holds its tables",

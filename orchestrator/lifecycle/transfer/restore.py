@@ -42,13 +42,17 @@ Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
 
 
 class Restoring(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be made of an archive: as which tenant, declared how, where, with which runs."""
+    """What is to be made of an archive: as which tenant, declared how, where, with which runs.
+
+    `limits` are those that `insula.submit` obeys, as JSON; None for none.
+    """
 
     tenant: TenantId
     declaration: str
     runs: Runs
     admit: Admit
     shard: str = CONTROL_SHARD
+    limits: str | None = None
 
 
 async def verified(
@@ -133,6 +137,7 @@ async def _register(
         app_version=len(manifest.app),
         origin=manifest.origin if wanted.tenant == manifest.tenant else None,
         wake=wake,
+        limits=wanted.limits,
     )
     if not await tenants.bring_back(control, made):
         raise taken(await tenants.fetch(control, wanted.tenant))

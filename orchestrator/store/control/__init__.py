@@ -7,7 +7,8 @@ A module for each table, beside its statements:
     nodes, leases, wake        which daemons live, who serves whom, who is to be woken when
     transitions, figures,      what is told of tenants
     usage, audit
-    keys, tokens               under which keys tenants are sealed, and who may use the API
+    installation, keys         which key all nodes have, and under which keys tenants are sealed
+    tokens                     who may use the API
     holds, renames             verbs under way
     shards, databases          the copies of this schema on shards, and databases of single tenants
     caches                     what tenants keep on a server of Redis's kind

@@ -14,6 +14,7 @@ from orchestrator.store.connect import Connection
 _QUERIES = sql.load(__name__)
 COMPARE = _QUERIES["compare"]
 NOTE = _QUERIES["note"]
+LIMIT = _QUERIES["limit"]
 LEAVE_OUT = _QUERIES["leave_out"]
 TOUCH = _QUERIES["touch"]
 HASHES = _QUERIES["hashes"]
@@ -48,6 +49,11 @@ async def note(connection: Connection, hashes: Hashes) -> None:
     """Note what these tenants are to be served as."""
     if hashes:
         await connection.execute(NOTE, [*hashes], [*hashes.values()])
+
+
+async def limit(connection: Connection, limits: Mapping[TenantId, str | None]) -> bool:
+    """Note the limits of these tenants that `insula.submit` obeys, as JSON; tell if any differ."""
+    return bool(await connection.fetch(LIMIT, [*limits], [*limits.values()]))
 
 
 async def leave_out(connection: Connection, declared: Iterable[TenantId]) -> list[TenantId]:

@@ -12,6 +12,13 @@ ORDER BY d.id
 UPDATE insula.tenant AS t SET config_hash = d.hash, undeclared_at = NULL
 FROM unnest($1::text[], $2::text[]) AS d (id, hash) WHERE t.id = d.id
 
+-- name: limit
+-- What insula.submit has to obey; a shard gets a copy of the rows that this changes.
+UPDATE insula.tenant AS t SET limits = d.limits::jsonb, changed_in = pg_current_xact_id()
+FROM unnest($1::text[], $2::text[]) AS d (id, limits)
+WHERE t.id = d.id AND t.limits IS DISTINCT FROM d.limits::jsonb
+RETURNING t.id
+
 -- name: leave_out
 -- Those that a file declared, and none of $1 is.
 UPDATE insula.tenant SET undeclared_at = clock_timestamp()

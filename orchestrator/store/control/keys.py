@@ -23,7 +23,10 @@ REWRAP = _QUERIES["rewrap"]
 RENAME_ERASED = _QUERIES["rename_erased"]
 ERASE = _QUERIES["erase"]
 ERASED = _QUERIES["erased"]
-WIPE = _QUERIES["wipe"]
+ANY_ERASED = _QUERIES["any_erased"]
+REWRITE = _QUERIES["rewrite"]
+COUNT = _QUERIES["count"]
+LEFT = _QUERIES["left"]
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -135,17 +138,29 @@ async def rename(
         await control.execute(RENAME_ERASED, tenant, new)
 
 
-async def erase(control: Connection, tenant: TenantId) -> int:
-    """Destroy all keys that were made for a tenant, and return how many are, now and before."""
+async def erase(control: Connection, tenant: TenantId) -> None:
+    """Destroy all keys that were made for a tenant."""
     await control.execute(ERASE, tenant)
-    return await wipe(control, tenant)
 
 
-async def wipe(control: Connection, tenant: TenantId) -> int:
-    """Leave nothing of destroyed keys in the table; return how many there are of a tenant."""
-    await control.execute(WIPE)
+async def erased(control: Connection, tenant: TenantId) -> int:
+    """Return how many keys of a tenant are destroyed, now and before."""
     found: int = await control.fetchval(ERASED, tenant)
     return found
+
+
+async def wipe(control: Connection) -> bool:
+    """Leave nothing of destroyed keys in the table's file; tell whether nothing is left there.
+
+    As long as a transaction is open that began before a key was destroyed, the server keeps it.
+    `control` is in no transaction. Raises what the database says of a lock that is not had.
+    """
+    if not await control.fetchval(ANY_ERASED):
+        return True
+    await control.execute(REWRITE)
+    await control.execute(COUNT)
+    left: int = await control.fetchval(LEFT)
+    return left == 0
 
 
 async def _rows(

@@ -23,6 +23,17 @@ UPDATE insula.tenant_key SET wrapped = NULL, erased_at = clock_timestamp() WHERE
 -- name: erased
 SELECT count(*) FROM insula.tenant_key WHERE tenant = $1 AND wrapped IS NULL
 
--- name: wipe
--- What was there before an erasure goes from the table's pages as well.
+-- name: any_erased
+SELECT EXISTS (SELECT FROM insula.tenant_key WHERE wrapped IS NULL)
+
+-- name: rewrite
+-- What was there before an erasure goes with the table's file. A plain VACUUM takes it off the page's list alone, and
+-- leaves its bytes there. The table is small: this takes milliseconds.
+VACUUM (FULL) insula.tenant_key
+
+-- name: count
+-- Counts the dead rows that were copied because an older transaction may still see them.
 VACUUM insula.tenant_key
+
+-- name: left
+SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'insula.tenant_key'::regclass

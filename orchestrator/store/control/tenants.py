@@ -45,9 +45,10 @@ INACTIVE = _QUERIES["inactive"]
 
 
 class TenantRow(msgspec.Struct, frozen=True):
-    """One tenant of the registry; `declaration` is JSON text. The order is the query's.
+    """One tenant of the registry; the order is the query's.
 
     `registration` tells it from a former tenant of its id: what outlives a deletion is kept by it.
+    `declaration` is JSON text, and so are the `limits` of which `insula.submit` knows.
     """
 
     id: TenantId
@@ -74,6 +75,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     moved_from: str | None
     archive: str | None
     registration: UUID
+    limits: str | None
 
     @property
     def usable(self) -> bool:
@@ -91,9 +93,7 @@ class TenantRow(msgspec.Struct, frozen=True):
 
     @property
     def again(self) -> str:
-        """What goes on with that: for an archiving, `delete` would, but with nothing kept."""
-        if self.verb == "archive":
-            return "the next node that starts"
+        """The command that goes on with that."""
         return f"insula tenant {self.verb} {self.id}"
 
     def lives_on(self, shard: str) -> bool:
@@ -102,7 +102,10 @@ class TenantRow(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant that was made of an archive; it is to `wake` when it has something to do."""
+    """A tenant that was made of an archive; it is to `wake` when it has something to do.
+
+    `limits` are those that `insula.submit` obeys, as JSON; None for none.
+    """
 
     tenant: TenantId
     declaration: str
@@ -111,6 +114,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     app_version: int
     origin: str | None
     wake: bool
+    limits: str | None
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -353,7 +357,7 @@ async def bring_back(connection: Connection, made: Made) -> bool:
     """
     values = (made.tenant, made.declaration, schema_of(made.tenant))
     versions = (made.engine_version, made.app_version)
-    arguments = (*values, *versions, made.wake, made.origin, made.shard)
+    arguments = (*values, *versions, made.wake, made.origin, made.shard, made.limits)
     if await connection.fetchval(BRING_BACK, *arguments) is not None:
         return True
     known = await fetch(connection, made.tenant)

@@ -44,12 +44,12 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.state = 'removed' AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 
 -- name: fetch
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 WHERE id = $1
 
@@ -57,7 +57,7 @@ WHERE id = $1
 -- What was changed by a transaction that was not over at the look before, or began since.
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 WHERE changed_in >= $1::text::xid8
 
@@ -68,7 +68,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 -- name: fetch_all
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 ORDER BY id
 
@@ -123,7 +123,7 @@ WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
     AND (state <> 'deleting' OR results = 'archive' OR $2 <> 'archive')
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 
 -- name: unmark_deleting
 -- Without its fingerprint it is provisioned before its next use, which puts its logins back.
@@ -137,7 +137,7 @@ WHERE id = $1 AND state = 'deleting' AND removed_at = $2
 -- name: deleting
 SELECT id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 FROM insula.tenant
 WHERE state = 'deleting' ORDER BY id
 
@@ -179,7 +179,7 @@ SET id = $2, source = 'api', undeclared_at = NULL, schema_name = $3, declaration
 WHERE id = $1
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
-    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration
+    removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
 
 -- name: leave_tombstone
 INSERT INTO insula.tenant (id, source, declaration, schema_name, state, rotation, removed_at, renamed_to)
@@ -187,12 +187,15 @@ VALUES ($1, 'api', '{}', $2, 'removed', $3, clock_timestamp(), $4)
 
 -- name: bury
 -- The tombstone, or what stays of an archived tenant, which keeps its tokens; where it is to be erased, its keys go.
+-- A tombstone tells nothing of what the tenant was declared as: names, inputs of schedules and settings were its data.
 -- The rotation makes sure that no login of before fits a tenant of the same id that comes after. An owner that was thought
 -- dead, and is not, finds that the lease is no more its own.
 WITH buried AS (
     UPDATE insula.tenant
     SET state = CASE WHEN $2::text IS NULL THEN 'removed' ELSE 'archived' END, archive = $2,
         moved_from = NULL, engine_version = 0, app_version = 0, fingerprint = NULL, provisioned_at = NULL, rotation = rotation + 1,
+        declaration = CASE WHEN $2 IS NOT NULL THEN declaration ELSE '{}' END,
+        limits = CASE WHEN $2 IS NOT NULL THEN limits END,
         origin = CASE WHEN $2 IS NOT NULL THEN origin END,
         last_active_at = CASE WHEN $2 IS NOT NULL THEN last_active_at END,
         config_hash = CASE WHEN $2 IS NOT NULL THEN config_hash END,
@@ -227,11 +230,12 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 -- wherever it was before.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8)
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard, limits)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8, $9)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
+        limits = CASE known.state WHEN 'registered' THEN known.limits ELSE excluded.limits END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
         shard = $8, moved_from = NULL,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),

@@ -9,7 +9,7 @@ What its supervisor writes, behind the fence:
     usage, dead
     secrets, sealing,        what is sealed: secrets, the keys, and payloads if wanted
     payloads
-    submissions              runs that come from outside the supervisor
+    submissions, admission   runs that come from outside the supervisor, and that fit the limits
 
 What its tasks use, under the application's login:
 

@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
+from orchestrator.store.tenant.admission import Admitted, Allowance, admit
 from orchestrator.store.tenant.fence import Fence
 
 _ENCODER = msgspec.json.Encoder()
@@ -65,6 +66,11 @@ class NewRun(msgspec.Struct, frozen=True):
     parent_id: UUID | None = None
     due_at: datetime | None = None
     deadline_at: datetime | None = None
+
+    @property
+    def accepted(self) -> int:
+        """When it was accepted, in milliseconds since 1970: the rank is made of it."""
+        return self.rank + self.priority * 60_000
 
 
 class ChangedRun(msgspec.Struct, frozen=True):
@@ -160,7 +166,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     `taken` are signals (run and id) that its entries have consumed, and `nudged` runs that are to
     be looked at if they rest outside memory. What has `ended` is told by rows in `logged` that are
-    not fresh.
+    not fresh. What is `added` fits the `allowance`, or nothing is written; children count, and
+    alone are not refused: their parent was promised them.
     """
 
     added: Sequence[NewRun] = ()
@@ -170,6 +177,7 @@ class Batch(msgspec.Struct, frozen=True):
     nudged: Sequence[UUID] = ()
     fires: Sequence[Fired] = ()
     ended: Ended = NOTHING_ENDED
+    allowance: Allowance | None = None
 
     @property
     def rows(self) -> int:
@@ -178,10 +186,14 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The answer to a flush: the database's time and how many of the new runs were added."""
+    """The answer to a flush: the database's time and how many of the new runs were added.
+
+    `admitted` is what counting them has told, if they were.
+    """
 
     at: datetime
     added: int
+    admitted: Admitted | None = None
 
 
 Key = tuple[str, str]
@@ -243,9 +255,11 @@ class Journal:
     async def flush(self, connection: Connection, batch: Batch) -> Committed | None:
         """Commit `batch`; None when the fence refused it, and then nothing was written.
 
-        One statement, but for the rare batch that takes signals, nudges other runs or has fires.
+        One statement, but for the rare batch that takes signals, nudges other runs or has fires,
+        and for one that adds runs under an allowance. Raises QuotaExceeded when they do not fit.
         """
-        if not (batch.taken or batch.nudged or batch.fires):
+        counted = batch.allowance is not None and batch.added
+        if not (batch.taken or batch.nudged or batch.fires or counted):
             return await self._write(connection, batch)
         async with connection.transaction():
             committed = await self._write(connection, batch)
@@ -255,7 +269,18 @@ class Journal:
                 runs, signals = [r for r, _ in batch.taken], [s for _, s in batch.taken]
                 await connection.execute(self._take, runs, signals)
                 await connection.execute(self._nudge, list(batch.nudged))
+            if committed is not None and committed.added and batch.allowance is not None:
+                # Last, so that others who add runs wait for no more than this commit.
+                admitted = await self._admit(connection, batch, batch.allowance, committed.added)
+                committed = msgspec.structs.replace(committed, admitted=admitted)
         return committed
+
+    async def _admit(
+        self, connection: Connection, batch: Batch, allowance: Allowance, added: int
+    ) -> Admitted:
+        accepted = [run.accepted for run in batch.added][:added]
+        refusable = any(run.parent_id is None for run in batch.added)
+        return await admit(connection, self.schema, allowance, accepted, refusable=refusable)
 
     async def send(self, connection: Connection, signals: Sequence[Sent]) -> Delivered | None:
         """Leave signals; None when we are not the owner."""

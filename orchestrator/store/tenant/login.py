@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import anyio
 import structlog
 
-from orchestrator.model.errors import DatabaseRefused
+from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable
+from orchestrator.store import sqlstate
 from orchestrator.store.connect import Connection, Target, connect
 
 log = structlog.get_logger(__name__)
 
-_SPOILT = ("28P01", "28000")
+_SPOILT = (sqlstate.INVALID_PASSWORD, sqlstate.INVALID_AUTHORIZATION_SPECIFICATION)
 """SQLSTATE of a login with another password than the role's, or of a role that may not log in."""
+
+
+async def try_login(login: Target, *, name: str) -> Literal["refused", "accepted", "untried"]:
+    """Log in and out again: what the server says of a password is known for sure only then."""
+    try:
+        connection = await connect(login, application_name=name)
+    except DatabaseRefused:
+        return "refused"
+    except DatabaseUnavailable:
+        return "untried"
+    connection.terminate()
+    return "accepted"
 
 
 class Renew(Protocol):

@@ -95,7 +95,7 @@ class OwnedConnection:
         self._lock = anyio.Lock(fast_acquire=True)  # whoever has it waits for an answer
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
-        self._closed = False
+        self._closing = anyio.Event()
         fenced = Fenced(self._run, self._ours, journal.schema, journal.epoch)
         self.schedules, self.retention = OwnedSchedules(fenced), OwnedRetention(fenced)
         self.usage = OwnedUsage(fenced)
@@ -114,7 +114,7 @@ class OwnedConnection:
         A statement under way fails at once with DatabaseUnavailable: what became of it is not
         known.
         """
-        self._closed = True
+        self._closing.set()
         connection, self._connection = self._connection, None
         if self._under_way is not None:
             self._under_way.cancel()
@@ -141,7 +141,8 @@ class OwnedConnection:
         that it took, which are ours already. The next owner finds them.
         """
         try:
-            return await self._in_turn(self._once, lambda c: self.claims.claim(c, limit))
+            async with self._lock:
+                return await self._once(lambda c: self.claims.claim(c, limit))
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"which runs were claimed is not known: {error}") from error
 
@@ -193,50 +194,55 @@ class OwnedConnection:
         return await self._run(lambda c: self.claims.entries(c, runs))
 
     async def _run(self, act: Act[T]) -> T:
-        return await self._in_turn(self._patiently, act)
-
-    async def _in_turn(self, how: Callable[[Act[T]], Awaitable[T]], act: Act[T]) -> T:
-        """Let one statement after the other through, and none any more once closed."""
         async with self._lock:
-            with anyio.CancelScope() as turn:
-                self._under_way = turn
-                if self._closed:
-                    turn.cancel()
-                try:
-                    return await how(act)
-                finally:
-                    self._under_way = None
-        raise DatabaseUnavailable(
-            f"the journal of tenant {self._tenant!r} was closed before it answered"
-        )
+            try:
+                return await self._once(act)
+            except DatabaseUnavailable as error:
+                if self._closing.is_set():
+                    raise
+                log.warning("connection.lost", error=str(error))
+            return await self._again(act)
 
-    async def _patiently(self, act: Act[T]) -> T:
-        try:
-            return await self._once(act)
-        except DatabaseUnavailable as error:
-            log.warning("connection.lost", error=str(error))
+    async def _again(self, act: Act[T]) -> T:
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            retry=tenacity.retry_if_exception(self._may_come_back),
             stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
-            sleep=anyio.sleep,
+            sleep=self._pause,
             reraise=True,
         ):
             with attempt:
                 return await self._once(act)
         raise AssertionError("the last attempt returns or raises")
 
+    def _may_come_back(self, error: BaseException) -> bool:
+        return isinstance(error, DatabaseUnavailable) and not self._closing.is_set()
+
+    async def _pause(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._closing.wait()
+
     async def _once(self, act: Act[T]) -> T:
+        """Send one statement; whoever calls has the lock.
+
+        One scope for all that may end it before its answer: its time, and `close`.
+        """
         try:
             with self._translated():
-                with anyio.move_on_after(self._answer_seconds):
-                    return await act(await self._live())
+                with anyio.move_on_after(self._answer_seconds) as self._under_way:
+                    if not self._closing.is_set():
+                        return await act(await self._live())
                 raise TimeoutError(f"no answer in {self._answer_seconds:g} s")
         except DatabaseUnavailable:
             if self._connection is not None:
                 self._connection.terminate()
                 self._connection = None
+            if self._closing.is_set():
+                sentence = f"the journal of tenant {self._tenant!r} was closed before it answered"
+                raise DatabaseUnavailable(sentence) from None
             raise
+        finally:
+            self._under_way = None
 
     async def _live(self) -> Connection:
         """Return a connection under which we are still the owner."""

@@ -22,12 +22,14 @@ from orchestrator.store.tenant.secrets import Stored as Secret
 from orchestrator.store.tenant.usage import HourUsed
 from tests.store.tenant.acme import SCHEMA, Acme
 
+COMMITTED = [name for name in Committed.__struct_fields__ if name != "admitted"]
 RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "journal.take_over": ["clock_timestamp"],
     "journal.confirm": ["clock_timestamp"],
-    "journal.flush": Committed,
-    "journal.change": Committed,
-    "journal.log": Committed,
+    "admission.admit": ["refused", "full_at", "held"],
+    "journal.flush": COMMITTED,
+    "journal.change": COMMITTED,
+    "journal.log": COMMITTED,
     "journal.fire": ["fired"],
     "journal.known": Known,
     "runs.claim": Claimed,
@@ -64,7 +66,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
 }
 QUERIES = {
     f"{module}.{name}": query
-    for module in ("journal", "runs", "retention", "usage")
+    for module in ("admission", "journal", "runs", "retention", "usage")
     for name, query in sql.load(f"orchestrator.store.tenant.{module}").items()
 } | {"secrets.read": READ_SECRET}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,9 @@ import pytest
 from orchestrator.model.ids import run_id_at
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
-from orchestrator.store.tenant import dead, journal, runs, schedules
+from orchestrator.store.tenant import admission, dead, journal, runs, schedules
 from orchestrator.store.tenant.journal import ChangedRun
+from tests.store.submitting import limit
 from tests.store.tenant.acme import SCHEMA, Acme, changed, logged, new_run
 from tests.store.tenant.costs import cost
 
@@ -53,6 +55,10 @@ REST = (7, "a", "[]", msgspec.json.encode([RESTS]).decode(), None)
 
 LOG = (7, "a", msgspec.json.encode([logged(NEW, seq=1)]).decode(), ENDED)
 
+LIMITS = '{"max_runs_per_hour":1000, "max_runs_per_day":10000, "max_queue_length":500, "rate":60}'
+
+ADMIT = (admission.ADMIT, ("acme", LIMITS, [datetime(2026, 1, 31, tzinfo=UTC)], True))
+
 OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "claim": (runs.CLAIM, (7, 100, *KIND, *KIND)),
     "claim these": (runs.CLAIM_THESE, (7, [A_RUN], *KIND)),
@@ -70,6 +76,7 @@ OWNERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "log": (journal.LOG, LOG),
     "known": (journal.KNOWN, ([A_RUN], ["w"], ["key 500"])),
     "send": (journal.SEND, ([A_RUN], [A_RUN], ["name"], [None], ["1"])),
+    "admit": ADMIT,
     "take": (journal.TAKE, ([A_RUN], [A_RUN])),
     "nudge": (journal.NUDGE, ([A_RUN],)),
     "schedules": (schedules.STORED, (["nightly"],)),
@@ -104,6 +111,7 @@ async def owner(acme: Acme) -> Connection:
 async def test_no_statement_reads_more_of_a_long_past_than_it_returns(
     acme: Acme, owner: Connection
 ) -> None:
+    await cost(owner, ADMIT[0], *ADMIT[1])  # what it reads of the catalog
     for name, (query, args) in OWNERS.items():
         spent = await cost(owner, query, *args)
         assert spent.rows <= 6, (name, spent)
@@ -112,6 +120,20 @@ async def test_no_statement_reads_more_of_a_long_past_than_it_returns(
         spent = await cost(acme.admin, query, *args)
         assert spent.rows <= rows, (name, spent)
         assert spent.pages <= rows + 60, (name, spent)
+    await costs_of_a_submission(acme)
+
+
+async def costs_of_a_submission(acme: Acme) -> None:
+    """Submit from SQL without limits, with some that count nothing, and with all that count."""
+    submit = "SELECT insula.submit('acme', 'w')"
+    await acme.admin.fetchval(submit)  # what is read once of the catalog is no cost of it
+    free = await cost(acme.admin, submit)
+    await limit(acme.database, allowed_queues=["default"], max_payload_bytes=100)
+    await acme.admin.fetchval(submit)
+    assert (await cost(acme.admin, submit)).pages <= free.pages + 2
+    await limit(acme.database, max_runs_per_hour=9, max_runs_per_day=9, max_queue_length=9, rate=9)
+    await acme.admin.fetchval(submit)
+    assert (await cost(acme.admin, submit)).pages <= free.pages + 60
 
 
 def test_every_statement_of_an_owner_is_in_the_table() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import FrameType
 from typing import Any, get_args
 from uuid import UUID
 
@@ -263,6 +265,26 @@ async def test_a_server_that_does_not_answer_counts_as_lost(
         await owned.close()
 
 
+async def test_a_flush_costs_one_cancel_scope(acme: Acme) -> None:
+    # Each is some twenty calls of functions in Python, and hundreds of tenants pay them by flush.
+    entered, scope = 0, type(anyio.CancelScope()).__enter__.__code__
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal entered
+        entered += event == "call" and frame.f_code is scope
+
+    owned = acme.owned(1)
+    await owned.open()
+    sys.setprofile(count)
+    try:
+        for _ in range(3):
+            await owned.flush(batch([new_run()]))
+    finally:
+        sys.setprofile(None)
+    await owned.close()
+    assert entered == 3
+
+
 async def test_closing_ends_a_statement_that_waits_for_a_frozen_server(acme: Acme) -> None:
     async with CuttingProxy(acme.database.as_engine("acme")).running() as proxy:
         owned = acme.owned(1, target=proxy.target)
@@ -283,3 +305,21 @@ async def test_closing_ends_a_statement_that_waits_for_a_frozen_server(acme: Acm
                 await owned.close()
         assert ended == ["flush", "flush"]
         assert acme.opened[0].is_closed()
+
+
+async def test_closing_ends_the_search_for_a_new_connection(acme: Acme) -> None:
+    async def flush(owned: OwnedConnection) -> None:
+        with pytest.raises(DatabaseUnavailable, match="closed before it answered"):
+            await owned.flush(BATCH)
+
+    async with CuttingProxy(acme.database.as_engine("acme")).running() as proxy:
+        owned = acme.owned(1, target=proxy.target)
+        await owned.open()
+        proxy.go_away()
+        async with anyio.create_task_group() as group:
+            group.start_soon(flush, owned)
+            await until(lambda: proxy.connections > 2)
+            await owned.close()
+        tried = proxy.connections
+        await flush(owned)
+        assert proxy.connections == tried

@@ -16,7 +16,7 @@ from orchestrator.archive.container import CHUNK, MANIFEST, ArchiveReader, Archi
 from orchestrator.archive.export import RUNS, ExportManifest, ExportReader
 from orchestrator.archive.manifest import TableEntry
 from orchestrator.model.errors import ArchiveInvalid
-from tests.http.archives import MOMENT, small_archive
+from tests.http.parts.archives import MOMENT, small_archive
 
 DEEP = b'{"format": 1, "declaration": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 

@@ -40,9 +40,9 @@ class Worker:
             self.started.append(self.name)
         self.slots.settle()
 
-    def end(self) -> None:
-        """End one task."""
-        self.slots.give_back()
+    def end(self, seconds: float | None = None) -> None:
+        """End one task that took so long."""
+        self.slots.give_back(seconds)
         self.dispatch()
 
 
@@ -172,7 +172,7 @@ def test_a_tenant_that_leaves_returns_all_it_had(held: int) -> None:
 class Slots(RuleBasedStateMachine):
     """Tenants come, ask, end, stop accepting and leave in any order."""
 
-    @initialize(total=st.integers(1, 8))
+    @initialize(total=st.integers(1, 24))
     def begin(self, total: int) -> None:
         """Make the node."""
         self.node = NodeSlots(total)
@@ -192,10 +192,10 @@ class Slots(RuleBasedStateMachine):
         data.draw(st.sampled_from(self.workers)).ask(count)
 
     @precondition(lambda self: any(worker.slots.used for worker in self.workers))
-    @rule(data=st.data())
-    def end(self, data: st.DataObject) -> None:
-        """End a task."""
-        data.draw(st.sampled_from([w for w in self.workers if w.slots.used])).end()
+    @rule(data=st.data(), seconds=st.sampled_from([None, 0.0001, 1.0]))
+    def end(self, data: st.DataObject, seconds: float | None) -> None:
+        """End a task, short or long, or one that never began."""
+        data.draw(st.sampled_from([w for w in self.workers if w.slots.used])).end(seconds)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())

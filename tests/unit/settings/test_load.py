@@ -26,7 +26,7 @@ def test_no_file_gives_the_defaults_and_an_embedded_database() -> None:
     snapshot = load(None, {"HOME": "/home/ann"})
 
     assert snapshot.settings == Settings()
-    assert (snapshot.database_url, snapshot.database_source) == (None, "embedded")
+    assert snapshot.database_url is None
     assert snapshot.tenants == {}
 
 
@@ -117,9 +117,8 @@ def test_the_first_variable_that_is_set_names_the_database(tmp_path: Path) -> No
         tmp_path, text, DATABASE_URL="postgresql:///b", POSTGRESQL_URL="postgresql:///c"
     )
 
-    assert (from_file.database_url, from_file.database_source) == ("postgresql:///file", "file")
+    assert from_file.database_url == "postgresql:///file"
     assert from_environment.database_url == "postgresql:///b"
-    assert from_environment.database_source == "DATABASE_URL"
 
 
 @pytest.mark.parametrize("url", ["postgresql://ann:${PW}@db/app", "file:secret/url"])

@@ -9,7 +9,7 @@ from orchestrator.model.api import Alert
 from orchestrator.model.errors import TenantNotFound
 from orchestrator.model.usage import Span, TenantUsage, UsagePage, Used
 
-OWN = UUID(int=1)
+OWN, FORMER = UUID(int=1), UUID("3f0c9a1b-0000-4000-8000-000000000000")
 FIRST = datetime(2026, 1, 30, tzinfo=UTC)
 COUNTED = Used(
     tenant="acme_corp",
@@ -27,14 +27,21 @@ COUNTED = Used(
 
 
 class HandMadeUsage:
-    """Knows two days of one tenant, and gives a row a page."""
+    """Knows two days of one id, and gives a row a page."""
 
     async def page(
         self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
     ) -> UsagePage:
-        """Return the first day, and then the second."""
-        at = FIRST if cursor is None else FIRST + timedelta(days=1)
-        row = Used(tenant="acme_corp", registration=OWN, span=span, starts_at=at, submitted=limit)
+        """Return the day of a former tenant of the id, and then one of the present one."""
+        at, former = (FIRST, True) if cursor is None else (FIRST + timedelta(days=1), False)
+        row = Used(
+            tenant="acme_corp",
+            registration=FORMER if former else OWN,
+            gone=former,
+            span=span,
+            starts_at=at,
+            submitted=limit,
+        )
         found = [row] if since <= at < until else []
         return UsagePage(rows=found, cursor="on" if cursor is None else None)
 

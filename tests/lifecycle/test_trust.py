@@ -1,0 +1,66 @@
+"""A server that asks nobody for a password: what a session may do is bounded all the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.lifecycle.doctor.examine import Examination, examine
+from orchestrator.model.findings import Finding, Severity
+from orchestrator.model.progress import unheard
+from orchestrator.store.tenant.login import try_login
+from tests.lifecycle.test_attacks import beyond
+from tests.lifecycle.test_isolation import Login, tried, two_tenants_in
+from tests.support.database import Database, Databases
+from tests.support.server import TRUSTING
+
+
+@pytest.fixture
+async def trusting(databases: Databases, tmp_path: Path) -> AsyncIterator[Database]:
+    """Yield acme and globex in a database that asks nobody for a password."""
+    async with databases.lend(TRUSTING) as database:
+        await two_tenants_in(database, tmp_path)
+        unknown = database.target.as_role(database.logins("acme").app, "any password")
+        if await try_login(unknown, name="insula test") != "accepted":
+            pytest.skip("this server, which is not ours, asks for passwords everywhere")
+        yield database
+
+
+@pytest.mark.parametrize("login", ["engine", "app"])
+@pytest.mark.requirement("T5.tenants")
+async def test_every_way_out_is_closed_where_no_password_is_asked(
+    trusting: Database, login: Login
+) -> None:
+    assert await tried(trusting, login) == []
+    assert await beyond(trusting, login) == []
+
+
+async def examined(database: Database) -> list[Finding]:
+    """Return what is found of the server's door."""
+    examination = Examination(
+        role_prefix=database.role_prefix,
+        app_migrations=(),
+        max_awake=1,
+        state_dir=Path("/nowhere"),
+        database="",
+        door=database.target,
+    )
+    connection = await database.connect()
+    found = await examine(connection, examination, unheard, shards=None)
+    return [each for each in found.findings if each.check == "login.unasked"]
+
+
+async def test_doctor_warns_of_a_server_that_asks_for_no_password(trusting: Database) -> None:
+    (finding,) = await examined(trusting)
+
+    assert finding.severity is Severity.WARNING
+    assert finding.what.startswith(f"it lets {trusting.logins('acme').app} in with any password")
+    assert "scram-sha-256" in finding.mend
+
+
+async def test_doctor_finds_nothing_where_passwords_are_asked(database: Database) -> None:
+    await database.provision("acme")
+
+    assert await examined(database) == []
