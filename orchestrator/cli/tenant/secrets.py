@@ -113,6 +113,7 @@ def credentials(door: Door, tenant: TenantArgument) -> None:
 
 def _read(file: Path | None) -> str:
     """Return the value; no error of this shows any of it."""
+    content: bytes
     try:
         if file is None and sys.stdin.isatty():
             content = typer.prompt("the secret (not shown)", hide_input=True, err=True).encode()
