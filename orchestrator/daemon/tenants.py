@@ -447,7 +447,8 @@ class Tenants:
             try:
                 found[row.id] = _config(snapshot, row.id, load_declaration(row.declaration))
             except (ConfigError, InvalidRequest) as error:
-                if row.id in self.registered:
+                known = self._rows.get(row.id)
+                if row.id in self.registered and known and known.registration == row.registration:
                     problems.append(f"tenant {row.id!r}, registered at run time: {error}")
                     found[row.id] = self.registered[row.id]
                 log.error("tenant.declaration_unusable", tenant=row.id, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
