@@ -64,8 +64,8 @@ test-fast: $(INSTALLED) ## run the tests that need no database
 	$(BIN)/python -m pytest tests/unit tests/rules -m "not slow"
 
 .PHONY: soak
-soak: $(INSTALLED) ## run the engine and the slots against their models, and 100,000 messages: half an hour
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=soak tests/engine/model \
+soak: $(INSTALLED) ## run the engine, the slots and tenants against their models, and 100,000 messages: half an hour
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=soak tests/engine/model tests/lifecycle/model \
 		tests/unit/supervisors/test_slot.py tests/supervisors/test_stress.py
 
 .PHONY: check

@@ -138,6 +138,12 @@ class TenantArchives:
         report: Report,
     ) -> RestoredTenant:
         """Make another tenant like this one, which goes on meanwhile; beside it, or on `to`."""
+        if into == tenant:
+            raise TenantExists(
+                into,
+                f"{into!r} is taken by the tenant that is to be cloned",
+                hint="name an id that nobody has yet",
+            )
         async with self.control.acquire() as connection:
             shard = self.tenants.shards.known(to or (await rows.fetch(connection, tenant)).shard)
             await refuse_taken(connection, into)
@@ -185,7 +191,11 @@ class TenantArchives:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
-            raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
+            raise (
+                TenantExists(tenant, f"tenant {tenant!r} is not archived")
+                if row.usable
+                else (rows.unfit(row))
+            )
         shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
         here = self.tenants.snapshot.settings.node.name

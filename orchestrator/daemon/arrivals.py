@@ -1,4 +1,4 @@
-"""Clears up what came to a shard and never became a tenant's: its node died, or the shard did."""
+"""Clears up what came to a database and never became a tenant's: a node died, or a shard did."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.daemon.tenants import Tenants
 from orchestrator.lifecycle import arrival
 from orchestrator.lifecycle.arrival import Owner
 from orchestrator.model.errors import InsulaError, TenantNotFound
-from orchestrator.model.ids import TenantId
+from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import databases
 from orchestrator.store.control import tenants as rows
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Arrivals:
-    """The copies on the shards that no registry knows, or not yet."""
+    """The copies that no registry knows, or not yet: on the shards, and beside the registry."""
 
     tenants: Tenants
     errands: Errands
@@ -45,15 +45,17 @@ class Arrivals:
     async def clear_all(self) -> bool:
         """Clear up all that nobody is at; return whether there may be more, now or later."""
         busy = False
-        for shard in self.tenants.shards.others.values():
-            if shard.reach.outage is not None:
+        for shard in (None, *self.tenants.shards.others.values()):
+            if shard is not None and shard.reach.outage is not None:
                 busy = True
                 continue
             try:
-                for place in await self._found(shard):
+                found = await (self._found_here() if shard is None else self._found(shard))
+                for place in found:
                     busy |= await self.clear(place) == "verb"
             except (InsulaError, *DRIVER_ERRORS) as error:
-                log.warning("shard.not_cleared", shard=shard.name, error=str(error))
+                name = CONTROL_SHARD if shard is None else shard.name
+                log.warning("shard.not_cleared", shard=name, error=str(error))
                 busy = True
         return busy
 
@@ -90,6 +92,11 @@ class Arrivals:
                 return _owner(await rows.fetch(connection, place.id), place.shard)
             except TenantNotFound:
                 return "nobody"
+
+    async def _found_here(self) -> list[Place]:
+        async with self.tenants.control.acquire() as connection:
+            found = await arrival.marked(connection)
+        return [Place(tenant, CONTROL_SHARD) for tenant in found]
 
     async def _found(self, shard: Shard) -> list[Place]:
         async with shard.pool.acquire() as connection:

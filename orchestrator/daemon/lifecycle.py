@@ -52,7 +52,7 @@ from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
-from orchestrator.store.shards import Place
+from orchestrator.store.shards import Place, is_ready
 from orchestrator.store.tenant.login import try_login
 from supervisors.root import RootSupervisor
 
@@ -245,11 +245,14 @@ class TenantLifecycle:
     ) -> ArchivedTenant:
         """Write the tenant into a file of the state directory, and drop it as `delete` does.
 
-        Its row stays, and tells of the file. Raises InvalidRequest for a tenant that has no tables,
-        and what `delete` does but for DeclaredInFile: a file may go on to declare it.
+        Its row stays, and tells of the file. As resumable as `delete`. Raises InvalidRequest for a
+        tenant that has no tables, and what `delete` does but for DeclaredInFile: a file may go on
+        to declare it.
         """
         async with self.control.acquire() as connection:
             row = await rows.fetch(connection, tenant)
+        if row.state in ("removed", "archived"):
+            raise rows.unfit(row)
         if row.provisioned_at is None:
             raise InvalidRequest(f"tenant {tenant!r} was never used: there is nothing to archive")
         self.tenants.shards.check(row.shard)
@@ -323,7 +326,7 @@ class TenantLifecycle:
         await self.drop_kept(row)
         await self._drop_arrived(row)
         left = await self._drop_archive(row)
-        if await shards.is_there(row):
+        if await is_ready(shards, row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
                     server,
@@ -413,13 +416,15 @@ class TenantLifecycle:
 
     async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
         """Rename the tenant in the registry, and in its own database, as far as it has one."""
-        place = row if await self.tenants.shards.is_there(row) else at(row, CONTROL_SHARD)
+        place = row if await is_ready(self.tenants.shards, row) else at(row, CONTROL_SHARD)
         async with self.errands.pair("renaming", place, lock_timeout="10s") as (control, server):
             await rename(server, wanted, self.tenants.spec, control=control)
         await finish(self.tenants, wanted.new)
 
     async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
         row = await self.tenants.shards.row(tenant)
+        if not row.usable:
+            raise rows.unfit(row)
         if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
         return row

@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.daemon.archives import TenantArchives
+from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.lifecycle import TenantLifecycle, at
@@ -37,6 +38,7 @@ from orchestrator.store.connect import DRIVER_ERRORS, Connection
 from orchestrator.store.control import holds, tenants
 from orchestrator.store.control.holds import Hold
 from orchestrator.store.control.tenants import TenantRow
+from orchestrator.store.shards import Place
 
 LOCK_TIMEOUT = "10s"
 SETTLE_SECONDS = 5.0
@@ -121,18 +123,30 @@ class TenantMoves:
         _refuse_kept(row)
         shards.check(to)
         await self._idle(row, wanted, report)
+        arrivals = Arrivals(self._tenants, self.errands)
+        try:
+            moved = await self._move_held(row, to, report)
+        except BaseException:
+            # What has arrived is nobody's, unless it was the very end that failed.
+            await arrivals.clear_now(Place(row.id, to))
+            raise
+        if moved.kept_on is None:
+            # Its first use may have got as far as to a database of its own.
+            await arrivals.clear_now(Place(row.id, row.shard))
+        log.info("tenant.moved", tenant=row.id, shard=to, rows=moved.rows)
+        return moved
+
+    async def _move_held(self, row: TenantRow, to: str, report: Report) -> MovedTenant:
         async with self._alone, self._held(row, "move", report) as hold:
-            row = await shards.row(row.id)  # it may have been used, or moved, until now
+            row = await self._tenants.shards.row(row.id)  # it may have been used, or moved
             if row.shard == to:
                 return _told(row)
             _refuse_kept(row)
             if row.provisioned_at is None:
-                moved, compared = await self._switch(hold, row, to, kept=None), None
-            else:
-                compared = await self._copy_and_switch(hold, row, to, report)
-                moved = await self._tenants.shards.row(row.id)
-                await self._settle(moved)
-        log.info("tenant.moved", tenant=row.id, shard=to, rows=compared.rows if compared else 0)
+                return _told(await self._switch(hold, row, to, kept=None))
+            compared = await self._copy_and_switch(hold, row, to, report)
+            moved = await self._tenants.shards.row(row.id)
+            await self._settle(moved)
         return _told(moved, compared)
 
     async def _confirm(self, row: TenantRow, report: Report) -> MovedTenant:

@@ -50,6 +50,7 @@ UPDATE insula.lease SET node = NULL WHERE tenant = :'old';
 UPDATE insula.wake SET tenant = :'new' WHERE tenant = :'old';
 INSERT INTO insula.wake AS wake (tenant, due_at, reason)
 SELECT lease.tenant, clock_timestamp(), 'recover' FROM insula.lease AS lease WHERE lease.tenant = :'new'
+AND EXISTS (SELECT FROM insula.tenant AS old WHERE old.id = :'old' AND old.state = 'provisioned')
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at);
 UPDATE insula.schedule SET tenant = :'new' WHERE tenant = :'old';
 UPDATE insula.usage SET tenant = :'new' WHERE registration = (SELECT registration FROM insula.tenant WHERE id = :'old');

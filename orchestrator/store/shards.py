@@ -284,7 +284,7 @@ class Shards:
 
     async def tell(self, place: Placed) -> None:
         """Copy the row of a tenant to the shard of a place, where insula.submit goes by it."""
-        if place.shard != CONTROL_SHARD and await self.is_there(place):
+        if place.shard != CONTROL_SHARD and await is_ready(self, place):
             async with self.control.acquire() as control, self.lend(place) as server:
                 await copy(server, await of_tenants(control, [place.id]))
 
@@ -305,3 +305,17 @@ class Shards:
             if shard is not None:
                 shard.uncopied[row.id] = row
                 shard.poke()
+
+
+async def is_ready(shards: Shards, row: Placed) -> bool:
+    """Return whether the database of the tenant is there with its control schema.
+
+    One of its own gets that when it was made: a node may have died in between.
+    """
+    shard = shards.of(row.shard)
+    if shard is None or not shard.apart:
+        return True
+    if not await shards.is_there(row):
+        return False
+    async with shards.lend(row) as connection:
+        return await databases.is_ready(connection)

@@ -12,8 +12,10 @@ import anyio
 import pytest
 from msgspec import structs
 
+from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.moves import TenantMoves
+from orchestrator.lifecycle import arrival
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
     CopyKept,
@@ -29,7 +31,8 @@ from orchestrator.model.moves import MovedTenant, MoveTenant
 from orchestrator.model.progress import Progress
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
-from tests.supervisors.nodes import Node, running_node, snapshot
+from orchestrator.store.shards import Place
+from tests.supervisors.nodes import SHORT_DRAIN, Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shards import admin_of, home, succeeded
 from tests.supervisors.workflows import GATES
@@ -270,27 +273,58 @@ async def test_a_moved_tenant_is_deleted_with_what_is_kept_of_it(
         )
 
 
-async def test_a_copy_that_never_became_the_tenants_goes_with_it(
-    database: Database, home: ShardConfig, tmp_path: Path
+@pytest.mark.parametrize("to", ["eu", "control"])
+async def test_a_move_that_fails_leaves_nothing_where_it_was_to_go(
+    database: Database, home: ShardConfig, tmp_path: Path, to: str
 ) -> None:
-    def dies(progress: Progress) -> None:
+    def fails(progress: Progress) -> None:
         if progress.phase == "comparing":
-            raise MoveFailed("acme", "the node died")
+            raise MoveFailed("acme", "as the test says")
 
     async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
-        await node.tenants.register(CreateTenant(id="acme"))
+        lives = "control" if to == "eu" else "eu"
+        await node.tenants.register(CreateTenant(id="acme", set={"shard": lives}))
+        await node.tenants.prepare(ACME)
+
+        with pytest.raises(MoveFailed, match="as the test says"):
+            await moves(node, tmp_path).run(ACME, MoveTenant(to=to), report=fails)
+
+        shards = node.tenants.shards
+        place = Place(ACME, to)
+        if await shards.is_there(place):
+            async with shards.lend(place) as there:
+                assert await there.fetchval(SCHEMAS) is None
         await node.submit("acme")
-        await node.until_finished("acme", 1)
-        with pytest.raises(MoveFailed, match="the node died"):
-            await moves(node, tmp_path).run(ACME, MoveTenant(to="eu"), report=dies)
-        arrived = await admin_of(database, home)
-        assert await arrived.fetchval(SCHEMAS) == ["tenant_acme"]
-        await arrived.close()
 
-        await lifecycle(node, tmp_path).delete("acme", keep=False)
 
-        server = await database.connect(Target.parse(home.url))
-        own = f"{database.role_prefix}_"
+@pytest.mark.parametrize("to", ["eu", "control"])
+async def test_what_has_arrived_when_a_node_died_goes_with_the_tenant_or_at_the_next_start(
+    database: Database, home: ShardConfig, tmp_path: Path, to: str
+) -> None:
+    async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
+        shards, place = node.tenants.shards, Place(ACME, to)
+        lives = "control" if to == "eu" else "eu"
+        await node.tenants.register(CreateTenant(id="acme", set={"shard": lives}))
+        await node.tenants.prepare(ACME)
+
+        async def arrive() -> None:
+            await shards.make_ready(place, database.installation)
+            async with shards.lend(place) as there:
+                await there.execute("CREATE SCHEMA tenant_acme")
+                await arrival.mark(there, ACME)
+
+        await arrive()
+        assert not await Arrivals(node.tenants, Errands(shards)).clear_all()
+        if await shards.is_there(place):
+            async with shards.lend(place) as there:
+                assert await there.fetchval(SCHEMAS) is None
+        await node.submit("acme")
+
+        await arrive()
+        await lifecycle(node, tmp_path).delete("acme", keep=False, force=True)
+
+        server, own = await database.connect(Target.parse(home.url)), f"{database.role_prefix}_"
+        assert await node.sql(SCHEMAS) is None
         assert await server.fetchval(SCHEMAS) is None
         assert await server.fetch("SELECT FROM pg_database WHERE datname ^@ $1", f"{own}t_") == []
         assert await server.fetch("SELECT FROM pg_roles WHERE rolname ^@ $1", own) == []
@@ -313,3 +347,37 @@ async def test_on_another_server_the_logins_are_made_and_those_of_before_go(
             await verb.run(ACME, MoveTenant(confirm=True))
 
             assert (await node.sql(roles, prefix), await there.fetchval(roles, prefix)) == (0, 2)
+
+
+async def test_its_runs_may_finish_before(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        told.append(progress)
+        GATES.open("moves at once")
+
+    async with used(database, shard) as node:
+        await node.hold("acme", "moves at once")
+
+        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu", wait=20.0), report=report)
+
+        assert told[0] == Progress("waiting for its runs", 0, 1, "runs")
+        await succeeded(await admin_of(database, shard), 2)
+
+
+async def test_a_task_that_a_forced_move_cuts_short_goes_on_at_the_target(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    declared = snapshot(["acme"], shards=[shard], supervision=SHORT_DRAIN)
+    async with running_node(database, declared, shards=[shard]) as node:
+        run = await node.hold("acme", "moves on")
+
+        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu", force=True))
+
+        await until(lambda: GATES.arrived["moves on"] == 2, what="it is begun again")
+        GATES.open("moves on")
+        there = await admin_of(database, shard)
+        await succeeded(there, 1)
+        assert await there.fetchval("SELECT id FROM tenant_acme.wf_run") == run.id

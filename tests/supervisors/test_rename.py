@@ -155,3 +155,29 @@ async def test_every_node_knows_it_by_its_new_id(database: Database) -> None:
         with pytest.raises(TenantNotFound):
             other.root.resolve("globex")
         await one.tenants.register(CreateTenant(id="globex"))
+
+
+async def test_one_that_was_deleted_is_not_renamed(database: Database) -> None:
+    async with running_node(database, snapshot(["initech"])) as node:
+        await node.tenants.register(CreateTenant(id="globex"))
+        await lifecycle(node, Path()).delete("globex", keep=False)
+
+        with pytest.raises(TenantNotFound):
+            await rename(node)
+
+
+async def test_one_that_was_never_used_is_not_woken_though_its_id_was(database: Database) -> None:
+    async with running_node(database, snapshot([])) as node:
+        for _ in range(2):
+            await node.tenants.register(CreateTenant(id="globex"))
+            await node.submit("globex")
+            await node.until_finished("globex", 1)
+            await rename(node)
+            await lifecycle(node, Path()).delete("initech", keep=False, force=True)
+        await node.tenants.register(CreateTenant(id="globex"))
+
+        async with node.holds.of(GLOBEX, "move"):
+            pass
+        await rename(node)
+
+        assert await node.sql("SELECT count(*) FROM insula.wake") == 0

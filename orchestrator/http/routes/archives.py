@@ -167,7 +167,7 @@ async def archive_tenant(
     wait: Wait = 0.0,
 ) -> Response[Any]:
     """Write the tenant into a file on the server, and drop it. Unfinished runs keep it."""
-    known_as = services.platform.resolve(tenant)
+    known_as = meant(services, tenant)
 
     async def put_away(report: Report) -> ArchivedTenant:
         async with record.of(known_as, "tenant.archive", "forced" if force else ""):

@@ -279,8 +279,8 @@ def _half_deleted(row: TenantRow) -> Finding:
         severity=Severity.WARNING,
         check="tenant.deleting",
         subject=f"tenant {row.id}",
-        what=f"its deletion began at {row.removed_at:%Y-%m-%d %H:%M:%S} UTC and has not ended",
-        mend=f"the next node to start ends it, or insula tenant delete {row.id}",
+        what=f"it is being {row.verb}d since {row.removed_at:%Y-%m-%d %H:%M:%S} UTC",
+        mend=f"the next node to start ends that, or {row.again}",
     )
 
 

@@ -17,16 +17,17 @@ SELECT FROM insula.tenant WHERE id = $1 AND held_by = $2 AND held_at = $3 FOR NO
 SELECT FROM insula.tenant WHERE id = $1 AND held_for IS NULL AND state IN ('registered', 'provisioned') FOR SHARE
 
 -- name: release
--- Whoever left work behind when the tenant became quiet is woken: a tenant that never had a lease left none.
+-- Whoever left work behind when the tenant became quiet is woken: a tenant without tables, or that never had a lease,
+-- left none. The lease may be that of a tenant of this id that was deleted.
 WITH released AS (
     UPDATE insula.tenant
     SET held_for = NULL, held_by = NULL, held_at = NULL, changed_in = pg_current_xact_id()
     WHERE id = $1 AND held_by = $2 AND held_at = $3
-    RETURNING id
+    RETURNING id, state
 )
 INSERT INTO insula.wake AS wake (tenant, due_at, reason)
 SELECT released.id, clock_timestamp(), 'recover' FROM released
-WHERE EXISTS (SELECT FROM insula.lease AS lease WHERE lease.tenant = released.id)
+WHERE released.state = 'provisioned' AND EXISTS (SELECT FROM insula.lease AS lease WHERE lease.tenant = released.id)
 ON CONFLICT (tenant) DO UPDATE SET due_at = least(wake.due_at, excluded.due_at)
 
 -- name: abandoned

@@ -93,9 +93,7 @@ class TenantRow(msgspec.Struct, frozen=True):
 
     @property
     def again(self) -> str:
-        """What goes on with that: for an archiving, `delete` would, but with nothing kept."""
-        if self.verb == "archive":
-            return "the next node that starts"
+        """The command that goes on with that."""
         return f"insula tenant {self.verb} {self.id}"
 
     def lives_on(self, shard: str) -> bool:

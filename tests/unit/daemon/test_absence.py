@@ -19,7 +19,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(TenantRow.__struct_fields__)
         ("purge", "deleted", "insula tenant delete acme"),
         ("keep", "deleted", "insula tenant delete acme"),
         ("erase", "erased", "insula tenant erase acme"),
-        ("archive", "archived", "the next node that starts"),
+        ("archive", "archived", "insula tenant archive acme"),
     ],
 )
 def test_nobody_is_told_to_delete_what_is_being_archived_or_erased(
