@@ -299,15 +299,6 @@ class RootSupervisor:
                 slot.check_open(self._ground.clock.now())
                 raise database_away(reach.outage)
 
-    def check_database(self, tenant: TenantId) -> None:
-        """Refuse to read a tenant's tables while the keepers know that nobody would answer.
-
-        Raises TenantNotFound and DatabaseUnavailable.
-        """
-        for reach in self._ground.reaches(self.slot(tenant).config):
-            if reach.outage is not None:
-                raise reach.outage.refusal()
-
     def wake(self, tenant: TenantId) -> bool:
         """Let the tenant look for work in its tables; True when it was awake already."""
         slot = self._slots.get(tenant)
@@ -317,6 +308,11 @@ class RootSupervisor:
         slot.poke()
         self._wake(slot)
         return awake
+
+    @property
+    def ground(self) -> Ground:
+        """What all supervisors stand on."""
+        return self._ground
 
     @property
     def unwakeable(self) -> list[TenantId]:

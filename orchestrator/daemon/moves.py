@@ -123,12 +123,16 @@ class TenantMoves:
         _refuse_kept(row)
         shards.check(to)
         await self._idle(row, wanted, report)
+        arrivals = Arrivals(self._tenants, self.errands)
         try:
             moved = await self._move_held(row, to, report)
         except BaseException:
             # What has arrived is nobody's, unless it was the very end that failed.
-            await Arrivals(self._tenants, self.errands).clear_now(Place(row.id, to))
+            await arrivals.clear_now(Place(row.id, to))
             raise
+        if moved.kept_on is None:
+            # Its first use may have got as far as to a database of its own.
+            await arrivals.clear_now(Place(row.id, row.shard))
         log.info("tenant.moved", tenant=row.id, shard=to, rows=moved.rows)
         return moved
 

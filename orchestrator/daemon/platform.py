@@ -374,7 +374,7 @@ async def of_tenant(
     A declared tenant may never have been used. TenantNotFound when it is not declared, and
     DatabaseUnavailable at once when a server is known to be silent.
     """
-    root.check_database(tenant)
+    root.ground.check_answers(root.slot(tenant).config)
     async with shards.tenant(tenant) as (_, connection):
         yield connection
 

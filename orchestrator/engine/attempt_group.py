@@ -10,6 +10,15 @@ from uuid import UUID
 import anyio
 
 from orchestrator.engine.execution import Execution
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
+from orchestrator.model.states import TaskState
+
+_STOPS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+NOT_OURS = (*_STOPS, LeaseLost, DatabaseUnavailable)
+"""Ends of an attempt that say nothing of it.
+
+The last two end the engine: how a commit of the task's own came out is for the next owner to read.
+"""
 
 Body = Callable[[Execution, str, anyio.CancelScope], Coroutine[Any, Any, None]]
 """Runs one attempt at a task of a run within the scope, which it enters and `leave`s."""
@@ -89,3 +98,9 @@ class AttemptGroup:
                 raise  # they end the event loop; the others are raised by `run`
         finally:
             del self._tasks[scope]
+
+
+def is_under_way(execution: Execution, name: str) -> bool:
+    """Tell whether what comes of an attempt counts: the run can move, the task is not settled."""
+    task = execution.tasks[name]
+    return execution.held and not execution.state.over and task.state is TaskState.RUNNING

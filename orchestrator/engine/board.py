@@ -5,7 +5,6 @@ All decisions are synchronous.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
 import random
@@ -21,7 +20,7 @@ import anyio.lowlevel
 import structlog
 
 from orchestrator.engine import endings, entries, outcome
-from orchestrator.engine.attempt_group import AttemptGroup
+from orchestrator.engine.attempt_group import NOT_OURS, AttemptGroup, is_under_way
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
@@ -34,7 +33,6 @@ from orchestrator.engine.suspects import Suspects, poison_of
 from orchestrator.engine.timers import Timers
 from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
@@ -358,14 +356,14 @@ class Board:
         result: Outcome | None = None
         began: float | None = None
         with scope:
-            if self._is_running(execution, name):
+            if is_under_way(execution, name):
                 began = execution.meter.began[name] = monotonic()
                 result = await self._outcome_of(execution, name)
         self.group.leave(execution, name, scope)
         self._slots.give_back(None if began is None else monotonic() - began)
         if self._suspects.alone is not None:
             self._suspects.leave(execution.id, name)
-        wanted = self._is_running(execution, name) and not scope.cancel_called
+        wanted = is_under_way(execution, name) and not scope.cancel_called
         if result is not None and (
             wanted or (isinstance(result, Stored) and self.holds(execution))
         ):
@@ -377,7 +375,7 @@ class Board:
         """Run the attempt. What breaks around it is its own failure, and not the tenant's end."""
         try:
             return await self._attempts.run(execution, name, self._port)
-        except _NOT_OURS:
+        except NOT_OURS:
             raise
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -500,14 +498,5 @@ class Board:
         self._timers.watch(execution.id, moment)
         self.timers_changed.beat()
 
-    def _is_running(self, execution: Execution, name: str) -> bool:
-        return (
-            execution.held and not execution.state.over and execution.tasks[name].state is _RUNNING
-        )
-
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})
-# Ends of an attempt that say nothing of it. The last two end the engine: how a commit of the task's
-# own came out is for the next owner to read.
-_STOPS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-_NOT_OURS = (*_STOPS, LeaseLost, DatabaseUnavailable)

@@ -24,6 +24,7 @@ from orchestrator.engine.slots import NodeSlots
 from orchestrator.model.api import Started, StartRun
 from orchestrator.model.clock import SystemClock
 from orchestrator.model.ids import TenantId
+from orchestrator.settings.duration import Duration
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Settings, SupervisionSection, Tenant, Tier
 from orchestrator.settings.shards import ShardConfig
@@ -43,6 +44,8 @@ from tests.support.database import Database
 from tests.support.wait import until
 
 LONG = timedelta(days=1)
+SHORT_DRAIN = SupervisionSection(drain_timeout=Duration(milliseconds=100))
+"""A tenant that has to come to rest does not wait for tasks that wait for the test."""
 
 
 @dataclass(frozen=True)

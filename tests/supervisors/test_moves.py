@@ -32,7 +32,7 @@ from orchestrator.model.progress import Progress
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
 from orchestrator.store.shards import Place
-from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.nodes import SHORT_DRAIN, Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_shards import admin_of, home, succeeded
 from tests.supervisors.workflows import GATES
@@ -347,3 +347,37 @@ async def test_on_another_server_the_logins_are_made_and_those_of_before_go(
             await verb.run(ACME, MoveTenant(confirm=True))
 
             assert (await node.sql(roles, prefix), await there.fetchval(roles, prefix)) == (0, 2)
+
+
+async def test_its_runs_may_finish_before(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        told.append(progress)
+        GATES.open("moves at once")
+
+    async with used(database, shard) as node:
+        await node.hold("acme", "moves at once")
+
+        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu", wait=20.0), report=report)
+
+        assert told[0] == Progress("waiting for its runs", 0, 1, "runs")
+        await succeeded(await admin_of(database, shard), 2)
+
+
+async def test_a_task_that_a_forced_move_cuts_short_goes_on_at_the_target(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    declared = snapshot(["acme"], shards=[shard], supervision=SHORT_DRAIN)
+    async with running_node(database, declared, shards=[shard]) as node:
+        run = await node.hold("acme", "moves on")
+
+        await moves(node, tmp_path).run(ACME, MoveTenant(to="eu", force=True))
+
+        await until(lambda: GATES.arrived["moves on"] == 2, what="it is begun again")
+        GATES.open("moves on")
+        there = await admin_of(database, shard)
+        await succeeded(there, 1)
+        assert await there.fetchval("SELECT id FROM tenant_acme.wf_run") == run.id

@@ -16,6 +16,7 @@ from orchestrator.client.transaction import enqueue
 from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.moves import TenantMoves
 from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import CreateTenant, RenameTenant
@@ -28,6 +29,7 @@ from orchestrator.model.errors import (
     TenantExists,
 )
 from orchestrator.model.ids import TenantId
+from orchestrator.model.moves import MoveTenant
 from orchestrator.model.progress import unheard
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.shards import ShardConfig
@@ -44,7 +46,7 @@ from tests.support.database import Database
 from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
-ACME, GLOBEX = TenantId("acme"), TenantId("globex")
+ACME, GLOBEX, UMBRELLA = TenantId("acme"), TenantId("globex"), TenantId("umbrella")
 DECLARED = {"acme": Tenant(shard="eu"), "globex": Tenant()}
 LEFT = """
 SELECT array_agg(name) FROM (
@@ -378,14 +380,17 @@ async def test_a_database_whose_node_died_before_it_was_ready_is_in_nobodys_way(
     database: Database, home: ShardConfig, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot([], shards=[home]), shards=[home]) as node:
-        whole = lifecycle(node, tmp_path)
-        for tenant in (ACME, GLOBEX):
+        whole, errands = lifecycle(node, tmp_path), Errands(node.tenants.shards)
+        move = TenantMoves(whole, whole.archives, node.holds, errands)
+        for tenant in (ACME, GLOBEX, UMBRELLA):
             await node.tenants.register(CreateTenant(id=tenant, set={"shard": "eu"}))
             await node.tenants.shards.others["eu"].make_database(tenant)
 
+        await move.run(UMBRELLA, MoveTenant(to="control"))
+        assert not await node.tenants.shards.others["eu"].has_database(UMBRELLA)
         await whole.rename(GLOBEX, RenameTenant(to="initech"), by="uid 0")
         await whole.delete("acme", keep=False)
         await whole.delete("initech", keep=False)
 
-        assert not await Arrivals(node.tenants, Errands(node.tenants.shards)).clear_all()
+        assert not await Arrivals(node.tenants, errands).clear_all()
         assert await node.sql(LEFT, f"{database.role_prefix}_") is None
