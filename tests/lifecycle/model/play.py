@@ -147,6 +147,8 @@ class Playing:
             for model in models:
                 if seen == _as_seen(model):
                     self._model = model
+                    if len(models) > 1:
+                        await self._sight.note_dropped(model)
                     faults = await self._sight.faults(model)
                     assert not faults, faults
                     return
@@ -181,7 +183,8 @@ class Playing:
         await self._stage.look()
         for id in [*self._model.lives]:
             await client.tenant(id).lifecycle.erase(force=True)
-        await self._agree(Model())
+        await self._agree(Model(left=self._model.left))
+        self._stage.forget_archives()
 
 
 _WAITS = ("listen", "live", None)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.daemon.archives import tenant_in
 from orchestrator.lifecycle.arrival import marked
 from orchestrator.model.errors import InsulaError, KeyErased
 from orchestrator.model.ids import TenantId, schema_of
@@ -151,7 +152,7 @@ class Sight:
             for id, life in model.lives.items()
             for place in (
                 (life.shard, f"tenant_{id}") if life.state == "provisioned" else None,
-                (life.kept[0], f"moved_{id}") if life.kept else None,
+                (life.kept[0], f"moved_{id}") if life.kept and life.kept[1] is not None else None,
             )
             if place is not None
         } | {("control", f"tenant_{BYSTANDER}")}
@@ -161,8 +162,15 @@ class Sight:
                 there -= {(life.shard, f"tenant_{id}"), (life.shard, f"nothing of {id}")}
         found = [f"{each[1]} on {each[0]}" for each in sorted(there ^ wanted)]
         found += await self._left(model)
-        found += sorted(map(str, self._files(await self._stage.admin.fetch(ROWS, BYSTANDER))))
-        return found
+        files = self._files(await self._stage.admin.fetch(ROWS, BYSTANDER))
+        return [*found, *sorted(str(each) for each in files if tenant_in(each) not in model.left)]
+
+    async def note_dropped(self, model: Model) -> None:
+        """Note the copies of before moves that confirmations have dropped, and got no further."""
+        there = await self._schemas()
+        for id, life in model.lives.items():
+            if life.kept is not None and (life.kept[0], f"moved_{id}") not in there:
+                life.kept = (life.kept[0], None)
 
     async def _schemas(self) -> set[tuple[str, str]]:
         stage = self._stage
