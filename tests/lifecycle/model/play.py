@@ -60,9 +60,16 @@ class Playing:
         if (act.cut or server.shaken) and not verb.engine:
             await self._cut(verb, asked, after, wanted, server)
             return
+        since = await self._sight.last_entry()
         code = await _code(verb, asked)
         self._tell(asked, code, wanted)
         assert code == wanted, f"{act}: {code}, not {wanted}"
+        if not verb.engine:
+            told = await self._sight.outcomes(since, verb.operation)
+            # Who was not there is in no audit, and a renamed tenant has it under both ids.
+            assert set(told) <= {code}, told
+            assert len(told) <= 1 + (act.verb == "rename"), told
+            assert told or code != DONE
         await self._agree(after)
 
     async def _asked(self, act: Act, name: str, server: Server) -> Asked:

@@ -33,6 +33,11 @@ UNION ALL SELECT 'schedule ' || tenant FROM insula.schedule WHERE tenant <> ALL 
 UNION ALL SELECT 'figures ' || tenant FROM insula.figures WHERE tenant <> ALL ($2)
 UNION ALL SELECT 'lease ' || tenant FROM insula.lease WHERE node IS NOT NULL AND tenant <> ALL ($1)
 """
+OUTCOMES = """
+SELECT answered.outcome FROM insula.audit AS asked
+LEFT JOIN insula.audit AS answered ON answered.answers = asked.number
+WHERE asked.number > $1 AND asked.answers IS NULL AND asked.operation = $2
+"""
 SCHEMAS = "SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^(tenant|moved)_'"
 ROLES = "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname, $1)"
 TABLES = """
@@ -69,6 +74,16 @@ class Sight:
         query = "SELECT node FROM insula.lease WHERE tenant = $1"
         owner = await self._stage.admin.fetchval(query, tenant)
         return next((each for each in self._stage.servers if each.node.id == owner), None)
+
+    async def last_entry(self) -> int:
+        """Return the number of the audit's last entry."""
+        query = "SELECT coalesce(max(number), 0) FROM insula.audit"
+        number: int = await self._stage.admin.fetchval(query)
+        return number
+
+    async def outcomes(self, since: int, operation: str) -> list[str]:
+        """Return what came of an operation, each time that it was asked for since an entry."""
+        return [each for (each,) in await self._stage.admin.fetch(OUTCOMES, since, operation)]
 
     async def resumable(self) -> bool:
         """Tell whether a tenant is being deleted."""
