@@ -20,7 +20,7 @@ from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import leases, nodes
 from orchestrator.store.tenant import submissions
-from orchestrator.store.tenant.admission import Allowance, admit
+from orchestrator.store.tenant.admission import Allowance, HeldUp, admit
 from orchestrator.store.tenant.journal import REFUSED, Known, NewRun, keys_of, known
 from supervisors.ground import Ground
 from supervisors.preference import Neighbours
@@ -81,6 +81,8 @@ class Elsewhere:
         rows = [run.row(epoch=0, now=counted.now) for run in accepted if isinstance(run, Accepted)]
         try:
             stored = iter(await _add(connection, config, rows) if rows else ())
+        except HeldUp as held:
+            raise held.error from held
         except REFUSED as error:
             raise RunRefused(f"the database refused a run: {error}") from error
         return [run if isinstance(run, Started) else _told(run, next(stored)) for run in accepted]

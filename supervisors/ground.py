@@ -72,6 +72,12 @@ class Ground:
         """Return what has to answer for the tenant to be served: the control database first."""
         return (self.standing, *self.shards.reaches(config.shard))
 
+    def check_answers(self, config: TenantConfig) -> None:
+        """Raise DatabaseUnavailable while a server that the tenant needs is known to be silent."""
+        for reach in self.reaches(config):
+            if reach.outage is not None:
+                raise reach.outage.refusal()
+
     def breaker_of(self, shard: str) -> Breaker:
         """Return the breaker of the server that has the tenants of `shard`."""
         if shard == CONTROL_SHARD:

@@ -310,6 +310,11 @@ class RootSupervisor:
         return awake
 
     @property
+    def ground(self) -> Ground:
+        """What all supervisors stand on."""
+        return self._ground
+
+    @property
     def unwakeable(self) -> list[TenantId]:
         """The tenants that wait for somebody, not for work, or will look for it when they start."""
         states = (SlotState.DORMANT, SlotState.RUNNING)

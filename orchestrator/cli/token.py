@@ -37,7 +37,7 @@ def create(door: Door, name: Label = "", expires: Expires = None) -> None:
 
     Example: insula token create --name deployment --expires 30d > token
     """
-    values.read_while(expires, "--expires")
+    values.checked_duration(expires, "--expires")
     with door.open() as client:
         minted = client.tokens.create(name=name, expires=expires)
     print_minted(door, minted)

@@ -104,7 +104,7 @@ def read_moment(
 
 
 def read_time(text: str | None, option: str) -> datetime | None:
-    """Return a time, which is ours unless it has an offset."""
+    """Return a time of day; one without an offset is of this machine's zone."""
     try:
         return datetime.fromisoformat(text).astimezone() if text is not None else None
     except (ValueError, OverflowError):
@@ -118,11 +118,12 @@ def read_seconds(text: str | None, option: str) -> float:
     >>> read_seconds("5m", "--wait")
     300.0
     """
-    return Duration.parse(text).total_seconds() if read_while(text, option) and text else 0.0
+    checked = checked_duration(text, option)
+    return 0.0 if checked is None else Duration.parse(checked).total_seconds()
 
 
-def read_while(text: str | None, option: str) -> str | None:
-    """Return a while such as 5m as it was written, once it is known to be one."""
+def checked_duration(text: str | None, option: str) -> str | None:
+    """Return a span of time such as 5m as it was written, once it is known to be one."""
     try:
         _ = Duration.parse(text) if text is not None else None
     except (ValueError, OverflowError) as error:

@@ -73,7 +73,7 @@ class Address:
                 hint="it is stopped, or something holds up its event loop: its log tells what",
             )
         outcome = "" if call.repeatable else "; whether the request was carried out is unknown"
-        hint = ""
+        hint = "`insula status` tells whether the daemon answers at all, and who holds it up"
         if not call.repeatable:
             hint = "look what became of it first; a run with a key can be sent again safely"
         if isinstance(error, httpx.TimeoutException):

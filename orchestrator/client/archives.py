@@ -28,7 +28,7 @@ from orchestrator.model.archives import (
     ImportedRows,
     RestoredTenant,
 )
-from orchestrator.model.errors import StorageFailed
+from orchestrator.model.errors import ArchiveInvalid, StorageFailed
 from orchestrator.model.progress import Report
 
 
@@ -294,8 +294,12 @@ class SyncTenantArchives:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
+    """Name the file that can not be read, or is no archive."""
     try:
         yield
+    except ArchiveInvalid as error:
+        hint = error.hint or "take a whole copy of the file that `tenant backup` wrote"
+        raise type(error)(f"{path}: {error}", hint=hint, data=error.data) from error
     except OSError as error:
         # Of a directory it is one of its files.
         raise StorageFailed(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.control.tenants import TenantRow
@@ -25,9 +23,7 @@ def as_served(
 
 def as_decided(config: TenantConfig, row: TenantRow) -> TenantConfig:
     """Return a tenant as operators, and the verbs under way, have it."""
-    config = msgspec.structs.replace(config, shard=row.shard, registration=row.registration)
-    if row.origin is not None:
-        config = config.made_as(row.origin)
+    config = config.known_as(shard=row.shard, origin=row.origin, registration=row.registration)
     if row.disabled_at is not None:
         config = config.disabled(row.disabled_because)
     return config if row.held_for is None else config.held(row.held_for)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.model.ids import TenantId
+from orchestrator.quota.limits import of_submissions
 from orchestrator.settings.diff import changed_fields
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.connect import Connection
@@ -51,6 +52,18 @@ async def note(
     deeds += [Deed(each, BY, "tenant.undeclare", "no file has it any more") for each in gone]
     await audit.note(connection, node, [deed for deed in deeds if deed is not None])
     return {each.id: fields[each.id] for each in found if fields.get(each.id)}
+
+
+async def note_one(connection: Connection, config: TenantConfig) -> None:
+    """Note what a tenant is to be served as, in the transaction that declares it."""
+    await configuration.note(connection, {config.id: config.digest})
+    await limit(connection, {config.id: config})
+
+
+async def limit(connection: Connection, configs: Configs) -> bool:
+    """Have `insula.submit` know the limits of these tenants; tell whether any are others now."""
+    limits = {tenant: of_submissions(config.limits) for tenant, config in configs.items()}
+    return await configuration.limit(connection, limits)
 
 
 def _is_new(before: Before) -> bool:

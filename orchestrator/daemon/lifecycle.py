@@ -52,7 +52,7 @@ from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
 from orchestrator.store.control.tenants import TenantRow
-from orchestrator.store.shards import Place
+from orchestrator.store.shards import Place, is_ready
 from orchestrator.store.tenant.login import try_login
 from supervisors.root import RootSupervisor
 
@@ -326,7 +326,7 @@ class TenantLifecycle:
         await self.drop_kept(row)
         await self._drop_arrived(row)
         left = await self._drop_archive(row)
-        if await shards.is_ready(row):
+        if await is_ready(shards, row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
                 removed = await remove(
                     server,
@@ -416,7 +416,7 @@ class TenantLifecycle:
 
     async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
         """Rename the tenant in the registry, and in its own database, as far as it has one."""
-        place = row if await self.tenants.shards.is_ready(row) else at(row, CONTROL_SHARD)
+        place = row if await is_ready(self.tenants.shards, row) else at(row, CONTROL_SHARD)
         async with self.errands.pair("renaming", place, lock_timeout="10s") as (control, server):
             await rename(server, wanted, self.tenants.spec, control=control)
         await finish(self.tenants, wanted.new)

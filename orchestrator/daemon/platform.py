@@ -371,9 +371,10 @@ async def of_tenant(
 ) -> AsyncIterator[Connection | None]:
     """Lend a connection to the tenant's tables; None when they were never made.
 
-    A declared tenant may never have been used. TenantNotFound when it is not declared.
+    A declared tenant may never have been used. TenantNotFound when it is not declared, and
+    DatabaseUnavailable at once when a server is known to be silent.
     """
-    root.slot(tenant)
+    root.ground.check_answers(root.slot(tenant).config)
     async with shards.tenant(tenant) as (_, connection):
         yield connection
 

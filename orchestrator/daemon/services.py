@@ -26,7 +26,7 @@ from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.tenants import watch
-from orchestrator.daemon.tokens import TokenRegistry
+from orchestrator.daemon.tokens import CatchUp, TokenRegistry
 from orchestrator.daemon.usage import Usages
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.daemon.wiring import Parts
@@ -104,7 +104,7 @@ class DaemonServices:
             secrets=TenantSecrets(
                 shards, parts.tenants, caches_apart=parts.ground.caches is not None
             ),
-            tokens=TokenRegistry(shards.control, self._standing),
+            tokens=TokenRegistry(shards.control, self._standing, CatchUp(parts.tenants)),
             migrations=TenantMigrations(parts.root, parts.tenants),
             adoption=TenantAdoption(parts.tenants, Errands(shards)),
             status=status,

@@ -36,7 +36,6 @@ from orchestrator.model.errors import (
     Unavailable,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
-from orchestrator.quota.limits import of_submissions
 from orchestrator.settings.load import Snapshot
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.tenants import (
@@ -49,7 +48,6 @@ from orchestrator.settings.tenants import (
     updated,
 )
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, ControlPool
-from orchestrator.store.control import configuration
 from orchestrator.store.control import shards as copies
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
@@ -127,9 +125,7 @@ class Tenants:
                 served = as_served([*snapshot.tenants.values(), *registered.values()], stored)
                 before = [*self.snapshot.tenants, *self.registered]
                 since = await timetable.note(connection, served, before)
-                if await configuration.limit(
-                    connection, _limits({**registered, **snapshot.tenants})
-                ):
+                if await declarations.limit(connection, {**registered, **snapshot.tenants}):
                     stored = {row.id: row for row in await rows.fetch_all(connection)}
             self._note(stored, seen)
             self._rows = stored
@@ -168,7 +164,7 @@ class Tenants:
                 await rows.register(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await _note_configuration(connection, tenant, config)
+                await declarations.note_one(connection, config)
             await self._look()
         return tenant
 
@@ -187,7 +183,7 @@ class Tenants:
                 await rows.redeclare(
                     connection, tenant, dump_declaration(declaration), shard=config.shard
                 )
-                await _note_configuration(connection, tenant, config)
+                await declarations.note_one(connection, config)
             await self._look()
 
     def refuse_to_rename(self, tenant: TenantId, new: TenantId) -> None:
@@ -219,7 +215,7 @@ class Tenants:
             self._refuse_taken(new, declaration.aliases, but=tenant)
             config = _config(self.snapshot, new, declaration)
             yield dump_declaration(declaration)
-            await _note_configuration(connection, new, config)
+            await declarations.note_one(connection, config)
 
     async def refresh(self) -> None:
         """Take over now what has been changed in the registry."""
@@ -451,7 +447,8 @@ class Tenants:
             try:
                 found[row.id] = _config(snapshot, row.id, load_declaration(row.declaration))
             except (ConfigError, InvalidRequest) as error:
-                if row.id in self.registered:
+                known = self._rows.get(row.id)
+                if row.id in self.registered and known and known.registration == row.registration:
                     problems.append(f"tenant {row.id!r}, registered at run time: {error}")
                     found[row.id] = self.registered[row.id]
                 log.error("tenant.declaration_unusable", tenant=row.id, error=str(error))  # noqa: TRY400 - a mistake in a declaration needs no traceback
@@ -482,18 +479,6 @@ async def watch(tenants: Tenants, standing: Standing) -> None:
 def check_declaration(snapshot: Snapshot, tenant: TenantId, declaration: str) -> None:
     """Raise ConfigError or InvalidRequest for a stored declaration that is of no use here."""
     _config(snapshot, tenant, load_declaration(declaration))
-
-
-async def _note_configuration(
-    connection: Connection, tenant: TenantId, config: TenantConfig
-) -> None:
-    """Note what a tenant is to be served as, in the transaction that declares it."""
-    await configuration.note(connection, {tenant: config.digest})
-    await configuration.limit(connection, _limits({tenant: config}))
-
-
-def _limits(configs: Mapping[TenantId, TenantConfig]) -> dict[TenantId, str | None]:
-    return {tenant: of_submissions(config.limits) for tenant, config in configs.items()}
 
 
 def _config(snapshot: Snapshot, tenant: TenantId, declaration: Tenant) -> TenantConfig:

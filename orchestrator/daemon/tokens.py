@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 import anyio
 import msgspec
 import structlog
 
+from orchestrator.daemon.tenants import Tenants
 from orchestrator.model.bearer import Bearer
 from orchestrator.model.errors import InvalidRequest, TenantNotFound, TokenNotFound, Unauthenticated
 from orchestrator.model.ids import TenantId
@@ -30,11 +32,29 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
+class CatchUp:
+    """Has this node know a tenant as the registry has it by now, and no former one of its id.
+
+    Another node may have deleted that one, and registered this one, since this node's last look.
+    """
+
+    tenants: Tenants
+
+    async def __call__(self, tenant: TenantId, registration: UUID | None) -> None:
+        """Look now if that is another one than is known here."""
+        root = self.tenants.root
+        slot = None if root is None else root.slots.get(tenant)
+        if slot is not None and slot.config.registration != registration:
+            await self.tenants.refresh()
+
+
+@dataclass(frozen=True)
 class TokenRegistry:
     """`Tokens` of `http.services`. Nothing of a token is remembered here."""
 
     control: ControlPool
     standing: Standing
+    catch_up: Callable[[TenantId, UUID | None], Awaitable[None]]
     _places: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
 
     async def holder_of(self, bearer: Bearer) -> Holder | None:
@@ -45,6 +65,8 @@ class TokenRegistry:
                 return None
             if found.stale:
                 await tokens.note_use(connection, bearer.id)
+        if found.tenant is not None:
+            await self.catch_up(found.tenant, found.registration)
         return Holder(bearer.id, found.tenant, Role(found.role), found.archived)
 
     async def is_live(self, holder: Holder) -> bool:

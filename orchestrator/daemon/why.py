@@ -47,13 +47,9 @@ def explain(
         return _failed(slot, outage)
     if slot.state is SlotState.SUSPENDED:
         return _suspended(slot.config, row), None
-    if slot.waits_for_place:
-        return "max_awake_tenants are awake and none of them can make room yet", None
-    if slot.state in _PLAIN:
-        return _PLAIN[slot.state], None
-    elsewhere = outlook.served_by not in {None, node}
-    because = f"node {outlook.served_by!r} serves it" if elsewhere else "it has nothing to do now"
-    return because, outlook.wake_at
+    if outage is not None:
+        return f"{outage.what} does not answer: {outage.error}", None
+    return _well(slot, outlook, node)
 
 
 def explain_absence(row: TenantRow, archived_by: str | None) -> str:
@@ -66,6 +62,16 @@ def explain_absence(row: TenantRow, archived_by: str | None) -> str:
             f"(insula tenant unarchive {row.id} brings it back there)"
         )
     return f"it is being {row.verb}d {since} ({row.again} goes on where that stopped)"
+
+
+def _well(slot: Slot, outlook: Outlook, node: str) -> tuple[str, datetime | None]:
+    if slot.waits_for_place:
+        return "max_awake_tenants are awake and none of them can make room yet", None
+    if slot.state in _PLAIN:
+        return _PLAIN[slot.state], None
+    elsewhere = outlook.served_by not in {None, node}
+    because = f"node {outlook.served_by!r} serves it" if elsewhere else "it has nothing to do now"
+    return because, outlook.wake_at
 
 
 def _suspended(config: TenantConfig, row: TenantRow | None) -> str:

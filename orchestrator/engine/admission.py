@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from orchestrator.model.errors import QuotaExceeded
 from orchestrator.quota.limits import Usage, of_counts
 from orchestrator.settings.tenants import TenantConfig
 from orchestrator.store.tenant.admission import Admitted, Allowance
@@ -33,3 +34,7 @@ class Admission:
             self._usage.bucket.fill_at(admitted.full_at)
         if admitted.over is not None:
             self._usage.refused(admitted.over, self._now())
+
+    def held_up(self, error: QuotaExceeded) -> None:
+        """Ask no more of the database for a while: each time, the commit would wait."""
+        self._usage.hold(error, self._now())

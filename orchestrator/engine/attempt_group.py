@@ -10,6 +10,15 @@ from uuid import UUID
 import anyio
 
 from orchestrator.engine.execution import Execution
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
+from orchestrator.model.states import TaskState
+
+_STOPS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+NOT_OURS = (*_STOPS, LeaseLost, DatabaseUnavailable)
+"""Ends of an attempt that say nothing of it.
+
+The last two end the engine: how a commit of the task's own came out is for the next owner to read.
+"""
 
 Body = Callable[[Execution, str, anyio.CancelScope], Coroutine[Any, Any, None]]
 """Runs one attempt at a task of a run within the scope, which it enters and `leave`s."""
@@ -19,12 +28,12 @@ class AttemptGroup:
     """Starts attempts and cuts them off.
 
     Plain tasks of the event loop: one of an anyio group costs three times as much, which would be
-    the greatest part of a step. `run` gives them what a group would: it ends when all have, and
-    raises what they did.
+    the greatest part of a step, and a callback at its end half as much again. `run` gives them what
+    a group would: it ends when all have, and raises what they did.
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Any], tuple[Execution, str, anyio.CancelScope]] = {}
+        self._tasks: dict[anyio.CancelScope, tuple[asyncio.Task[None], Execution, str]] = {}
         self._scopes: dict[tuple[Execution, str], anyio.CancelScope] = {}
         self._errors: list[BaseException] = []
         self._broken = anyio.Event()
@@ -39,9 +48,8 @@ class AttemptGroup:
         # The event loop's own kind: to look for it each time is a third of what a scope costs.
         self._new_scope = type(scope)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(body(execution, name, scope), name=f"task {name}")
-        self._tasks[task] = execution, name, scope
-        task.add_done_callback(self._ended)
+        task = loop.create_task(self._attend(body, execution, name, scope), name=f"task {name}")
+        self._tasks[scope] = task, execution, name
 
     def leave(self, execution: Execution, name: str, scope: anyio.CancelScope) -> None:
         """Let the scope of an attempt go; by then the next attempt may have begun."""
@@ -61,22 +69,38 @@ class AttemptGroup:
             await self._broken.wait()
         finally:
             self._over = True
-            for _, _, scope in self._tasks.values():
+            for scope in self._tasks:
                 scope.cancel()
             with anyio.CancelScope(shield=True):
-                while self._tasks:
-                    await asyncio.wait(list(self._tasks))
+                # One that was cancelled before it began has ended without a word.
+                while left := [task for task, _, _ in self._tasks.values() if not task.done()]:
+                    await asyncio.wait(left)
             if self._errors:
                 raise BaseExceptionGroup("attempts that can not go on", self._errors)
 
     def attempt_of(self, task: asyncio.Task[Any]) -> tuple[UUID, str] | None:
         """Return the run and the name of the task whose attempt `task` runs; from any thread."""
-        found = self._tasks.get(task)
-        return None if found is None else (found[0].id, found[1])
+        under_way = list(self._tasks.values())
+        places = ((execution.id, name) for each, execution, name in under_way if each is task)
+        return next(places, None)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+    async def _attend(
+        self, body: Body, execution: Execution, name: str, scope: anyio.CancelScope
+    ) -> None:
+        try:
+            await body(execution, name, scope)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             self._errors.append(error)
             self._broken.set()
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                raise  # they end the event loop; the others are raised by `run`
+        finally:
+            del self._tasks[scope]
+
+
+def is_under_way(execution: Execution, name: str) -> bool:
+    """Tell whether what comes of an attempt counts: the run can move, the task is not settled."""
+    task = execution.tasks[name]
+    return execution.held and not execution.state.over and task.state is TaskState.RUNNING

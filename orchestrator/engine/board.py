@@ -5,7 +5,6 @@ All decisions are synchronous.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
 import random
@@ -21,25 +20,27 @@ import anyio.lowlevel
 import structlog
 
 from orchestrator.engine import endings, entries, outcome
-from orchestrator.engine.attempt_group import AttemptGroup
+from orchestrator.engine.attempt_group import NOT_OURS, AttemptGroup, is_under_way
 from orchestrator.engine.attempts import Attempts
 from orchestrator.engine.durable import Port
 from orchestrator.engine.execution import Execution
 from orchestrator.engine.outcome import Diverged, Failed, Outcome, Stored, Succeeded, Waiting
 from orchestrator.engine.pulse import Pulse
 from orchestrator.engine.residence import Residence
-from orchestrator.engine.rest import is_early, is_held_up, is_paused, rests_long
+from orchestrator.engine.rest import is_held_up, is_paused, is_put_off, rests_long
 from orchestrator.engine.slots import NodeSlots
 from orchestrator.engine.suspects import Suspects, poison_of
 from orchestrator.engine.timers import Timers
 from orchestrator.model.api import Failure
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
 from orchestrator.model.states import RunState, TaskState
 from orchestrator.settings.model import Limits
 from orchestrator.settings.tenants import TenantConfig
 
 log = structlog.get_logger(__name__)
+
+# As in `execution`.
+_READY, _RUNNING, _RUN_RUNNING = TaskState.READY, TaskState.RUNNING, RunState.RUNNING
 
 
 class Board:
@@ -166,7 +167,7 @@ class Board:
         self._active.add(execution)
         if self._expires(execution):
             return
-        lost = [n for n, t in execution.tasks.items() if t.state is TaskState.RUNNING]
+        lost = [n for n, t in execution.tasks.items() if t.state is _RUNNING]
         if lost:
             execution.record(entries.RunRecovered(lost=lost, crashed=crashed))
         poison = poison_of(execution)
@@ -174,7 +175,7 @@ class Board:
             self.end(execution, entries.RunDied(error=poison))
             return
         for name, task in execution.tasks.items():
-            if task.state is TaskState.READY:
+            if task.state is _READY:
                 self._push(execution, name)
             elif task.due_at is not None:
                 self._watch(execution, task.due_at)
@@ -205,7 +206,7 @@ class Board:
             attempt = execution.tasks[name].attempt
             execution.record(entries.TaskFailed(task=name, attempt=attempt, error=error))
         for name in plan.ready:
-            execution.tasks[name].state = TaskState.READY
+            execution.tasks[name].state = _READY
             self._push(execution, name)
         if plan.settled:
             failure = execution.first_failure
@@ -221,12 +222,12 @@ class Board:
         while self._open and self.accepting and self._ready and self._slots.take():
             item = heapq.heappop(self._ready)
             _, _, execution, name = item
-            if not self.holds(execution) or execution.tasks[name].state is not TaskState.READY:
+            if not self.holds(execution) or execution.tasks[name].state is not _READY:
                 self._slots.give_back()
-            elif is_paused(execution, self.paused) or is_early(execution, self.clock):
+            elif is_put_off(execution, self.paused, self.clock):
                 self._slots.give_back()
                 aside.append(item)
-            elif not self._suspects.may_start(execution, name):
+            elif execution.tasks[name].crashes and not self._suspects.may_start(execution, name):
                 self._slots.give_back()
                 suspects.append(item)
             else:
@@ -249,7 +250,7 @@ class Board:
             for name, task in execution.tasks.items():
                 due = task.due_at is not None and task.due_at <= now
                 if due and task.state is TaskState.RETRYING:
-                    task.state = TaskState.READY
+                    task.state = _READY
                     self._push(execution, name)
             self.resume_parked(execution)
         self._clear_suspect(now)
@@ -273,7 +274,7 @@ class Board:
         now = self.clock.now()
         for name, task in execution.tasks.items():
             if execution.resumable(name, now):
-                task.state, task.due_at = TaskState.READY, now
+                task.state, task.due_at = _READY, now
                 self._push(execution, name)
 
     def set_paused(self, names: set[str]) -> None:
@@ -293,7 +294,7 @@ class Board:
     def resume(self, execution: Execution) -> None:
         """Line up again what a pause had put aside."""
         for name, task in execution.tasks.items():
-            if task.state is TaskState.READY:
+            if task.state is _READY:
                 self._push(execution, name)
         self._advance(execution)
         self.dispatch()
@@ -318,7 +319,7 @@ class Board:
     # -- attempts ----------------------------------------------------------------------
 
     def _start(self, execution: Execution, name: str) -> None:
-        if not execution.started:
+        if execution.shape is None:
             execution.record(entries.RunStarted(shape=execution.workflow.graph.shape))
             self.unstarted.discard(execution)
         task = execution.tasks[name]
@@ -345,7 +346,7 @@ class Board:
         left = self._starting.pop(execution, 1) - 1
         if left:
             self._starting[execution] = left
-        if self._suspects.has_place(execution.id, name):
+        if self._suspects.alone == (execution.id, name):
             self._suspects.begins(self.clock.now())
             self.timers_changed.beat()
         if self._open:
@@ -355,13 +356,14 @@ class Board:
         result: Outcome | None = None
         began: float | None = None
         with scope:
-            if self._is_running(execution, name):
+            if is_under_way(execution, name):
                 began = execution.meter.began[name] = monotonic()
                 result = await self._outcome_of(execution, name)
         self.group.leave(execution, name, scope)
         self._slots.give_back(None if began is None else monotonic() - began)
-        self._suspects.leave(execution.id, name)
-        wanted = self._is_running(execution, name) and not scope.cancel_called
+        if self._suspects.alone is not None:
+            self._suspects.leave(execution.id, name)
+        wanted = is_under_way(execution, name) and not scope.cancel_called
         if result is not None and (
             wanted or (isinstance(result, Stored) and self.holds(execution))
         ):
@@ -373,7 +375,7 @@ class Board:
         """Run the attempt. What breaks around it is its own failure, and not the tenant's end."""
         try:
             return await self._attempts.run(execution, name, self._port)
-        except _NOT_OURS:
+        except NOT_OURS:
             raise
         except BaseException as error:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -457,6 +459,8 @@ class Board:
 
     def _leave_if_resting(self, execution: Execution) -> None:
         """Let a run leave memory that has nothing to do for a while; the next flush carries it."""
+        if execution.state is _RUN_RUNNING and not self.paused:
+            return  # asked after each step: nearly always there is something to do
         if not self.holds(execution):
             return
         if is_held_up(execution, self.paused, self.clock) or rests_long(execution, self.clock):
@@ -494,12 +498,5 @@ class Board:
         self._timers.watch(execution.id, moment)
         self.timers_changed.beat()
 
-    def _is_running(self, execution: Execution, name: str) -> bool:
-        return self.holds(execution) and execution.tasks[name].state is TaskState.RUNNING
-
 
 _AT_REST = frozenset({RunState.WAITING, RunState.PAUSED, RunState.BLOCKED})
-# Ends of an attempt that say nothing of it. The last two end the engine: how a commit of the task's
-# own came out is for the next owner to read.
-_STOPS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-_NOT_OURS = (*_STOPS, LeaseLost, DatabaseUnavailable)

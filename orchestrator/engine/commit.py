@@ -24,7 +24,7 @@ from orchestrator.engine.admission import Admission
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import QuotaExceeded
-from orchestrator.store.tenant.admission import Allowance
+from orchestrator.store.tenant.admission import Allowance, HeldUp
 from orchestrator.store.tenant.journal import (
     REFUSED,
     Batch,
@@ -163,6 +163,9 @@ class GroupCommit:
     async def _commit(self, items: Sequence[Item]) -> None:
         try:
             known = await self._write(items)
+        except HeldUp as held:
+            await self._put_off(items, held.error)
+            return
         except (*REFUSED, QuotaExceeded) as error:
             await self._bisect(items, error)
             return
@@ -189,6 +192,19 @@ class GroupCommit:
         ids = [run.id for run in batch.added]
         stored = await self._writer.known(ids, keys_of(batch.added))
         return _already_there(batch.added, stored)
+
+    async def _put_off(self, items: Sequence[Item], error: QuotaExceeded) -> None:
+        """Refuse the new runs, which nobody can count now, and commit all the others."""
+        self._admission.held_up(error)
+        rest = []
+        for item in items:
+            if isinstance(item.execution, Execution) and item.written.new is not None:
+                item.execution.refuse(item.written)
+                self._listener.is_refused(item.execution, error, new=True)
+            else:
+                rest.append(item)
+        if rest:
+            await self._commit(rest)
 
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
         if len(items) > 1:

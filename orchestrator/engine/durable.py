@@ -83,6 +83,23 @@ class Durable:
     others have ended; then the attempt gives its slot back for all of them together.
     """
 
+    # One is made for each attempt, though few make durable calls.
+    __slots__ = (
+        "_branches",
+        "_diverged",
+        "_execution",
+        "_loop",
+        "_next",
+        "_open",
+        "_parked",
+        "_port",
+        "_quiet",
+        "_resting",
+        "_task",
+        "_working",
+        "revealed",
+    )
+
     def __init__(self, port: Port, execution: Execution, task: str) -> None:
         self._port = port
         self._execution = execution
@@ -90,7 +107,7 @@ class Durable:
         self._branches: dict[asyncio.Task[Any] | None, int] = {}
         self._next: list[int] = []
         self._working = 0
-        self._quiet = Pulse()
+        self._quiet: Pulse | None = None  # made by who waits: most attempts make no call
         self._resting: list[entries.TaskParked] = []
         self._parked = False
         self._diverged: str | None = None
@@ -319,7 +336,7 @@ class Durable:
             yield
         finally:
             self._working -= 1
-            if not self._working:
+            if not self._working and self._quiet is not None:
                 self._quiet.beat()
 
     async def _park(self, wait: entries.TaskParked) -> Parked:
@@ -329,6 +346,7 @@ class Durable:
             # Calls that were started together with this one begin now.
             await anyio.lowlevel.checkpoint()
             while self._working:
+                self._quiet = self._quiet or Pulse()
                 await self._quiet.wait()
                 # Who just got an answer may give this wait up.
                 await anyio.lowlevel.checkpoint()

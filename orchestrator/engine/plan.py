@@ -14,6 +14,8 @@ from orchestrator.model.states import TaskState
 from orchestrator.workflow.graph import Graph
 from orchestrator.workflow.rules import When, may_start
 
+_WAITING = TaskState.WAITING  # as in `execution`
+
 
 class Plan(msgspec.Struct, frozen=True):
     """The tasks that may start and those that never will; `settled` when nothing is left to do.
@@ -58,7 +60,7 @@ def plan(
     while line:
         place = heapq.heappop(line)
         name = graph.order[place]
-        if place == last or tasks[name].state is not TaskState.WAITING:
+        if place == last or tasks[name].state is not _WAITING:
             continue
         last = place
         upstream = [decided.get(up) or tasks[up].state for up in graph.upstream[name]]
@@ -88,4 +90,5 @@ _SETTLED = operator.attrgetter("settled")
 
 def _after(graph: Graph, names: Iterable[str]) -> list[int]:
     """Return the places in the order of what comes directly after `names`, each once, sorted."""
-    return sorted(set().union(*map(graph.following.__getitem__, names)))
+    following = [graph.following[name] for name in names]
+    return list(following[0]) if len(following) == 1 else sorted(set().union(*following))

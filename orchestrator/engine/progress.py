@@ -13,6 +13,8 @@ from orchestrator.engine.entries import AnyStepEntry
 from orchestrator.model.api import Failure
 from orchestrator.model.states import TaskState
 
+_WAITING = TaskState.WAITING  # as in `execution`
+
 NULL = msgspec.Raw(b"null")
 
 Place = tuple[int, int]
@@ -58,7 +60,7 @@ class TaskProgress:
     )
 
     def __init__(self) -> None:
-        self.state = TaskState.WAITING
+        self.state = _WAITING
         self.attempt = 0
         self.failures = 0
         self.crashes = 0

@@ -23,8 +23,10 @@ def starts_nothing(workflow: str, paused: Set[str]) -> bool:
     return bool(paused & {"", workflow})
 
 
-def is_early(execution: Execution, clock: AnchoredClock) -> bool:
-    """Tell whether the run may not begin yet, though somebody has asked for it."""
+def is_put_off(execution: Execution, paused: Set[str], clock: AnchoredClock) -> bool:
+    """Tell whether a pause, or its time, lets the run start nothing though somebody has asked."""
+    if execution.paused or (paused and starts_nothing(execution.workflow.name, paused)):
+        return True
     # The clock is asked for the few runs that have a time: it costs as much as all else here.
     begins_at = None if execution.begins_at is None else execution.not_before
     return begins_at is not None and begins_at > clock.now()
@@ -32,8 +34,7 @@ def is_early(execution: Execution, clock: AnchoredClock) -> bool:
 
 def is_held_up(execution: Execution, paused: Set[str], clock: AnchoredClock) -> bool:
     """Tell whether a pause, or its time, lets nothing of the run go on."""
-    held = is_paused(execution, paused) or is_early(execution, clock)
-    return held and not execution.at_work
+    return is_put_off(execution, paused, clock) and not execution.at_work
 
 
 def rests_long(execution: Execution, clock: AnchoredClock) -> bool:

@@ -21,7 +21,8 @@ class Suspects:
 
     def __init__(self, slots: TenantSlots) -> None:
         self._slots = slots
-        self._alone: tuple[UUID, str] | None = None
+        self.alone: tuple[UUID, str] | None = None
+        """The run and task that has the place; looked at after each step, so it is no call."""
         self._until: datetime | None = None
 
     @property
@@ -35,12 +36,8 @@ class Suspects:
             return True
         if not self._slots.take_solo():
             return False
-        self._alone = execution.id, name
+        self.alone = execution.id, name
         return True
-
-    def has_place(self, run: UUID, name: str) -> bool:
-        """Tell whether this task is the one that has the place."""
-        return self._alone is not None and self._alone == (run, name)
 
     def begins(self, now: datetime) -> None:
         """Note the start of the attempt that has the place."""
@@ -51,17 +48,17 @@ class Suspects:
         if self._until is None or self._until > now:
             return None
         self._until = None
-        return self._alone
+        return self.alone
 
     def leave(self, run: UUID, name: str | None = None) -> None:
         """Free the place if the run, or this task of it, has it."""
-        if self._alone is not None and self._alone[0] == run and name in (None, self._alone[1]):
+        if self.alone is not None and self.alone[0] == run and name in (None, self.alone[1]):
             self.close()
 
     def close(self) -> None:
         """Free the place if this tenant has it."""
-        if self._alone is not None:
-            self._alone = self._until = None
+        if self.alone is not None:
+            self.alone = self._until = None
             self._slots.give_back_solo()
 
 

@@ -2,7 +2,7 @@
 
 The way of a request:
 
-    serve, peer              the sockets, and who is at the other end
+    serve, protocol, peer    the sockets, what a connection may hold, and who is at its other end
     app                      all of it together
     guard, access, refusals  what every request must satisfy, and who may what
     routes                   a module for each resource; `routes.runs` is the model of all

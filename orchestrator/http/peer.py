@@ -2,155 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.model.tokens import Holder
 
-_CREDENTIALS = struct.Struct("3i")
-"""struct ucred of unix(7): process, user, group."""
-
-
-_LOCAL = "uid "
+LOCAL = "uid "
 """Begins the address of who came over the control socket; no address of a network does."""
 
-HEAD_BYTES = 64 * 1024
-"""What a request may bring beside its body: the parser keeps all of it, before anybody is asked
-who it is from. One read of the socket, at most 256 KiB, is not counted."""
-
-HEAD_SECONDS = 20.0
-"""How long a connection may take to bring a whole head."""
-
-UNREAD_SECONDS = 300.0
-"""How long an answer waits for a client that takes nothing of it. Until then it holds what it is
-read from: of a backup the file, whose room on the disk others may need."""
-
-CONNECTIONS = 512
-"""So many over TCP at a time: each is an open file, and whoever works here needs some as well."""
-
-_CUT_OFF = "cut_off"
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"connection: close\r\ncontent-length: 0\r\n\r\n"
-)
-
-
-class PeerProtocol(HttpToolsProtocol):
-    """Gives a client of a unix socket, which has no address, the name of its user.
-
-    The kernel says whose process connected; nothing that the client sends can change it. Who holds
-    a connection without asking for anything is cut off: with a head, or fields behind a body in
-    chunks, that have no end, or do not come, and who has more connections than there are places.
-    So is who asks and does not read the answer.
-    """
-
-    _outside = 0
-    """Bytes that came since the last piece of a body, or the last whole request."""
-    _deadline: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
-
-    def on_message_begin(self) -> None:
-        """Note that a head begins."""
-        super().on_message_begin()
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-    def on_headers_complete(self) -> None:
-        """Note that it ends, and let whoever answers cut the connection off."""
-        self._lift_deadline()
-        self.scope["state"][_CUT_OFF] = self.transport.abort
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
-        self._outside = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Note that a request is whole."""
-        self._outside = 0
-        super().on_message_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what has come, unless there is too much of what is no body."""
-        begun = self._outside > 0
-        self._outside += len(data)
-        super().data_received(data)
-        if begun and self._outside > HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note who connected."""
-        super().connection_made(transport)
-        peer: socket.socket | None = transport.get_extra_info("socket")
-        if self.client is None and peer is not None and peer.family == socket.AF_UNIX:
-            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            process, user, _ = _CREDENTIALS.unpack(credentials)
-            self.client = (f"{_LOCAL}{user}", process)
-        elif self._over_tcp() > CONNECTIONS:
-            transport.abort()
-            return
-        self._deadline = self.loop.call_later(HEAD_SECONDS, transport.abort)
-
-    def pause_writing(self) -> None:
-        """Note that what was sent is not read as fast as it comes."""
-        super().pause_writing()
-        self._await_reader()
-
-    def resume_writing(self) -> None:
-        """Note that it was read."""
-        self._lift_unread()
-        super().resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note that it is over."""
-        self._lift_deadline()
-        self._lift_unread()
-        super().connection_lost(exc)
-
-    def _over_tcp(self) -> int:
-        """Return how many connections there are over TCP, with this one."""
-        ours = [each for each in self.connections if isinstance(each, PeerProtocol)]
-        return sum(_came_over_tcp(each.client) for each in ours)
-
-    def _await_reader(self) -> None:
-        left = self.transport.get_write_buffer_size()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self._look_after_reader, left)
-
-    def _look_after_reader(self, before: int) -> None:
-        if self.transport.get_write_buffer_size() < before:
-            self._await_reader()
-        else:
-            self.transport.abort()
-
-    def _lift_unread(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-
-    def _lift_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+CUT_OFF = "cut_off"
+"""Where a request keeps what ends its connection."""
 
 
 def over_tcp(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     """Tell whether a request came over the network, if only this machine's.
 
-    Whatever is not known to have come over the control socket did: `PeerProtocol` names its users.
+    Whatever is not known to have come over the control socket did: `http.protocol` names its users.
     """
-    return _came_over_tcp(connection.client)
+    return came_over_tcp(connection.client)
 
 
-def _came_over_tcp(client: Sequence[object] | None) -> bool:
-    return client is None or not str(client[0]).startswith(_LOCAL)
+def came_over_tcp(client: Sequence[object] | None) -> bool:
+    """Tell the same of the address that a connection has."""
+    return client is None or not str(client[0]).startswith(LOCAL)
 
 
 def holder_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Holder | None:
@@ -161,7 +37,7 @@ def holder_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Holder | None:
 
 def cut_off(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """End a connection in the middle of its answer, so that nobody takes that for a whole one."""
-    connection.scope["state"][_CUT_OFF]()
+    connection.scope["state"][CUT_OFF]()
 
 
 def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

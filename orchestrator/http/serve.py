@@ -15,7 +15,7 @@ import uvicorn
 from anyio.abc import TaskStatus
 from litestar import Litestar
 
-from orchestrator.http.peer import PeerProtocol
+from orchestrator.http.protocol import PeerProtocol
 from orchestrator.model.errors import PortInUse, StartError
 from orchestrator.settings.directories import SOCKET_PATH_BYTES
 from orchestrator.settings.http import IpAddress, read_listen

@@ -27,7 +27,7 @@ async def admit(connection: Connection, key: InstallationKey, *, node: str) -> N
             if known == key.wraps_as:
                 return
             if known is not None:
-                if not key.opens(known):
+                if not key.replaces(known):
                     raise _differs(key, known)
                 others = await installation.living(connection, beside=node)
                 if others:
@@ -40,8 +40,8 @@ def _differs(key: InstallationKey, known: str) -> InstallationKeyDiffers:
         f"this node's installation key ({key.path}, {key.wraps_as[:_SHOWN]}…) is not the one of "
         f"the installation ({known[:_SHOWN]}…): it would lock the tenants out on the other nodes",
         hint="copy installation.key of a node that serves over it; to replace the key of the "
-        "installation, put its former one beside it as installation.key.former; if that is lost: "
-        "docs/how-to/use-your-own-postgresql.md",
+        "installation, put its former one beside it as installation.key.former, or an empty file "
+        "when that is lost, and with it all that is sealed",
         data={"installation": known, "node": key.wraps_as},
     )
 

@@ -42,8 +42,8 @@ TABLES = _QUERIES["tables"]
 
 PUBLIC = "public"
 NOT_MADE = (
-    "it is not what the migrations make, up to whichever of them: say with --at which it has; "
-    "what they make differs so, at the nearest"
+    "it is not what the migrations make, however many of them it has: say with --at N that it has "
+    "the first N. From what the nearest number of them makes it differs so"
 )
 _SYSTEM = frozenset({"information_schema", CONTROL_SCHEMA})
 

@@ -29,13 +29,19 @@ class InstallationKey:
     """
 
     def __init__(
-        self, secret: bytes, former: InstallationKey | None = None, *, path: Path = Path(_NAME)
+        self,
+        secret: bytes,
+        former: InstallationKey | None = None,
+        *,
+        path: Path = Path(_NAME),
+        former_is_lost: bool = False,
     ) -> None:
         if len(secret) != _BYTES:
             raise ValueError(f"an installation key has {_BYTES} bytes")
         self.path = path
         self._secret = secret
         self._former = former
+        self._former_is_lost = former_is_lost
 
     @classmethod
     def load_or_create(
@@ -44,7 +50,8 @@ class InstallationKey:
         """Read the key: the systemd credential `installation.key` first, else the state directory.
 
         Without either, a new key is written to the state directory, complete or not at all.
-        `installation.key.former` beside it is the key of before, which opens what that has sealed.
+        `installation.key.former` beside it is the key of before, which opens what that has sealed;
+        an empty one says that it is lost.
         Raises StartError for a file that is no key, rather than locking every tenant out.
         """
         credentials = (os.environ if environ is None else environ).get("CREDENTIALS_DIRECTORY")
@@ -54,7 +61,11 @@ class InstallationKey:
         elif not path.exists():
             _create(path)
         former = path.with_name(_FORMER)
-        return cls(_read(path), cls(_read(former)) if former.exists() else None, path=path)
+        if not former.exists():
+            return cls(_read(path), path=path)
+        if former.stat().st_size == 0:
+            return cls(_read(path), path=path, former_is_lost=True)
+        return cls(_read(path), cls(_read(former)), path=path)
 
     def password(self, role: str, rotation: int = 0) -> str:
         """Return the password of a login role; a new rotation gives a new one."""
@@ -88,11 +99,10 @@ class InstallationKey:
         """What tells this key from others in what it has wrapped."""
         return self.fingerprint("wrapping")
 
-    def opens(self, wrapped_by: str) -> bool:
-        """Return whether that is the name of this key, or of the former."""
-        if wrapped_by == self.wraps_as:
-            return True
-        return self._former is not None and self._former.opens(wrapped_by)
+    def replaces(self, known: str) -> bool:
+        """Return whether it may take the place of the key of that name: its former, or any."""
+        former = self._former
+        return self._former_is_lost or (former is not None and former.wraps_as == known)
 
     def wrapping_key(self, key: UUID, wrapped_by: str) -> bytes | None:
         """Return what seals data key `key`; None when `wrapped_by` is neither this nor the former.

@@ -529,7 +529,10 @@ class TokenNotFound(RequestError):
     code = "token_not_found"
 
     def __init__(self, id: str) -> None:
-        super().__init__(f"there is no token {id!r}", hint="its id is in `insula token list`")
+        super().__init__(
+            f"there is no token {id!r}",
+            hint="its id is in `insula token list`; a tenant's is listed and revoked with --tenant",
+        )
 
 
 class Unavailable(InsulaError):

@@ -28,7 +28,7 @@ def to_json(what: str, value: Any, *, ordered: bool = False) -> bytes:
     """
     try:
         text = (_ORDERED if ordered else _ENCODER).encode(value)
-        if text.count(b"[") + text.count(b"{") > SPARE_LEVELS:
+        if len(text) > SPARE_LEVELS and text.count(b"[") + text.count(b"{") > SPARE_LEVELS:
             _ENCODER.encode(_deeper(value))
     except RecursionError:
         raise ValueError(f"{what} is nested too deep, or holds itself") from None

@@ -58,9 +58,13 @@ class Usage:
 
         What waits changes at any time and is known here; the other limits hold until then.
         """
-        wait = timedelta(seconds=error.data["retry_after"])
-        if wait and error.limit != "max_queue_length":
-            self._refusal = error, now + wait
+        if error.limit != "max_queue_length":
+            self.hold(error, now)
+
+    def hold(self, error: QuotaExceeded, now: datetime) -> None:
+        """Accept nothing until it is time to try again."""
+        if error.data["retry_after"]:
+            self._refusal = error, now + timedelta(seconds=error.data["retry_after"])
 
     def forget_refusal(self) -> None:
         """Accept again what fits by our own count: the limits have changed."""
@@ -78,6 +82,7 @@ class Usage:
             tenant,
             limit=error.limit,
             allowed=error.data["allowed"],
+            sentence=str(error),
             retry_after=math.ceil((until - now).total_seconds()),
         )
 

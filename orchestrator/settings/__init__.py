@@ -11,7 +11,7 @@ How it is read:
 
     load                     the way from files to a `Snapshot`, or to all that is wrong with them
     files, lines, decode     files with the places of all keys, and tables decoded key by key
-    database_url             what may be wrong with a URL
+    check, database_url      what keys say against each other; what may be wrong with a URL: pure
     directories              where the daemon keeps its files
     lenient                  where the socket is, in a configuration that is broken
 

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.model.errors import ConfigError
-from orchestrator.model.ids import TenantId, alias_problems, tenant_id_problems
+from orchestrator.model.ids import TenantId
 from orchestrator.model.text import line_problem
 from orchestrator.settings.cache import read_cache
+from orchestrator.settings.check import aliases_of, faults_in
 from orchestrator.settings.database_url import url_problems
 from orchestrator.settings.decode import Fault, decode, shown, spell
 from orchestrator.settings.directories import (
@@ -32,11 +33,10 @@ from orchestrator.settings.files import (
     resolve_secret,
     variables_of,
 )
-from orchestrator.settings.http import listen_problems
 from orchestrator.settings.model import NodeSection, Settings, Tenant, Tier
 from orchestrator.settings.schedules import faults_of
 from orchestrator.settings.shards import ShardConfig, check_declared, read_shards
-from orchestrator.settings.tenants import TenantConfig, tenant_config, unknown_tier
+from orchestrator.settings.tenants import TenantConfig, tenant_config
 
 __all__ = [
     "Named",
@@ -160,9 +160,8 @@ class _Loader:
         settings = msgspec.structs.replace(
             settings, node=self._node(settings), tiers=tiers, tenants=declarations
         )
-        self._check_supervision(settings)
-        self._check_listen(settings)
-        aliases = self._check_tenants(settings)
+        for fault in faults_in(settings):
+            self._fault(fault.path, fault.sentence)
         state = self._directory("INSULA_STATE_DIR", settings.node.state_dir, state_dir)
         runtime = self._runtime_dir(settings)
         url = self._database_url(settings)
@@ -182,7 +181,7 @@ class _Loader:
         snapshot = Snapshot(
             settings=settings,
             tenants=tenants,
-            aliases=aliases,
+            aliases=aliases_of(declarations),
             digest=_digest(settings),
             files=tuple(source.path for source in self._sources),
             state_dir=state,
@@ -265,59 +264,6 @@ class _Loader:
                 if not any(fault.path[:3] == where for fault in source.faults):
                     source.faults.extend(faults_of(declaration.schedules, where))
         return found
-
-    def _check_supervision(self, settings: Settings) -> None:
-        supervision = settings.supervision
-        if supervision.node_renewal * 2 > supervision.node_expiry:
-            sentence = f"must be at most half of node_expiry ({supervision.node_expiry})"
-            self._fault(("supervision", "node_renewal"), sentence)
-
-    def _check_listen(self, settings: Settings) -> None:
-        for key, problem in listen_problems(settings.http):
-            self._fault(("http", key), problem)
-
-    def _check_tenants(self, settings: Settings) -> dict[str, TenantId]:
-        for name, declaration in settings.tenants.items():
-            reasons = tenant_id_problems(name, role_prefix=settings.database.role_prefix)
-            if reasons:
-                sentence = f"{name!r} can not be a tenant id: {'; '.join(reasons)}"
-                self._fault(("tenants", name), sentence)
-            if declaration.tier is not None and declaration.tier not in settings.tiers:
-                sentence = unknown_tier(declaration.tier, settings.tiers)
-                self._fault(("tenants", name, "tier"), sentence)
-            self._check_workflows(name, declaration, settings.tiers)
-        return self._check_aliases(settings)
-
-    def _check_workflows(self, name: str, tenant: Tenant, tiers: Mapping[str, Tier]) -> None:
-        """Complain of schedules whose runs the tenant may not start."""
-        tier = tiers.get(tenant.tier or "", Tier())
-        allowed = tier.workflows if tenant.workflows is None else tenant.workflows
-        if allowed is None:
-            return
-        for index, each in enumerate(tenant.schedules):
-            if each.workflow not in allowed:
-                path = ("tenants", name, "schedules", index, "workflow")
-                self._fault(path, f"the tenant may not run {each.workflow!r}")
-        own = {each.name for each in tenant.schedules}
-        for each in tier.schedules:
-            if each.name not in own and each.workflow not in allowed:
-                sentence = f"its tier's schedule {each.name!r} starts {each.workflow!r}, which"
-                self._fault(("tenants", name), f"{sentence} the tenant may not run")
-
-    def _check_aliases(self, settings: Settings) -> dict[str, TenantId]:
-        taken: dict[str, str] = {}
-        for name, declaration in settings.tenants.items():
-            for index, alias in enumerate(declaration.aliases):
-                path = ("tenants", name, "aliases", index)
-                for reason in alias_problems(alias):
-                    self._fault(path, f"{alias!r} can not be an alias: {reason}")
-                folded = alias.casefold()
-                owner = taken.setdefault(folded, name)
-                if owner != name:
-                    self._fault(path, f"alias {alias!r} belongs to tenant {owner!r} already")
-                if folded in settings.tenants and folded != name:
-                    self._fault(path, f"alias {alias!r} is the id of another tenant")
-        return {alias: TenantId(name) for alias, name in taken.items()}
 
     def _node(self, settings: Settings) -> NodeSection:
         """Return the section, under the name that the environment gives to an instance."""

@@ -88,9 +88,9 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return it as an operator's decision makes it."""
         return msgspec.structs.replace(self, enabled=False, disabled_because=because)
 
-    def made_as(self, origin: str) -> TenantConfig:
-        """Return it as one that was made under another id."""
-        return msgspec.structs.replace(self, origin=origin)
+    def known_as(self, *, shard: str, origin: str | None, registration: UUID) -> TenantConfig:
+        """Return it as the registry has it: where it is, made under which id, and which one."""
+        return msgspec.structs.replace(self, shard=shard, origin=origin, registration=registration)
 
     def held(self, verb: str) -> TenantConfig:
         """Return it as a verb makes it that keeps it quiet."""

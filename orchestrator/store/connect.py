@@ -222,7 +222,7 @@ def connection_failure(
     if classify(error) is DatabaseUnavailable:
         return DatabaseUnavailable(
             f"the database {target.redacted} can not be reached: {reason}",
-            hint="check that the server runs and that [database] url names it",
+            hint="check that the server runs and that its url in the configuration names it",
         )
     if isinstance(error, ValueError | OverflowError):  # it was never asked
         return DatabaseRefused(

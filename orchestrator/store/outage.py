@@ -29,6 +29,13 @@ class Outage:
         """All of it, for whoever is refused."""
         return f"{self.what} has not answered since {self.since:%H:%M:%S} UTC: {self.error}"
 
+    def refusal(self) -> DatabaseUnavailable:
+        """Return the error for whoever needs the server meanwhile."""
+        return DatabaseUnavailable(
+            self.sentence,
+            hint="it is tried again all the time; `insula status` tells when it is back",
+        )
+
 
 class Reach:
     """The last word of whoever looks after a server, and the doubts of those who use it."""

@@ -134,7 +134,7 @@ class Shard:
     @contextmanager
     def _named(self) -> Iterator[None]:
         if self.reach.outage is not None:
-            raise DatabaseUnavailable(self.reach.outage.sentence)
+            raise self.reach.outage.refusal()
         try:
             yield
         except DatabaseUnavailable as error:
@@ -216,7 +216,7 @@ class Shards:
         """Raise DatabaseUnavailable while the shard of that name does not answer."""
         shard = self.of(name)
         if shard is not None and shard.reach.outage is not None:
-            raise DatabaseUnavailable(shard.reach.outage.sentence)
+            raise shard.reach.outage.refusal()
 
     def reaches(self, name: str) -> tuple[Reach, ...]:
         """Return what tells whether that database answers, beyond what tells it of the control."""
@@ -268,19 +268,6 @@ class Shards:
         shard = self.of(row.shard)
         return shard is None or await shard.has_database(row.id)
 
-    async def is_ready(self, row: Placed) -> bool:
-        """Return whether the database of the tenant is there with its control schema.
-
-        One of its own gets that when it was made: a node may have died in between.
-        """
-        shard = self.of(row.shard)
-        if shard is None or not shard.apart:
-            return True
-        if not await self.is_there(row):
-            return False
-        async with self.lend(row) as connection:
-            return await databases.is_ready(connection)
-
     def own_database(self, row: Placed) -> str | None:
         """Return the name of the database that the tenant has, or would have, of its own."""
         shard = self.of(row.shard)
@@ -297,7 +284,7 @@ class Shards:
 
     async def tell(self, place: Placed) -> None:
         """Copy the row of a tenant to the shard of a place, where insula.submit goes by it."""
-        if place.shard != CONTROL_SHARD and await self.is_ready(place):
+        if place.shard != CONTROL_SHARD and await is_ready(self, place):
             async with self.control.acquire() as control, self.lend(place) as server:
                 await copy(server, await of_tenants(control, [place.id]))
 
@@ -318,3 +305,17 @@ class Shards:
             if shard is not None:
                 shard.uncopied[row.id] = row
                 shard.poke()
+
+
+async def is_ready(shards: Shards, row: Placed) -> bool:
+    """Return whether the database of the tenant is there with its control schema.
+
+    One of its own gets that when it was made: a node may have died in between.
+    """
+    shard = shards.of(row.shard)
+    if shard is None or not shard.apart:
+        return True
+    if not await shards.is_there(row):
+        return False
+    async with shards.lend(row) as connection:
+        return await databases.is_ready(connection)

@@ -128,7 +128,9 @@ def test_a_file_that_is_no_archive_is_told_before_it_is_sent(
 
     done = insula("tenant", "restore", str(tmp_path / "x"))
 
-    assert (done.code, done.err.split(":")[0]) == (1, "error[archive_invalid]")
+    assert done.code == 1
+    assert done.err.startswith(f"error[archive_invalid]: {tmp_path / 'x'}: the archive is")
+    assert "hint: take a whole copy of the file" in done.err
     assert insula("tenant", "restore", str(tmp_path / "y")).err.startswith("error[storage_failed]")
     assert platform.archives.asked == []
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Insula
 from tests.http.platform import HandMadePlatform
+from tests.http.serving import Served
 
 PLAIN = "k-7f3a"
 
@@ -26,6 +31,29 @@ def test_a_value_comes_from_stdin_or_a_file_without_its_last_line_break(
         ("acme_corp", "api_key"): PLAIN,
         ("acme_corp", "pem"): f"{PLAIN}\nsecond",
     }
+
+
+def test_a_value_that_is_typed_is_not_shown(
+    served: Served, platform: HandMadePlatform, spawned: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    ours, terminal = pty.openpty()
+    try:
+        command = ("tenant", "secret", "set", "acme_corp", "api_key", "--socket", str(served.path))
+        process = spawned(*command, stdin=terminal, stderr=subprocess.PIPE, start_new_session=True)
+        assert process.stderr is not None
+        asked = process.stderr.read(len("the secret (not shown): "))  # what came before is dropped
+        os.write(ours, f"{PLAIN}\n".encode())
+        _, told = process.communicate(timeout=60)
+        os.set_blocking(ours, False)
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 1)  # nothing was shown
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+    assert asked == b"the secret (not shown): "
+    assert platform.secrets.values == {("acme_corp", "api_key"): PLAIN}
+    assert PLAIN.encode() not in told
 
 
 def test_they_are_listed_and_deleted(insula: Insula) -> None:

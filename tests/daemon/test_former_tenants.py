@@ -15,11 +15,13 @@ from orchestrator.model.tokens import MintedToken, Role
 from tests.daemon.process import daemon
 from tests.support.database import Database
 from tests.support.redis import free_port
+from tests.support.wait import until
 
 CANARY = "kanarie"
 COUNT = 424_242_424_242
 """What a canary is where only a number can be."""
 
+TOLD = "SELECT EXISTS (SELECT FROM insula.usage)"
 PLANT = f"""
     UPDATE insula.transition SET reason = '{CANARY}';
     UPDATE insula.usage SET task_ms = {COUNT};
@@ -74,6 +76,7 @@ async def test_a_token_of_a_tenant_finds_nothing_of_the_former_one_of_its_id(
         await served.start()
         async with served.client() as operator:
             run, void = await plant(operator)
+            await until(lambda: admin.fetchval(TOLD), what="it has told what it used")
             await admin.execute(PLANT)
             own = [each for each in requests(run, void.view.id) if each[0] == "GET"]
             seen = marked(await walk(port, void.token, own))

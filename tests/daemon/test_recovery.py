@@ -270,7 +270,7 @@ async def test_a_node_that_was_frozen_finds_its_tenant_taken_and_stops_serving_i
 
 
 @pytest.mark.slow
-async def test_a_node_with_another_installation_key_is_refused_and_the_first_goes_on(
+async def test_a_node_with_another_installation_key_is_refused_until_its_former_one_is_there(
     database: Database, state_dir: Path
 ) -> None:
     stranger_home = state_dir / "stranger"
@@ -281,35 +281,26 @@ async def test_a_node_with_another_installation_key_is_refused_and_the_first_goe
         await first.start()
         admin = await database.connect()
         async with first.client() as client:
-            await client.tenant("acme").start("whoami", {})
+            await client.tenant("acme").secret.set("api_key", "k-7f3a55")
             passwords = await _passwords(admin, database)
-
             code, (told, *_) = await stranger.fails()
-
             assert code == 1
             assert told.startswith("error[installation_key_differs]: this node's installation key")
             assert await _passwords(admin, database) == passwords
-            after = await client.tenant("acme").start("whoami", {})
-            assert (await after.result(timeout=20)).output == first.process.pid
+            run = await client.tenant("acme").start("whoami", {})
+            assert (await run.result(timeout=20)).output == first.process.pid
+        await first.stop()
 
+        key = (state_dir / "state" / "installation.key").read_text(encoding="utf-8")
+        former = stranger_home / "state" / "installation.key.former"
+        former.write_text(key, encoding="utf-8")
+        await stranger.start()
 
-@pytest.mark.slow
-async def test_a_node_whose_key_is_replaced_serves_on_what_the_former_one_has_sealed(
-    database: Database, state_dir: Path
-) -> None:
-    key = state_dir / "state" / "installation.key"
-    async with daemon(state_dir) as served:
-        served.configure(["acme"], database=database)
-        await served.start()
-        async with served.client() as client:
-            await client.tenant("acme").secret.set("api_key", "k-7f3a55")
-        await served.stop()
-        key.rename(key.with_name("installation.key.former"))
-        await served.start()
-        async with served.client() as client:
+        async with stranger.client() as client:
             assert (await client.tenant("acme").secret.rotate_key()).secrets == 1
             run = await client.tenant("acme").start("whoami", {})
-            assert (await run.result(timeout=20)).output == served.process.pid
+            assert (await run.result(timeout=20)).output == stranger.process.pid
+        assert await _passwords(admin, database) != passwords
 
 
 async def _passwords(admin: Connection, database: Database) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import pytest
@@ -30,11 +31,15 @@ WAITING = (
 )
 
 
+async def alone(_: TenantId, __: UUID | None) -> None:
+    """Know every tenant already."""
+
+
 @asynccontextmanager
 async def node(database: Database, name: str) -> AsyncIterator[TokenRegistry]:
     """Yield the registry of one node."""
     async with ControlPool.open(database.target, application_name=name) as pool:
-        yield TokenRegistry(pool, in_good_standing())
+        yield TokenRegistry(pool, in_good_standing(), alone)
 
 
 async def minted(

@@ -23,7 +23,7 @@ from tests.support.wait import until
 STEPS = 5
 WEIGHED = 200
 COUNTED = 200
-CALLS = 140
+CALLS = 122
 """Of functions written in Python, for a step of a chain of five."""
 
 RESIDENT_BYTES = 10_000

@@ -121,6 +121,36 @@ async def test_children_that_what_came_from_sql_leaves_no_place_for_are_refused_
     assert await house.value(RUNS) == 4
 
 
+async def test_a_transaction_that_counts_early_and_stays_open_stops_new_runs_and_nothing_else(
+    house: House,
+) -> None:
+    gate = anyio.Event()
+
+    @job("held")
+    async def held(ctx: Context) -> None:
+        await gate.wait()
+
+    await limit(house.database, max_queue_length=5)
+    admin = await house.database.connect()
+    async with serving(house, echo, held, max_queue_length=5) as live:
+        under_way = await live.submit("held")
+        early = admin.transaction()
+        await early.start()
+        await admin.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await submit(admin, "acme", "echo")
+        for _ in range(2):
+            with pytest.raises(QuotaExceeded, match="a transaction that does not end"):
+                await live.submit("echo")
+
+        gate.set()
+        await live.quiet()
+        assert (await house.row(under_way.id)).state == "succeeded"
+
+        await early.commit()
+        await live.later(6)
+        await live.submit("echo")
+
+
 async def test_runs_without_counting_limits_are_counted_by_nobody(house: House) -> None:
     async with serving(house, echo, max_payload_bytes=100) as live:
         await live.submit("echo")

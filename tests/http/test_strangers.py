@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from orchestrator.http import peer
+from orchestrator.http import protocol
 from tests.http.serving import Served
 from tests.support.wait import until
 
@@ -59,7 +59,7 @@ def test_a_body_of_many_pieces_is_no_head(served: Served) -> None:
 def test_a_head_that_does_not_come_is_not_waited_for(
     served: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(peer, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
 
     with dial(served) as silent:
         silent.sendall(sent)
@@ -69,7 +69,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(
 def test_who_reads_nothing_of_a_download_loses_it_and_the_file_goes(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer, "UNREAD_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 0.05)
     served.platform.add("large")
 
     with dial(served) as idle:
@@ -83,7 +83,7 @@ def test_who_reads_nothing_of_a_download_loses_it_and_the_file_goes(
 def test_connections_over_tcp_leave_files_for_those_who_work(
     served: Served, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer, "CONNECTIONS", 3)
+    monkeypatch.setattr(protocol, "CONNECTIONS", 3)
 
     with ExitStack() as opened:
         held = [opened.enter_context(dial(served)) for _ in range(3)]

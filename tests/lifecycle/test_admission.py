@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import anyio
@@ -120,11 +121,15 @@ async def test_of_two_first_nodes_at_once_one_gives_the_key(database: Database) 
     assert len(refused) == 2
 
 
-async def test_in_the_place_of_a_key_that_is_lost_comes_the_next_nodes(
-    database: Database, admin: Connection
+async def test_in_the_place_of_a_key_that_is_said_to_be_lost_comes_another(
+    database: Database, admin: Connection, tmp_path: Path
 ) -> None:
-    await admin.execute("UPDATE insula.installation SET key = NULL")
-    other = new_key()
+    (tmp_path / "installation.key.former").touch()
+    other = InstallationKey.load_or_create(tmp_path, environ={})
+    await living(admin, "b")
+    with pytest.raises(InstallationKeyDiffers, match="with the former one: 'b'"):
+        await admit(admin, other, node="a")
+    await admin.execute("DELETE FROM insula.node")
 
     await admit(admin, other, node="a")
 

@@ -150,7 +150,7 @@ async def test_the_restored_tenant_works_and_its_application_may_what_it_might(
         "SELECT pg_get_functiondef(oid) FROM pg_proc"
         " WHERE pronamespace = 'tenant_globex'::regnamespace"
     )
-    assert len(bodies) == 5
+    assert len(bodies) == 8
     assert not [body for (body,) in bodies if "tenant_acme" in body]
 
 

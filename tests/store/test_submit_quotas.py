@@ -10,6 +10,8 @@ import anyio
 import asyncpg
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.store.connect import Connection, Target
 from tests.store.submitting import RUNS, allow, limit, submit
@@ -108,6 +110,78 @@ async def test_of_two_open_transactions_the_one_that_commits_second_is_refused(
     assert caught.value.sqlstate == "IN429"
     assert details(caught.value)["limit"] == "max_runs_per_hour"
     assert await stored(acme) == 1
+
+
+class Session:
+    """An application's connection, and how many runs its open transaction has submitted."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.own = 0
+
+    async def submit(self, *, fits: bool) -> None:
+        """Submit one run in the open transaction; a refusal takes that back."""
+        if not self.own:
+            await self.connection.execute("BEGIN")
+        if fits:
+            await submit(self.connection, "acme", "report")
+            self.own += 1
+        else:
+            await refused(self.connection, "acme", "report")
+            await self.rollback()
+
+    async def commit(self, *, fits: bool) -> int:
+        """End the transaction, if there is one; return how many runs that has added."""
+        own, self.own = self.own, 0
+        if not fits:
+            with pytest.raises(asyncpg.PostgresError):
+                await self.connection.execute("COMMIT")
+            return 0
+        await self.connection.execute("COMMIT" if own else "SELECT")
+        return own
+
+    async def rollback(self) -> None:
+        """Take the transaction back."""
+        await self.connection.execute("ROLLBACK")
+        self.own = 0
+
+
+@pytest.fixture
+async def connections(acme: Database, application: Target) -> list[Connection]:
+    """Return three connections of an application, and one of the admin."""
+    return [*[await acme.connect(application) for _ in range(3)], await acme.connect()]
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(["submit", "submit", "commit", "rollback"])),
+    min_size=4,
+    max_size=16,
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+async def test_open_transactions_pass_in_any_order_as_long_as_what_is_committed_leaves_room(
+    acme: Database, connections: list[Connection], steps: list[tuple[int, str]]
+) -> None:
+    *applications, admin = connections
+    sessions = [Session(each) for each in applications]
+    await limit(acme, max_queue_length=3, max_runs_per_hour=3, rate=3)
+    await admin.execute("TRUNCATE tenant_acme.wf_run")
+    await admin.execute("UPDATE tenant_acme.wf_quota SET full_at = '-infinity', hour_spare = 0")
+    committed = 0
+
+    for which, act in [*steps, *((each, "commit") for each in range(3))]:
+        session = sessions[which]
+        match act:
+            case "submit":
+                await session.submit(fits=committed + session.own < 3)
+            case "commit":
+                fits = not session.own or committed + session.own <= 3
+                committed += await session.commit(fits=fits)
+            case _ if session.own:
+                await session.rollback()
+        assert await admin.fetchval("SELECT count(*) FROM tenant_acme.wf_run") == committed
 
 
 async def test_what_is_rolled_back_gives_its_count_back(

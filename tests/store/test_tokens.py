@@ -77,8 +77,9 @@ async def test_nothing_that_is_kept_opens_anything(admin: Connection) -> None:
 
     assert text.split("_")[2] not in stored
     assert await tokens.find(admin, Bearer(bearer.id, new_token()[1].hash)) is None
+    whose = (await tenants.fetch(admin, ACME)).registration
     assert (await tokens.find(admin, bearer)) == Found(
-        bearer.hash, ACME, "admin", live=True, stale=True, archived=False
+        bearer.hash, ACME, "admin", live=True, stale=True, archived=False, registration=whose
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,6 @@ import pytest
 from orchestrator.archive.container import member_of
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.errands import Errands
-from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.model.api import CreateTenant, RenameTenant
@@ -25,6 +24,7 @@ from orchestrator.model.errors import KeyErased, SecretUnreadable, TenantInUse, 
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
 from orchestrator.model.states import RunState
+from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.control import audit, keys, tenants
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey
 from orchestrator.store.tenant.secrets import OpenSecrets, OwnedSecrets
@@ -61,6 +61,11 @@ class Sealing:
         find = self.node.ground.keys.of
         return await OpenSecrets(tenant, rows, partial(find, tenant)).read("api_key")
 
+    async def data_keys(self, tenant: TenantId = ACME) -> list[UUID]:
+        """Return the ids of the tenant's data keys."""
+        connection = await self.database.connect()
+        return [row[0] for row in await connection.fetch(f"SELECT id FROM tenant_{tenant}.wf_key")]
+
     async def output(self, tenant: TenantId = ACME) -> Any:
         """Return the output of the run."""
         return (await platform_of(self.node).read_run(tenant, self.run)).output
@@ -72,9 +77,12 @@ class Sealing:
 
 
 @asynccontextmanager
-async def sealing(database: Database, tmp_path: Path) -> AsyncIterator[Sealing]:
-    """Run a node with the tenant."""
-    async with running_node(database, snapshot([]), registry=REGISTRY) as node:
+async def sealing(
+    database: Database, tmp_path: Path, *shards: ShardConfig
+) -> AsyncIterator[Sealing]:
+    """Run a node with the tenant, beside which there are `shards`."""
+    declared = snapshot([], shards=shards)
+    async with running_node(database, declared, registry=REGISTRY, shards=shards) as node:
         request = CreateTenant(id="acme", set={"encrypt_payloads": True})
         await node.tenants.register(request)
         run = await node.submit("acme", "echo", text=PLAIN)
@@ -136,9 +144,11 @@ async def test_a_tenant_that_was_deleted_comes_back_with_what_was_sealed_until_i
     async with sealing(database, tmp_path) as acme:
         whole = lifecycle(acme.node, tmp_path)
         with await acme.verbs.backup(ACME, runs="all") as spool:
+            before = await acme.data_keys()
             await whole.delete("acme", keep=False)
             await acme.restore(spool)
             assert (await acme.secret(), await acme.output()) == (PLAIN, PLAIN)
+            assert await acme.data_keys() == before
             await whole.delete("acme", keep=False)
             erased = await whole.erase("acme")
             assert (erased.schema, erased.keys) == (None, 1)
@@ -157,6 +167,7 @@ async def test_a_copy_and_a_renamed_tenant_have_keys_of_their_own(
         whole = lifecycle(acme.node, tmp_path)
         with await acme.verbs.backup(ACME, runs="all") as spool:
             await acme.restore(spool, COPY)
+            assert set(await acme.data_keys(COPY)).isdisjoint(await acme.data_keys())
             await whole.erase("acme")
             assert (await acme.secret(COPY), await acme.output(COPY)) == (PLAIN, PLAIN)
             with await acme.verbs.backup(COPY, runs="all") as copied:
@@ -192,12 +203,14 @@ async def test_an_erasure_that_a_node_has_begun_is_finished_by_the_next(
     database: Database, tmp_path: Path
 ) -> None:
     async with sealing(database, tmp_path) as acme:
+        key = await acme.node.sql("SELECT wrapped FROM insula.tenant_key")
         async with acme.node.control.acquire() as connection:
             await tenants.mark_deleting(connection, ACME, "erase")
 
         await lifecycle(acme.node, tmp_path).resume()
 
         connection = await acme.database.connect()
+        assert not await in_file(connection, KEYS, key)
         (entry,) = await audit.page(connection, ACME, limit=1)
         assert (entry.operation, entry.subject, entry.outcome) == (
             "tenant.erase",
@@ -214,6 +227,7 @@ async def test_an_erasure_that_was_begun_stays_one_whoever_goes_on_with_it(
 ) -> None:
     async with sealing(database, tmp_path) as acme:
         whole = lifecycle(acme.node, tmp_path)
+        key = await acme.node.sql("SELECT wrapped FROM insula.tenant_key")
         async with acme.node.control.acquire() as connection:
             await tenants.mark_deleting(connection, ACME, "erase")
 
@@ -224,34 +238,6 @@ async def test_an_erasure_that_was_begun_stays_one_whoever_goes_on_with_it(
 
         async with acme.node.control.acquire() as connection:
             assert await keys.erased(connection, ACME) == 1
-
-
-async def _finished_by_the_next_node(whole: TenantLifecycle) -> None:
-    await whole.resume()
-
-
-async def _finished_by_delete(whole: TenantLifecycle) -> None:
-    await whole.delete("acme", keep=False, force=True)
-
-
-async def _finished_by_erase(whole: TenantLifecycle) -> None:
-    await whole.erase("acme", force=True)
-
-
-@pytest.mark.parametrize(
-    "finish", [_finished_by_the_next_node, _finished_by_delete, _finished_by_erase]
-)
-async def test_whoever_finishes_an_erasure_leaves_nothing_of_the_key_in_the_tables_file(
-    database: Database, tmp_path: Path, finish: Callable[[TenantLifecycle], Awaitable[None]]
-) -> None:
-    async with sealing(database, tmp_path) as acme:
-        key = await acme.node.sql("SELECT wrapped FROM insula.tenant_key")
-        async with acme.node.control.acquire() as connection:
-            await tenants.mark_deleting(connection, ACME, "erase")
-            assert await in_file(connection, KEYS, key)
-
-            await finish(lifecycle(acme.node, tmp_path))
-
             assert not await in_file(connection, KEYS, key)
 
 

@@ -263,27 +263,6 @@ async def test_passwords_are_rotated_while_tasks_run_on_their_connections(
         assert node.slot("acme").incarnation == incarnation
 
 
-async def test_a_login_that_was_rotated_on_another_node_is_learned_and_no_crash(
-    database: Database, tmp_path: Path
-) -> None:
-    async with (
-        running_node(database, snapshot(["acme"])) as one,
-        running_node(database, snapshot(["acme"]), name="b") as other,
-    ):
-        await one.submit("acme")
-        await one.until_finished("acme", 1)
-        await lifecycle(other, tmp_path).rotate_credentials(ACME)
-
-        await one.sql(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1",
-            database.logins("acme").engine,
-        )
-        await one.submit("acme")
-        await one.until_finished("acme", 2)
-
-        assert (one.slot("acme").incarnation, one.slot("acme").last_error) == (1, None)
-
-
 async def test_a_tenant_is_deleted_while_it_is_awake(database: Database, tmp_path: Path) -> None:
     async with running_node(database, snapshot([])) as node:
         await registered(node, aliases=["Globex-Corp"])

@@ -98,9 +98,8 @@ async def test_a_password_that_is_changed_behind_our_back_ends_no_session_and_is
         await (await database.connect(database.as_app("acme"))).close()
 
 
-@pytest.mark.parametrize("damage", ["PASSWORD 'another'", "NOLOGIN"])
 async def test_an_application_is_handed_a_login_that_opens_whatever_was_done_to_it(
-    database: Database, damage: str
+    database: Database,
 ) -> None:
     async with (
         running_node(database, snapshot(["acme"])) as node,
@@ -108,7 +107,7 @@ async def test_an_application_is_handed_a_login_that_opens_whatever_was_done_to_
     ):
         async with sql.tenant("acme").connection() as connection:
             kept = await connection.fetchval("SELECT pg_backend_pid()")
-        await node.sql(f"ALTER ROLE {database.logins('acme').app} {damage}")
+        await node.sql(f"ALTER ROLE {database.logins('acme').app} NOLOGIN PASSWORD 'another'")
         async with sql.tenant("acme").connection() as connection:
             assert await connection.fetchval("SELECT pg_backend_pid()") == kept
         await send_away(node)

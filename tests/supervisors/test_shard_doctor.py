@@ -115,6 +115,7 @@ async def test_a_renaming_that_waits_for_the_shard_is_told_and_nothing_is_taken_
     assert waiting.what.startswith("its renaming from acme waits for the shard eu")
 
 
+@pytest.mark.slow
 async def test_a_shard_that_asks_for_no_password_is_told(
     database: Database, further_databases: Databases
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
+from orchestrator.daemon.tokens import CatchUp
 from orchestrator.daemon.usage import Usages
 from orchestrator.model.moves import MoveTenant
 from orchestrator.model.usage import TenantUsage
@@ -82,6 +83,26 @@ async def test_what_a_deleted_tenant_used_stays_and_the_next_of_its_id_begins_at
         (present,) = (await usage(node, "globex")).rows
         assert (present.submitted, present.gone) == (2, False)
         assert present.registration != former.registration
+
+
+async def test_a_node_that_is_behind_shows_a_token_its_own_tenant_and_no_former_one(
+    database: Database, tmp_path: Path
+) -> None:
+    nothing = snapshot([])
+    async with (
+        running_node(database, nothing) as node,
+        running_node(database, nothing, name="b") as behind,
+    ):
+        await registered(node, name="the former one")
+        await behind.tenants.refresh()
+        await lifecycle(node, tmp_path).delete(GLOBEX, keep=False)
+        await registered(node, name="the present one")
+        row = await node.tenants.shards.row(GLOBEX)
+        assert behind.slot("globex").config.name == "the former one"
+
+        await CatchUp(behind.tenants)(GLOBEX, row.registration)
+
+        assert (await platform_of(behind).read_tenant(GLOBEX)).name == "the present one"
 
 
 async def test_a_renamed_tenant_takes_its_usage_along(database: Database, tmp_path: Path) -> None:

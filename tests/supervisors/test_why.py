@@ -9,11 +9,17 @@ import pytest
 from orchestrator.daemon.attention import busiest, quarantined
 from orchestrator.daemon.platform import TenantPlatform
 from orchestrator.model.api import CreateTenant, TenantWhy
-from orchestrator.model.errors import DatabaseRefused, TenantNotFound, TenantSuspended
+from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    TenantNotFound,
+    TenantSuspended,
+)
 from orchestrator.model.ids import TenantId
 from orchestrator.quota.alerts import WINDOWS
 from orchestrator.settings.duration import Duration
 from orchestrator.store.control import leases, nodes, tenants, transitions
+from orchestrator.store.tenant.runs import RunFilter
 from orchestrator.workflow.registry import Registry
 from supervisors.ground import Access
 from supervisors.history import REASON_CHARACTERS
@@ -116,6 +122,25 @@ async def test_what_the_node_knows_is_told_without_the_database(
             standing.lost("connection refused")
         found = await why(node, standing)
         assert found.because.startswith("it is disabled by its file: set enabled = true")
+
+
+async def test_a_tenant_that_sleeps_tells_of_a_silent_database_and_its_tables_are_not_asked(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        node.ground.standing.lost("no answer in time")
+
+        platform = platform_of(node, node.ground.standing)
+
+        assert (
+            await platform.why(ACME)
+        ).because == "the database does not answer: no answer in time"
+        with pytest.raises(DatabaseUnavailable, match="has not answered since") as refused:
+            await platform.read_runs(ACME, RunFilter())
+        assert "insula status" in refused.value.hint
+        node.ground.standing.found()
 
 
 async def test_a_tenant_that_an_operator_disabled_says_since_when_why_and_what_to_do(

@@ -70,9 +70,9 @@ def start(  # noqa: PLR0913 - one parameter for each option
         raise typer.BadParameter("give one of --delay and --at", param_hint="--at")
     content = values.read_input(input)
     when = {
-        "delay": values.read_while(delay, "--delay"),
+        "delay": values.checked_duration(delay, "--delay"),
         "at": values.read_time(at, "--at"),
-        "deadline": values.read_while(deadline, "--deadline"),
+        "deadline": values.checked_duration(deadline, "--deadline"),
     }
     options: dict[str, Any] = {"key": key, "queue": queue, "priority": priority, **when}
     options["tags"] = tag or []

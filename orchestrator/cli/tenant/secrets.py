@@ -40,8 +40,8 @@ def set_secret(
 ) -> None:
     """Store a secret, in place of the one of that name. The value is read from stdin.
 
-    One line break at its end is not part of it. An argument would be seen by everyone in the list
-    of processes, so there is none.
+    At a terminal it is asked for, and not shown. One line break at its end is not part of it. An
+    argument would be seen by everyone in the list of processes, so there is none.
 
     Example: insula tenant secret set acme_corp api_key < api_key.txt
     """
@@ -113,8 +113,11 @@ def credentials(door: Door, tenant: TenantArgument) -> None:
 
 def _read(file: Path | None) -> str:
     """Return the value; no error of this shows any of it."""
+    content: bytes
     try:
-        if file is None:
+        if file is None and sys.stdin.isatty():
+            content = typer.prompt("the secret (not shown)", hide_input=True, err=True).encode()
+        elif file is None:
             content = sys.stdin.buffer.read(SECRET_BYTES * 4 + 2)
         else:
             with file.open("rb") as opened:
@@ -131,4 +134,4 @@ def _read(file: Path | None) -> str:
 
 
 def _bad(sentence: str) -> typer.BadParameter:
-    return typer.BadParameter(sentence, param_hint="the value")
+    return typer.BadParameter(sentence, param_hint="the secret")

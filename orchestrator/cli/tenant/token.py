@@ -36,7 +36,7 @@ def token(
 
     Example: insula tenant token acme_corp --role write --expires 30d > token
     """
-    values.read_while(expires, "--expires")
+    values.checked_duration(expires, "--expires")
     with door.open() as client:
         minted = client.tenant(tenant).tokens.create(role, name=name, expires=expires)
     print_minted(door, minted)

@@ -54,9 +54,9 @@ CONSTRAINTS_SQL = "constraints.sql"
 """The definitions that are there before the rows, and those that come after: indexes, constraints,
 triggers. Rows that are loaded in between are checked, and fire nothing."""
 
-BEGINS_ANEW = frozenset({"wf_fence", "wf_quota", "wf_usage"})
-"""Tables whose rows are not copied: who owns the tenant now, what was counted for its limits, and
-what has been used here, which is billed already."""
+BEGINS_ANEW = frozenset({"wf_fence", "wf_usage"})
+"""Tables whose rows are not copied: who owns the tenant now, and what has been used here, which is
+billed already."""
 
 _OF_RUNS = {
     "wf_event": "run_id IN (SELECT id FROM tenant.wf_run WHERE finished_at IS NOT NULL)",

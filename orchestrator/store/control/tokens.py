@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import msgspec
 
@@ -30,7 +31,7 @@ REVOKE = _QUERIES["revoke"]
 class Found(msgspec.Struct, frozen=True):
     """What a request needs to know of a token; `stale` when its use should be noted.
 
-    `archived` when its tenant is.
+    `archived` when its tenant is, which has that `registration`.
     """
 
     hash: bytes
@@ -39,6 +40,7 @@ class Found(msgspec.Struct, frozen=True):
     live: bool
     stale: bool
     archived: bool
+    registration: UUID | None
 
 
 class Kept(msgspec.Struct, frozen=True):

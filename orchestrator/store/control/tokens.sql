@@ -2,11 +2,12 @@
 
 -- name: find
 -- Two index looks for each request. `stale`: its last use was noted long ago, or never.
-SELECT hash, tenant, role,
-       revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true) AS live,
-       coalesce(last_used_at < clock_timestamp() - interval '1 hour', true) AS stale,
-       EXISTS (SELECT FROM insula.tenant AS owner WHERE owner.id = token.tenant AND owner.state = 'archived') AS archived
-FROM insula.token AS token WHERE token.id = $1
+SELECT token.hash, token.tenant, token.role,
+       token.revoked_at IS NULL AND coalesce(token.expires_at > clock_timestamp(), true) AS live,
+       coalesce(token.last_used_at < clock_timestamp() - interval '1 hour', true) AS stale,
+       coalesce(owner.state = 'archived', false) AS archived, owner.registration
+FROM insula.token AS token LEFT JOIN insula.tenant AS owner ON owner.id = token.tenant
+WHERE token.id = $1
 
 -- name: note_use
 -- Not for each request: of two at once, on any node, one writes.

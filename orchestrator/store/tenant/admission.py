@@ -31,6 +31,17 @@ class Refused(msgspec.Struct, frozen=True):
     sentence: str = ""
 
 
+class HeldUp(Exception):
+    """Runs were not counted: another transaction has counted its own, and does not end.
+
+    `error` is what to say to whom has sent them.
+    """
+
+    def __init__(self, error: QuotaExceeded) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Admitted(msgspec.Struct, frozen=True):
     """What has come of counting runs: when all of a `rate` is back, and why none fits any more.
 
@@ -51,17 +62,19 @@ async def admit(
 ) -> Admitted:
     """Count runs that the transaction has added, by the milliseconds at which they were `accepted`.
 
-    Raises QuotaExceeded when they do not fit: then the transaction has to be taken back. Those that
-    are not `refusable` count in any case.
+    Raises QuotaExceeded when they do not fit, or HeldUp: then the transaction has to be taken back.
+    Those that are not `refusable` are added in any case.
     """
     moments = [datetime.fromtimestamp(each / 1000, UTC) for each in accepted]
     arguments = (allowance.tenant, allowance.limits, moments, refusable)
     row = await connection.fetchrow(sql.bind(ADMIT, schema), *arguments)
-    refused, full_at = row  # type: ignore[misc]  # it always has its row
+    refused, full_at, held = row  # type: ignore[misc]  # it always has its row
     if refused is None:
         return Admitted(full_at)
     found = msgspec.json.decode(refused, type=Refused)
     error = QuotaExceeded(allowance.tenant, **msgspec.structs.asdict(found))
+    if refusable and held:
+        raise HeldUp(error)
     if refusable:
         raise error
     return Admitted(full_at, error)

@@ -40,6 +40,9 @@ class Session:
     a left thread's calls run in a cancelled scope, where anyio would turn in circles on the loop.
     """
 
+    # One is made for each attempt, though few ask for a connection.
+    __slots__ = ("_closed", "_lent", "_loop", "database", "holder", "lease_lost")
+
     def __init__(self, database: TenantDatabase, holder: object) -> None:
         self.database = database
         self.holder = holder

@@ -27,7 +27,7 @@ from orchestrator.daemon.schedules import TenantSchedules
 from orchestrator.daemon.secrets import TenantSecrets
 from orchestrator.daemon.statistics import TenantStatistics
 from orchestrator.daemon.tenants import watch
-from orchestrator.daemon.tokens import TokenRegistry
+from orchestrator.daemon.tokens import CatchUp, TokenRegistry
 from orchestrator.daemon.usage import Usages
 from orchestrator.http.app import build_app
 from orchestrator.http.services import Services
@@ -120,7 +120,7 @@ class Verbs:
             usage=Usages(node.root, shards),
             maintenance=TenantMaintenance(self.errands),
             secrets=TenantSecrets(shards, node.tenants),
-            tokens=TokenRegistry(node.control, in_good_standing()),
+            tokens=TokenRegistry(node.control, in_good_standing(), CatchUp(node.tenants)),
             migrations=TenantMigrations(node.root, node.tenants),
             adoption=TenantAdoption(node.tenants, self.errands),
             status=_nothing,

@@ -26,7 +26,7 @@ COMMITTED = [name for name in Committed.__struct_fields__ if name != "admitted"]
 RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "journal.take_over": ["clock_timestamp"],
     "journal.confirm": ["clock_timestamp"],
-    "admission.admit": ["refused", "full_at"],
+    "admission.admit": ["refused", "full_at", "held"],
     "journal.flush": COMMITTED,
     "journal.change": COMMITTED,
     "journal.log": COMMITTED,

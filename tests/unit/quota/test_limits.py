@@ -101,3 +101,43 @@ def test_no_hour_ever_holds_more_than_was_allowed(steps: list[tuple[int, int]]) 
         accepted += [now] * count
     for moment in accepted:
         assert sum(moment - timedelta(hours=1) < each <= moment for each in accepted) <= 6
+
+
+def test_what_the_database_has_refused_is_refused_until_then_or_until_the_limits_change() -> None:
+    limits, usage = Limits(max_runs_per_hour=10), Usage()
+    error = QuotaExceeded("acme", limit="max_runs_per_hour", allowed=10, retry_after=60)
+
+    usage.refused(error, NOW)
+
+    with pytest.raises(QuotaExceeded) as caught:
+        check_submit("acme", limits, usage, [RUN], now=NOW + timedelta(seconds=20))
+    assert caught.value.data["retry_after"] == 40
+    assert str(caught.value) == str(error)
+    check_submit("acme", limits, usage, [RUN], now=NOW + timedelta(seconds=60))
+    usage.refused(error, NOW)
+    usage.forget_refusal()
+    check_submit("acme", limits, usage, [RUN], now=NOW)
+
+
+def test_what_waits_changes_at_any_time_so_no_refusal_for_it_is_remembered() -> None:
+    limits, usage = Limits(max_queue_length=10), Usage()
+    error = QuotaExceeded("acme", limit="max_queue_length", allowed=10, retry_after=5)
+
+    usage.refused(error, NOW)
+    check_submit("acme", limits, usage, [RUN], now=NOW)
+
+    usage.hold(error, NOW)
+    with pytest.raises(QuotaExceeded):
+        check_submit("acme", limits, usage, [RUN], now=NOW)
+
+
+def test_tokens_that_others_took_are_not_there() -> None:
+    limits, usage = Limits(rate=60, rate_burst=2), Usage()
+    check_submit("acme", limits, usage, [RUN, RUN], now=NOW)
+
+    usage.bucket.fill_at(NOW + timedelta(seconds=1))
+    usage.bucket.fill_at(NOW)
+
+    check_submit("acme", limits, usage, [RUN], now=NOW)
+    with pytest.raises(QuotaExceeded, match="rate = 60"):
+        check_submit("acme", limits, usage, [RUN, RUN], now=NOW)

@@ -49,13 +49,14 @@ $$;
 -- Count runs that the calling transaction has added: `many` at each of `moments`, by the `limits` of the tenant `whom`.
 -- `refused` tells why, unless they fit: the limit, its value, after how many seconds they do, and perhaps a sentence;
 -- then the caller takes its transaction back, but for runs that are not `refusable`: those count all the same. With
--- `final` false nothing is locked or counted: it is only told whether they would fit now.
+-- `final` false nothing is locked or counted: it is only told whether they would fit now. They are `held` up, and
+-- refused without having been counted, when another transaction has counted its own and does not end.
 CREATE FUNCTION tenant.wf_admit(
     whom text, limits jsonb, moments timestamptz[], many bigint, refusable boolean, final boolean,
-    OUT refused jsonb, OUT full_at timestamptz
+    OUT refused jsonb, OUT full_at timestamptz, OUT held boolean
 )
 LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -72,8 +73,21 @@ DECLARE
     moment timestamptz;
     waiting bigint;
 BEGIN
+    held := false;
     IF final THEN
-        SELECT q.* INTO state FROM tenant.wf_quota AS q FOR NO KEY UPDATE;
+        BEGIN
+            SELECT q.* INTO state FROM tenant.wf_quota AS q FOR NO KEY UPDATE;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                held := true;
+                refused := jsonb_build_object(
+                    'limit', CASE WHEN in_hour IS NOT NULL THEN 'max_runs_per_hour'
+                                  WHEN in_day IS NOT NULL THEN 'max_runs_per_day'
+                                  WHEN rate IS NOT NULL THEN 'rate' ELSE 'max_queue_length' END,
+                    'allowed', coalesce(in_hour, in_day, rate, in_queue), 'retry_after', 5,
+                    'sentence', format('a transaction that does not end has counted runs of tenant %L', whom));
+                RETURN;
+        END;
     ELSE
         SELECT q.* INTO state FROM tenant.wf_quota AS q;
     END IF;
