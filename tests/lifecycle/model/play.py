@@ -173,9 +173,9 @@ class Playing:
             if life.source == "file" and id not in self._model.in_files:
                 continue
             if life.state == "archived":
-                await tenant.archives.unarchive()
+                await _patiently(tenant.archives.unarchive)
             if life.disabled:
-                await tenant.lifecycle.enable()
+                await _patiently(tenant.lifecycle.enable)
             await _patiently(tenant.resume)
             reveal = partial(tenant.start, "reveal", {"label": "token"})
             run = await (await _patiently(reveal)).result(timeout=10)
@@ -189,7 +189,7 @@ class Playing:
         client = self._stage.servers[0].client
         await self._stage.look()
         for id in [*self._model.lives]:
-            await client.tenant(id).lifecycle.erase(force=True)
+            await _patiently(partial(client.tenant(id).lifecycle.erase, force=True))
         await self._agree(Model(left=self._model.left))
         self._stage.forget_archives()
 
