@@ -40,6 +40,7 @@ async def accepted(live: Live, many: int) -> int:
 
 
 @pytest.mark.parametrize("name", ["max_runs_per_hour", "max_runs_per_day", "rate"])
+@pytest.mark.requirement("quota.max_runs_per_hour", "quota.max_runs_per_day", "quota.rate")
 async def test_of_runs_from_sql_and_over_the_daemon_exactly_as_many_pass_as_are_allowed(
     house: House, name: str
 ) -> None:

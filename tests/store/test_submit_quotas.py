@@ -81,6 +81,7 @@ async def test_a_refusal_tells_people_and_programs_the_limit(
 @pytest.mark.parametrize(
     "name", ["max_queue_length", "max_runs_per_hour", "max_runs_per_day", "rate"]
 )
+@pytest.mark.requirement("quota.max_runs_per_hour", "quota.max_runs_per_day", "quota.rate")
 async def test_of_many_at_once_exactly_as_many_pass_as_the_limit_allows(
     acme: Database, application: Target, name: str
 ) -> None:
