@@ -9,15 +9,12 @@ import anyio
 import pytest
 
 from orchestrator.daemon.inactivity import Inactivity
-from orchestrator.http.audit import Record
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
-    ArchiveInvalid,
     InvalidRequest,
     StorageFailed,
     TenantArchived,
     TenantExists,
-    TenantInUse,
     TenantNotFound,
     TenantStarting,
 )
@@ -27,12 +24,10 @@ from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
 from orchestrator.store.control import audit, tenants
 from supervisors.slot import SlotState
-from tests.supervisors.nodes import SHORT_DRAIN, running_node, snapshot
+from tests.supervisors.nodes import running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle, used
 from tests.supervisors.test_why import platform_of
-from tests.supervisors.workflows import GATES
 from tests.support.database import Database
-from tests.support.wait import until
 
 ACME, GLOBEX, AGAIN = TenantId("acme"), TenantId("globex"), TenantId("again")
 
@@ -117,23 +112,6 @@ async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_
         await verbs.resume()
 
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
-
-
-async def test_who_is_archived_in_the_middle_of_something_goes_on_when_back(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running_node(database, snapshot(["acme"])) as node:
-        whole = lifecycle(node, tmp_path)
-        await node.submit("acme", "later")
-
-        with pytest.raises(TenantInUse, match="has 1 unfinished run") as refused:
-            await whole.archive(ACME)
-        assert refused.value.hint.endswith("or take them along with --force")
-        await whole.archive(ACME, force=True)
-        back = await archives(node, tmp_path).unarchive(ACME, unheard)
-
-        assert back.unfinished == 1
-        await node.until_finished("acme", 1)
 
 
 async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(
@@ -246,10 +224,6 @@ async def test_who_is_not_used_for_long_is_archived_and_comes_back_when_used(
         assert operations[3:] == ["tenant.archive", "tenant.unarchive"]
 
 
-
-
-
-
 async def test_an_archiving_that_an_outage_has_stopped_goes_on_when_it_is_asked_for_again(
     database: Database, tmp_path: Path
 ) -> None:
@@ -281,35 +255,3 @@ async def test_who_is_not_archived_or_not_there_is_not_brought_back(
             await verbs.unarchive(GLOBEX, unheard)
         with pytest.raises(TenantNotFound):
             await lifecycle(node, tmp_path).archive(GLOBEX)
-
-
-async def test_before_a_tenant_is_archived_its_runs_may_finish(
-    database: Database, tmp_path: Path
-) -> None:
-    told: list[Progress] = []
-
-    def report(progress: Progress) -> None:
-        told.append(progress)
-        GATES.open("archived at once")
-
-    async with running_node(database, snapshot(["acme"])) as node:
-        await node.hold("acme", "archived at once")
-
-        await lifecycle(node, tmp_path).archive(ACME, wait=20.0, report=report)
-
-        assert told[0] == Progress("waiting for its runs", 0, 1, "runs")
-        assert (await archives(node, tmp_path).unarchive(ACME, unheard)).unfinished == 0
-
-
-async def test_a_task_that_is_cut_short_when_its_tenant_is_archived_begins_again_when_it_is_back(
-    database: Database, tmp_path: Path
-) -> None:
-    async with running_node(database, snapshot(["acme"], supervision=SHORT_DRAIN)) as node:
-        await node.hold("acme", "archived on")
-
-        await lifecycle(node, tmp_path).archive(ACME, force=True)
-        await archives(node, tmp_path).unarchive(ACME, unheard)
-
-        await until(lambda: GATES.arrived["archived on"] == 2, what="it is begun again")
-        GATES.open("archived on")
-        await node.until_finished("acme", 1)

@@ -209,7 +209,7 @@ VERBS = {
     "delete": Verb(
         "tenant.delete",
         lambda a: a.tenant.lifecycle.delete(keep_results=a.act.more % 3 > 0, force=a.forced),
-        lambda a, m: changes.delete(m, a.name, force=a.forced),
+        lambda a, m: changes.delete(m, a.name, force=a.forced, keep=a.act.more % 3 > 0),
     ),
     "erase": Verb(
         "tenant.erase",

@@ -88,7 +88,7 @@ def rename(model: Model, name: str, to: str, *, alias: bool, force: bool) -> Non
         archive.keys = to if archive.keys == old else archive.keys
 
 
-def delete(model: Model, name: str, *, force: bool) -> None:
+def delete(model: Model, name: str, *, force: bool, keep: bool = False) -> None:
     """Drop it."""
     id = model.id_of(name)
     if id in model.in_files:
@@ -96,6 +96,8 @@ def delete(model: Model, name: str, *, force: bool) -> None:
     if id not in model.lives:
         raise Refused("tenant_not_found")
     _refuse_unfinished(model.lives[id], force=force)
+    if keep and model.lives[id].state == "archived":
+        model.left.add(id)
     del model.lives[id]
 
 
@@ -201,7 +203,7 @@ def back(model: Model, name: str, *, force: bool) -> None:
         raise Refused("tenant_no_copy_kept")
     _refuse_unfinished(life, force=force)
     shard, content = life.kept
-    if not force and content != life.content:
+    if content is None or (not force and content != life.content):
         raise Refused("move_failed")
     life.kept = (life.shard, life.content)
     life.shard, life.content = shard, content

@@ -76,7 +76,10 @@ class Content:
 
 @dataclass
 class Life:
-    """One tenant; `kept` is where its copy of before a move is, and what that holds."""
+    """One tenant; `kept` is where its copy of before a move is, and what that holds.
+
+    Nothing, when a confirmation has dropped the copy, and got no further.
+    """
 
     state: str = "registered"
     shard: str = "control"
@@ -86,7 +89,7 @@ class Life:
     content: Content = field(default_factory=Content)
     tokens: int = 0
     aliases: set[str] = field(default_factory=set)
-    kept: tuple[str, Content] | None = None
+    kept: tuple[str, Content | None] | None = None
 
     def settle(self) -> None:
         """Let runs end that can."""
@@ -110,12 +113,17 @@ class Archive:
 
 @dataclass
 class Model:
-    """All tenants, by id, the ids that files declare, and the archives that somebody keeps."""
+    """All tenants, by id, the ids that files declare, and the archives that somebody keeps.
+
+    `keyed` are the ids for which keys were ever made, `left` those of which the node has archives
+    that were kept when they were deleted.
+    """
 
     lives: dict[str, Life] = field(default_factory=dict)
     in_files: set[str] = field(default_factory=set)
     archives: list[Archive] = field(default_factory=list)
     keyed: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
 
     # -- who is there ------------------------------------------------------------------
 

@@ -60,9 +60,16 @@ class Playing:
         if (act.cut or server.shaken) and not verb.engine:
             await self._cut(verb, asked, after, wanted, server)
             return
+        since = await self._sight.last_entry()
         code = await _code(verb, asked)
         self._tell(asked, code, wanted)
         assert code == wanted, f"{act}: {code}, not {wanted}"
+        if not verb.engine:
+            told = await self._sight.outcomes(since, verb.operation)
+            # Who was not there is in no audit, and a renamed tenant has it under both ids.
+            assert set(told) <= {code}, told
+            assert len(told) <= 1 + (act.verb == "rename"), told
+            assert told or code != DONE
         await self._agree(after)
 
     async def _asked(self, act: Act, name: str, server: Server) -> Asked:
@@ -147,6 +154,8 @@ class Playing:
             for model in models:
                 if seen == _as_seen(model):
                     self._model = model
+                    if len(models) > 1:
+                        await self._sight.note_dropped(model)
                     faults = await self._sight.faults(model)
                     assert not faults, faults
                     return
@@ -164,9 +173,9 @@ class Playing:
             if life.source == "file" and id not in self._model.in_files:
                 continue
             if life.state == "archived":
-                await tenant.archives.unarchive()
+                await _patiently(tenant.archives.unarchive)
             if life.disabled:
-                await tenant.lifecycle.enable()
+                await _patiently(tenant.lifecycle.enable)
             await _patiently(tenant.resume)
             reveal = partial(tenant.start, "reveal", {"label": "token"})
             run = await (await _patiently(reveal)).result(timeout=10)
@@ -180,8 +189,9 @@ class Playing:
         client = self._stage.servers[0].client
         await self._stage.look()
         for id in [*self._model.lives]:
-            await client.tenant(id).lifecycle.erase(force=True)
-        await self._agree(Model())
+            await _patiently(partial(client.tenant(id).lifecycle.erase, force=True))
+        await self._agree(Model(left=self._model.left))
+        self._stage.forget_archives()
 
 
 _WAITS = ("listen", "live", None)

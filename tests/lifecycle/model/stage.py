@@ -247,6 +247,11 @@ class Stage:
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await self._stack.aclose()
 
+    def forget_archives(self) -> None:
+        """Delete the archives of tenants that were deleted and not erased."""
+        for path in self.state_dir.glob("archives/*"):
+            path.unlink()
+
     async def look(self) -> None:
         """Have all nodes know what is in the registry, as they do after a moment."""
         for server in self.servers:
