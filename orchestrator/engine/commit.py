@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import filterfalse, islice
+from itertools import chain, filterfalse, islice
 from typing import Protocol
 from uuid import UUID
 
@@ -38,7 +38,10 @@ from orchestrator.store.tenant.journal import (
 )
 
 MAX_ROWS = 500
-"""Beyond this a batch only adds latency: 100 rows take 4 ms, 300 about 10, 1,000 about 25."""
+"""Beyond this a batch only adds latency: 100 rows take 4 ms, 300 about 10, 1,000 about 25.
+
+Runs that somebody submits together are one commit all the same.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +59,21 @@ class Note:
         return Drained(None, None, None, [], [], None, [], self._fired)
 
 
+class Lot:
+    """New runs that are stored together, or not at all."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self, runs: Sequence[Execution]) -> None:
+        self.runs = runs
+
+
 class Item(msgspec.Struct, frozen=True):
-    """A run or a fire, and what one flush writes of it."""
+    """A run or a fire, and what one flush writes of it; a new run may belong to a `lot`."""
 
     execution: Execution | Note
     written: Drained
+    lot: Lot | None
 
 
 class Writer(Protocol):
@@ -90,6 +103,7 @@ class GroupCommit:
         self._listener = listener
         self._admission = admission
         self._touched: dict[Execution | Note, None] = {}
+        self._lots: dict[Execution | Note, Lot] = {}
         self._wake = asyncio.Event()
         self._woken = False
         self._flushing: Sequence[Execution | Note] = ()
@@ -105,6 +119,11 @@ class GroupCommit:
         if not self._woken:
             self._woken = True
             self._wake.set()
+
+    def keep_together(self, runs: Sequence[Execution]) -> None:
+        """Let one flush carry all of these new runs, which have been touched, or none of them."""
+        if len(runs) > 1:
+            self._lots.update(dict.fromkeys(runs, Lot(runs)))
 
     @property
     def idle(self) -> bool:
@@ -150,11 +169,13 @@ class GroupCommit:
 
     def _gather(self) -> list[Item]:
         free = filterfalse(self._alone.__contains__, self._touched)
-        touched = list(islice(free, MAX_ROWS))
+        touched = dict.fromkeys(islice(free, MAX_ROWS))
+        for lot in {self._lots[each] for each in touched if each in self._lots}:
+            touched.update(dict.fromkeys(lot.runs))
         items = []
         for execution in touched:
             del self._touched[execution]
-            item = Item(execution, execution.drain())
+            item = Item(execution, execution.drain(), self._lots.pop(execution, None))
             items.append(item)
             if item.written.more:
                 self.touch(execution)
@@ -207,20 +228,29 @@ class GroupCommit:
             await self._commit(rest)
 
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
-        if len(items) > 1:
-            middle = len(items) // 2
-            await self._commit(items[:middle])
-            await self._commit(items[middle:])
+        parts = _parts(items)
+        if len(parts) > 1:
+            middle = len(parts) // 2
+            await self._commit(list(chain.from_iterable(parts[:middle])))
+            await self._commit(list(chain.from_iterable(parts[middle:])))
             return
-        (item,) = items
-        run = item.execution
-        if isinstance(run, Note):
-            log.warning("fire.refused", error=str(error))
-            return
-        if not isinstance(error, QuotaExceeded):
-            log.warning("run.refused", run=str(run.id), error=str(error))
-        run.refuse(item.written)
-        self._listener.is_refused(run, error, new=item.written.new is not None)
+        for item in items:
+            run = item.execution
+            if isinstance(run, Note):
+                log.warning("fire.refused", error=str(error))
+                continue
+            if not isinstance(error, QuotaExceeded):
+                log.warning("run.refused", run=str(run.id), lot=len(items), error=str(error))
+            run.refuse(item.written)
+            self._listener.is_refused(run, error, new=item.written.new is not None)
+
+
+def _parts(items: Sequence[Item]) -> list[list[Item]]:
+    """Return what can be stored without the others: each alone, and each lot."""
+    parts: dict[object, list[Item]] = {}
+    for item in items:
+        parts.setdefault(item.lot or item.execution, []).append(item)
+    return list(parts.values())
 
 
 def _batch(written: Sequence[Drained], allowance: Allowance | None) -> Batch:

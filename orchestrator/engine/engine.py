@@ -354,13 +354,15 @@ class Engine:
 
     def _store(self, runs: Sequence[Accepted | Started], reply: Reply[list[Started]]) -> None:
         submission = Submission(reply, runs)
+        added = []
         for run in runs:
             if isinstance(run, Accepted):
                 self._submissions[run.id] = submission
-                self._add(run)
+                added.append(self._add(run))
+        self._commit.keep_together(added)
         self._board.dispatch()
 
-    def _add(self, run: Accepted, fired: Fired | None = None) -> None:
+    def _add(self, run: Accepted, fired: Fired | None = None) -> Execution:
         paused = starts_nothing(run.workflow.name, self._board.paused)
         held = run.due_at is None and not paused and self._table.has_room_for_one
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
@@ -372,6 +374,7 @@ class Engine:
         elif run.due_at is None:
             self._board.unstarted.add(execution)  # until the table counts it
         self._commit.touch(execution)
+        return execution
 
     def _start_fired(self, run: StartRun, fired: Fired, reply: Reply[list[Started]] | None) -> UUID:
         (accepted,) = self._accept([run])
