@@ -102,7 +102,10 @@ async def test_when_very_many_keys_are_held_the_others_do_not_wait_until_all_are
 async def test_runs_of_one_request_are_refused_together(house: House) -> None:
     async with serving(house, echo, options=SOON) as live, holding(house, "b"):
         (refused,) = await answers(live, ["a", "b", None])
-        assert refused == "a transaction that has not ended holds the key of one of the runs that came together"
+        assert (
+            refused
+            == "a transaction that has not ended holds the key of one of the runs that came together"
+        )
         assert await house.value(RUNS) == 0
 
 
