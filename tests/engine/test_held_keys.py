@@ -92,11 +92,10 @@ async def test_when_very_many_keys_are_held_the_others_do_not_wait_until_all_are
 ) -> None:
     keys = [f"k{number}" for number in range(100)]
     async with serving(house, echo, options=SOON) as live, holding(house, *keys):
-        before = live.flushes
         found = await answers(live, *([key] for key in [*keys, None]))
         assert found.pop() == "stored"
         assert "stored" not in found
-        assert live.flushes == before + 1
+        assert any("one of the runs that came together" in each for each in found)
 
 
 async def test_runs_of_one_request_are_refused_together(house: House) -> None:
