@@ -1,4 +1,4 @@
-"""Says who holds the tables of a tenant, when they are not had."""
+"""Says who holds what of a tenant is not had: its tables, or what its supervisor waits for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, Record
 
-HOLDERS = sql.load(__name__)["holders"]
+_QUERIES = sql.load(__name__)
+HOLDERS = _QUERIES["holders"]
+IN_THE_WAY = _QUERIES["in_the_way"]
 
 
 async def holders(connection: Connection, tenant: TenantId) -> list[str]:
     """Return the sessions that hold a table of the tenant now, each in words."""
     return [_words(row) for row in await connection.fetch(HOLDERS, schema_of(tenant))]
+
+
+async def in_the_way(connection: Connection, login: str) -> list[str]:
+    """Return the sessions that those of a login wait for, each in words."""
+    return [_words(row) for row in await connection.fetch(IN_THE_WAY, login)]
 
 
 def _words(row: Record) -> str:

@@ -13,7 +13,12 @@ from uuid import UUID
 import anyio
 import msgspec
 
-from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, InvalidRequest, LockNotHad
+from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    InvalidRequest,
+    LockNotHad,
+)
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.settings.tenants import unknown_shard

@@ -249,9 +249,7 @@ async def serving(
         await kept.close()
 
 
-def opener(
-    target: Target, *, once: bool, lock_timeout: str
-) -> Callable[[], Awaitable[Connection]]:
+def opener(target: Target, *, once: bool, lock_timeout: str) -> Callable[[], Awaitable[Connection]]:
     """Return what opens the engine's connection; `once` only the first time, as if it had died."""
     opened = iter([True]) if once else iter(lambda: True, False)
     settings = {**MOVED_TIME, "lock_timeout": lock_timeout}

@@ -48,7 +48,6 @@ async def answers(live: Live, *requests: Sequence[str | None]) -> list[str]:
                 await reply.wait()
             found.append("stored")
         except LockNotHad as error:
-            assert error.retry_after == 5
             found.append(str(error))
     return found
 
@@ -87,6 +86,7 @@ async def test_of_many_keys_those_that_are_held_are_found(house: House) -> None:
         assert await house.value(RUNS) == 18
 
 
+@pytest.mark.slow
 async def test_when_very_many_keys_are_held_the_others_do_not_wait_until_all_are_found(
     house: House,
 ) -> None:
@@ -102,10 +102,11 @@ async def test_when_very_many_keys_are_held_the_others_do_not_wait_until_all_are
 async def test_runs_of_one_request_are_refused_together(house: House) -> None:
     async with serving(house, echo, options=SOON) as live, holding(house, "b"):
         (refused,) = await answers(live, ["a", "b", None])
-        assert refused == "a transaction that has not ended holds the key of one of the runs that came together"
+        assert refused.endswith("holds the key of one of the runs that came together")
         assert await house.value(RUNS) == 0
 
 
+@pytest.mark.slow
 async def test_a_deadlock_with_an_application_ends_and_the_engine_goes_on(house: House) -> None:
     application = await house.database.connect()
     patient = Options(lock_timeout="30s")
@@ -117,8 +118,9 @@ async def test_a_deadlock_with_an_application_ends_and_the_engine_goes_on(house:
 
         await submit(application, "acme", "echo", key="a")  # the engine gives way
 
-        with pytest.raises(LockNotHad):
+        with pytest.raises(LockNotHad) as refusal:
             await reply.wait()
+        assert refusal.value.retry_after == 5
         await live.submit("echo")
 
 

@@ -139,7 +139,10 @@ async def test_a_key_that_an_open_transaction_holds_is_refused_by_the_wrong_node
         await b.submit("acme")
         async with application.transaction():
             await submit(application, "acme", "note", key="mine")
-            with anyio.fail_after(30), pytest.raises(LockNotHad, match="the key 'mine' of") as refusal:
+            with (
+                anyio.fail_after(30),
+                pytest.raises(LockNotHad, match="the key 'mine' of") as refusal,
+            ):
                 await b.submit("acme", key="mine")
             assert refusal.value.retry_after == 5
             await b.submit("acme", key="other")
