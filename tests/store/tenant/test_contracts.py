@@ -35,6 +35,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "runs.claim": Claimed,
     "runs.block": ["blocked"],
     "journal.hold": ["epoch"],
+    "journal.hurry": ["set_config"],
     "journal.send": ["run_id", "signal_id"],
     "journal.take": [],
     "journal.nudge": [],
