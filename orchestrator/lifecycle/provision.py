@@ -56,7 +56,7 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "5"
+_RIGHTS = "6"
 _NOT_IN_TIME = (sqlstate.LOCK_NOT_AVAILABLE, sqlstate.QUERY_CANCELED)
 _NAME_TAKEN = (sqlstate.DUPLICATE_OBJECT, sqlstate.UNIQUE_VIOLATION)
 
