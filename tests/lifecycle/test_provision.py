@@ -117,9 +117,7 @@ async def test_a_session_of_either_login_is_bounded_by_the_server(database: Data
 
     with pytest.raises(DatabaseUnavailable, match="too many connections for role"):
         await database.connect(database.as_engine("acme"))
-    seen = [
-        [await each.fetchval(f"SHOW {bound}") for bound in BOUNDS] for each in (engine[0], app)
-    ]
+    seen = [[await each.fetchval(f"SHOW {bound}") for bound in BOUNDS] for each in (engine[0], app)]
 
     assert seen == [["1min", "5s", "1min"], ["5min", "1min", "1min"]]
 
