@@ -18,6 +18,7 @@ from orchestrator.daemon import attention, event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
+from orchestrator.daemon.pauses import ToldPauses, paused_in
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.services import DaemonServices
@@ -256,6 +257,8 @@ class Daemon:
 
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
+        told = await ToldPauses(parts.shards.control, parts.keeper.standing).of_all()
+        paused, named = paused_in(parts.root.slots.values(), told)
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -271,6 +274,8 @@ class Daemon:
             max_concurrent_tasks=parts.ground.slots.total,
             busiest=attention.busiest(parts.root.slots.values()),
             quarantined=attention.quarantined(parts.root.slots.values()),
+            paused_tenants=paused,
+            paused=named,
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,
