@@ -16,6 +16,7 @@ from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.renaming import finish
+from orchestrator.daemon.retrial import try_again
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
@@ -93,7 +94,10 @@ class TenantLifecycle:
         log.info("tenant.disabled", tenant=tenant, reason=reason)
 
     async def enable(self, tenant: TenantId) -> None:
-        """Let the tenant work again; DeclaredInFile when it is its file that disables it."""
+        """Let the tenant work again, also one in quarantine, which tries again at once.
+
+        Raises DeclaredInFile when it is its file that disables it, and what `try_again` does.
+        """
         config = self.tenants.snapshot.tenants.get(tenant)
         if config is not None and not config.enabled:
             raise DeclaredInFile(
@@ -107,6 +111,9 @@ class TenantLifecycle:
         registered = self.tenants.registered.get(tenant)
         if registered is not None and not registered.enabled:
             await self.tenants.update(tenant, UpdateTenant(set={"enabled": True}))
+        slot = self.root.slots.get(tenant)
+        if slot is not None:
+            await try_again(self.root, slot)
         log.info("tenant.enabled", tenant=tenant)
 
     async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
