@@ -147,6 +147,10 @@ class Daemon:
     async def _serve(self, parts: Parts) -> None:
         search_seldom()
         self._reloader = Reloader(self._snapshot, self._read, self._apply, self._notifier)
+        services = DaemonServices(parts, self._snapshot)
+        api = services.for_api(status=self._status, reload=self._reloader.reload)
+        # Before the loop is watched: this holds it up for long, and there is nobody to wait for it.
+        app = build_app(api, self._snapshot.settings.http)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -158,9 +162,6 @@ class Daemon:
                 for keeper in parts.shard_keepers:
                     starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
-            services = DaemonServices(parts, self._snapshot)
-            api = services.for_api(status=self._status, reload=self._reloader.reload)
-            app = build_app(api, self._snapshot.settings.http)
             await group.start(serve_http, app, self._sockets)
             services.start(group)
             group.start_soon(self._reloader.run)
