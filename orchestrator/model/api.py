@@ -349,7 +349,8 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     """The verb that keeps it quiet for now, such as rename; null when it is not held."""
 
     pauses: list[TenantPause] | None = None
-    """What is paused; null when that is not known here, as in the list for one that sleeps."""
+    """What is paused, also of one that sleeps; null when that is not known here and the database
+    did not tell."""
 
     alerts: list[Alert] | None = None
     """Limits that were nearly used up in an hour or day that is not over; null when the database
@@ -484,9 +485,10 @@ class LoopBlocked(Wire, frozen=True, kw_only=True):
 
 
 class Status(Wire, frozen=True, kw_only=True):
-    """Answer of `GET /v1/status`: the node at a glance, told without asking the database.
+    """Answer of `GET /v1/status`: the node at a glance.
 
-    `busiest` and `quarantined` name five tenants at most; `slots` counts all.
+    Told without the database, but for one query of what is paused of tenants that sleep.
+    `busiest`, `quarantined` and `paused` name five tenants at most; `slots` counts all.
     """
 
     node: str
@@ -503,6 +505,13 @@ class Status(Wire, frozen=True, kw_only=True):
     max_concurrent_tasks: int
     busiest: dict[str, int] = {}
     quarantined: list[str] = []
+    paused: list[str] = []
+    """Tenants that are paused, wholly or in a workflow; of those that sleep only when the database
+    answers."""
+
+    paused_tenants: int | None = None
+    """How many that are; null when the database did not tell."""
+
     max_awake_tenants: int
     database: str
     database_version: str
