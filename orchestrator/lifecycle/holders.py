@@ -1,4 +1,4 @@
-"""What is said when the tables of a tenant are not had, and who holds what is waited for."""
+"""Who holds what of a tenant is not had, and what is said of it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ async def holders(connection: Connection, tenant: TenantId) -> list[str]:
     return [_words(row) for row in await connection.fetch(HOLDERS, schema_of(tenant))]
 
 
-async def in_the_way(connection: Connection, login: str) -> list[str]:
-    """Return the sessions that those of a login wait for, each in words."""
-    return [_words(row) for row in await connection.fetch(IN_THE_WAY, login)]
-
-
 def look_for_holders(verb: str) -> str:
     """Return the hint to a `verb` that others have kept from the tables."""
     return f"somebody holds its tables: see pg_locks and pg_prepared_xacts, and {verb} it again"
@@ -45,6 +40,11 @@ def change_errors(tenant: TenantId, verb: Literal["move", "rename"]) -> Iterator
             why = " ".join(str(error).split())
             sentence = f"tenant {tenant!r} can not be {verb}d: {why}"
             raise SchemaConflict(tenant, sentence, hint=look_for_holders(verb)) from error
+
+
+async def in_the_way(connection: Connection, login: str) -> list[str]:
+    """Return the sessions that those of a login wait for, each in words."""
+    return [_words(row) for row in await connection.fetch(IN_THE_WAY, login)]
 
 
 def _words(row: Record) -> str:

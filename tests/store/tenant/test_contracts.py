@@ -63,6 +63,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "usage.untold": HourUsed,
     "usage.mark": ["epoch"],
     "usage.read": HourUsed,
+    "usage.accepted": ["max_runs_per_hour", "max_runs_per_day"],
     "usage.has_usage": ["exists"],
 }
 QUERIES = {
