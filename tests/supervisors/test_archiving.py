@@ -62,6 +62,24 @@ async def test_an_archived_tenant_is_a_file_until_it_is_brought_back(
         await node.until_finished("acme", 2)
 
 
+async def test_nothing_takes_the_place_of_an_archived_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await used(node)
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        with await verbs.backup(ACME, runs="all") as older:
+            path = Path((await whole.archive(ACME)).file)
+            with pytest.raises(TenantExists, match="'acme' is archived"):
+                await verbs.restore(ACME, older, of=None, runs=None, foreign=False, report=unheard)
+        with pytest.raises(TenantExists, match="'acme' is archived"):
+            await verbs.clone(GLOBEX, ACME, runs="none", report=unheard)
+        assert await anyio.Path(path).exists()
+        assert (await verbs.unarchive(ACME, unheard)).tenant == ACME
+
+
 async def test_an_archive_that_was_left_when_its_tenant_came_back_goes_at_the_next_start(
     database: Database, tmp_path: Path
 ) -> None:
@@ -112,6 +130,32 @@ async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_
         await verbs.resume()
 
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
+
+
+async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_has_finished_it(
+    database: Database, tmp_path: Path
+) -> None:
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    part, under_way = (mine / "archives" / f"{name}-1.tar.part" for name in ("acme", "globex"))
+    part.parent.mkdir(parents=True)
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        for tenant in (ACME, GLOBEX):
+            await node.submit(tenant)
+            await node.until_finished(tenant, 1)
+        away = await lifecycle(node, others).archive(ACME)
+        part.touch()
+        under_way.touch()
+        verbs = lifecycle(node, mine)
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, GLOBEX, "archive")
+
+        await verbs.drop_dead_parts()
+        left = os.listdir(part.parent)  # noqa: PTH208 - not blocking for long
+        await verbs.resume()
+
+    assert left == [under_way.name]
+    assert not list(tmp_path.rglob("*.part"))  # noqa: ASYNC240 - not blocking for long
+    assert Path(away.file).is_file()  # noqa: ASYNC240 - as above
 
 
 async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(

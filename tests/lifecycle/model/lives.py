@@ -141,17 +141,21 @@ class Model:
         others = (each for each in self.lives.values() if each.state != "archived")
         return name in self.lives or any(name in each.aliases for each in others)
 
-    def found(self, name: str) -> Life:
-        """Return the tenant of that name; Refused when it is not served."""
+    def is_served(self, id: str) -> bool:
+        """Tell whether a tenant is not one that a file has declared, and does no more."""
+        return self.lives[id].source == "api" or id in self.in_files
+
+    def found(self, name: str, *, served: bool = True) -> Life:
+        """Return the tenant of that name; Refused when it has to be `served`, and is not."""
         id = self.id_of(name)
         life = self.lives.get(id)
-        if life is None or (life.source == "file" and id not in self.in_files):
+        if life is None or (served and life.state != "archived" and not self.is_served(id)):
             raise Refused("tenant_not_found")
         return life
 
-    def usable(self, name: str, *, enabled: bool = False) -> Life:
+    def usable(self, name: str, *, enabled: bool = False, served: bool = True) -> Life:
         """Return a tenant that is no file, and takes work if it has to be `enabled`."""
-        life = self.found(name)
+        life = self.found(name, served=served)
         if life.state == "archived":
             raise Refused("tenant_archived")
         if enabled and life.disabled:
@@ -166,5 +170,6 @@ class Model:
 
     def settle(self) -> None:
         """Let happen what follows."""
-        for life in self.lives.values():
-            life.settle()
+        for id, life in self.lives.items():
+            if self.is_served(id):
+                life.settle()

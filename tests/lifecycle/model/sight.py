@@ -115,7 +115,8 @@ class Sight:
             "tokens": row["count"],
             "aliases": sorted(msgspec.json.decode(declaration).get("aliases", [])),
         }
-        if state in ("registered", "provisioned"):
+        served = source == "api" or id in self._stage.in_files
+        if served and state in ("registered", "provisioned"):
             try:
                 seen |= await self._content(server, id, row)
             except InsulaError as error:
