@@ -15,6 +15,9 @@ from orchestrator.model.text import LINE
 
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
+MOST_TAGS = 1000
+"""Tags of one run."""
+
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
@@ -51,7 +54,7 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: Name | None = None
     queue: Name | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 0
-    tags: list[Name] = []
+    tags: Annotated[list[Name], Meta(max_length=MOST_TAGS)] = []
     delay: str | None = None
     at: datetime | None = None
     deadline: str | None = None
