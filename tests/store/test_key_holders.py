@@ -1,4 +1,4 @@
-"""Whose keys of tenants are whose: a tenant that takes the id of a former one takes no key of it."""
+"""Whose a key is: who takes the id of a former tenant takes no key of it."""
 
 from __future__ import annotations
 
