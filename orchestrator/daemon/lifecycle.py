@@ -138,6 +138,7 @@ class TenantLifecycle:
         """
         new = parse_tenant_id(wanted.to, role_prefix=self.tenants.spec.role_prefix)
         if new == tenant:
+            await self._there(tenant)
             return new
         await self._refuse_kept(tenant)
         self.tenants.refuse_to_rename(tenant, new)
@@ -434,10 +435,14 @@ class TenantLifecycle:
             await rename(server, wanted, self.tenants.spec, control=control)
         await finish(self.tenants, wanted.new)
 
-    async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
+    async def _there(self, tenant: TenantId) -> TenantRow:
         row = await self.tenants.shards.row(tenant)
         if not row.usable:
             raise rows.unfit(row)
+        return row
+
+    async def _refuse_kept(self, tenant: TenantId) -> TenantRow:
+        row = await self._there(tenant)
         if row.moved_from is not None:
             raise CopyKept(tenant, row.moved_from)
         return row

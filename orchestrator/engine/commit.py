@@ -10,9 +10,9 @@ round trip and a busy one has hundreds of rows in a commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import filterfalse, islice
+from itertools import chain, filterfalse, islice
 from typing import Protocol
 from uuid import UUID
 
@@ -23,7 +23,7 @@ import structlog
 from orchestrator.engine.admission import Admission
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
-from orchestrator.model.errors import QuotaExceeded
+from orchestrator.model.errors import LockNotHad, QuotaExceeded
 from orchestrator.store.tenant.admission import Allowance, HeldUp
 from orchestrator.store.tenant.journal import (
     REFUSED,
@@ -34,11 +34,21 @@ from orchestrator.store.tenant.journal import (
     Key,
     Known,
     NewRun,
+    key_held,
     keys_of,
 )
 
 MAX_ROWS = 500
-"""Beyond this a batch only adds latency: 100 rows take 4 ms, 300 about 10, 1,000 about 25."""
+"""Beyond this a batch only adds latency: 100 rows take 4 ms, 300 about 10, 1,000 about 25.
+
+Runs that somebody submits together are one commit all the same.
+"""
+
+HURRIED_SECONDS = 30.0
+"""So long after a key was found to be held, flushes with keys wait for such a one but a moment."""
+
+MOST_WAITS = 20
+"""So often a flush waits for that moment to find out which keys are held."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,18 +66,28 @@ class Note:
         return Drained(None, None, None, [], [], None, [], self._fired)
 
 
+class Lot:
+    """New runs that are stored together, or not at all."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self, runs: Sequence[Execution]) -> None:
+        self.runs = runs
+
+
 class Item(msgspec.Struct, frozen=True):
-    """A run or a fire, and what one flush writes of it."""
+    """A run or a fire, and what one flush writes of it; a new run may belong to a `lot`."""
 
     execution: Execution | Note
     written: Drained
+    lot: Lot | None
 
 
 class Writer(Protocol):
     """Where a batch goes: the tenant's journal over its own connection.
 
     Both raise LeaseLost when the fence refuses and Unavailable when the connection can not be had
-    back.
+    back; `flush` also LockNotHad when somebody may hold the key of a new run.
     """
 
     async def flush(self, batch: Batch) -> Committed: ...
@@ -90,11 +110,13 @@ class GroupCommit:
         self._listener = listener
         self._admission = admission
         self._touched: dict[Execution | Note, None] = {}
+        self._lots: dict[Execution | Note, Lot] = {}
         self._wake = asyncio.Event()
         self._woken = False
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
         self._settled = Pulse()
+        self._hurried_until = 0.0
         self.ended = anyio.Event()
         self.flushes = 0
         self.rows = 0
@@ -105,6 +127,11 @@ class GroupCommit:
         if not self._woken:
             self._woken = True
             self._wake.set()
+
+    def keep_together(self, runs: Sequence[Execution]) -> None:
+        """Let one flush carry all of these new runs, which have been touched, or none of them."""
+        if len(runs) > 1:
+            self._lots.update(dict.fromkeys(runs, Lot(runs)))
 
     @property
     def idle(self) -> bool:
@@ -150,19 +177,24 @@ class GroupCommit:
 
     def _gather(self) -> list[Item]:
         free = filterfalse(self._alone.__contains__, self._touched)
-        touched = list(islice(free, MAX_ROWS))
+        touched = dict.fromkeys(islice(free, MAX_ROWS))
+        for lot in {self._lots[each] for each in touched if each in self._lots}:
+            touched.update(dict.fromkeys(lot.runs))
         items = []
         for execution in touched:
             del self._touched[execution]
-            item = Item(execution, execution.drain())
+            item = Item(execution, execution.drain(), self._lots.pop(execution, None))
             items.append(item)
             if item.written.more:
                 self.touch(execution)
         return items
 
-    async def _commit(self, items: Sequence[Item]) -> None:
+    async def _commit(self, items: Sequence[Item], waits: Iterator[int] | None = None) -> None:
         try:
             known = await self._write(items)
+        except LockNotHad:
+            await self._make_way(items, waits or iter(range(MOST_WAITS)))
+            return
         except HeldUp as held:
             await self._put_off(items, held.error)
             return
@@ -182,6 +214,9 @@ class GroupCommit:
         batch = _batch([item.written for item in items], self._admission.allowance)
         if not (batch.rows or batch.taken or batch.nudged):
             return {}
+        if self._hurried_until and batch.keyed:
+            hurried = anyio.current_time() < self._hurried_until
+            batch = msgspec.structs.replace(batch, hurried=hurried)
         committed = await self._writer.flush(batch)
         self.flushes += 1
         self.rows += batch.rows
@@ -206,21 +241,60 @@ class GroupCommit:
         if rest:
             await self._commit(rest)
 
+    async def _make_way(self, items: Sequence[Item], waits: Iterator[int]) -> None:
+        """Commit all but the new runs whose keys somebody holds in a transaction that is open.
+
+        When `waits` has no more, what may wait as well is refused with them.
+        """
+        self._hurried_until = anyio.current_time() + HURRIED_SECONDS
+        parts = _parts(items)
+        in_time = next(waits, None) is not None
+        in_nobodys_way = [part for part in parts if not keys_of(_added(part))]
+        if in_nobodys_way:
+            await self._commit(_joined(in_nobodys_way))
+            await self._commit(_joined([part for part in parts if keys_of(_added(part))]), waits)
+        elif in_time and len(parts) > 1:
+            middle = len(parts) // 2
+            await self._commit(_joined(parts[:middle]), waits)
+            await self._commit(_joined(parts[middle:]), waits)
+        else:
+            self._refuse(items, key_held(_added(items)))
+
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
-        if len(items) > 1:
-            middle = len(items) // 2
-            await self._commit(items[:middle])
-            await self._commit(items[middle:])
+        parts = _parts(items)
+        if len(parts) > 1:
+            middle = len(parts) // 2
+            await self._commit(_joined(parts[:middle]))
+            await self._commit(_joined(parts[middle:]))
             return
-        (item,) = items
-        run = item.execution
-        if isinstance(run, Note):
-            log.warning("fire.refused", error=str(error))
-            return
-        if not isinstance(error, QuotaExceeded):
-            log.warning("run.refused", run=str(run.id), error=str(error))
-        run.refuse(item.written)
-        self._listener.is_refused(run, error, new=item.written.new is not None)
+        self._refuse(items, error)
+
+    def _refuse(self, items: Sequence[Item], error: Exception) -> None:
+        for item in items:
+            run = item.execution
+            if isinstance(run, Note):
+                log.warning("fire.refused", error=str(error))
+                continue
+            if not isinstance(error, QuotaExceeded):
+                log.warning("run.refused", run=str(run.id), lot=len(items), error=str(error))
+            run.refuse(item.written)
+            self._listener.is_refused(run, error, new=item.written.new is not None)
+
+
+def _parts(items: Sequence[Item]) -> list[list[Item]]:
+    """Return what can be stored without the others: each alone, and each lot."""
+    parts: dict[object, list[Item]] = {}
+    for item in items:
+        parts.setdefault(item.lot or item.execution, []).append(item)
+    return list(parts.values())
+
+
+def _joined(parts: Sequence[Sequence[Item]]) -> list[Item]:
+    return list(chain.from_iterable(parts))
+
+
+def _added(items: Sequence[Item]) -> list[NewRun]:
+    return [item.written.new for item in items if item.written.new is not None]
 
 
 def _batch(written: Sequence[Drained], allowance: Allowance | None) -> Batch:

@@ -201,6 +201,11 @@ class Engine:
         return self._commit.rows
 
     @property
+    def held_up_since(self) -> datetime | None:
+        """Since when what is to be written waits for what somebody else has locked."""
+        return self._owned.held_up_since
+
+    @property
     def levels(self) -> list[Level]:
         """How much of each limit is used, of those that warn before they are reached."""
         self._usage.queued = self._queued
@@ -311,12 +316,10 @@ class Engine:
             self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
-            refusal: InsulaError = RunRefused(f"the database refused the run: {error}")
             if isinstance(error, QuotaExceeded):
                 self._usage.refused(error, self.now)
-                refusal = error
             if submission is not None:
-                submission.fail(refusal)
+                submission.fail(_refusal(error))
             return
         if execution.refusals == 1:
             self._board.end(execution, entries.RunFailed(error=unstorable(error)))
@@ -354,13 +357,15 @@ class Engine:
 
     def _store(self, runs: Sequence[Accepted | Started], reply: Reply[list[Started]]) -> None:
         submission = Submission(reply, runs)
+        added = []
         for run in runs:
             if isinstance(run, Accepted):
                 self._submissions[run.id] = submission
-                self._add(run)
+                added.append(self._add(run))
+        self._commit.keep_together(added)
         self._board.dispatch()
 
-    def _add(self, run: Accepted, fired: Fired | None = None) -> None:
+    def _add(self, run: Accepted, fired: Fired | None = None) -> Execution:
         paused = starts_nothing(run.workflow.name, self._board.paused)
         held = run.due_at is None and not paused and self._table.has_room_for_one
         row = run.row(epoch=self._epoch if held else 0, now=self.now)
@@ -372,6 +377,7 @@ class Engine:
         elif run.due_at is None:
             self._board.unstarted.add(execution)  # until the table counts it
         self._commit.touch(execution)
+        return execution
 
     def _start_fired(self, run: StartRun, fired: Fired, reply: Reply[list[Started]] | None) -> UUID:
         (accepted,) = self._accept([run])
@@ -470,6 +476,12 @@ class Engine:
             with anyio.move_on_after(pause):
                 await self._board.timers_changed.wait()
             self.tick()
+
+
+def _refusal(error: Exception) -> InsulaError:
+    if isinstance(error, InsulaError):
+        return error
+    return RunRefused(f"the database refused the run: {error}")
 
 
 def _end_of(execution: Execution) -> RunEnd:

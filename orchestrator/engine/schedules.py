@@ -151,15 +151,12 @@ class Schedules:
 
     async def recover(self) -> None:
         """Compare what is declared with what is stored, and take over what a former owner left."""
-        self._working = True  # until `run` has let go what it held
         await self._sync()
 
     async def run(self, done: Callable[[], None]) -> None:
         """Work whenever woken, until cancelled; `done` is called after each piece of work."""
         for entry in self._entries.values():
             self._let_go(entry)
-        self._working = False
-        done()
         while True:
             await self._wanted.wait()
             self._wanted = anyio.Event()

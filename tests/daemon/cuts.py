@@ -21,7 +21,8 @@ WAKE_ROW = "SELECT FROM insula.wake WHERE tenant = '{tenant}' FOR UPDATE"
 """What a transaction comes to last that renames or drops a tenant."""
 
 NEW_SCHEMA = "CREATE SCHEMA tenant_{tenant}"
-"""Another transaction makes the same, and is not over."""
+KEPT_SCHEMA = "CREATE SCHEMA moved_{tenant}"
+"""Another transaction makes the same, and is not over. A move gives what it keeps its name last."""
 
 ROLE = "ALTER ROLE {prefix}_e_{tenant} CONNECTION LIMIT 4"
 TALLY = "LOCK TABLE tenant_{tenant}.tally IN ACCESS EXCLUSIVE MODE"
@@ -159,6 +160,7 @@ CUTS = (
     ),
     _cut("move_begin", "tenant.move", TALLY_IN_USE, "moves"),
     _cut("move_middle", "tenant.move", NEW_SCHEMA, "moves", on_shard=True),
+    _cut("move_end", "tenant.move", KEPT_SCHEMA, "moves"),
     _cut(
         "move_back",
         "tenant.move",
@@ -166,6 +168,57 @@ CUTS = (
         "moves",
         ready=verbs.moved,
         ask=verbs.lifecycle("move_back"),
+    ),
+    # On a shard the registry's transaction ends first, and the shard's a moment later.
+    _cut(
+        "restore_shard",
+        "tenant.restore",
+        NEW_SCHEMA,
+        "archives",
+        ask=verbs.restore_on_shard,
+        on_shard=True,
+    ),
+    _cut(
+        "restore_shard_end",
+        "tenant.restore",
+        REGISTRY_ROW,
+        *("archives", "registry"),
+        ready=verbs.template_and_row,
+        ask=verbs.restore_on_shard,
+    ),
+    _cut(
+        "clone_shard",
+        "tenant.clone",
+        NEW_SCHEMA,
+        "archives",
+        ask=verbs.clone_on_shard,
+        on_shard=True,
+    ),
+    _cut(
+        "unarchive_shard",
+        "tenant.unarchive",
+        NEW_SCHEMA,
+        "archives",
+        ready=verbs.archived_on_shard,
+        on_shard=True,
+    ),
+    *(
+        _cut(
+            f"{name}_shard",
+            f"tenant.{name}",
+            RUNS_IN_USE,
+            "lifecycle",
+            ready=verbs.on_shard,
+            on_shard=True,
+        )
+        for name in ("rename", "delete", "archive")
+    ),
+    _cut(
+        "rename_shard_end",
+        "tenant.rename",
+        WAKE_ROW,
+        *("lifecycle", "registry", "names"),
+        ready=verbs.on_shard,
     ),
     _cut("adopt_middle", "tenant.adopt", NEW_SCHEMA, "control", "adoption"),
     _cut("adopt_end", "tenant.adopt", REGISTRY_ROW, "control", "adoption"),

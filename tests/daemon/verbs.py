@@ -67,6 +67,18 @@ async def provisioned(stage: Stage, tenant: str) -> None:
     await stage.tenant(tenant).provision()
 
 
+async def on_shard(stage: Stage, tenant: str) -> None:
+    """Have such a tenant on the shard."""
+    await stage.client.create_tenant(tenant, set=YEARLY | {"shard": "eu"})
+    await stage.tenant(tenant).provision()
+
+
+async def archived_on_shard(stage: Stage, tenant: str) -> None:
+    """Have a tenant that is a file, and was on the shard."""
+    await on_shard(stage, tenant)
+    await stage.tenant(tenant).archives.archive()
+
+
 async def disabled(stage: Stage, tenant: str) -> None:
     """Have a tenant that takes no work."""
     await provisioned(stage, tenant)
@@ -227,8 +239,17 @@ async def restore(stage: Stage, tenant: str) -> None:
     await stage.tenant(tenant).archives.restore(stage.file("template.tar"), of="template")
 
 
+async def restore_on_shard(stage: Stage, tenant: str) -> None:
+    file = stage.file("template.tar")
+    await stage.tenant(tenant).archives.restore(file, of="template", to="eu")
+
+
 async def clone(stage: Stage, tenant: str) -> None:
     await stage.tenant("template").archives.clone(tenant)
+
+
+async def clone_on_shard(stage: Stage, tenant: str) -> None:
+    await stage.tenant("template").archives.clone(tenant, to="eu")
 
 
 async def mint(stage: Stage, tenant: str) -> None:

@@ -254,6 +254,38 @@ async def test_a_row_that_the_database_refuses_fails_alone(house: House) -> None
     assert await house.value(query) == 39
 
 
+@pytest.mark.requirement("R8.many")
+async def test_runs_of_one_call_are_one_commit_also_when_they_are_many(house: House) -> None:
+    async with serving(house, echo) as live:
+        reply = Reply[None]()
+        live.engine.set_pause("", reply, paused=True)
+        await reply.wait()
+        calls = [[StartRun(workflow="echo")] * count for count in (450, 1200, 300, 300)]
+        stored = await all_at_once(live, *calls)
+    commits = "SELECT count(DISTINCT xmin::text) FROM tenant.wf_run WHERE id = ANY($1)"
+    for runs in stored:
+        assert await house.value(commits, [run.id for run in runs]) == 1
+
+
+@pytest.mark.requirement("R8.many")
+async def test_of_the_runs_of_one_call_none_is_stored_when_one_is_refused(house: House) -> None:
+    await house.value(
+        "ALTER TABLE tenant.wf_run ADD CONSTRAINT poison CHECK (input->>'value' <> 'poison')"
+    )
+    async with serving(house, echo) as live:
+        calls = {name: Reply[list[Started]]() for name in ("before", "poison", "after")}
+        for name, reply in calls.items():
+            runs = [StartRun(workflow="echo", input={"value": "fine"})] * 30
+            live.engine.submit([*runs, StartRun(workflow="echo", input={"value": name})], reply)
+        with pytest.raises(RunRefused, match="violates check constraint"):
+            await calls.pop("poison").wait()
+        for reply in calls.values():
+            assert len(await reply.wait()) == 31
+        await live.quiet()
+        assert live.slots.free == live.slots.total
+    assert await house.value("SELECT count(*) FROM tenant.wf_run") == 62
+
+
 async def refuse_values(house: House, table: str, column: str) -> None:
     """Let the database refuse any row whose `column` holds the word poison."""
     check = f"CHECK ({column}::text NOT LIKE '%poison%')"

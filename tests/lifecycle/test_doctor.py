@@ -44,6 +44,7 @@ async def findings(
     database: Database, files: tuple[Migration, ...] = (), *tenants: str, **known: Any
 ) -> list[Finding]:
     """Return what is found of the tenants, or of everything."""
+    known.setdefault("door", database.target)
     examination = Examination(
         role_prefix=database.role_prefix,
         app_migrations=files,
@@ -249,7 +250,7 @@ async def test_the_server_and_what_holds_it_up_are_looked_at(
     assert found["setting.synchronous_commit"].mend == "set synchronous_commit = on"
     assert found["session.idle"].subject == f"session {idle.get_server_pid()}"
     assert found["login.superuser"].severity is Severity.NOTICE
-    ours = await findings(database, embedded=True)
+    ours = await findings(database, door=None)
     assert "login.superuser" not in {each.check for each in ours}
 
 
@@ -283,6 +284,7 @@ async def test_a_login_without_a_right_is_named(database: Database, admin: Conne
         max_awake=10,
         state_dir=Path("/nowhere"),
         database="",
+        door=database.target,
     )
 
     found = (await examine(weak, examination, unheard, shards=None)).findings

@@ -314,6 +314,14 @@ async def test_a_wake_up_at_the_end_of_the_idle_time_is_not_lost(database: Datab
         await node.until_finished("acme", 2)
 
 
+async def test_a_tenant_that_is_woken_for_nothing_sleeps_again(database: Database) -> None:
+    async with running_node(database, snapshot(["acme"], idle_ttl=SHORT)) as node:
+        for lives in (1, 2):
+            node.root.wake(TenantId("acme"))
+            await until(lambda lives=lives: node.slot("acme").epoch == lives)  # type: ignore[misc]
+            await node.reach("acme", SlotState.DORMANT)
+
+
 async def test_a_task_that_cancels_itself_harms_nobody(database: Database) -> None:
     async with running_node(database, snapshot(["acme", "globex"])) as node:
         await node.submit("globex")

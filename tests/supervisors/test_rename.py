@@ -162,8 +162,9 @@ async def test_one_that_was_deleted_is_not_renamed(database: Database) -> None:
         await node.tenants.register(CreateTenant(id="globex"))
         await lifecycle(node, Path()).delete("globex", keep=False)
 
-        with pytest.raises(TenantNotFound):
-            await rename(node)
+        for to in ("initech", "globex"):
+            with pytest.raises(TenantNotFound):
+                await lifecycle(node, Path()).rename(GLOBEX, RenameTenant(to=to), by="uid 0")
 
 
 async def test_one_that_was_never_used_is_not_woken_though_its_id_was(database: Database) -> None:

@@ -37,6 +37,7 @@ async def found(database: Database, node: Node, *checks: str) -> list[Finding]:
         max_awake=10,
         state_dir=Path("/nowhere"),
         database="",
+        door=database.target,
     )
     shards = node.tenants.shards
     diagnosis = await examine(await database.connect(), examination, unheard, shards=shards)

@@ -332,6 +332,7 @@ async def test_a_shard_and_its_tenants_are_examined_where_they_are(
             max_awake=10,
             state_dir=Path("/nowhere"),
             database="",
+            door=database.target,
         )
 
         async def found() -> list[tuple[str, str]]:

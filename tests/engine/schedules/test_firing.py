@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from functools import partial
 
 import anyio.lowlevel
 import pytest
@@ -175,7 +176,7 @@ async def test_a_fire_that_waited_is_let_go_by_who_finds_the_earlier_run_ended(
     await bench.value("UPDATE tenant.wf_fire SET outcome = 'held', run_id = NULL")
     await bench.value("DELETE FROM tenant.wf_run")
     async with bench.engine() as engine:
-        await until(lambda: not engine.busy)
+        await until(partial(bench.value, "SELECT count(*) FROM tenant.wf_run"))
         await bench.settle(engine)
     assert await bench.fires() == [("13:00", "started")]
     assert [state for _, state in await bench.runs()] == ["succeeded"]

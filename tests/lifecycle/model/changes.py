@@ -17,6 +17,22 @@ def register(model: Model, name: str, shard: str, *, sealed: bool) -> None:
     model.lives[name] = Life(model.number(), shard=shard, sealed=sealed)
 
 
+def declare(model: Model, name: str) -> None:
+    """Have a file declare it, without anything more."""
+    if name not in model.lives and model.taken(name):
+        raise Refused("config_invalid")
+    life = model.lives.setdefault(name, Life(model.number()))
+    life.source, life.aliases, life.sealed = "file", set(), False
+    if life.state == "registered":
+        life.shard = "control"
+    model.in_files.add(name)
+
+
+def undeclare(model: Model, name: str) -> None:
+    """Have no file declare it: it keeps what it has, and is not served."""
+    model.in_files.discard(name)
+
+
 def use(model: Model, name: str) -> None:
     """Do what changes nothing that is to be seen but that it has tables."""
     model.used(name)
@@ -69,7 +85,7 @@ def set_pause(model: Model, name: str, *, paused: bool) -> None:
 
 def rename(model: Model, name: str, to: str, *, alias: bool, force: bool) -> None:
     """Give it another id."""
-    life, old = model.usable(name), model.id_of(name)
+    life, old = model.usable(name, served=False), model.id_of(name)
     if old == to:
         return
     if life.kept is not None:
@@ -86,7 +102,7 @@ def rename(model: Model, name: str, to: str, *, alias: bool, force: bool) -> Non
     model.lives[to] = life
 
 
-def delete(model: Model, name: str, *, force: bool) -> None:
+def delete(model: Model, name: str, *, force: bool, keep: bool = False) -> None:
     """Drop it."""
     id = model.id_of(name)
     if id in model.in_files:
@@ -94,6 +110,8 @@ def delete(model: Model, name: str, *, force: bool) -> None:
     if id not in model.lives:
         raise Refused("tenant_not_found")
     _refuse_unfinished(model.lives[id], force=force)
+    if keep and model.lives[id].state == "archived":
+        model.left.add(id)
     model.former.setdefault(id, set()).add(model.lives.pop(id).number)
 
 
@@ -112,7 +130,7 @@ def erase(model: Model, name: str, *, force: bool) -> None:
 
 def archive(model: Model, name: str, *, force: bool) -> None:
     """Make it a file."""
-    life = model.usable(name)
+    life = model.usable(name, served=False)
     if life.state != "provisioned":
         raise Refused("request_invalid")
     _refuse_unfinished(life, force=force)
@@ -121,7 +139,7 @@ def archive(model: Model, name: str, *, force: bool) -> None:
 
 def unarchive(model: Model, name: str, to: str | None) -> None:
     """Make it a tenant again."""
-    life = model.found(name)
+    life = model.found(name, served=False)
     if life.state != "archived":
         raise Refused("tenant_exists")
     if any(model.taken(each) for each in life.aliases):
@@ -203,7 +221,7 @@ def back(model: Model, name: str, *, force: bool) -> None:
         raise Refused("tenant_no_copy_kept")
     _refuse_unfinished(life, force=force)
     shard, content = life.kept
-    if not force and content != life.content:
+    if content is None or (not force and content != life.content):
         raise Refused("move_failed")
     life.kept = (life.shard, life.content)
     life.shard, life.content = shard, content

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from orchestrator.daemon.archives import tenant_in
 from orchestrator.lifecycle.arrival import marked
 from orchestrator.model.errors import InsulaError, KeyErased
 from orchestrator.model.ids import TenantId, schema_of
@@ -31,6 +32,11 @@ UNION ALL SELECT 'token ' || tenant FROM insula.token WHERE tenant <> ALL ($2)
 UNION ALL SELECT 'schedule ' || tenant FROM insula.schedule WHERE tenant <> ALL ($2)
 UNION ALL SELECT 'figures ' || tenant FROM insula.figures WHERE tenant <> ALL ($2)
 UNION ALL SELECT 'lease ' || tenant FROM insula.lease WHERE node IS NOT NULL AND tenant <> ALL ($1)
+"""
+OUTCOMES = """
+SELECT answered.outcome FROM insula.audit AS asked
+LEFT JOIN insula.audit AS answered ON answered.answers = asked.number
+WHERE asked.number > $1 AND asked.answers IS NULL AND asked.operation = $2
 """
 SCHEMAS = "SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^(tenant|moved)_'"
 ROLES = "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname, $1)"
@@ -69,6 +75,16 @@ class Sight:
         owner = await self._stage.admin.fetchval(query, tenant)
         return next((each for each in self._stage.servers if each.node.id == owner), None)
 
+    async def last_entry(self) -> int:
+        """Return the number of the audit's last entry."""
+        query = "SELECT coalesce(max(number), 0) FROM insula.audit"
+        number: int = await self._stage.admin.fetchval(query)
+        return number
+
+    async def outcomes(self, since: int, operation: str) -> list[str]:
+        """Return what came of an operation, each time that it was asked for since an entry."""
+        return [each for (each,) in await self._stage.admin.fetch(OUTCOMES, since, operation)]
+
     async def resumable(self) -> bool:
         """Tell whether a tenant is being deleted."""
         query = "SELECT EXISTS (SELECT FROM insula.tenant WHERE state = 'deleting')"
@@ -99,7 +115,8 @@ class Sight:
             "tokens": row["count"],
             "aliases": sorted(msgspec.json.decode(declaration).get("aliases", [])),
         }
-        if state in ("registered", "provisioned"):
+        served = source == "api" or id in self._stage.in_files
+        if served and state in ("registered", "provisioned"):
             try:
                 seen |= await self._content(server, id, row)
             except InsulaError as error:
@@ -152,7 +169,7 @@ class Sight:
             for id, life in model.lives.items()
             for place in (
                 (life.shard, f"tenant_{id}") if life.state == "provisioned" else None,
-                (life.kept[0], f"moved_{id}") if life.kept else None,
+                (life.kept[0], f"moved_{id}") if life.kept and life.kept[1] is not None else None,
             )
             if place is not None
         } | {("control", f"tenant_{BYSTANDER}")}
@@ -162,8 +179,15 @@ class Sight:
                 there -= {(life.shard, f"tenant_{id}"), (life.shard, f"nothing of {id}")}
         found = [f"{each[1]} on {each[0]}" for each in sorted(there ^ wanted)]
         found += await self._left(model)
-        found += sorted(map(str, self._files(await self._stage.admin.fetch(ROWS, BYSTANDER))))
-        return found
+        files = self._files(await self._stage.admin.fetch(ROWS, BYSTANDER))
+        return [*found, *sorted(str(each) for each in files if tenant_in(each) not in model.left)]
+
+    async def note_dropped(self, model: Model) -> None:
+        """Note the copies of before moves that confirmations have dropped, and got no further."""
+        there = await self._schemas()
+        for id, life in model.lives.items():
+            if life.kept is not None and (life.kept[0], f"moved_{id}") not in there:
+                life.kept = (life.kept[0], None)
 
     async def _schemas(self) -> set[tuple[str, str]]:
         stage = self._stage

@@ -31,6 +31,7 @@ from orchestrator.daemon.tokens import CatchUp, TokenRegistry
 from orchestrator.daemon.usage import Usages
 from orchestrator.http.app import build_app
 from orchestrator.http.services import Services
+from orchestrator.model.errors import ConfigError
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.load import Snapshot
@@ -177,6 +178,10 @@ class Server:
         for shard in self.node.tenants.shards.others.values():
             await until(partial(_answers, shard), what="its shard is back")
 
+    def of_shards(self, declared: Snapshot) -> Snapshot:
+        """Return the configuration as this node has it, whose shards are behind its proxy."""
+        return structs.replace(declared, shards=self.node.tenants.snapshot.shards)
+
     async def _live(self) -> None:
         stage = self.stage
         self.proxy = CuttingProxy(stage.database.target)
@@ -246,6 +251,23 @@ class Stage:
         for (name,) in await admin.fetch(DATABASES, self.own_database("")):
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await self._stack.aclose()
+
+    def forget_archives(self) -> None:
+        """Delete the archives of tenants that were deleted and not erased."""
+        for path in self.state_dir.glob("archives/*"):
+            path.unlink()
+
+    async def reload(self, in_files: set[str]) -> None:
+        """Have both nodes read files that declare these tenants, and the bystander."""
+        before, self.in_files = self.in_files, in_files
+        try:
+            for server in self.servers:
+                await server.node.tenants.publish(server.of_shards(self.declared()))
+        except ConfigError:
+            self.in_files = before
+            raise
+        # One that was never used lives where its file says, and leaves a database of its own.
+        await self.servers[0].verbs.tidy()
 
     async def look(self) -> None:
         """Have all nodes know what is in the registry, as they do after a moment."""
