@@ -15,7 +15,7 @@ the registry says of it, is for `daemon` to see to.
     usage                   what it used, before its schema goes
     removal, results        takes it away, and keeps its finished runs in a file
     doctor                  examines all of it
-    files, holders          files that are whole or not there; who holds tables that are not had
+    files, holders          files that are whole or not there; what is said of tables not had
 """
 
 from __future__ import annotations

@@ -62,6 +62,24 @@ async def test_an_archived_tenant_is_a_file_until_it_is_brought_back(
         await node.until_finished("acme", 2)
 
 
+async def test_nothing_takes_the_place_of_an_archived_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await used(node)
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        with await verbs.backup(ACME, runs="all") as older:
+            path = Path((await whole.archive(ACME)).file)
+            with pytest.raises(TenantExists, match="'acme' is archived"):
+                await verbs.restore(ACME, older, of=None, runs=None, foreign=False, report=unheard)
+        with pytest.raises(TenantExists, match="'acme' is archived"):
+            await verbs.clone(GLOBEX, ACME, runs="none", report=unheard)
+        assert await anyio.Path(path).exists()
+        assert (await verbs.unarchive(ACME, unheard)).tenant == ACME
+
+
 async def test_an_archive_that_was_left_when_its_tenant_came_back_goes_at_the_next_start(
     database: Database, tmp_path: Path
 ) -> None:

@@ -173,7 +173,18 @@ async def _take_keys(
 
 async def refuse_taken(connection: Connection, tenant: TenantId) -> None:
     """Raise TenantExists when there is something of the tenant: before an archive is read."""
-    await _vacancy(connection, tenant)
+    try:
+        row = await tenants.fetch(connection, tenant)
+    except TenantNotFound:
+        return
+    if row.state == "archived":
+        raise TenantExists(
+            tenant,
+            f"tenant {tenant!r} is archived",
+            hint="bring it back with insula tenant unarchive, or delete it first",
+        )
+    if row.state not in FREE:
+        raise taken(row)
 
 
 def taken(row: TenantRow) -> TenantExists:
