@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from orchestrator.model.api import CreateTenant, RenameTenant
+from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import KeyErased, TenantNotFound
 from orchestrator.model.ids import TenantId
 from orchestrator.model.progress import unheard
@@ -59,19 +59,6 @@ async def test_the_keys_of_former_tenants_are_destroyed_beside_one_that_is_there
         assert (await whole.erase("acme")).former_keys == 0
         with pytest.raises(TenantNotFound):
             await whole.erase_former(TenantId("nobody"))
-
-
-async def test_a_tenant_that_is_renamed_leaves_the_keys_of_former_ones_behind(
-    database: Database, tmp_path: Path
-) -> None:
-    async with made_anew(database, tmp_path) as (acme, former):
-        whole = lifecycle(acme.node, tmp_path)
-        await whole.rename(ACME, RenameTenant(to=COPY, alias=False), by="ann")
-
-        assert (await whole.erase(COPY)).former_keys == 0
-
-        await acme.restore(former)
-        assert await acme.secret() == PLAIN
 
 
 async def test_a_tenant_comes_back_from_its_archive_with_its_keys(
