@@ -5,7 +5,8 @@ the registry says of it, is for `daemon` to see to.
 
     admission, keys         the installation key, and that all nodes have the same
     provision               its schema, its logins and their passwords, the engine's tables
-    outside, ledgers        its migrations: one outside a transaction; what was applied to many
+    outside, failing        its migrations: one outside a transaction; the statement that fails
+    ledgers                 what of them was applied to many
     adoption                makes a tenant of a schema that exists
     move, arrival           to another database: copied and compared, until it lives there
     transfer                into an archive or an export, and back

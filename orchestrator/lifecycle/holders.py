@@ -1,4 +1,4 @@
-"""What is said when the tables of a tenant are not had, and who holds them."""
+"""Who holds what of a tenant is not had, and what is said of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store import sql, sqlstate
 from orchestrator.store.connect import Connection, Record, translated
 
-HOLDERS = sql.load(__name__)["holders"]
+_QUERIES = sql.load(__name__)
+HOLDERS = _QUERIES["holders"]
+IN_THE_WAY = _QUERIES["in_the_way"]
 
 
 async def holders(connection: Connection, tenant: TenantId) -> list[str]:
@@ -38,6 +40,11 @@ def change_errors(tenant: TenantId, verb: Literal["move", "rename"]) -> Iterator
             why = " ".join(str(error).split())
             sentence = f"tenant {tenant!r} can not be {verb}d: {why}"
             raise SchemaConflict(tenant, sentence, hint=look_for_holders(verb)) from error
+
+
+async def in_the_way(connection: Connection, login: str) -> list[str]:
+    """Return the sessions that those of a login wait for, each in words."""
+    return [_words(row) for row in await connection.fetch(IN_THE_WAY, login)]
 
 
 def _words(row: Record) -> str:

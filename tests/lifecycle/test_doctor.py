@@ -16,7 +16,8 @@ from tests.support.examination import findings
 
 FLIGHT = """
 CREATE TYPE tail AS ENUM ('red', 'blue');
-CREATE TABLE carrier (code text PRIMARY KEY);
+CREATE TABLE carrier (code text PRIMARY KEY, name text CONSTRAINT named CHECK (name <> ''));
+CREATE INDEX carrier_by_name ON carrier (name);
 CREATE TABLE flight (
     id bigserial PRIMARY KEY,
     carrier text NOT NULL REFERENCES carrier,
@@ -65,6 +66,10 @@ ALTER TABLE flight DROP CONSTRAINT flight_delay_check, DROP COLUMN tail;
 ALTER TABLE flight ALTER carrier DROP NOT NULL;
 ALTER TYPE tail ADD VALUE 'green';
 GRANT SELECT ON wf_run TO PUBLIC;
+DROP INDEX carrier_by_name;
+CREATE UNIQUE INDEX carrier_by_name ON carrier (name);
+ALTER TABLE carrier DROP CONSTRAINT named, ADD CONSTRAINT named CHECK (name <> '-');
+ALTER TABLE carrier ADD CONSTRAINT short CHECK (length(code) = 2);
 ALTER TABLE flight ADD extra int;
 CREATE TABLE more (id int PRIMARY KEY);
 CREATE INDEX again ON flight (carrier);
@@ -90,9 +95,12 @@ async def test_what_somebody_changed_by_hand_is_named(
         ("drift.missing", "table wf_pause is missing"),
         ("drift.missing", "view late is missing"),
         ("drift.changed", "column flight.carrier is otherwise"),
+        ("drift.changed", "constraint carrier.named is otherwise"),
+        ("drift.changed", "index carrier_by_name is otherwise"),
         ("drift.changed", "table wf_run is otherwise"),
         ("drift.changed", "type tail is otherwise"),
         ("drift.extra", "column flight.extra is extra"),
+        ("drift.extra", "constraint carrier.short is extra"),
         ("drift.extra", "index again is extra"),
         ("drift.extra", "table more is extra"),
     ]
