@@ -50,6 +50,7 @@ from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
+from orchestrator.store.control.keys import Holder
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place, is_ready
 from orchestrator.store.tenant.login import try_login
@@ -195,34 +196,45 @@ class TenantLifecycle:
         """Delete a tenant, if it is not yet, and destroy its keys, in one transaction with its row.
 
         What was ever sealed for it is lost then, in all archives. As resumable as `delete`, and
-        raises the same; TenantNotFound for one that was deleted and has no key.
+        raises the same. Where nobody is, the keys of all former tenants of the id are destroyed;
+        TenantNotFound when there is none.
         """
         row = await self._find(name)
         if row.state == "removed":
-            return await self._erase_removed(row.id)
+            former = await self.erase_former(row.id)
+            if not former.keys:
+                raise TenantNotFound(row.id)
+            await self._drop_parts(row.id)
+            return former
         self.tenants.shards.check(row.shard)
         if not force:
             await self.idle(row.id, wait, report)
         gone = await self._delete(row.id, "erase", force=force, report=report)
         async with self.control.acquire() as connection:
-            destroyed = await keys.erased(connection, row.id)
+            erased = await keys.erased(connection, Holder(row.id, row.registration))
         return ErasedTenant(
-            tenant=row.id, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
+            tenant=row.id,
+            schema=gone.schema,
+            roles=gone.roles,
+            keys=erased.keys,
+            former_keys=erased.former,
+            left=gone.left,
         )
 
-    async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
+    async def erase_former(self, tenant: TenantId) -> ErasedTenant:
+        """Destroy the keys of all former tenants of an id; whoever has it now keeps all it has.
+
+        TenantNotFound when nobody ever had it.
+        """
+        await self.tenants.shards.row(tenant)
         async with self.control.acquire() as connection:
-            await keys.erase(connection, tenant)
-            destroyed = await keys.erased(connection, tenant)
-        if not destroyed:
-            raise TenantNotFound(tenant)
-        await self._leave_nothing(tenant)
-        log.info("tenant.erased", tenant=tenant, keys=destroyed)
+            destroyed = await keys.erase_former(connection, tenant)
+        await self.wiping.attempt()
+        log.info("tenant.former_erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
 
-    async def _leave_nothing(self, tenant: TenantId) -> None:
-        """Take away what is left of an erased tenant where no transaction reaches."""
-        await self.wiping.attempt()
+    async def _drop_parts(self, tenant: TenantId) -> None:
+        """Take away files of an erased tenant that were begun."""
         try:
             await anyio.to_thread.run_sync(drop_parts, self.state_dir, f"{tenant}-")
         except OSError as error:
@@ -331,7 +343,8 @@ class TenantLifecycle:
             await self.tenants.refresh()
             raise
         if row.results == "erase":
-            await self._leave_nothing(row.id)
+            await self.wiping.attempt()
+            await self._drop_parts(row.id)
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()

@@ -272,6 +272,7 @@ class DeletedTenant(Wire, frozen=True, kw_only=True):
 class ErasedTenant(Wire, frozen=True, kw_only=True):
     """A tenant that is gone, and what was ever sealed for it lost; `keys` of it are destroyed.
 
+    `former_keys` are those of former tenants of its id, which still open what was sealed for them.
     `left` as after a deletion.
     """
 
@@ -279,6 +280,7 @@ class ErasedTenant(Wire, frozen=True, kw_only=True):
     schema: str | None
     roles: list[str]
     keys: int
+    former_keys: int = 0
     left: str | None = None
 
 
