@@ -22,10 +22,11 @@ What the API asks for, each module a service of `http.services`:
     migration, maintenance,
     secrets
     statistics, overview,     what is told of tenants
-    usage
+    usage, pauses
     tokens, audit             who may use the API, and who did what
 
-What verbs stand on: `holds` keeps a tenant quiet, `errands` connects.
+What verbs stand on: `holds` keeps a tenant quiet, `errands` connects, `copies` drops what is of a
+tenant elsewhere, `retrial` has one in quarantine try again.
 
 What goes on by itself:
 
