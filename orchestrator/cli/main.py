@@ -158,8 +158,10 @@ def main(arguments: Sequence[str]) -> int:
     2
     """
     asked = os.environ.get(COMPLETION)
-    if asked:
-        return _complete(asked)
+    return _complete(asked) if asked else _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         command = commands(_part(arguments))
         # Not command.main(): it would end the process by itself when a pipe breaks.
