@@ -39,7 +39,9 @@ class Duration(timedelta):
         """Read numbers with a unit each (w d h m s ms), largest first; raises ValueError."""
         match = _DURATION.fullmatch(text[: _CHARACTERS + 1])
         if not match or not 0 < len(text) <= _CHARACTERS:
-            raise ValueError(f'{text[:_CHARACTERS]!r} is not a duration (write "250ms", "30s", "1h30m" or "30d")')
+            raise ValueError(
+                f'{text[:_CHARACTERS]!r} is not a duration (write "250ms", "30s", "1h30m" or "30d")'
+            )
         numbers = zip(match.groups(), _UNITS.values(), strict=True)
         try:
             return cls(milliseconds=sum(float(number) * unit for number, unit in numbers if number))
@@ -65,7 +67,9 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text[: _CHARACTERS + 1])
     if not match or len(text) > _CHARACTERS or match[2] not in _SIZES:
-        raise ValueError(f'{text[:_CHARACTERS]!r} is not a size (write "500kB", "1MiB" or a number of bytes)')
+        raise ValueError(
+            f'{text[:_CHARACTERS]!r} is not a size (write "500kB", "1MiB" or a number of bytes)'
+        )
     return round(float(match[1]) * _SIZES[match[2]])
 
 
