@@ -21,6 +21,7 @@ from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import holds, keys, tenants
 from orchestrator.store.control.holds import Hold
+from orchestrator.store.control.keys import Holder
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
@@ -122,7 +123,8 @@ class _Rename:
         if made:
             await self._own.rename()
         await self._control.execute(sql.fill(MOVE_ROWS, old=self._old, new=self._new))
-        await keys.rename(self._control, self._old, self._new, self._spec.key)
+        holder = Holder(self._old, row.registration)
+        await keys.rename(self._control, holder, self._new, self._spec.key)
         renamed = await tenants.rename(
             self._control, row, self._new, declaration, pending=self._apart
         )

@@ -18,10 +18,9 @@ import structlog
 from orchestrator.archive.container import LARGEST_TEXT, ArchiveReader, damage
 from orchestrator.archive.manifest import Manifest, TableEntry
 from orchestrator.model.errors import ArchiveInvalid, SecretUnreadable
-from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import keys
-from orchestrator.store.control.keys import TenantKeys
+from orchestrator.store.control.keys import Holder, TenantKeys
 from orchestrator.store.tenant.payloads import COLUMNS, Payloads
 from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
 from orchestrator.store.tenant.secrets import Sealed
@@ -76,17 +75,18 @@ class Successor(msgspec.Struct, frozen=True):
 
 
 async def resealed(
-    control: Connection, archive: ArchiveReader, tenant: TenantId, installation: WrappingKeys
+    control: Connection, archive: ArchiveReader, holder: Holder, installation: WrappingKeys
 ) -> Source:
     """Return an archive as the tenant takes it in: nothing of it is sealed with another's keys.
 
-    So an erasure of either reaches all that was sealed for it and nothing else. What comes from
-    before tenants had keys counts as another's. Raises ArchiveInvalid.
+    So an erasure of either reaches all that was sealed for it and nothing else. A former tenant of
+    its id is another, and so is who sealed before tenants had keys. Raises ArchiveInvalid.
     """
     stored = await anyio.to_thread.run_sync(_stored, archive)
     if not stored:
         return archive
-    own = await keys.own(control, tenant, installation, also=[each.wrapped_by for each in stored])
+    named = [each.wrapped_by for each in stored]
+    own = await keys.own(control, holder, installation, named, others=True)
     found = _successors(stored, own)
     return Resealed(archive, found) if found else archive
 
