@@ -103,6 +103,7 @@ def test_rows_that_can_not_be_are_refused_and_not_left_out(name: str) -> None:
         '"a\\\\tb\\\\\\\\n"',
         "\\N",
     ],
+    ids=["in a text", "no key", "no base64", "too short", "in a list", "escaped", "null"],
 )
 def test_a_cell_that_only_looks_sealed_stays_as_it_is(cell: str) -> None:
     assert rows(archive("wf_run", RUN, run(cell))) == run(cell)
