@@ -158,13 +158,8 @@ def main(arguments: Sequence[str]) -> int:
     2
     """
     asked = os.environ.get(COMPLETION)
-    if asked:
-        return _complete(asked)
     try:
-        command = commands(_part(arguments))
-        # Not command.main(): it would end the process by itself when a pipe breaks.
-        with command.make_context("insula", list(arguments)) as context:
-            code = command.invoke(context)
+        code = _complete(asked) if asked else _invoke(arguments)
         sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
@@ -181,6 +176,13 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return int(code or DONE)
+
+
+def _invoke(arguments: Sequence[str]) -> Any:
+    command = commands(_part(arguments))
+    # Not command.main(): it would end the process by itself when a pipe breaks.
+    with command.make_context("insula", list(arguments)) as context:
+        return command.invoke(context)
 
 
 def _complete(asked: str) -> int:
