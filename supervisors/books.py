@@ -15,7 +15,7 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.usage import Near
-from orchestrator.quota.alerts import nearly_used
+from orchestrator.quota.alerts import OF_ALL, nearly_used, raised
 from orchestrator.store.connect import DRIVER_ERRORS
 from orchestrator.store.control import pauses, usage
 from orchestrator.store.control.usage import Owner
@@ -67,6 +67,7 @@ class Books:
         self._counts = counts
         self._told_at = -1  # of the engine's flushes; once in any case, for an owner that died
         self._warned: dict[str, datetime] = {}
+        self._accepted: dict[str, int] = {}  # as the database has counted, a minute ago at most
         self._news = Pulse()
         self._paused = paused  # as it was told last
         self._pauses_changed = Pulse()
@@ -89,6 +90,9 @@ class Books:
         """Tell what was not told yet, if the control database answers soon: the tenant stops."""
         with anyio.move_on_after(SETTLE_SECONDS):
             await self._tell_news()
+            await self._recount()
+            if near := self._near():
+                await self._warn(near)
 
     # -- what was used -----------------------------------------------------------------
 
@@ -96,6 +100,8 @@ class Books:
         while True:
             await anyio.sleep(TELL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
             await self._tell_news()
+            await self._recount()
+            self.look()
 
     async def _tell_news(self) -> None:
         flushes = self._engine.flushes
@@ -153,8 +159,15 @@ class Books:
             elif not await self._warn(near):
                 await anyio.sleep(RETRY_SECONDS)
 
+    async def _recount(self) -> None:
+        """Ask the database how many runs were accepted: the engine has not seen those from SQL."""
+        limited = any(each.quota in OF_ALL for each in self._engine.levels)
+        known = limited and self._ground.standing.outage is None
+        self._accepted = await self._counts.accepted() if known else {}
+
     def _near(self) -> list[Near]:
-        near = nearly_used(self._engine.levels, self._ground.alert_percent, self._engine.now)
+        levels = raised(self._engine.levels, self._accepted)
+        near = nearly_used(levels, self._ground.alert_percent, self._engine.now)
         return [each for each in near if self._warned.get(each.quota) != each.since]
 
     async def _warn(self, near: list[Near]) -> bool:

@@ -191,11 +191,9 @@ class TenantArchives:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
-            raise (
-                TenantExists(tenant, f"tenant {tenant!r} is not archived")
-                if row.usable
-                else (rows.unfit(row))
-            )
+            if not row.usable:
+                raise rows.unfit(row)
+            raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
         shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
         here = self.tenants.snapshot.settings.node.name

@@ -109,7 +109,7 @@ class _Call:
         self._tell()
         first = [each for each in work if each.tenant == canary]
         others = [each for each in work if each.tenant != canary]
-        if first and not await self._canary(first[0]):
+        if canary and not await self._canary(canary, first):
             return self._told(untouched=len(others))
         if not self._wanted.dry_run:
             self._tenants.spec = self._spec
@@ -188,12 +188,16 @@ class _Call:
             for row in tenants:
                 self._fail(row.id, error)
 
-    async def _canary(self, work: Lacking) -> bool:
-        """Migrate the canary; only then the others are made from the files as they are now."""
-        if not self._wanted.dry_run:
-            self._tenants.trials[work.tenant] = self._spec
-        await self._one(work)
-        return not any(each.tenant == work.tenant for each in self._failed)
+    async def _canary(self, canary: TenantId, work: Sequence[Lacking]) -> bool:
+        """Migrate the canary; only then the others are made from the files as they are now.
+
+        Return whether it is well; it may have failed before, as its shard is away.
+        """
+        for each in work:
+            if not self._wanted.dry_run:
+                self._tenants.trials[canary] = self._spec
+            await self._one(each)
+        return not any(each.tenant == canary for each in self._failed)
 
     async def _all(self, work: Iterable[Lacking]) -> None:
         ends: list[InsulaError] = []

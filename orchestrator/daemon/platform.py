@@ -16,9 +16,16 @@ import msgspec
 import structlog
 
 from orchestrator.daemon.pauses import ToldPauses, pauses_of, shown, with_told
-from orchestrator.daemon.why import explain, explain_absence, told_of, told_of_slots
+from orchestrator.daemon.why import (
+    explain,
+    explain_absence,
+    told_of,
+    told_of_slots,
+    told_of_wait,
+)
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
+from orchestrator.lifecycle.holders import in_the_way
 from orchestrator.model.api import (
     Alert,
     CreateTenant,
@@ -303,6 +310,7 @@ class TenantPlatform:
         outage = next(filter(None, outages), None)
         because, next_at = explain(slot, row, outlook, node=self.node, outage=outage)
         because += told_of_slots(slot, self.ground.slots)
+        because += await self._wait(slot, row)
         pauses = await self._pauses(slot, row) or ()
         because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
@@ -314,6 +322,21 @@ class TenantPlatform:
             alerts=outlook.alerts,
             transitions=_told(stored),
         )
+
+    async def _wait(self, slot: Slot, row: TenantRow | None) -> str:
+        """Return what the tenant waits for that somebody else has locked; '' for nothing."""
+        since = None if slot.engine is None else slot.engine.held_up_since
+        if since is None or row is None:
+            return ""
+        found: list[str] = []
+        try:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                async with self.shards.lend(row) as connection:
+                    login = engine_role(slot.config.id, prefix=self.role_prefix)
+                    found = await in_the_way(connection, login)
+        except Unavailable as error:
+            log.warning("tenant.holders_not_read", tenant=slot.config.id, error=str(error))
+        return told_of_wait(since, found)
 
     async def _why_absent(self, tenant: TenantId, stored: list[transitions.Stored]) -> TenantWhy:
         """Return why a tenant without a slot is archived, or is being deleted; TenantNotFound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.engine.slots import NodeSlots
@@ -32,6 +33,12 @@ def told_of_slots(slot: Slot, node: NodeSlots) -> str:
         return ""
     own = slot.engine.running_tasks
     return f"; all {node.total} task slots of the node are in use, {own} of them by this tenant"
+
+
+def told_of_wait(since: datetime, holders: Sequence[str]) -> str:
+    """Return since when what is to be written waits for what who has locked."""
+    who = ", ".join(holders) or "another session"
+    return f"; since {since:%Y-%m-%d %H:%M:%S} UTC it waits for what {who} has locked"
 
 
 def explain(

@@ -245,6 +245,7 @@ class Engine:
 
         At its end the attempts under way are cancelled, never half recorded.
         """
+        self._owned.patient = True
         try:
             async with anyio.create_task_group() as group:
                 self._board.open(self._port)

@@ -15,6 +15,9 @@ from orchestrator.model.text import LINE
 
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
+MOST_TAGS = 1000
+"""Tags of one run."""
+
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
@@ -51,7 +54,7 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: Name | None = None
     queue: Name | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 0
-    tags: list[Name] = []
+    tags: Annotated[list[Name], Meta(max_length=MOST_TAGS)] = []
     delay: str | None = None
     at: datetime | None = None
     deadline: str | None = None
@@ -269,6 +272,7 @@ class DeletedTenant(Wire, frozen=True, kw_only=True):
 class ErasedTenant(Wire, frozen=True, kw_only=True):
     """A tenant that is gone, and what was ever sealed for it lost; `keys` of it are destroyed.
 
+    `former_keys` are those of former tenants of its id, which still open what was sealed for them.
     `left` as after a deletion.
     """
 
@@ -276,6 +280,7 @@ class ErasedTenant(Wire, frozen=True, kw_only=True):
     schema: str | None
     roles: list[str]
     keys: int
+    former_keys: int = 0
     left: str | None = None
 
 

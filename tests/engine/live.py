@@ -83,7 +83,8 @@ class House:
 
     async def known_keys(self, named: Sequence[str]) -> TenantKeys:
         """Return the tenant's keys as they are now."""
-        return await keys.known(self.admin, TenantId("acme"), self.database.key, named)
+        acme = await keys.holder(self.admin, TenantId("acme"))
+        return await keys.known(self.admin, acme, self.database.key, named)
 
     async def value(self, query: str, *args: object) -> Any:
         """Return one value, asked by the admin on a connection of its own."""

@@ -132,6 +132,32 @@ async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
 
 
+async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_has_finished_it(
+    database: Database, tmp_path: Path
+) -> None:
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    part, under_way = (mine / "archives" / f"{name}-1.tar.part" for name in ("acme", "globex"))
+    part.parent.mkdir(parents=True)
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        for tenant in (ACME, GLOBEX):
+            await node.submit(tenant)
+            await node.until_finished(tenant, 1)
+        away = await lifecycle(node, others).archive(ACME)
+        part.touch()
+        under_way.touch()
+        verbs = lifecycle(node, mine)
+        async with node.control.acquire() as connection:
+            await tenants.mark_deleting(connection, GLOBEX, "archive")
+
+        await verbs.drop_dead_parts()
+        left = os.listdir(part.parent)  # noqa: PTH208 - not blocking for long
+        await verbs.resume()
+
+    assert left == [under_way.name]
+    assert not list(tmp_path.rglob("*.part"))  # noqa: ASYNC240 - not blocking for long
+    assert Path(away.file).is_file()  # noqa: ASYNC240 - as above
+
+
 async def test_an_archiving_that_a_node_has_begun_is_finished_by_the_next(
     database: Database, tmp_path: Path
 ) -> None:

@@ -78,8 +78,9 @@ class OwnedConnection:
     or DatabaseRefused when no connection can be had, and LeaseLost when a newer owner has the
     tenant: writes and claims always, the others when they had to connect again.
 
-    What somebody else has locked is waited for until they let go, as `held_up_since` tells: a new
-    supervisor would find it locked as well, and would have cut off what runs.
+    What somebody else has locked is waited for until they let go, as `held_up_since` tells, when
+    `patient`: a new supervisor would find it locked as well, and would have cut off what runs. One
+    that is not, as while others wait for its start, raises LockNotHad.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class OwnedConnection:
         self._lock = anyio.Lock(fast_acquire=True)  # whoever has it waits for an answer
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
+        self.patient = False
         self._held_up: list[datetime] = []
         self._closing = anyio.Event()
         fenced = Fenced(self._run, self._ours, journal.schema, journal.epoch)
@@ -167,6 +169,8 @@ class OwnedConnection:
         """
         try:
             return await self._run(lambda c: self.claims.claim(c, limit), repeatable=False)
+        except LockNotHad:
+            raise
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"which runs were claimed is not known: {error}") from error
 
@@ -225,6 +229,8 @@ class OwnedConnection:
 
     async def _when_let(self, act: Act[T], error: LockNotHad, *, repeatable: bool = True) -> T:
         """Send a statement until nobody keeps it from what it needs, others in between."""
+        if not self.patient:
+            raise error
         log.warning("statement.held_up", error=str(error))
         since = datetime.now(UTC)
         self._held_up.append(since)

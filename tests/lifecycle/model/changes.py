@@ -14,14 +14,14 @@ def register(model: Model, name: str, shard: str, *, sealed: bool) -> None:
     if model.taken(name):
         archived = name in model.lives and model.lives[name].state == "archived"
         raise Refused("tenant_archived" if archived else "tenant_exists")
-    model.lives[name] = Life(shard=shard, sealed=sealed)
+    model.lives[name] = Life(model.number(), shard=shard, sealed=sealed)
 
 
 def declare(model: Model, name: str) -> None:
     """Have a file declare it, without anything more."""
     if name not in model.lives and model.taken(name):
         raise Refused("config_invalid")
-    life = model.lives.setdefault(name, Life())
+    life = model.lives.setdefault(name, Life(model.number()))
     life.source, life.aliases, life.sealed = "file", set(), False
     if life.state == "registered":
         life.shard = "control"
@@ -100,8 +100,6 @@ def rename(model: Model, name: str, to: str, *, alias: bool, force: bool) -> Non
     life.source = "api"
     life.aliases = (life.aliases | ({old} if alias else set())) - {to}
     model.lives[to] = life
-    for archive in model.archives:
-        archive.keys = to if archive.keys == old else archive.keys
 
 
 def delete(model: Model, name: str, *, force: bool, keep: bool = False) -> None:
@@ -114,16 +112,18 @@ def delete(model: Model, name: str, *, force: bool, keep: bool = False) -> None:
     _refuse_unfinished(model.lives[id], force=force)
     if keep and model.lives[id].state == "archived":
         model.left.add(id)
-    del model.lives[id]
+    model.former.setdefault(id, set()).add(model.lives.pop(id).number)
 
 
 def erase(model: Model, name: str, *, force: bool) -> None:
-    """Drop it with its keys; one that is gone already may have left some."""
+    """Drop it with its keys; where nobody is, all former ones may have left some."""
     id = model.id_of(name)
+    erased = model.former.get(id, set())
     if id in model.lives or id not in model.keyed:
+        erased = {model.lives[id].number} if id in model.lives else set()
         delete(model, name, force=force)
     for archive in model.archives:
-        if archive.keys == id and not archive.erased:
+        if archive.life.number in erased and not archive.erased:
             archive.erased = True
             archive.life.content.erase()
 
@@ -154,7 +154,7 @@ def backup(model: Model, name: str) -> None:
     """Write an archive."""
     life = model.used(name)
     id = model.id_of(name)
-    model.archives.append(Archive(id, deepcopy(life), keys=id))
+    model.archives.append(Archive(id, deepcopy(life)))
 
 
 def restore(model: Model, number: int, name: str, to: str | None) -> None:
@@ -185,7 +185,9 @@ def _refuse_taken(model: Model, name: str) -> None:
 
 def _make(model: Model, name: str, source: Life, runs: str, to: str | None) -> None:
     _refuse_taken(model, name)
-    life = model.lives.get(name) or Life(sealed=source.sealed, shard=source.shard)
+    life = model.lives.get(name)
+    if life is None:
+        life = Life(model.number(), sealed=source.sealed, shard=source.shard)
     life.state, life.shard = "provisioned", to or life.shard
     life.content = source.content.copy(runs)
     model.lives[name] = life

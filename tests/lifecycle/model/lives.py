@@ -79,8 +79,10 @@ class Life:
     """One tenant; `kept` is where its copy of before a move is, and what that holds.
 
     Nothing, when a confirmation has dropped the copy, and got no further.
+    `number` tells it from a former one of its id, and keys are a tenant's.
     """
 
+    number: int
     state: str = "registered"
     shard: str = "control"
     source: str = "api"
@@ -100,14 +102,10 @@ class Life:
 
 @dataclass
 class Archive:
-    """An archive that somebody keeps: of which tenant, as it was; `keys` says whose keys it needs.
-
-    A tenant that is renamed takes its keys along.
-    """
+    """An archive that somebody keeps: of which tenant, as it was, which needs that one's keys."""
 
     of: str
     life: Life
-    keys: str
     erased: bool = False
 
 
@@ -115,15 +113,23 @@ class Archive:
 class Model:
     """All tenants, by id, the ids that files declare, and the archives that somebody keeps.
 
+    `former` has those that were deleted under an id, whose keys are there until that is erased,
     `keyed` are the ids for which keys were ever made, `left` those of which the node has archives
     that were kept when they were deleted.
     """
 
     lives: dict[str, Life] = field(default_factory=dict)
+    former: dict[str, set[int]] = field(default_factory=dict)
+    born: int = 0
     in_files: set[str] = field(default_factory=set)
     archives: list[Archive] = field(default_factory=list)
     keyed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
+
+    def number(self) -> int:
+        """Return the number of a tenant that begins."""
+        self.born += 1
+        return self.born
 
     # -- who is there ------------------------------------------------------------------
 
