@@ -158,8 +158,15 @@ def main(arguments: Sequence[str]) -> int:
     2
     """
     asked = os.environ.get(COMPLETION)
+    return _complete(asked) if asked else _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        code = _complete(asked) if asked else _invoke(arguments)
+        command = commands(_part(arguments))
+        # Not command.main(): it would end the process by itself when a pipe breaks.
+        with command.make_context("insula", list(arguments)) as context:
+            code = command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
@@ -176,13 +183,6 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return int(code or DONE)
-
-
-def _invoke(arguments: Sequence[str]) -> Any:
-    command = commands(_part(arguments))
-    # Not command.main(): it would end the process by itself when a pipe breaks.
-    with command.make_context("insula", list(arguments)) as context:
-        return command.invoke(context)
 
 
 def _complete(asked: str) -> int:

@@ -13,7 +13,7 @@ Its life, in this order:
 What the API asks for, each module a service of `http.services`:
 
     platform, why             tenants and their runs; why a tenant runs or does not
-    attention                 which tenants an operator looks at first
+    attention, pauses         which tenants an operator looks at first; what is paused
     tenants, names            which tenants there are, and who has which name
     decided                   what operators and verbs have decided of one: pure
     dead_letters, schedules   of one tenant

@@ -1,4 +1,4 @@
-"""An archive that somebody made up is refused while it is sealed anew, at no cost beyond its size."""
+"""A made-up archive is refused while it is sealed anew, at no cost beyond its size."""
 
 from __future__ import annotations
 
