@@ -207,7 +207,8 @@ class TenantArchives:
                 archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
-            made = await self._make(Place(tenant, shard), archive, "all", report)
+            place = Place(tenant, shard)
+            made = await self._make(place, archive, "all", report, unarchives=True)
         await self._drop_spent(path)
         log.info("tenant.unarchived", tenant=tenant, shard=made.shard, rows=made.rows)
         return made
@@ -296,7 +297,13 @@ class TenantArchives:
         return self.tenants.declared(tenant, _declaration(manifest, tenant)).shard
 
     async def _make(
-        self, place: Place, archive: ArchiveReader, runs: Runs, report: Report
+        self,
+        place: Place,
+        archive: ArchiveReader,
+        runs: Runs,
+        report: Report,
+        *,
+        unarchives: bool = False,
     ) -> RestoredTenant:
         tenant, shards = place.id, self.tenants.shards
         shards.check(shards.known(place.shard))
@@ -309,6 +316,7 @@ class TenantArchives:
             admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
             shard=place.shard,
             limits=of_submissions(self.tenants.declared(tenant, declaration).limits),
+            unarchives=unarchives,
         )
         loaded = await self._load(place, archive, wanted, report)
         await self.tenants.refresh()

@@ -31,6 +31,7 @@ BACK = Made(
     origin=None,
     wake=False,
     limits=None,
+    unarchives=True,
 )
 
 

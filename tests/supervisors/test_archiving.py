@@ -114,6 +114,27 @@ async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
 
 
+async def test_nothing_but_its_own_file_takes_the_place_of_an_archived_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme", "globex"])) as node:
+        verbs = archives(node, tmp_path)
+        for tenant in (ACME, GLOBEX):
+            await node.submit(tenant)
+            await node.until_finished(tenant, 1)
+        away = await lifecycle(node, tmp_path).archive(ACME)
+
+        with pytest.raises(TenantArchived):
+            await verbs.clone(GLOBEX, ACME, runs="none", report=unheard)
+        with await verbs.backup(GLOBEX, runs="all") as spool, pytest.raises(TenantArchived):
+            await verbs.restore(ACME, spool, of=GLOBEX, runs=None, foreign=False, report=unheard)
+        async with node.control.acquire() as connection:
+            with pytest.raises(TenantArchived):  # asked for before, by somebody who was slow
+                await tenants.mark_deleting(connection, ACME, "archive")
+
+        assert (await verbs.unarchive(ACME, unheard)).rows == away.rows
+
+
 async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_has_finished_it(
     database: Database, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from orchestrator.model.errors import (
     ArchiveInvalid,
     InvalidTenantId,
     KeyErased,
+    TenantArchived,
     TenantExists,
     TenantNotFound,
 )
@@ -35,7 +36,7 @@ WAIT_FOR_ROWS = "SET LOCAL idle_in_transaction_session_timeout = 0"
 """The registry's transaction has nothing to do while the rows are written."""
 
 FREE = ("registered", "removed", "archived")
-"""What the row of a tenant may be for an archive to take its place: there is nothing of it."""
+"""What the row of a tenant may be for an archive to take its place: no database has any of it."""
 
 Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
 """Refuses, in the transaction that makes the tenant, an id or alias that another one has."""
@@ -44,7 +45,8 @@ Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
 class Restoring(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be made of an archive: as which tenant, declared how, where, with which runs.
 
-    `limits` are those that `insula.submit` obeys, as JSON; None for none.
+    `limits` are those that `insula.submit` obeys, as JSON; None for none. `unarchives` says that it
+    is the archive in which a tenant was put away: nothing else takes the place of an archived one.
     """
 
     tenant: TenantId
@@ -53,6 +55,7 @@ class Restoring(msgspec.Struct, frozen=True, kw_only=True):
     admit: Admit
     shard: str = CONTROL_SHARD
     limits: str | None = None
+    unarchives: bool = False
 
 
 async def verified(
@@ -91,7 +94,7 @@ async def restore(
     `control` leads to the registry; where that is the same connection, all is one transaction. Else
     the registry is written to, and its names are kept from others, before the tenant's database
     ends its own, and an end between the two leaves a marked copy that `arrival.clear` knows.
-    Raises TenantExists, RestoreFailed, SchemaConflict, RoleConflict and what the database says,
+    Raises TenantExists, TenantArchived, RestoreFailed, SchemaConflict, RoleConflict and what the database says,
     with nothing made.
     """
     tenant, apart = wanted.tenant, server is not control
@@ -105,7 +108,7 @@ async def restore(
         loaded.append(done)
 
     with translated(f"tenant {tenant!r} can not be restored now"):
-        rotation = await _rotation(control, tenant)
+        rotation = await _rotation(control, tenant, unarchives=wanted.unarchives)
         if apart:
             # What is sealed with it there must not outlive it.
             await keys.own(control, tenant, spec.key)
@@ -138,6 +141,7 @@ async def _register(
         origin=manifest.origin if wanted.tenant == manifest.tenant else None,
         wake=wake,
         limits=wanted.limits,
+        unarchives=wanted.unarchives,
     )
     if not await tenants.bring_back(control, made):
         raise taken(await tenants.fetch(control, wanted.tenant))
@@ -161,8 +165,11 @@ async def _take_keys(
 
 
 async def refuse_taken(connection: Connection, tenant: TenantId) -> None:
-    """Raise TenantExists when there is something of the tenant: before an archive is read."""
-    await _rotation(connection, tenant)
+    """Raise TenantExists or TenantArchived when there is something of the tenant.
+
+    To be asked before an archive is read.
+    """
+    await _rotation(connection, tenant, unarchives=False)
 
 
 def taken(row: TenantRow) -> TenantExists:
@@ -176,12 +183,14 @@ def taken(row: TenantRow) -> TenantExists:
     )
 
 
-async def _rotation(connection: Connection, tenant: TenantId) -> int:
+async def _rotation(connection: Connection, tenant: TenantId, *, unarchives: bool) -> int:
     """Return which passwords the tenant's logins will have."""
     try:
         row = await tenants.fetch(connection, tenant)
     except TenantNotFound:
         return 0
+    if row.state == "archived" and not unarchives:
+        raise TenantArchived(row.id)
     if row.state not in FREE:
         raise taken(row)
     return row.rotation

@@ -104,7 +104,8 @@ class TenantRow(msgspec.Struct, frozen=True):
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant that was made of an archive; it is to `wake` when it has something to do.
 
-    `limits` are those that `insula.submit` obeys, as JSON; None for none.
+    `limits` are those that `insula.submit` obeys, as JSON; None for none. Only what `unarchives` a
+    tenant takes the place of an archived one.
     """
 
     tenant: TenantId
@@ -115,6 +116,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     origin: str | None
     wake: bool
     limits: str | None
+    unarchives: bool
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -278,7 +280,7 @@ async def mark_deleting(
 
     `results`, keep, purge, archive or erase, says what becomes of its runs. Unless it is
     `forced`, it must have no others. An erasure that was begun stays one, and what is being
-    deleted is not archived.
+    deleted, or is archived, is not archived.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:
@@ -357,8 +359,8 @@ async def bring_back(connection: Connection, made: Made) -> bool:
     """
     values = (made.tenant, made.declaration, schema_of(made.tenant))
     versions = (made.engine_version, made.app_version)
-    arguments = (*values, *versions, made.wake, made.origin, made.shard, made.limits)
-    if await connection.fetchval(BRING_BACK, *arguments) is not None:
+    whole = (made.wake, made.origin, made.shard, made.limits, made.unarchives)
+    if await connection.fetchval(BRING_BACK, *values, *versions, *whole) is not None:
         return True
     known = await fetch(connection, made.tenant)
     if known.state == "removed":

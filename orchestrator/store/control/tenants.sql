@@ -113,7 +113,8 @@ RETURNING id
 
 -- name: mark_deleting
 -- Asked again it says again what becomes of the results, and goes on. What was forced stays so, and
--- an erasure one: somebody was promised that the keys go.
+-- an erasure one: somebody was promised that the keys go. What is archived meanwhile is not archived again: there is
+-- nothing left to write into a file.
 UPDATE insula.tenant
 SET state = 'deleting', forced = forced OR $3,
     results = CASE WHEN state = 'deleting' AND results = 'erase' THEN results ELSE $2 END,
@@ -121,6 +122,7 @@ SET state = 'deleting', forced = forced OR $3,
     changed_in = pg_current_xact_id()
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
     AND (state <> 'deleting' OR results = 'archive' OR $2 <> 'archive')
+    AND (state <> 'archived' OR $2 <> 'archive')
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
     removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
@@ -227,7 +229,7 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 -- name: bring_back
 -- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
 -- has changed since the archive is made up for then. One that is declared keeps its declaration; it is on the shard $8,
--- wherever it was before.
+-- wherever it was before. $10: it is brought back from the file in which it was put away.
 WITH back AS (
     INSERT INTO insula.tenant AS known
         (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard, limits)
@@ -241,7 +243,7 @@ WITH back AS (
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
-    WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+    WHERE (known.state IN ('registered', 'removed') OR $10 AND known.state = 'archived') AND known.provisioned_at IS NULL
       AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
     RETURNING id
 ), woken AS (

@@ -163,7 +163,11 @@ def clone(model: Model, name: str, into: str, runs: str, to: str | None) -> None
 
 def _refuse_taken(model: Model, name: str) -> None:
     known = model.lives.get(model.id_of(name))
-    if known is not None and (name not in model.lives or known.state == "provisioned"):
+    if known is None:
+        return
+    if known.state == "archived":
+        raise Refused("tenant_archived")
+    if name not in model.lives or known.state == "provisioned":
         raise Refused("tenant_exists")
 
 
