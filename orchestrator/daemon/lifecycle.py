@@ -11,15 +11,16 @@ import anyio.to_thread
 import structlog
 from msgspec import structs
 
-from orchestrator.daemon.archives import ARCHIVES, TenantArchives, tenant_in
+from orchestrator.daemon.archives import ARCHIVES, TenantArchives
 from orchestrator.daemon.audit import TenantAudit
+from orchestrator.daemon.dead_parts import drop_dead_parts
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
-from orchestrator.lifecycle.files import drop_parts, parts_in
+from orchestrator.lifecycle.files import drop_parts
 from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
@@ -277,26 +278,9 @@ class TenantLifecycle:
                 begun = await rows.deleting(connection)
             for row in begun:
                 await self._resume(row)
-            await self.drop_dead_parts()
+            await drop_dead_parts(self.control, self.state_dir)
         except (InsulaError, *DRIVER_ERRORS) as error:
             log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
-
-    async def drop_dead_parts(self) -> None:
-        """Delete the files that a process began here and left: another node ended what it was at.
-
-        Only who deletes a tenant writes such a file, while the row says so.
-        """
-        parts = await anyio.to_thread.run_sync(parts_in, self.state_dir)
-        if not parts:
-            return
-        async with self.control.acquire() as connection:
-            begun = {row.id for row in await rows.deleting(connection)}
-        try:
-            for part in parts:
-                if tenant_in(part) not in begun:
-                    await anyio.to_thread.run_sync(partial(part.unlink, missing_ok=True))
-        except OSError as error:
-            log.warning("tenant.files_left", error=str(error))
 
     async def _resume(self, row: TenantRow) -> None:
         record = Record(self.audit, "insula")

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from orchestrator.daemon.dead_parts import drop_dead_parts
 from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
@@ -152,7 +153,7 @@ async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_ha
         async with node.control.acquire() as connection:
             await tenants.mark_deleting(connection, GLOBEX, "archive")
 
-        await verbs.drop_dead_parts()
+        await drop_dead_parts(node.control, mine)
         left = os.listdir(part.parent)  # noqa: PTH208 - not blocking for long
         await verbs.resume()
 

@@ -94,8 +94,8 @@ async def restore(
     `control` leads to the registry; where that is the same connection, all is one transaction. Else
     the registry is written to, and its names are kept from others, before the tenant's database
     ends its own, and an end between the two leaves a marked copy that `arrival.clear` knows.
-    Raises TenantExists, TenantArchived, RestoreFailed, SchemaConflict, RoleConflict and what the database says,
-    with nothing made.
+    Raises TenantExists, TenantArchived, RestoreFailed, SchemaConflict, RoleConflict and what the
+    database says, with nothing made.
     """
     tenant, apart = wanted.tenant, server is not control
     loaded: list[Loaded] = []
