@@ -1,8 +1,10 @@
 """What one call of a tenant's cache takes, by kind of call.
 
     python -m benchmarks.cache --calls 5000
+    python -m benchmarks.cache --redis redis://127.0.0.1:6379/0
 
-A server and a tenant are made for it; the calls go one after the other, over one connection.
+A server of PostgreSQL and a tenant are made for it, unless a server of Redis or Valkey is named;
+the calls go one after the other, over one connection.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any
 
 from benchmarks.protocol import percentiles
 from benchmarks.server import running
+from orchestrator.cache.redis import RedisServer
+from orchestrator.cache.store import Store
 from orchestrator.cache.tenant_cache import Bounds, TenantCache
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.provision import ProvisionSpec, provision
@@ -30,11 +34,24 @@ TENANT = TenantId("acme")
 VALUE = {"rate": 1.0837, "currencies": ["EUR", "USD"], "at": "2026-01-01T00:00:00Z"}
 
 
-async def measure(target: Target, calls: int) -> dict[str, Any]:
-    """Return the milliseconds of each kind of call, with 10,000 values there."""
+async def in_postgresql(target: Target, calls: int) -> dict[str, Any]:
+    """Measure the cache in the table of a tenant that is made for it."""
     login = await _tenant(target)
     connection = CacheConnection(Login(Way(login), application_name="bench", settings=SETTINGS))
-    cache = TenantCache(PostgresStore(connection.run, "tenant_acme"), Bounds)
+    figures = await measure(PostgresStore(connection.run, "tenant_acme"), calls)
+    await connection.close()
+    return figures
+
+
+async def in_redis(url: str, calls: int) -> dict[str, Any]:
+    """Measure the cache on a server of its own, which has no tenant `acme` there yet."""
+    async with RedisServer(url, "bench") as server:
+        return await measure(server.store(TENANT), calls)
+
+
+async def measure(store: Store, calls: int) -> dict[str, Any]:
+    """Return the milliseconds of each kind of call, with 10,000 values there."""
+    cache = TenantCache(store, Bounds)
     for start in range(0, 10_000, 1000):
         await cache.set_many({f"k{number}": VALUE for number in range(start, start + 1000)})
     kinds: dict[str, Callable[[str], Awaitable[Any]]] = {
@@ -53,7 +70,7 @@ async def measure(target: Target, calls: int) -> dict[str, Any]:
             await call(f"k{number * 7919 % 10_000}")
             taken.append(time.perf_counter() - began)
         figures[kind] = percentiles(taken)
-    await connection.close()
+    await cache.flush()
     return figures
 
 
@@ -75,11 +92,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=5000)
+    parser.add_argument("--redis", metavar="URL", help="measure this server instead")
     options = parser.parse_args()
+    if options.redis:
+        print(json.dumps(asyncio.run(in_redis(options.redis, options.calls)), indent=1))
+        return
     with running() as (server, _):
         server.create("cache")
         target = Target.parse(server.url("cache"))
-        print(json.dumps(asyncio.run(measure(target, options.calls)), indent=1))
+        print(json.dumps(asyncio.run(in_postgresql(target, options.calls)), indent=1))
 
 
 if __name__ == "__main__":

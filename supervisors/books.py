@@ -1,8 +1,9 @@
-"""Keeps the control schema's books on one tenant: what it has used, and which limits are near."""
+"""Keeps the control schema's books on a tenant: its use, which limits are near, its pauses."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -14,10 +15,11 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.usage import Near
-from orchestrator.quota.alerts import nearly_used
+from orchestrator.quota.alerts import OF_ALL, nearly_used, raised
 from orchestrator.store.connect import DRIVER_ERRORS
-from orchestrator.store.control import usage
+from orchestrator.store.control import pauses, usage
 from orchestrator.store.control.usage import Owner
+from orchestrator.store.tenant.runs import Pause
 from orchestrator.store.tenant.usage import HourUsed, OwnedUsage
 from supervisors.ground import Ground
 
@@ -50,7 +52,14 @@ class Books:
     twice it counts once, and what a crash kept from being told the next owner tells.
     """
 
-    def __init__(self, whose: Whose, ground: Ground, engine: Engine, counts: OwnedUsage) -> None:
+    def __init__(
+        self,
+        whose: Whose,
+        ground: Ground,
+        engine: Engine,
+        counts: OwnedUsage,
+        paused: Sequence[Pause],
+    ) -> None:
         self._whose = whose
         self._owner = Owner(whose.epoch, ground.node)
         self._ground = ground
@@ -58,23 +67,32 @@ class Books:
         self._counts = counts
         self._told_at = -1  # of the engine's flushes; once in any case, for an owner that died
         self._warned: dict[str, datetime] = {}
+        self._accepted: dict[str, int] = {}  # as the database has counted, a minute ago at most
         self._news = Pulse()
+        self._paused = paused  # as it was told last
+        self._pauses_changed = Pulse()
 
     async def run(self) -> None:
         """Keep the books for ever; ends by cancellation."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell_for_ever)
+            group.start_soon(self._tell_pauses_for_ever)
             await self._warn_for_ever()
 
     def look(self) -> None:
-        """See whether a limit is nearly used up now, that was not told of yet."""
+        """See what is to be told now: a limit that is nearly used up, a pause."""
         if self._near():
             self._news.beat()
+        if self._engine.pauses != self._paused:
+            self._pauses_changed.beat()
 
     async def settle(self) -> None:
         """Tell what was not told yet, if the control database answers soon: the tenant stops."""
         with anyio.move_on_after(SETTLE_SECONDS):
             await self._tell_news()
+            await self._recount()
+            if near := self._near():
+                await self._warn(near)
 
     # -- what was used -----------------------------------------------------------------
 
@@ -82,6 +100,8 @@ class Books:
         while True:
             await anyio.sleep(TELL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
             await self._tell_news()
+            await self._recount()
+            self.look()
 
     async def _tell_news(self) -> None:
         flushes = self._engine.flushes
@@ -107,6 +127,28 @@ class Books:
             return False
         return noted
 
+    # -- what is paused ----------------------------------------------------------------
+
+    async def _tell_pauses_for_ever(self) -> None:
+        while True:
+            paused = self._engine.pauses
+            if paused == self._paused:
+                await self._pauses_changed.wait()
+            elif not await self._tell_pauses(paused):
+                await anyio.sleep(RETRY_SECONDS)
+
+    async def _tell_pauses(self, paused: Sequence[Pause]) -> bool:
+        try:
+            async with self._ground.control.acquire() as control:
+                await pauses.tell(
+                    control, self._whose.tenant, self._ground.node, self._whose.epoch, paused
+                )
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            log.warning("pauses.not_told", error=str(error))
+            return False
+        self._paused = paused
+        return True
+
     # -- what is nearly used up --------------------------------------------------------
 
     async def _warn_for_ever(self) -> None:
@@ -117,8 +159,15 @@ class Books:
             elif not await self._warn(near):
                 await anyio.sleep(RETRY_SECONDS)
 
+    async def _recount(self) -> None:
+        """Ask the database how many runs were accepted: the engine has not seen those from SQL."""
+        limited = any(each.quota in OF_ALL for each in self._engine.levels)
+        known = limited and self._ground.standing.outage is None
+        self._accepted = await self._counts.accepted() if known else {}
+
     def _near(self) -> list[Near]:
-        near = nearly_used(self._engine.levels, self._ground.alert_percent, self._engine.now)
+        levels = raised(self._engine.levels, self._accepted)
+        near = nearly_used(levels, self._ground.alert_percent, self._engine.now)
         return [each for each in near if self._warned.get(each.quota) != each.since]
 
     async def _warn(self, near: list[Near]) -> bool:

@@ -24,6 +24,20 @@ def confirmed(client: SyncClient, tenant: str, what: str, *, also_deleted: bool 
     known_as = _known_as(client, tenant, also_deleted=also_deleted)
     named = known_as if tenant == known_as else f"{known_as} ({output.line(tenant)} leads to it)"
     output.say(f"tenant {named} and all its data will be dropped, {what}")
+    _have_typed(known_as)
+    return known_as
+
+
+def confirmed_former(tenant: str) -> None:
+    """Have somebody at a terminal type the id whose former tenants are to lose their keys."""
+    output.say(
+        f"the keys of all former tenants of the id {output.line(tenant)} will be destroyed: "
+        "nothing brings back what they seal"
+    )
+    _have_typed(tenant)
+
+
+def _have_typed(known_as: str) -> None:
     if sys.stdin is None or not sys.stdin.isatty():
         sentence = "there is no terminal to ask at, and a script says --force: nothing was deleted"
         raise typer.BadParameter(sentence, param_hint="TENANT")
@@ -31,7 +45,6 @@ def confirmed(client: SyncClient, tenant: str, what: str, *, also_deleted: bool 
     if typed != known_as:
         sentence = f"that is not its id, {known_as}: nothing was deleted"
         raise typer.BadParameter(sentence, param_hint="TENANT")
-    return known_as
 
 
 def _known_as(client: SyncClient, tenant: str, *, also_deleted: bool) -> str:

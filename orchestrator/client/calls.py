@@ -338,9 +338,10 @@ def delete_tenant(tenant: str, *, keep: bool, force: bool, wait: float) -> Call[
     )
 
 
-def erase_tenant(tenant: str, *, force: bool, wait: float) -> Call[ErasedTenant]:
-    """Drop a tenant with all its data, and destroy its keys."""
+def erase_tenant(tenant: str, *, force: bool, wait: float, former: bool) -> Call[ErasedTenant]:
+    """Drop a tenant with all its data, and destroy its keys; or those of `former` ones alone."""
     query, patience = _forced(force=force, wait=wait), wait + DELETE_SECONDS
+    query |= {"former": str(former).lower()}
     return Call("POST", tenant_path(tenant, "erase"), ErasedTenant, query=query, wait=patience)
 
 

@@ -1,13 +1,10 @@
 """What a client sends: JSON that the daemon and its database can hold, or a file.
 
 What can not be sent is an error before it goes.
-
-JSON: msgspec alone would write NaN as null; a value that is wrong without a word.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -22,11 +19,12 @@ from orchestrator.client.call import Upload
 from orchestrator.model.errors import InvalidInput
 from orchestrator.model.fit import fit
 from orchestrator.model.progress import Progress
+from orchestrator.model.values import to_json
 
 PIECE = 1 << 18
 """Bytes of a file that are sent at a time."""
 
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL character in JSON, and not a backslash followed by the letters."""
 
 
@@ -37,24 +35,22 @@ def encode(body: Any) -> bytes:
     b'{"by":"ann"}'
     """
     try:
-        text = to_json(body)
-    except ValueError as error:
-        raise InvalidInput(f"what is to be sent {error}", hint="nothing was sent") from error
+        text = storable("what is to be sent", body)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(str(error), hint="nothing was sent") from error
     if isinstance(body, msgspec.Struct):
         fit(msgspec.to_builtins(body, str_keys=True), type(body))
-    return text.encode()
+    return text
 
 
-def to_json(value: Any) -> str:
-    """Return `value` as JSON; the ValueError's text goes on from a subject."""
-    try:
-        plain = msgspec.to_builtins(value, str_keys=True)
-        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"has no JSON form: {error}") from error
+def storable(what: str, value: Any) -> bytes:
+    """Encode `value`, which the error calls `what`, if PostgreSQL can hold it.
+
+    Raises ValueError or TypeError.
+    """
+    text = to_json(what, value)
     if _NUL.search(text):
-        raise ValueError("has a NUL character, which PostgreSQL can not hold")
+        raise ValueError(f"{what} has a NUL character, which PostgreSQL can not hold")
     return text
 
 

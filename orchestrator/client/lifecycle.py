@@ -180,16 +180,23 @@ class TenantLifecycle:
         return await self._send(call, report)
 
     async def erase(
-        self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
+        self,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        former: bool = False,
+        report: Report | None = None,
     ) -> ErasedTenant:
         """Delete the tenant, if it is not yet, and destroy its keys: what was sealed is lost.
 
-        As `delete` for unfinished runs. TenantNotFound when it was deleted and has no key.
+        As `delete` for unfinished runs. Where nobody has the id any more, the keys of all its
+        former tenants are destroyed; with `former` these alone, and who has the id now keeps all.
+        TenantNotFound when there is neither a tenant nor a key.
 
         >>> (await tenant.lifecycle.erase()).keys  # doctest: +SKIP
         1
         """
-        call = calls.erase_tenant(self._tenant, force=force, wait=wait)
+        call = calls.erase_tenant(self._tenant, force=force, wait=wait, former=former)
         return await self._send(call, report)
 
 
@@ -350,14 +357,21 @@ class SyncTenantLifecycle:
         return self._send(call, report)
 
     def erase(
-        self, *, force: bool = False, wait: float = 0.0, report: Report | None = None
+        self,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        former: bool = False,
+        report: Report | None = None,
     ) -> ErasedTenant:
         """Delete the tenant, if it is not yet, and destroy its keys: what was sealed is lost.
 
-        As `delete` for unfinished runs. TenantNotFound when it was deleted and has no key.
+        As `delete` for unfinished runs. Where nobody has the id any more, the keys of all its
+        former tenants are destroyed; with `former` these alone, and who has the id now keeps all.
+        TenantNotFound when there is neither a tenant nor a key.
 
         >>> tenant.lifecycle.erase().keys  # doctest: +SKIP
         1
         """
-        call = calls.erase_tenant(self._tenant, force=force, wait=wait)
+        call = calls.erase_tenant(self._tenant, force=force, wait=wait, former=former)
         return self._send(call, report)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from orchestrator.client.content import to_json
+from orchestrator.client.content import storable
 from orchestrator.model.errors import InsulaError, InvalidInput, revive
 from orchestrator.model.text import line_problem
 from orchestrator.workflow.define import Workflow
@@ -179,8 +179,8 @@ def _arguments(
 
 def _encoded(input: Mapping[str, Any], problems: list[str]) -> str:
     try:
-        return to_json(input)
-    except ValueError as error:
+        return storable("it", input).decode()
+    except (TypeError, ValueError) as error:
         problems.append(f"$.input: {error}")
         return ""
 

@@ -191,11 +191,9 @@ class TenantArchives:
             row = await rows.fetch(connection, tenant)
             written_by = await archived_by(connection, tenant)
         if row.archive is None:
-            raise (
-                TenantExists(tenant, f"tenant {tenant!r} is not archived")
-                if row.usable
-                else (rows.unfit(row))
-            )
+            if not row.usable:
+                raise rows.unfit(row)
+            raise TenantExists(tenant, f"tenant {tenant!r} is not archived")
         shard = self.tenants.shards.known(to or row.shard)
         path = Path(row.archive)
         here = self.tenants.snapshot.settings.node.name
@@ -207,8 +205,7 @@ class TenantArchives:
                 archive = await verified(file, self.tenants.spec, foreign=False, report=report)
             with _storage(path.parent):
                 await anyio.to_thread.run_sync(_mark_of(path).touch)
-            place = Place(tenant, shard)
-            made = await self._make(place, archive, "all", report, unarchives=True)
+            made = await self._make(Place(tenant, shard), archive, "all", report)
         await self._drop_spent(path)
         log.info("tenant.unarchived", tenant=tenant, shard=made.shard, rows=made.rows)
         return made
@@ -297,13 +294,7 @@ class TenantArchives:
         return self.tenants.declared(tenant, _declaration(manifest, tenant)).shard
 
     async def _make(
-        self,
-        place: Place,
-        archive: ArchiveReader,
-        runs: Runs,
-        report: Report,
-        *,
-        unarchives: bool = False,
+        self, place: Place, archive: ArchiveReader, runs: Runs, report: Report
     ) -> RestoredTenant:
         tenant, shards = place.id, self.tenants.shards
         shards.check(shards.known(place.shard))
@@ -316,7 +307,6 @@ class TenantArchives:
             admit=partial(self.tenants.admit, tenant=tenant, declaration=declaration),
             shard=place.shard,
             limits=of_submissions(self.tenants.declared(tenant, declaration).limits),
-            unarchives=unarchives,
         )
         loaded = await self._load(place, archive, wanted, report)
         await self.tenants.refresh()

@@ -42,7 +42,6 @@ async def _diagnose(snapshot: Snapshot, tenants: Sequence[str], report: Report) 
             tenants=tuple(tenants),
             aliases=dict(snapshot.aliases),
             door=None if snapshot.database_url is None else target,
-            embedded=snapshot.database_url is None,
         )
         connection = await connect(target, application_name=NAME, settings=SETTINGS)
         stack.callback(connection.terminate)

@@ -11,17 +11,17 @@ import anyio.to_thread
 import structlog
 from msgspec import structs
 
-from orchestrator.daemon.archives import ARCHIVES, TenantArchives
+from orchestrator.daemon.archives import ARCHIVES, TenantArchives, tenant_in
 from orchestrator.daemon.audit import TenantAudit
-from orchestrator.daemon.dead_parts import drop_dead_parts
+from orchestrator.daemon.copies import at, drop_arrived_copies, drop_kept_copy
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.renaming import finish
+from orchestrator.daemon.retrial import try_again
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
-from orchestrator.lifecycle.files import drop_parts
-from orchestrator.lifecycle.move import drop_arrived, drop_kept
+from orchestrator.lifecycle.files import drop_parts, parts_in
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import (
@@ -35,8 +35,6 @@ from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.errors import (
     ArchiveInvalid,
     CopyKept,
-    DatabaseRefused,
-    DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
     InvalidRequest,
@@ -53,6 +51,7 @@ from orchestrator.store.connect import DRIVER_ERRORS, ControlPool
 from orchestrator.store.control import keys
 from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.audit import Deed
+from orchestrator.store.control.keys import Holder
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.shards import Place, is_ready
 from orchestrator.store.tenant.login import try_login
@@ -95,7 +94,10 @@ class TenantLifecycle:
         log.info("tenant.disabled", tenant=tenant, reason=reason)
 
     async def enable(self, tenant: TenantId) -> None:
-        """Let the tenant work again; DeclaredInFile when it is its file that disables it."""
+        """Let the tenant work again, also one in quarantine, which tries again at once.
+
+        Raises DeclaredInFile when it is its file that disables it, and what `try_again` does.
+        """
         config = self.tenants.snapshot.tenants.get(tenant)
         if config is not None and not config.enabled:
             raise DeclaredInFile(
@@ -109,6 +111,9 @@ class TenantLifecycle:
         registered = self.tenants.registered.get(tenant)
         if registered is not None and not registered.enabled:
             await self.tenants.update(tenant, UpdateTenant(set={"enabled": True}))
+        slot = self.root.slots.get(tenant)
+        if slot is not None:
+            await try_again(self.root, slot)
         log.info("tenant.enabled", tenant=tenant)
 
     async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
@@ -192,34 +197,45 @@ class TenantLifecycle:
         """Delete a tenant, if it is not yet, and destroy its keys, in one transaction with its row.
 
         What was ever sealed for it is lost then, in all archives. As resumable as `delete`, and
-        raises the same; TenantNotFound for one that was deleted and has no key.
+        raises the same. Where nobody is, the keys of all former tenants of the id are destroyed;
+        TenantNotFound when there is none.
         """
         row = await self._find(name)
         if row.state == "removed":
-            return await self._erase_removed(row.id)
+            former = await self.erase_former(row.id)
+            if not former.keys:
+                raise TenantNotFound(row.id)
+            await self._drop_parts(row.id)
+            return former
         self.tenants.shards.check(row.shard)
         if not force:
             await self.idle(row.id, wait, report)
         gone = await self._delete(row.id, "erase", force=force, report=report)
         async with self.control.acquire() as connection:
-            destroyed = await keys.erased(connection, row.id)
+            erased = await keys.erased(connection, Holder(row.id, row.registration))
         return ErasedTenant(
-            tenant=row.id, schema=gone.schema, roles=gone.roles, keys=destroyed, left=gone.left
+            tenant=row.id,
+            schema=gone.schema,
+            roles=gone.roles,
+            keys=erased.keys,
+            former_keys=erased.former,
+            left=gone.left,
         )
 
-    async def _erase_removed(self, tenant: TenantId) -> ErasedTenant:
+    async def erase_former(self, tenant: TenantId) -> ErasedTenant:
+        """Destroy the keys of all former tenants of an id; whoever has it now keeps all it has.
+
+        TenantNotFound when nobody ever had it.
+        """
+        await self.tenants.shards.row(tenant)
         async with self.control.acquire() as connection:
-            await keys.erase(connection, tenant)
-            destroyed = await keys.erased(connection, tenant)
-        if not destroyed:
-            raise TenantNotFound(tenant)
-        await self._leave_nothing(tenant)
-        log.info("tenant.erased", tenant=tenant, keys=destroyed)
+            destroyed = await keys.erase_former(connection, tenant)
+        await self.wiping.attempt()
+        log.info("tenant.former_erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
 
-    async def _leave_nothing(self, tenant: TenantId) -> None:
-        """Take away what is left of an erased tenant where no transaction reaches."""
-        await self.wiping.attempt()
+    async def _drop_parts(self, tenant: TenantId) -> None:
+        """Take away files of an erased tenant that were begun."""
         try:
             await anyio.to_thread.run_sync(drop_parts, self.state_dir, f"{tenant}-")
         except OSError as error:
@@ -278,9 +294,26 @@ class TenantLifecycle:
                 begun = await rows.deleting(connection)
             for row in begun:
                 await self._resume(row)
-            await drop_dead_parts(self.control, self.state_dir)
+            await self.drop_dead_parts()
         except (InsulaError, *DRIVER_ERRORS) as error:
             log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
+
+    async def drop_dead_parts(self) -> None:
+        """Delete the files that a process began here and left: another node ended what it was at.
+
+        Only who deletes a tenant writes such a file, while the row says so.
+        """
+        parts = await anyio.to_thread.run_sync(parts_in, self.state_dir)
+        if not parts:
+            return
+        async with self.control.acquire() as connection:
+            begun = {row.id for row in await rows.deleting(connection)}
+        try:
+            for part in parts:
+                if tenant_in(part) not in begun:
+                    await anyio.to_thread.run_sync(partial(part.unlink, missing_ok=True))
+        except OSError as error:
+            log.warning("tenant.files_left", error=str(error))
 
     async def _resume(self, row: TenantRow) -> None:
         record = Record(self.audit, "insula")
@@ -311,7 +344,8 @@ class TenantLifecycle:
             await self.tenants.refresh()
             raise
         if row.results == "erase":
-            await self._leave_nothing(row.id)
+            await self.wiping.attempt()
+            await self._drop_parts(row.id)
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()
@@ -327,8 +361,8 @@ class TenantLifecycle:
     async def _remove(self, row: TenantRow, report: Report) -> Removed:
         """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
         shards, removed = self.tenants.shards, Removed()
-        await self.drop_kept(row)
-        await self._drop_arrived(row)
+        await drop_kept_copy(self.tenants, self.errands, row)
+        await drop_arrived_copies(self.tenants, self.errands, row)
         left = await self._drop_archive(row)
         if await is_ready(shards, row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
@@ -386,37 +420,6 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
         return await self.tenants.shards.row(tenant)
-
-    async def drop_kept(self, row: TenantRow) -> None:
-        """Drop what is kept of a tenant where it has moved from; done twice it is done once."""
-        if row.moved_from is None:
-            return
-        kept = at(row, row.moved_from)
-        if await self.tenants.shards.is_there(kept):
-            async with self.errands.connection("move", kept, lock_timeout="10s") as connection:
-                await drop_kept(connection, row.id, self.tenants.spec)
-        await self.tenants.shards.drop_database(kept)
-
-    async def _drop_arrived(self, row: TenantRow) -> None:
-        """Drop what a move that did not come to its end has left where the tenant does not live.
-
-        A shard that is away keeps nobody from being deleted: the log tells of it.
-        """
-        shards = self.tenants.shards
-        for name in sorted({CONTROL_SHARD, *shards.others} - {row.shard}):
-            place = at(row, name)
-            if shards.target_of(place) == shards.target_of(row):
-                continue
-            try:
-                shards.check(name)
-                if not await shards.is_there(place):
-                    continue
-                async with self.errands.connection("move", place, lock_timeout="10s") as there:
-                    nothing_left = await drop_arrived(there, row.id, self.tenants.spec)
-                if nothing_left:
-                    await shards.drop_database(place)
-            except (DatabaseUnavailable, DatabaseRefused) as error:
-                log.warning("tenant.shard_not_looked_at", tenant=row.id, error=str(error))
 
     async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
         """Rename the tenant in the registry, and in its own database, as far as it has one."""
@@ -486,11 +489,6 @@ class TenantLifecycle:
         if row.results == "archive":
             return self.state_dir / ARCHIVES / f"{name}.tar"
         return self.state_dir / "results" / f"{name}.jsonl.gz"
-
-
-def at(row: TenantRow, shard: str) -> TenantRow:
-    """Return the row as if the tenant lived on `shard`: what says where to connect."""
-    return structs.replace(row, shard=shard)
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

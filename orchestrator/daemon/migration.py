@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import anyio
 import structlog
@@ -13,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.retrial import probe_now
 from orchestrator.daemon.tenants import Tenants, read_spec
 from orchestrator.http.services import Notes
 from orchestrator.lifecycle.holders import holders
@@ -43,7 +43,7 @@ from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.messages import Stop
 from supervisors.root import RootSupervisor
-from supervisors.slot import AT_REST, SlotState
+from supervisors.slot import AT_REST
 
 LOCK_TIMEOUT = "2s"
 """How long a migration waits for a table: what wants the table then waits behind it."""
@@ -109,7 +109,7 @@ class _Call:
         self._tell()
         first = [each for each in work if each.tenant == canary]
         others = [each for each in work if each.tenant != canary]
-        if first and not await self._canary(first[0]):
+        if canary and not await self._canary(canary, first):
             return self._told(untouched=len(others))
         if not self._wanted.dry_run:
             self._tenants.spec = self._spec
@@ -188,12 +188,16 @@ class _Call:
             for row in tenants:
                 self._fail(row.id, error)
 
-    async def _canary(self, work: Lacking) -> bool:
-        """Migrate the canary; only then the others are made from the files as they are now."""
-        if not self._wanted.dry_run:
-            self._tenants.trials[work.tenant] = self._spec
-        await self._one(work)
-        return not any(each.tenant == work.tenant for each in self._failed)
+    async def _canary(self, canary: TenantId, work: Sequence[Lacking]) -> bool:
+        """Migrate the canary; only then the others are made from the files as they are now.
+
+        Return whether it is well; it may have failed before, as its shard is away.
+        """
+        for each in work:
+            if not self._wanted.dry_run:
+                self._tenants.trials[canary] = self._spec
+            await self._one(each)
+        return not any(each.tenant == canary for each in self._failed)
 
     async def _all(self, work: Iterable[Lacking]) -> None:
         ends: list[InsulaError] = []
@@ -306,9 +310,8 @@ class _Call:
     def _heal(self, tenant: TenantId) -> None:
         """Let a tenant that is in quarantine try again now."""
         slot = self._root.slots.get(tenant)
-        if slot is not None and slot.state is SlotState.QUARANTINED:
-            slot.retry_at = datetime.min.replace(tzinfo=UTC)
-            self._root.probe()
+        if slot is not None:
+            probe_now(self._root, slot)
 
     def _tell(self) -> None:
         failed = len(self._failed)

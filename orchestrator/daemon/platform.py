@@ -15,9 +15,17 @@ import anyio
 import msgspec
 import structlog
 
-from orchestrator.daemon.why import explain, explain_absence, told_of, told_of_slots
+from orchestrator.daemon.pauses import ToldPauses, pauses_of, shown, with_told
+from orchestrator.daemon.why import (
+    explain,
+    explain_absence,
+    told_of,
+    told_of_slots,
+    told_of_wait,
+)
 from orchestrator.engine import views
 from orchestrator.engine.control import Verb
+from orchestrator.lifecycle.holders import in_the_way
 from orchestrator.model.api import (
     Alert,
     CreateTenant,
@@ -197,12 +205,19 @@ class TenantPlatform:
         return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
     async def listed(self) -> list[TenantSummary]:
-        """Return every tenant, with the limits that it came near to: one query for all of them."""
-        found = await self._alerts()
-        if found is None:
-            return self.tenants()
+        """Return every tenant, with the limits that it came near to and what of it is paused.
+
+        Two queries for all of them; none of a tenant.
+        """
+        alerts = await self._alerts()
+        told = await ToldPauses(self.shards.control, self.standing).of_all()
         return [
-            msgspec.structs.replace(each, alerts=found.get(each.id, [])) for each in self.tenants()
+            msgspec.structs.replace(
+                each,
+                pauses=with_told(each, told),
+                alerts=None if alerts is None else alerts.get(each.id, []),
+            )
+            for each in self.tenants()
         ]
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
@@ -259,7 +274,7 @@ class TenantPlatform:
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
             return None
-        return [_pause(each) for each in found]
+        return shown(found)
 
     async def _opener(self, tenant: TenantId, stored: Sequence[RingKey]) -> Payloads:
         """Return what opens the tenant's payloads; most tenants have none that is sealed."""
@@ -295,6 +310,7 @@ class TenantPlatform:
         outage = next(filter(None, outages), None)
         because, next_at = explain(slot, row, outlook, node=self.node, outage=outage)
         because += told_of_slots(slot, self.ground.slots)
+        because += await self._wait(slot, row)
         pauses = await self._pauses(slot, row) or ()
         because += "".join(f"; {told_of(pause)}" for pause in pauses)
         return TenantWhy(
@@ -306,6 +322,21 @@ class TenantPlatform:
             alerts=outlook.alerts,
             transitions=_told(stored),
         )
+
+    async def _wait(self, slot: Slot, row: TenantRow | None) -> str:
+        """Return what the tenant waits for that somebody else has locked; '' for nothing."""
+        since = None if slot.engine is None else slot.engine.held_up_since
+        if since is None or row is None:
+            return ""
+        found: list[str] = []
+        try:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                async with self.shards.lend(row) as connection:
+                    login = engine_role(slot.config.id, prefix=self.role_prefix)
+                    found = await in_the_way(connection, login)
+        except Unavailable as error:
+            log.warning("tenant.holders_not_read", tenant=slot.config.id, error=str(error))
+        return told_of_wait(since, found)
 
     async def _why_absent(self, tenant: TenantId, stored: list[transitions.Stored]) -> TenantWhy:
         """Return why a tenant without a slot is archived, or is being deleted; TenantNotFound."""
@@ -402,15 +433,6 @@ def state_of(slot: Slot) -> str:
         return "removing"
     held = slot.state is SlotState.SUSPENDED and slot.config.enabled
     return "held" if held else str(slot.state)
-
-
-def pauses_of(slot: Slot) -> list[TenantPause] | None:
-    """Return what is paused of a tenant that is awake; None when it sleeps."""
-    return None if slot.engine is None else [_pause(each) for each in slot.engine.pauses]
-
-
-def _pause(stored: stored_runs.Pause) -> TenantPause:
-    return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
 
 
 def _told(stored: Iterable[transitions.Stored]) -> list[Transition]:

@@ -18,7 +18,7 @@ from orchestrator.store.control import holds
 from orchestrator.store.control.keys import Keyring
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant.login import try_login
-from orchestrator.store.tenant.secrets import Listed, Vault
+from orchestrator.store.tenant.secrets import Listed, Vault, ring
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +90,9 @@ class TenantSecrets:
         row = await self.shards.row(tenant)
         # What a shard knows of its tenants comes a moment later than what it would be asked for.
         keep = holds.keep_off if row.shard == CONTROL_SHARD else None
-        vault = Vault(tenant, await self._keyring.own(tenant), keep)
+        async with self.shards.lend(row) as connection:
+            named = [each.wrapped_by for each in await ring(connection, row.schema_name)]
+        vault = Vault(tenant, await self._keyring.own(tenant, named), keep)
         async with self.shards.lend(row) as connection:
             yield vault, connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.engine.slots import NodeSlots
@@ -32,6 +33,12 @@ def told_of_slots(slot: Slot, node: NodeSlots) -> str:
         return ""
     own = slot.engine.running_tasks
     return f"; all {node.total} task slots of the node are in use, {own} of them by this tenant"
+
+
+def told_of_wait(since: datetime, holders: Sequence[str]) -> str:
+    """Return since when what is to be written waits for what who has locked."""
+    who = ", ".join(holders) or "another session"
+    return f"; since {since:%Y-%m-%d %H:%M:%S} UTC it waits for what {who} has locked"
 
 
 def explain(
@@ -90,7 +97,8 @@ def _suspended(config: TenantConfig, row: TenantRow | None) -> str:
 
 def _failed(slot: Slot, outage: Outage | None) -> tuple[str, datetime | None]:
     if slot.state is SlotState.QUARANTINED:
-        return f"it kept failing, or needs somebody: {slot.last_error}", slot.retry_at
+        at_once = f"insula tenant enable {slot.config.id} tries again at once"
+        return f"it kept failing, or needs somebody: {slot.last_error} ({at_once})", slot.retry_at
     if outage is not None:
         return f"{outage.what} does not answer: {outage.error}", None
     return f"it failed and is tried again: {slot.last_error}", slot.retry_at

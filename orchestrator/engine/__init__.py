@@ -6,14 +6,9 @@ Read in this order:
     plan, rest, control      what a run does next, why it does not, what people do to it: pure
     execution, progress      a live run and its tasks: the fold of their entries
     entries                  what can happen to a run
-<<<<<<< HEAD
-    board, slots, suspects   the runs in memory: who may start, on this node, after crashes
-    commit                   the group commit
-=======
     board, suspects          the runs in memory: what is ready, and what waits after a crash
     slots, turns             who may start on this node, and for how long it is his turn
     commit                   the group commit
->>>>>>> main
     table                    claims runs from the tenant's tables, and delivers to them
 
 An attempt at a task:

@@ -39,7 +39,7 @@ from orchestrator.settings.tenants import TenantConfig
 
 log = structlog.get_logger(__name__)
 
-# As in `execution`.
+# Names for what every step asks: see `model.states`.
 _READY, _RUNNING, _RUN_RUNNING = TaskState.READY, TaskState.RUNNING, RunState.RUNNING
 
 

@@ -10,7 +10,7 @@ round trip and a busy one has hundreds of rows in a commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, filterfalse, islice
 from typing import Protocol
@@ -23,7 +23,7 @@ import structlog
 from orchestrator.engine.admission import Admission
 from orchestrator.engine.execution import Drained, Execution
 from orchestrator.engine.pulse import Pulse
-from orchestrator.model.errors import QuotaExceeded
+from orchestrator.model.errors import LockNotHad, QuotaExceeded
 from orchestrator.store.tenant.admission import Allowance, HeldUp
 from orchestrator.store.tenant.journal import (
     REFUSED,
@@ -34,6 +34,7 @@ from orchestrator.store.tenant.journal import (
     Key,
     Known,
     NewRun,
+    key_held,
     keys_of,
 )
 
@@ -42,6 +43,12 @@ MAX_ROWS = 500
 
 Runs that somebody submits together are one commit all the same.
 """
+
+HURRIED_SECONDS = 30.0
+"""So long after a key was found to be held, flushes with keys wait for such a one but a moment."""
+
+MOST_WAITS = 20
+"""So often a flush waits for that moment to find out which keys are held."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +87,7 @@ class Writer(Protocol):
     """Where a batch goes: the tenant's journal over its own connection.
 
     Both raise LeaseLost when the fence refuses and Unavailable when the connection can not be had
-    back.
+    back; `flush` also LockNotHad when somebody may hold the key of a new run.
     """
 
     async def flush(self, batch: Batch) -> Committed: ...
@@ -109,6 +116,7 @@ class GroupCommit:
         self._flushing: Sequence[Execution | Note] = ()
         self._alone: set[Execution] = set()
         self._settled = Pulse()
+        self._hurried_until = 0.0
         self.ended = anyio.Event()
         self.flushes = 0
         self.rows = 0
@@ -181,9 +189,12 @@ class GroupCommit:
                 self.touch(execution)
         return items
 
-    async def _commit(self, items: Sequence[Item]) -> None:
+    async def _commit(self, items: Sequence[Item], waits: Iterator[int] | None = None) -> None:
         try:
             known = await self._write(items)
+        except LockNotHad:
+            await self._make_way(items, waits or iter(range(MOST_WAITS)))
+            return
         except HeldUp as held:
             await self._put_off(items, held.error)
             return
@@ -203,6 +214,9 @@ class GroupCommit:
         batch = _batch([item.written for item in items], self._admission.allowance)
         if not (batch.rows or batch.taken or batch.nudged):
             return {}
+        if self._hurried_until and batch.keyed:
+            hurried = anyio.current_time() < self._hurried_until
+            batch = msgspec.structs.replace(batch, hurried=hurried)
         committed = await self._writer.flush(batch)
         self.flushes += 1
         self.rows += batch.rows
@@ -227,13 +241,35 @@ class GroupCommit:
         if rest:
             await self._commit(rest)
 
+    async def _make_way(self, items: Sequence[Item], waits: Iterator[int]) -> None:
+        """Commit all but the new runs whose keys somebody holds in a transaction that is open.
+
+        When `waits` has no more, what may wait as well is refused with them.
+        """
+        self._hurried_until = anyio.current_time() + HURRIED_SECONDS
+        parts = _parts(items)
+        in_time = next(waits, None) is not None
+        in_nobodys_way = [part for part in parts if not keys_of(_added(part))]
+        if in_nobodys_way:
+            await self._commit(_joined(in_nobodys_way))
+            await self._commit(_joined([part for part in parts if keys_of(_added(part))]), waits)
+        elif in_time and len(parts) > 1:
+            middle = len(parts) // 2
+            await self._commit(_joined(parts[:middle]), waits)
+            await self._commit(_joined(parts[middle:]), waits)
+        else:
+            self._refuse(items, key_held(_added(items)))
+
     async def _bisect(self, items: Sequence[Item], error: Exception) -> None:
         parts = _parts(items)
         if len(parts) > 1:
             middle = len(parts) // 2
-            await self._commit(list(chain.from_iterable(parts[:middle])))
-            await self._commit(list(chain.from_iterable(parts[middle:])))
+            await self._commit(_joined(parts[:middle]))
+            await self._commit(_joined(parts[middle:]))
             return
+        self._refuse(items, error)
+
+    def _refuse(self, items: Sequence[Item], error: Exception) -> None:
         for item in items:
             run = item.execution
             if isinstance(run, Note):
@@ -251,6 +287,14 @@ def _parts(items: Sequence[Item]) -> list[list[Item]]:
     for item in items:
         parts.setdefault(item.lot or item.execution, []).append(item)
     return list(parts.values())
+
+
+def _joined(parts: Sequence[Sequence[Item]]) -> list[Item]:
+    return list(chain.from_iterable(parts))
+
+
+def _added(items: Sequence[Item]) -> list[NewRun]:
+    return [item.written.new for item in items if item.written.new is not None]
 
 
 def _batch(written: Sequence[Drained], allowance: Allowance | None) -> Batch:

@@ -201,6 +201,11 @@ class Engine:
         return self._commit.rows
 
     @property
+    def held_up_since(self) -> datetime | None:
+        """Since when what is to be written waits for what somebody else has locked."""
+        return self._owned.held_up_since
+
+    @property
     def levels(self) -> list[Level]:
         """How much of each limit is used, of those that warn before they are reached."""
         self._usage.queued = self._queued
@@ -240,6 +245,7 @@ class Engine:
 
         At its end the attempts under way are cancelled, never half recorded.
         """
+        self._owned.patient = True
         try:
             async with anyio.create_task_group() as group:
                 self._board.open(self._port)
@@ -311,12 +317,10 @@ class Engine:
             self._usage.take_back(self._config().limits)
             self._board.forget(execution)
             self.schedules.refused(execution.id, error)
-            refusal: InsulaError = RunRefused(f"the database refused the run: {error}")
             if isinstance(error, QuotaExceeded):
                 self._usage.refused(error, self.now)
-                refusal = error
             if submission is not None:
-                submission.fail(refusal)
+                submission.fail(_refusal(error))
             return
         if execution.refusals == 1:
             self._board.end(execution, entries.RunFailed(error=unstorable(error)))
@@ -473,6 +477,12 @@ class Engine:
             with anyio.move_on_after(pause):
                 await self._board.timers_changed.wait()
             self.tick()
+
+
+def _refusal(error: Exception) -> InsulaError:
+    if isinstance(error, InsulaError):
+        return error
+    return RunRefused(f"the database refused the run: {error}")
 
 
 def _end_of(execution: Execution) -> RunEnd:

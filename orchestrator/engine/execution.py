@@ -28,8 +28,7 @@ from orchestrator.store.tenant.runs import Claimed, RunEnd, Signal
 from orchestrator.workflow.define import Workflow
 from orchestrator.workflow.durable import OnClose
 
-# The states that are looked at in every step: a member of an enum is found by its metaclass, which
-# takes Python 3.11 ten times as long as a name of the module, and a step asks some 35 times.
+# Names for what every step asks: see `model.states`.
 _QUEUED, _RUNNING, _SUCCEEDED = RunState.QUEUED, RunState.RUNNING, RunState.SUCCEEDED
 _TASK_RUNNING, _TASK_SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
 

@@ -14,7 +14,7 @@ from orchestrator.model.states import TaskState
 from orchestrator.workflow.graph import Graph
 from orchestrator.workflow.rules import When, may_start
 
-_WAITING = TaskState.WAITING  # as in `execution`
+_WAITING = TaskState.WAITING  # see `model.states`
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from orchestrator.engine.entries import AnyStepEntry
 from orchestrator.model.api import Failure
 from orchestrator.model.states import TaskState
 
-_WAITING = TaskState.WAITING  # as in `execution`
+_WAITING = TaskState.WAITING  # see `model.states`
 
 NULL = msgspec.Raw(b"null")
 

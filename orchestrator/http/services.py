@@ -207,6 +207,10 @@ class Lifecycle(Protocol):
         """Drop a tenant, by id or alias, also if it is dropped already, and destroy its keys."""
         ...
 
+    async def erase_former(self, tenant: TenantId) -> ErasedTenant:
+        """Destroy the keys of all former tenants of an id, and touch nobody who has it now."""
+        ...
+
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard
     ) -> ArchivedTenant:
@@ -385,6 +389,10 @@ class Tokens(Protocol):
 
     async def listed(self, tenant: TenantId | None) -> list[TokenView]:
         """Return the tokens of a tenant, or those of the installation, newest first."""
+        ...
+
+    async def owner_of(self, id: str) -> TenantId | None:
+        """Return the tenant whose a token is; None for the installation's, or for none."""
         ...
 
     async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:

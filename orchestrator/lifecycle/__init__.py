@@ -5,7 +5,8 @@ the registry says of it, is for `daemon` to see to.
 
     admission, keys         the installation key, and that all nodes have the same
     provision               its schema, its logins and their passwords, the engine's tables
-    outside, ledgers        its migrations: one outside a transaction; what was applied to many
+    outside, failing        its migrations: one outside a transaction; the statement that fails
+    ledgers                 what of them was applied to many
     adoption                makes a tenant of a schema that exists
     move, arrival           to another database: copied and compared, until it lives there
     transfer                into an archive or an export, and back
@@ -15,7 +16,7 @@ the registry says of it, is for `daemon` to see to.
     usage                   what it used, before its schema goes
     removal, results        takes it away, and keeps its finished runs in a file
     doctor                  examines all of it
-    files, holders          files that are whole or not there; who holds tables that are not had
+    files, holders          files that are whole or not there; what is said of tables not had
 """
 
 from __future__ import annotations

@@ -12,4 +12,15 @@ WHERE pid <> pg_backend_pid() AND EXISTS (
       AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
 )
 ORDER BY xact_start
-LIMIT 5
+LIMIT 5;
+
+-- name: in_the_way
+-- The sessions that those of the login $1 wait for.
+SELECT DISTINCT activity.pid, activity.usename::text, activity.application_name, activity.state,
+    activity.xact_start AT TIME ZONE 'UTC' AS since
+FROM pg_stat_activity AS waiting
+CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS b (pid)
+JOIN pg_stat_activity AS activity ON activity.pid = b.pid
+WHERE waiting.usename = $1 AND waiting.datname = current_database()
+ORDER BY since
+LIMIT 5;

@@ -7,10 +7,9 @@ has a name or a mark by which the next call knows it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import asyncpg
 import msgspec
 
 from orchestrator.archive.container import ArchiveReader
@@ -23,15 +22,16 @@ from orchestrator.lifecycle.arrival import (
     mark,
     note,
 )
+from orchestrator.lifecycle.holders import change_errors
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
 from orchestrator.lifecycle.transfer.dump import BEGINS_ANEW
 from orchestrator.lifecycle.transfer.dump import TABLES as COLUMNS
 from orchestrator.lifecycle.transfer.load import load
-from orchestrator.model.errors import MoveFailed, SchemaConflict
+from orchestrator.model.errors import MoveFailed
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
 from orchestrator.model.progress import Progress, Report
-from orchestrator.store import sql, sqlstate
-from orchestrator.store.connect import Connection, translated
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
@@ -63,7 +63,7 @@ async def still(connection: Connection, tenant: TenantId, schema: str) -> AsyncI
     Whoever writes already is waited for; SchemaConflict when that takes too long. MoveFailed when
     nothing is there: a confirmation that was killed has dropped what was kept.
     """
-    with _errors(tenant):
+    with change_errors(tenant, "move"):
         async with connection.transaction():
             await connection.execute(SETTINGS)
             tables = [row[0] for row in await connection.fetch(TABLES, schema)]
@@ -90,7 +90,7 @@ async def fill(
     async def copy(app_role: str) -> None:
         await load(connection, archive, row.id, app_role=app_role, runs="all", report=report)
 
-    with _errors(row.id):
+    with change_errors(row.id, "move"):
         async with connection.transaction():
             await make_way(connection, row.id)
             await provision_filled(connection, row.id, spec, copy, rotation=row.rotation)
@@ -136,7 +136,7 @@ async def compare(
 
 async def set_aside(connection: Connection, tenant: TenantId) -> None:
     """Give the schema that the tenant does not live in any more the name under which it is kept."""
-    with _errors(tenant):
+    with change_errors(tenant, "move"):
         async with connection.transaction():
             if await _rename(connection, schema_of(tenant), kept_schema(tenant)):
                 await note(connection, kept_schema(tenant), "kept")
@@ -144,7 +144,7 @@ async def set_aside(connection: Connection, tenant: TenantId) -> None:
 
 async def bring_back(connection: Connection, tenant: TenantId) -> None:
     """Give the schema that was kept its name back; nobody uses it before the row says so."""
-    with _errors(tenant):
+    with change_errors(tenant, "move"):
         async with connection.transaction():
             if await _rename(connection, kept_schema(tenant), schema_of(tenant)):
                 await note(connection, schema_of(tenant), None)
@@ -155,7 +155,7 @@ async def drop_kept(connection: Connection, tenant: TenantId, spec: ProvisionSpe
 
     Roles are the server's: where the tenant lives in another database of it, they stay.
     """
-    with _errors(tenant):
+    with change_errors(tenant, "move"):
         async with connection.transaction():
             await drop_copy(connection, tenant, spec, kept_schema(tenant))
 
@@ -166,7 +166,7 @@ async def drop_arrived(connection: Connection, tenant: TenantId, spec: Provision
     A schema without the mark of such a copy stays.
     """
     schema = schema_of(tenant)
-    with _errors(tenant):
+    with change_errors(tenant, "move"):
         async with connection.transaction():
             if not await connection.fetchval(HAS_SCHEMA, schema):
                 return True
@@ -193,18 +193,3 @@ def _sums(schema: str, table: str, columns: list[str]) -> str:
         f"SELECT count(*) AS rows, coalesce(sum(hashtextextended({row}, 0)::numeric), 0) AS sum "  # noqa: S608 - quoted
         f"FROM ONLY {qualified} AS t"
     )
-
-
-@contextmanager
-def _errors(tenant: TenantId) -> Iterator[None]:
-    with translated(f"tenant {tenant!r} can not be moved now"):
-        try:
-            yield
-        except asyncpg.PostgresError as error:
-            if error.sqlstate not in sqlstate.NOT_IN_TIME:
-                raise
-            raise SchemaConflict(
-                tenant,
-                f"tenant {tenant!r} can not be moved: {' '.join(str(error).split())}",
-                hint="somebody holds its tables: see pg_locks and pg_prepared_xacts; move it again",
-            ) from error

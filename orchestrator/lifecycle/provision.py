@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from orchestrator.lifecycle.failing import failing_statement
 from orchestrator.lifecycle.keys import InstallationKey
 from orchestrator.lifecycle.outside import Outside, forget
 from orchestrator.lifecycle.sealing import own_keys
@@ -56,7 +57,7 @@ LOCK_TIMEOUT = "10s"
 """How long provisioning waits for what others hold."""
 
 # Raise it when the roles or rights that provision.sql makes change, so that tenants get them.
-_RIGHTS = "5"
+_RIGHTS = "6"
 _NOT_IN_TIME = (sqlstate.LOCK_NOT_AVAILABLE, sqlstate.QUERY_CANCELED)
 _NAME_TAKEN = (sqlstate.DUPLICATE_OBJECT, sqlstate.UNIQUE_VIOLATION)
 
@@ -470,7 +471,8 @@ class Provisioner:
             # What would be refused at the commit is refused here, where it is known whose it is.
             await self._connection.execute(CHECK_CONSTRAINTS)
         except asyncpg.PostgresError as error:
-            raise migration_failure(self._tenant, migration, error) from error
+            at = await failing_statement(self._connection, text, error) if ledger == "app" else None
+            raise migration_failure(self._tenant, migration, error, at=at) from error
         await self.record(ledger, migration)
 
     async def record(self, ledger: str, migration: Migration) -> None:

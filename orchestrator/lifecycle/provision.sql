@@ -49,6 +49,7 @@ ALTER ROLE :"role" LOGIN NOINHERIT CONNECTION LIMIT :connections PASSWORD :'veri
 ALTER ROLE :"role" RESET ALL;
 ALTER ROLE :"role" IN DATABASE :"database" RESET ALL;
 ALTER ROLE :"role" SET search_path = :"schema", pg_temp;
+ALTER ROLE :"role" SET lock_timeout = '60s';
 ALTER ROLE :"role" SET statement_timeout = '5min';
 ALTER ROLE :"role" SET idle_in_transaction_session_timeout = '60s';
 
@@ -104,6 +105,7 @@ SET LOCAL search_path = :"schema", pg_temp;
 ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema"
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
 ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema" GRANT USAGE, SELECT ON SEQUENCES TO :"app";
+SAVEPOINT insula_file;
 
 -- name: end_application
 ALTER DEFAULT PRIVILEGES IN SCHEMA :"schema"

@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from orchestrator.lifecycle.holders import look_for_holders
 from orchestrator.lifecycle.provision import ProvisionSpec
 from orchestrator.lifecycle.results import FORMAT, ResultsFile
 from orchestrator.lifecycle.sealing import opener
@@ -51,12 +52,11 @@ FINISHED_RUNS = _QUERIES["finished_runs"]
 
 _LOT = 500
 
-_LOCKED = "somebody holds its tables: see pg_locks and pg_prepared_xacts, and delete it again"
 _IN_THE_WAY = {
     sqlstate.DEPENDENT_OBJECTS_STILL_EXIST: (
         "drop or revoke what is named there, and delete it again"
     ),
-    **dict.fromkeys(sqlstate.NOT_IN_TIME, _LOCKED),
+    **dict.fromkeys(sqlstate.NOT_IN_TIME, look_for_holders("delete")),
 }
 """What keeps the last transaction from dropping anything, and what to do about it."""
 

@@ -7,20 +7,21 @@ registry is another database than the tenant's, it goes first, and keeps the ten
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import asyncpg
 import msgspec
 
+from orchestrator.lifecycle.holders import change_errors
 from orchestrator.lifecycle.provision import ProvisionSpec, lock_tenant, make
 from orchestrator.lifecycle.removal import has_schema, unfinished
 from orchestrator.model.errors import RoleConflict, SchemaConflict, TenantInUse
 from orchestrator.model.ids import TenantId, quote_identifier, schema_of
-from orchestrator.store import sql, sqlstate
-from orchestrator.store.connect import Connection, translated
+from orchestrator.store import sql
+from orchestrator.store.connect import Connection
 from orchestrator.store.control import holds, keys, tenants
 from orchestrator.store.control.holds import Hold
+from orchestrator.store.control.keys import Holder
 from orchestrator.store.control.tenants import TenantRow
 
 _QUERIES = sql.load(__name__)
@@ -37,8 +38,6 @@ SEND_AWAY = _QUERIES["send_away"]
 
 GO_ON = "let them go on under the new id"
 """What becomes of unfinished runs when the renaming is forced."""
-
-_LOCKED = "somebody holds its tables: see pg_locks and pg_prepared_xacts, and rename it again"
 
 Naming = Callable[[Connection], AbstractAsyncContextManager[str]]
 """Yields the declaration under the new id; nobody else takes its names within the transaction."""
@@ -73,7 +72,7 @@ async def rename(
     SchemaConflict or RoleConflict for what is taken, and what the database says: then all is as it
     was, unless the tenant's own database died after the registry had been written to.
     """
-    with _errors(wanted.hold.tenant):
+    with change_errors(wanted.hold.tenant, "rename"):
         await _Rename(connection, wanted, spec, control or connection).run()
 
 
@@ -82,7 +81,7 @@ async def complete(
 ) -> None:
     """Rename what the tenant of `row` still has under its `old` id in its own database."""
     own = _SchemaAndLogins(server, old, row.id, spec)
-    with _errors(old):
+    with change_errors(old, "rename"):
         async with server.transaction():
             await lock_tenant(server, row.id, spec, control=control)
             if await has_schema(server, old) and not await has_schema(server, row.id):
@@ -90,19 +89,6 @@ async def complete(
             if await has_schema(server, row.id):
                 await make(server, row.id, spec, rotation=row.rotation, control=control)
         await own.send_away()
-
-
-@contextmanager
-def _errors(tenant: TenantId) -> Iterator[None]:
-    with translated(f"tenant {tenant!r} can not be renamed now"):
-        try:
-            yield
-        except asyncpg.PostgresError as error:
-            if error.sqlstate not in sqlstate.NOT_IN_TIME:
-                raise
-            why = " ".join(str(error).split())
-            sentence = f"tenant {tenant!r} can not be renamed: {why}"
-            raise SchemaConflict(tenant, sentence, hint=_LOCKED) from error
 
 
 class _Rename:
@@ -137,7 +123,8 @@ class _Rename:
         if made:
             await self._own.rename()
         await self._control.execute(sql.fill(MOVE_ROWS, old=self._old, new=self._new))
-        await keys.rename(self._control, self._old, self._new, self._spec.key)
+        holder = Holder(self._old, row.registration)
+        await keys.rename(self._control, holder, self._new, self._spec.key)
         renamed = await tenants.rename(
             self._control, row, self._new, declaration, pending=self._apart
         )

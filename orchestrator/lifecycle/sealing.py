@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from orchestrator.model.ids import TenantId, schema_of
 from orchestrator.store.connect import Connection
 from orchestrator.store.control import keys
+from orchestrator.store.control.keys import Holder
 from orchestrator.store.tenant.payloads import Payloads, payloads
 from orchestrator.store.tenant.sealing import WrappingKeys
-from orchestrator.store.tenant.secrets import Vault, ring
+from orchestrator.store.tenant.secrets import RingKey, Vault, ring
 
 
 async def own_keys(
@@ -24,9 +25,17 @@ async def own_keys(
     found = await ring(server, schema_of(tenant))
     if not found:
         return []
-    named = [each.wrapped_by for each in found]
-    own = await keys.own(control, tenant, installation, also=named)
-    return await Vault(tenant, own).take_in(server)
+    return await _taken_in(control, server, await keys.holder(control, tenant), installation, found)
+
+
+async def keys_of_arrival(
+    control: Connection, server: Connection, holder: Holder, installation: WrappingKeys
+) -> Collection[UUID]:
+    """Do what `own_keys` does for a tenant that the registry does not have yet."""
+    found = await ring(server, schema_of(holder.tenant))
+    if not found:
+        return []
+    return await _taken_in(control, server, holder, installation, found)
 
 
 async def payload_keys(connection: Connection, tenant: TenantId) -> set[UUID]:
@@ -40,5 +49,17 @@ async def opener(
     """Return what opens the payloads of a tenant, for reading."""
     stored = await ring(server, schema_of(tenant))
     named = [each.wrapped_by for each in stored]
-    found = await keys.known(control, tenant, installation, named)
+    found = await keys.known(control, await keys.holder(control, tenant), installation, named)
     return payloads(stored, found, seal=False)
+
+
+async def _taken_in(
+    control: Connection,
+    server: Connection,
+    holder: Holder,
+    installation: WrappingKeys,
+    found: Sequence[RingKey],
+) -> Collection[UUID]:
+    named = [each.wrapped_by for each in found]
+    own = await keys.own(control, holder, installation, named, others=True)
+    return await Vault(holder.tenant, own).take_in(server)

@@ -32,14 +32,14 @@ def to_json(what: str, value: Any, *, ordered: bool = False) -> bytes:
             _ENCODER.encode(_deeper(value))
     except RecursionError:
         raise ValueError(f"{what} is nested too deep, or holds itself") from None
-    except (TypeError, UnicodeEncodeError) as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{what} has no JSON form: {_reason(value, error)}") from None
     if value is not None and b"null" in text:
         _refuse_what_is_no_number(what, msgspec.to_builtins(value, str_keys=True))
     return text
 
 
-def _reason(value: Any, error: TypeError | UnicodeEncodeError) -> str:
+def _reason(value: Any, error: TypeError | ValueError) -> str:
     if inspect.iscoroutine(value):
         return "it is a coroutine, so an `await` is missing"
     if isinstance(error, UnicodeEncodeError):

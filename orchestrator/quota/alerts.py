@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -19,6 +19,9 @@ WINDOWS = {
     "max_concurrent_runs": HOUR,
 }
 """The limits that warn, and how long one warning of each is enough."""
+
+OF_ALL = frozenset({"max_runs_per_hour", "max_runs_per_day"})
+"""Those to which runs count that others have added, from SQL or on another node."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,6 +51,18 @@ def levels(limits: Limits, usage: Usage, *, running: int, now: datetime) -> list
         Level(quota, used(now), allowed, WINDOWS[quota])
         for quota, allowed, used in known
         if allowed is not None
+    ]
+
+
+def raised(found: Iterable[Level], counted: Mapping[str, int]) -> list[Level]:
+    """Return the levels with what others have `counted` of them, where that is more.
+
+    >>> raised([Level("max_runs_per_hour", 3, 10, HOUR)], {"max_runs_per_hour": 8})[0].used
+    8
+    """
+    return [
+        msgspec.structs.replace(each, used=max(each.used, counted.get(each.quota, 0)))
+        for each in found
     ]
 
 

@@ -18,7 +18,8 @@ How it is read:
 What it means:
 
     tenants                  a tenant with its tier's defaults, and tenants made at run time
-    schedules, schedule      what is declared, and when it fires: pure
+    schedules, schedule,     what is declared, when it fires, and cron expressions: pure
+    cron
     shards                   further databases
     diff                     what a reload changes, and what that needs: pure
 

@@ -3,17 +3,6 @@
 A schedule is a cron expression in a time zone, an interval from an anchor, or one moment. A fire is
 known by its nominal time, in UTC; the jitter moves the start of the run and never that name, so
 that one row for each (schedule, nominal time) is enough to lose none and to double none.
-
-When the clocks change, cron behaves as Debian's does (that is cronsim's rule):
-
-- At a set time, so neither minute nor hour begins with `*`: a time that does not exist fires at the
-  moment the gap ends (02:30 fires at 03:00; 02:00 and 02:30 are then one fire), and a time that
-  comes twice fires the first time only.
-- Otherwise every matching minute that really passes fires: `*/15 * * * *` is every 15 minutes of
-  real time on every day, and `*/15 2 * * *` never on a day without a two o'clock, twice on one
-  with two.
-
-Day of month and day of week: both have to match if one of them begins with `*`, else either.
 """
 
 from __future__ import annotations
@@ -26,9 +15,9 @@ from typing import Any, Literal, TypeAlias, assert_never, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
-from cronsim import CronSim, CronSimError
 
 from orchestrator.model.errors import DefinitionError
+from orchestrator.settings import cron
 from orchestrator.settings.duration import Duration
 
 Overlap: TypeAlias = Literal["allow", "skip", "queue"]
@@ -53,9 +42,7 @@ _SPANS = {
 }
 _YEARS = range(1970, 9000)
 _NAME_CHARACTERS = 200
-_CRON_FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _LOOK_BACK = tuple(timedelta(hours=h) for h in (1, 24, 24 * 7, 24 * 31, 24 * 366, 24 * 3660))
-_CRON_CHARACTERS = 500
 # Files beside the zones that mean another thing on another machine, or count leap seconds.
 _NO_ZONES = ("localtime", "posixrules", "posix/", "right/")
 
@@ -234,7 +221,7 @@ def _fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     """Yield all nominal times after `after`, in UTC and strictly ascending."""
     try:
         if schedule.cron is not None:
-            yield from _cron_fires(schedule.cron, ZoneInfo(schedule.timezone or "UTC"), after)
+            yield from cron.fires(schedule.cron, ZoneInfo(schedule.timezone or "UTC"), after)
         elif schedule.every is not None:
             yield from _interval_fires(schedule.every, _utc(schedule.anchor or _EPOCH), after)
         elif schedule.at is not None and _utc(schedule.at) > after:
@@ -248,60 +235,6 @@ def _interval_fires(every: timedelta, anchor: datetime, after: datetime) -> Iter
     while True:
         yield anchor + turn * every
         turn += 1
-
-
-def _cron_fires(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    minute, hour, *_ = cron.split()
-    if minute.startswith("*") or hour.startswith("*"):
-        yield from _passing_minutes(cron, zone, after)
-        return
-    for local in CronSim(cron, after.astimezone(zone)):
-        fire = local.astimezone(UTC)
-        # In the second of two equal hours cronsim begins with the first one's times.
-        if fire > after:
-            yield fire
-
-
-def _passing_minutes(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    """Yield the minutes that really pass and whose local time matches.
-
-    cronsim counts real hours from a full one, which goes wrong where the clock changes by half an
-    hour. So it reads the local times alone, for as long as one offset from UTC holds.
-    """
-    moment = after.replace(microsecond=0)
-    offset = _offset(zone, moment)
-    while True:
-        change: datetime | None = None
-        for local in CronSim(cron, (moment + offset).replace(tzinfo=None)):
-            fire = local.replace(tzinfo=UTC) - offset
-            change = _change(zone, offset, moment, fire)
-            if change is not None:
-                break
-            yield fire
-            moment = fire
-        if change is None:
-            return
-        # The change itself may fire, under the new offset.
-        moment, offset = change - _SECOND, _offset(zone, change)
-
-
-def _change(zone: ZoneInfo, offset: timedelta, start: datetime, end: datetime) -> datetime | None:
-    """Return the first second after `start`, and not after `end`, that `offset` does not hold."""
-    same = start
-    while same < end:
-        other = min(end, same + _DAY)
-        if _offset(zone, other) == offset:
-            same = other
-            continue
-        while other - same > _SECOND:
-            middle = (same + (other - same) / 2).replace(microsecond=0)
-            same, other = (middle, other) if _offset(zone, middle) == offset else (same, middle)
-        return other
-    return None
-
-
-def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
-    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 def _utc(moment: datetime) -> datetime:
@@ -328,7 +261,8 @@ def _problems(schedule: Schedule) -> Iterator[Problem]:
     if zone_problem:
         yield "timezone", zone_problem
     elif schedule.cron is not None:
-        yield from _cron_problems(schedule.cron, ZoneInfo(schedule.timezone or "UTC"))
+        zone = ZoneInfo(schedule.timezone or "UTC")
+        yield from (("cron", problem) for problem in cron.problems(schedule.cron, zone))
 
 
 def _choice_problems(schedule: Schedule) -> Iterator[Problem]:
@@ -372,18 +306,3 @@ def _zone_problem(name: str | None) -> str | None:
     except (KeyError, OSError, ValueError):
         pass
     return f"timezone {name!r} is not an IANA time zone, for example Europe/Berlin"
-
-
-def _cron_problems(cron: str, zone: ZoneInfo) -> Iterator[Problem]:
-    if len(cron) > _CRON_CHARACTERS:
-        yield "cron", f"cron has at most {_CRON_CHARACTERS} characters"
-    elif len(cron.split()) != len(_CRON_FIELDS):
-        yield "cron", f"cron {cron!r} must have five fields: {', '.join(_CRON_FIELDS)}"
-    else:
-        try:
-            CronSim(cron, _SOME_TIME)
-        except CronSimError as error:
-            yield "cron", f"cron {cron!r} has a {str(error).lower()}"
-            return
-        if next(_cron_fires(cron, zone, _SOME_TIME), None) is None:
-            yield "cron", f"cron {cron!r} names a day that never comes"

@@ -129,7 +129,8 @@ def migration_failure(
 
     A lost connection, a lock not had and a deadlock are not the migration's fault: try again.
     """
-    left = "nothing of this file was applied" if at is None else "what stands before it stays"
+    whole = migration.transactional
+    left = "nothing of this file was applied" if whole else "what stands before it stays"
     if classify(error) is DatabaseUnavailable or error.sqlstate in sqlstate.LOCK_NOT_HAD:
         kind = LockNotHad if error.sqlstate in sqlstate.LOCK_NOT_HAD else DatabaseUnavailable
         return kind(

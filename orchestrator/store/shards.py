@@ -13,7 +13,12 @@ from uuid import UUID
 import anyio
 import msgspec
 
-from orchestrator.model.errors import DatabaseRefused, DatabaseUnavailable, InvalidRequest
+from orchestrator.model.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    InvalidRequest,
+    LockNotHad,
+)
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.settings.tenants import unknown_shard
@@ -137,6 +142,8 @@ class Shard:
             raise self.reach.outage.refusal()
         try:
             yield
+        except LockNotHad:
+            raise
         except DatabaseUnavailable as error:
             self.reach.doubt()
             raise DatabaseUnavailable(f"shard {self.name!r}: {error}", hint=error.hint) from error

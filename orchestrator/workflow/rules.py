@@ -15,7 +15,7 @@ Condition = Callable[[Mapping[str, Any]], bool]
 
 # Looked at in every step: a member of an enum is found by its metaclass, which takes ten times as
 # long as a name of the module.
-_SUCCEEDED = TaskState.SUCCEEDED
+_SUCCEEDED = TaskState.SUCCEEDED  # see `model.states`
 
 
 class When(StrEnum):

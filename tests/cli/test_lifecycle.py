@@ -170,4 +170,20 @@ def test_an_erasure_asks_for_the_id_and_says_how_many_keys_are_destroyed(
         "schema          tenant_acme_corp",
         "roles           insula_a_acme_corp, insula_e_acme_corp",
         "keys destroyed  1",
+        "keys left       2, of former tenants: insula tenant erase acme_corp --former",
+    ]
+
+
+def test_the_keys_of_former_tenants_are_destroyed_by_the_id_alone(
+    insula: Insula, platform: HandMadePlatform
+) -> None:
+    no = insula("tenant", "erase", "acme_corp", "--former", typed="yes\n")
+    assert (no.code, platform.lifecycle.asked) == (2, [])
+    assert "the keys of all former tenants of the id acme_corp will be destroyed" in no.err
+
+    yes = insula("tenant", "erase", "acme_corp", "--former", typed="acme_corp\n")
+    assert platform.lifecycle.asked == [("erase_former", "acme_corp")]
+    assert [line.strip() for line in yes.out.splitlines()] == [
+        "erased          former tenants of acme_corp",
+        "keys destroyed  2",
     ]

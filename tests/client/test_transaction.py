@@ -40,9 +40,9 @@ RUNS = (
 UNSENDABLE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"a": float("nan")}, {}, "$.input"),
     ({"a": [1, float("inf")]}, {}, "$.input"),
-    ({"a": "\0"}, {}, "$.input: has a NUL"),
-    ({"a\0": 1}, {}, "$.input: has a NUL"),
-    ({"a": "\\\0"}, {}, "$.input: has a NUL"),
+    ({"a": "\0"}, {}, "$.input: it has a NUL"),
+    ({"a\0": 1}, {}, "$.input: it has a NUL"),
+    ({"a": "\\\0"}, {}, "$.input: it has a NUL"),
     ({"a": "\ud800"}, {}, "$.input"),
     ({"a": object()}, {}, "$.input"),
     ({}, {"key": "\0"}, "$.key"),

@@ -83,7 +83,8 @@ class House:
 
     async def known_keys(self, named: Sequence[str]) -> TenantKeys:
         """Return the tenant's keys as they are now."""
-        return await keys.known(self.admin, TenantId("acme"), self.database.key, named)
+        acme = await keys.holder(self.admin, TenantId("acme"))
+        return await keys.known(self.admin, acme, self.database.key, named)
 
     async def value(self, query: str, *args: object) -> Any:
         """Return one value, asked by the admin on a connection of its own."""
@@ -198,6 +199,7 @@ class Options:
     app_target: Target | None = None
     patience: float = 30.0
     crashed: bool = False
+    lock_timeout: str = SESSION["lock_timeout"]
 
 
 @asynccontextmanager
@@ -213,7 +215,11 @@ async def serving(
         "acme",
         journal,
         Claims(SCHEMA, epoch=house.epoch, served=lambda: list(registry.workflows)),
-        opener(options.target or house.database.as_engine("acme"), once=options.once),
+        opener(
+            options.target or house.database.as_engine("acme"),
+            once=options.once,
+            lock_timeout=options.lock_timeout,
+        ),
     )
     app = TenantDatabase(
         Way(options.app_target or house.database.as_app("acme")),
@@ -244,10 +250,11 @@ async def serving(
         await kept.close()
 
 
-def opener(target: Target, *, once: bool) -> Callable[[], Awaitable[Connection]]:
+def opener(target: Target, *, once: bool, lock_timeout: str) -> Callable[[], Awaitable[Connection]]:
     """Return what opens the engine's connection; `once` only the first time, as if it had died."""
     opened = iter([True]) if once else iter(lambda: True, False)
-    login = partial(connect.connect, target, application_name="test", settings=MOVED_TIME)
+    settings = {**MOVED_TIME, "lock_timeout": lock_timeout}
+    login = partial(connect.connect, target, application_name="test", settings=settings)
 
     async def open_it() -> Connection:
         if not next(opened, False):

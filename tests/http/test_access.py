@@ -198,6 +198,30 @@ def test_a_role_opens_what_the_table_says_and_only_at_home(
                 assert client.request(method, path, headers=headers).status_code == 403, rule
 
 
+@pytest.mark.parametrize(
+    ("route", "needs", "hint"),
+    [
+        (f"POST {OWN}/tokens", "with the role admin", "insula tenant token acme_corp --role admin"),
+        (f"POST {OWN}/runs", "with the role write", "insula tenant token acme_corp --role write"),
+        ("GET /v1/status", "of the whole installation", "insula token create"),
+        ("GET /v1/tenants/globex", "of the tenant that is named", ""),
+    ],
+)
+def test_a_refusal_names_what_the_route_needs_and_what_the_token_has(
+    served: Served, platform: HandMadePlatform, route: str, needs: str, hint: str
+) -> None:
+    headers = as_holder(platform.tokens.make("acme_corp", Role.READ)) | JSON
+    method, path = route.split(" ")
+
+    answer = httpx.request(method, f"{served.tcp}{path}", headers=headers, trust_env=False)
+
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (403, "not_allowed")
+    has = "this one has the role read of tenant 'acme_corp'"
+    assert told["detail"] == f"that needs a token {needs}; {has}"
+    assert hint in told["hint"]
+
+
 @pytest.mark.usefixtures("globex")
 def test_nobody_learns_whether_another_tenant_is_there(
     served: Served, platform: HandMadePlatform
@@ -237,15 +261,9 @@ def test_an_alias_that_goes_to_another_while_the_body_comes_leads_home_still(
 ) -> None:
     token = platform.tokens.make("acme_corp", Role.WRITE)
     body = b'{"workflow": "slow"}'
-    head = "\r\n".join(
-        [
-            "POST /v1/tenants/acme-corp/runs HTTP/1.1",
-            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
-            *("Content-Type: application/json", f"Content-Length: {len(body)}", "", ""),
-        ]
-    )
+    head = head_of("/v1/tenants/acme-corp/runs", token, length=len(body))
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
-        slow.sendall(head.encode() + body[:5])
+        slow.sendall(head + body[:5])
         _until_looked(served, platform)
         platform.views.clear()
         platform.add("globex", aliases=["acme-corp"])
@@ -262,15 +280,9 @@ def test_a_token_that_is_revoked_while_the_body_comes_makes_no_other(
 ) -> None:
     monkeypatch.setattr(access, "SLOW_SECONDS", 0.0)
     token = platform.tokens.make("acme_corp", Role.ADMIN)
-    head = "\r\n".join(
-        [
-            f"POST {OWN}/tokens HTTP/1.1",
-            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
-            *("Content-Type: application/json", "Content-Length: 2", "", ""),
-        ]
-    )
+    head = head_of(f"{OWN}/tokens", token, length=2)
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
-        slow.sendall(head.encode() + b"{")
+        slow.sendall(head + b"{")
         _until_looked(served, platform)
         platform.tokens.void(token)
         kept = len(platform.tokens.kept)
@@ -286,20 +298,24 @@ def test_an_upload_ends_when_its_token_is_revoked(
 ) -> None:
     monkeypatch.setattr(access, "SLOW_SECONDS", 0.0)
     token = platform.tokens.make("acme_corp", Role.ADMIN)
-    head = "\r\n".join(
-        [
-            f"POST {OWN}/import HTTP/1.1",
-            *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
-            *("Content-Type: application/x-tar", f"Content-Length: {2**40}", "", ""),
-        ]
-    )
+    head = head_of(f"{OWN}/import", token, length=2**40, kind="application/x-tar")
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
-        slow.sendall(head.encode() + b"a")
+        slow.sendall(head + b"a")
         _until_looked(served, platform)
         platform.tokens.void(token)
         slow.sendall(b"a")
 
         assert slow.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
+def head_of(path: str, token: str, *, length: int, kind: str = "application/json") -> bytes:
+    """Return the head of a POST, whose body is to come."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        *("Host: localhost", "Connection: close", f"Authorization: Bearer {token}"),
+        *(f"Content-Type: {kind}", f"Content-Length: {length}", "", ""),
+    ]
+    return "\r\n".join(lines).encode()
 
 
 def _until_looked(served: Served, platform: HandMadePlatform) -> None:

@@ -109,6 +109,21 @@ def test_an_archived_tenant_is_deleted_and_erased_by_its_id(
     assert api.post("/v1/tenants/globex/erase", headers=JSON).status_code == 200
 
 
+def test_former_tenants_of_an_id_are_erased_whoever_the_name_leads_to(
+    api: httpx.Client, platform: HandMadePlatform
+) -> None:
+    url = "/v1/tenants/{}/erase"
+
+    alias = api.post(url.format("acme-corp"), params={"former": "true"}, headers=JSON)
+    erased = api.post(url.format("acme_corp"), params={"former": "true"}, headers=JSON)
+
+    assert (alias.status_code, alias.json()["code"]) == (422, "tenant_id_invalid")
+    assert (erased.status_code, erased.json()["keys"]) == (200, 2)
+    assert "acme_corp" in platform.views
+    ((_, deed),) = platform.audit.entries
+    assert (deed.operation, deed.subject) == ("tenant.erase", "former tenants")
+
+
 def test_a_tenant_is_erased(api: httpx.Client, platform: HandMadePlatform) -> None:
     platform.add("busy")
 

@@ -69,6 +69,20 @@ async def test_a_syntax_error_names_its_line(database: Database, tmp_path: Path)
         await database.provision("acme", files)
 
 
+async def test_what_fails_at_run_time_names_the_line_of_its_statement(
+    database: Database, tmp_path: Path
+) -> None:
+    body = "CREATE TABLE a (n int CHECK (n > 0));\n\n\nINSERT INTO a SELECT\n0;"
+
+    with pytest.raises(MigrationFailed, match=r"0001_broken.sql:4: .*violates check") as caught:
+        await database.provision("acme", migrations(tmp_path, broken=body))
+
+    assert (caught.value.data["line"], caught.value.data["position"]) == (4, None)
+    assert caught.value.hint.startswith("nothing of this file was applied")
+    admin = await database.connect()
+    assert await admin.fetchval("SELECT to_regclass('tenant_acme.a')") is None
+
+
 async def test_what_a_migration_sets_does_not_outlive_it(
     database: Database, tmp_path: Path
 ) -> None:

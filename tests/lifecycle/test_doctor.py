@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.errors import TenantNotFound
-from orchestrator.model.findings import Finding, Severity
-from orchestrator.model.progress import unheard
+from orchestrator.model.findings import Severity
 from orchestrator.store.connect import Connection
 from orchestrator.store.migrate import Migration
 from tests.support.database import Database, migrations
+from tests.support.examination import findings
 
 FLIGHT = """
 CREATE TYPE tail AS ENUM ('red', 'blue');
-CREATE TABLE carrier (code text PRIMARY KEY);
+CREATE TABLE carrier (code text PRIMARY KEY, name text CONSTRAINT named CHECK (name <> ''));
+CREATE INDEX carrier_by_name ON carrier (name);
 CREATE TABLE flight (
     id bigserial PRIMARY KEY,
     carrier text NOT NULL REFERENCES carrier,
@@ -40,25 +39,12 @@ async def admin(database: Database) -> Connection:
     return await database.connect()
 
 
-async def findings(
-    database: Database, files: tuple[Migration, ...] = (), *tenants: str, **known: Any
-) -> list[Finding]:
-    """Return what is found of the tenants, or of everything."""
-    examination = Examination(
-        role_prefix=database.role_prefix,
-        app_migrations=files,
-        max_awake=10,
-        state_dir=Path(known.pop("state_dir", "/nowhere")),
-        database="",
-        tenants=tenants,
-        **known,
-    )
-    return (await examine(await database.connect(), examination, unheard, shards=None)).findings
-
-
 async def differences(database: Database, files: tuple[Migration, ...]) -> list[tuple[str, str]]:
     """Return check and sentence of what is found of acme."""
-    return [(each.check, each.what) for each in await findings(database, files, "acme")]
+    return [
+        (each.check, each.what)
+        for each in await findings(database, app_migrations=files, tenants=("acme",))
+    ]
 
 
 async def test_tenants_that_are_as_they_should_be_are_no_finding(
@@ -68,7 +54,7 @@ async def test_tenants_that_are_as_they_should_be_are_no_finding(
     for tenant in ("acme", "globex", "a"):
         await database.provision(tenant, files)
 
-    assert await findings(database, files, "acme", "globex", "a") == []
+    assert await findings(database, app_migrations=files, tenants=("acme", "globex", "a")) == []
 
 
 BY_HAND = """
@@ -80,6 +66,10 @@ ALTER TABLE flight DROP CONSTRAINT flight_delay_check, DROP COLUMN tail;
 ALTER TABLE flight ALTER carrier DROP NOT NULL;
 ALTER TYPE tail ADD VALUE 'green';
 GRANT SELECT ON wf_run TO PUBLIC;
+DROP INDEX carrier_by_name;
+CREATE UNIQUE INDEX carrier_by_name ON carrier (name);
+ALTER TABLE carrier DROP CONSTRAINT named, ADD CONSTRAINT named CHECK (name <> '-');
+ALTER TABLE carrier ADD CONSTRAINT short CHECK (length(code) = 2);
 ALTER TABLE flight ADD extra int;
 CREATE TABLE more (id int PRIMARY KEY);
 CREATE INDEX again ON flight (carrier);
@@ -105,9 +95,12 @@ async def test_what_somebody_changed_by_hand_is_named(
         ("drift.missing", "table wf_pause is missing"),
         ("drift.missing", "view late is missing"),
         ("drift.changed", "column flight.carrier is otherwise"),
+        ("drift.changed", "constraint carrier.named is otherwise"),
+        ("drift.changed", "index carrier_by_name is otherwise"),
         ("drift.changed", "table wf_run is otherwise"),
         ("drift.changed", "type tail is otherwise"),
         ("drift.extra", "column flight.extra is extra"),
+        ("drift.extra", "constraint carrier.short is extra"),
         ("drift.extra", "index again is extra"),
         ("drift.extra", "table more is extra"),
     ]
@@ -140,7 +133,7 @@ async def test_a_tenant_that_is_behind_is_compared_with_what_it_should_have_by_n
     await database.provision("globex", both)
     await admin.execute("DROP INDEX tenant_globex.flight_by_carrier")
 
-    found = await findings(database, both, "acme", "globex")
+    found = await findings(database, app_migrations=both, tenants=("acme", "globex"))
 
     assert [(each.severity, each.check, each.subject) for each in found] == [
         (Severity.ERROR, "drift.missing", "tenant globex"),
@@ -158,7 +151,7 @@ async def test_a_schema_that_is_older_than_its_row_says_is_named(
         "DELETE FROM tenant_acme.wf_migration WHERE ledger = 'app' AND number = 2"
     )
 
-    (found,) = await findings(database, files, "acme")
+    (found,) = await findings(database, app_migrations=files, tenants=("acme",))
 
     assert (found.severity, found.mend) == (Severity.WARNING, "insula migrate --tenant acme")
     assert found.what == "it lacks 0002_concurrent, and the registry says it has it"
@@ -249,7 +242,7 @@ async def test_the_server_and_what_holds_it_up_are_looked_at(
     assert found["setting.synchronous_commit"].mend == "set synchronous_commit = on"
     assert found["session.idle"].subject == f"session {idle.get_server_pid()}"
     assert found["login.superuser"].severity is Severity.NOTICE
-    ours = await findings(database, embedded=True)
+    ours = await findings(database, door=None)
     assert "login.superuser" not in {each.check for each in ours}
 
 
@@ -277,15 +270,8 @@ async def test_a_login_without_a_right_is_named(database: Database, admin: Conne
         f"GRANT SELECT ON ALL TABLES IN SCHEMA insula TO {role}"
     )
     weak = await database.connect(database.target.as_role(role, "weak"))
-    examination = Examination(
-        role_prefix=database.role_prefix,
-        app_migrations=(),
-        max_awake=10,
-        state_dir=Path("/nowhere"),
-        database="",
-    )
 
-    found = (await examine(weak, examination, unheard, shards=None)).findings
+    found = await findings(database, login=weak)
 
     assert [each.what for each in found if each.check == "login.rights"] == [
         "the login of [database] url has no CREATEROLE: no tenant can be made",
@@ -304,7 +290,7 @@ async def test_an_examination_changes_nothing(
     )
     before = await admin.fetchrow(everything)
 
-    await findings(database, files)
+    await findings(database, app_migrations=files)
 
     assert await admin.fetchrow(everything) == before
 
@@ -314,9 +300,9 @@ async def test_a_tenant_that_is_not_there_is_refused_and_an_alias_is_known(
 ) -> None:
     await database.provision("acme")
 
-    assert await findings(database, (), "Acme-Corp", aliases={"acme-corp": "acme"}) == []
+    assert await findings(database, tenants=("Acme-Corp",), aliases={"acme-corp": "acme"}) == []
     with pytest.raises(TenantNotFound):
-        await findings(database, (), "umbrella")
+        await findings(database, tenants=("umbrella",))
 
 
 async def test_a_database_without_a_control_schema_is_told(

@@ -1,4 +1,4 @@
-"""What a move does on one side: nobody writes into what is being copied."""
+"""What a move does: nobody writes into what is being copied, and the copy is compared with it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orchestrator.lifecycle.move import still
+from orchestrator.lifecycle.move import compare, still
+from orchestrator.model.errors import MoveFailed
 from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import unheard
 from tests.support.database import Database, migrations
 
 FLIGHT = "CREATE TABLE flight (carrier text NOT NULL);"
@@ -37,3 +39,20 @@ async def test_nobody_writes_into_what_is_being_copied(database: Database, tmp_p
 
     await app.execute(INSERT)
     assert copied == 0
+
+
+@pytest.mark.requirement("T6.moved")
+async def test_as_many_rows_that_say_something_else_are_not_the_same(database: Database) -> None:
+    source, target = await database.connect(), await database.connect()
+    for schema, values in (("here", "(1, 'UA'), (2, 'AA')"), ("there", "(2, 'AA'), (1, 'UA')")):
+        await source.execute(
+            f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.flight (n int, carrier text);"
+            f"INSERT INTO {schema}.flight VALUES {values}"
+        )
+    sides = (source, target, TenantId("acme"), ("here", "there"), unheard)
+    assert (await compare(*sides)).rows == 2
+
+    await target.execute("UPDATE there.flight SET carrier = 'DL' WHERE n = 2")
+
+    with pytest.raises(MoveFailed, match="table 'flight' of tenant 'acme' is not the same"):
+        await compare(*sides)

@@ -32,6 +32,8 @@ ACME = TenantId("acme")
 ENGINE = len(engine_migrations())
 FLIGHT = "CREATE TABLE flight (id bigserial PRIMARY KEY, carrier text NOT NULL);"
 
+BOUNDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
 RIGHTS = """
 SELECT grantee::regrole::text, relname, string_agg(privilege_type, ' ' ORDER BY privilege_type)
 FROM pg_class, aclexplode(relacl)
@@ -102,9 +104,22 @@ async def test_logins_are_bounded_and_marked(database: Database) -> None:
     assert {row["mark"] for row in rows} == {f"insula:{database.installation}"}
     path, idle = "search_path=tenant_acme, pg_temp", "idle_in_transaction_session_timeout=60s"
     assert [set(row["rolconfig"]) for row in rows] == [
-        {path, idle, "statement_timeout=5min"},
+        {path, idle, "statement_timeout=5min", "lock_timeout=60s"},
         {path, idle, "statement_timeout=60s", "lock_timeout=5s"},
     ]
+
+
+@pytest.mark.requirement("T5.bounds")
+async def test_a_session_of_either_login_is_bounded_by_the_server(database: Database) -> None:
+    await database.provision("acme")
+    engine = [await database.connect(database.as_engine("acme")) for _ in range(4)]
+    app = await database.connect(database.as_app("acme"))
+
+    with pytest.raises(DatabaseUnavailable, match="too many connections for role"):
+        await database.connect(database.as_engine("acme"))
+    seen = [[await each.fetchval(f"SHOW {bound}") for bound in BOUNDS] for each in (engine[0], app)]
+
+    assert seen == [["1min", "5s", "1min"], ["5min", "1min", "1min"]]
 
 
 async def test_only_the_verifier_of_a_password_is_sent(database: Database) -> None:

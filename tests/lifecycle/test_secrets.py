@@ -42,12 +42,19 @@ async def read(
     connection = await database.connect(database.as_engine(tenant))
     admin = await database.connect()
     rows = OwnedSecrets(lambda act: act(connection), schema=f"tenant_{tenant}")
-    reader = OpenSecrets(tenant, rows, partial(keys.known, admin, tenant, key or database.key))
+    holder = await keys.holder(admin, tenant)
+    reader = OpenSecrets(tenant, rows, partial(keys.known, admin, holder, key or database.key))
     try:
         return await reader.read(name)
     finally:
         await connection.close()
         await admin.close()
+
+
+async def destroy_keys(admin: Connection, tenant: TenantId) -> None:
+    """Do to the registry what the erasure of a tenant does."""
+    await tenants.mark_deleting(admin, tenant, "erase")
+    await tenants.bury(admin, tenant, None)
 
 
 @pytest.fixture
@@ -137,7 +144,7 @@ async def test_rows_of_another_tenant_are_opened_once_its_key_has_sealed_them(
 
     await own_keys(admin, admin, GLOBEX, database.key)
 
-    await keys.erase(admin, ACME)
+    await destroy_keys(admin, ACME)
     assert await read(database, "api_key", tenant=GLOBEX) == PLAIN
 
 
@@ -150,10 +157,14 @@ async def test_a_tenants_key_opens_nothing_under_the_name_of_another(
     for table in ("wf_key", "wf_secret"):
         await admin.execute(f"INSERT INTO tenant_globex.{table} TABLE tenant_acme.{table}")
 
-    await admin.execute("UPDATE insula.tenant_key SET tenant = 'globex'")
-
-    with pytest.raises(SecretUnreadable, match="belongs to another row"):
-        await read(database, "api_key", tenant=GLOBEX)
+    whose = await keys.holder(admin, GLOBEX)
+    for change, refused in (
+        (f"registration = '{whose.registration}'", "another tenant's"),
+        ("tenant = 'globex'", "belongs to another row"),
+    ):
+        await admin.execute(f"UPDATE insula.tenant_key SET {change}")
+        with pytest.raises(SecretUnreadable, match=refused):
+            await read(database, "api_key", tenant=GLOBEX)
 
 
 async def test_a_data_key_of_before_there_were_keys_of_tenants_is_sealed_with_one(
@@ -192,15 +203,15 @@ async def test_a_new_installation_key_takes_over_with_the_former_beside_it(
     database: Database, admin: Connection, vault: Vault
 ) -> None:
     await vault.put(admin, "api_key", PLAIN)
-    fresh = InstallationKey(bytes(32))
+    fresh, acme = InstallationKey(bytes(32)), await keys.holder(admin, ACME)
     with pytest.raises(SecretUnreadable, match="another installation's key"):
         await read(database, "api_key", key=fresh)
     with pytest.raises(SecretUnreadable):
-        await keys.rename(admin, ACME, ACME, fresh)
+        await keys.rename(admin, acme, ACME, fresh)
 
     both = InstallationKey(bytes(32), former=database.key)
     assert await read(database, "api_key", key=both) == PLAIN
-    await keys.rename(admin, ACME, ACME, both)
+    await keys.rename(admin, acme, ACME, both)
 
     assert await read(database, "api_key", key=fresh) == PLAIN
     with pytest.raises(SecretUnreadable):
@@ -248,10 +259,11 @@ async def test_of_destroyed_keys_nothing_is_left_in_the_file_of_their_table(
     database: Database, admin: Connection
 ) -> None:
     for tenant in (ACME, GLOBEX, TenantId("initech")):
-        await keys.own(admin, tenant, database.key)
+        await database.provision(tenant)
+        await database.keys(tenant)
     stored = [row[0] for row in await admin.fetch("SELECT wrapped FROM insula.tenant_key")]
     for tenant in (ACME, GLOBEX, TenantId("initech")):
-        await keys.erase(admin, tenant)
+        await destroy_keys(admin, tenant)
 
     assert await keys.wipe(admin)
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.findings import Finding, Severity
-from orchestrator.model.progress import unheard
 from orchestrator.store.tenant.login import try_login
 from tests.lifecycle.test_attacks import beyond
 from tests.lifecycle.test_isolation import Login, tried, two_tenants_in
 from tests.support.database import Database, Databases
+from tests.support.examination import findings
 from tests.support.server import TRUSTING
 
 
@@ -38,17 +37,7 @@ async def test_every_way_out_is_closed_where_no_password_is_asked(trusting: Data
 
 async def examined(database: Database) -> list[Finding]:
     """Return what is found of the server's door."""
-    examination = Examination(
-        role_prefix=database.role_prefix,
-        app_migrations=(),
-        max_awake=1,
-        state_dir=Path("/nowhere"),
-        database="",
-        door=database.target,
-    )
-    connection = await database.connect()
-    found = await examine(connection, examination, unheard, shards=None)
-    return [each for each in found.findings if each.check == "login.unasked"]
+    return [each for each in await findings(database) if each.check == "login.unasked"]
 
 
 async def test_doctor_warns_of_a_server_that_asks_for_no_password(trusting: Database) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.lifecycle.rename import MOVE_ROWS
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
@@ -24,6 +25,7 @@ ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 NODE = UUID(int=7)
 BACK = Made(
     tenant=ACME,
+    registration=UUID(int=8),
     declaration="{}",
     shard=CONTROL_SHARD,
     engine_version=1,
@@ -31,7 +33,6 @@ BACK = Made(
     origin=None,
     wake=False,
     limits=None,
-    unarchives=True,
 )
 
 
@@ -82,7 +83,7 @@ async def test_a_tenant_stays_who_it_is_under_another_id_and_in_an_archive(
     await bury(admin, GLOBEX)
     row = await tenants.register(admin, ACME, "{}")
     await bury(admin, archive="acme.tar")
-    await tenants.bring_back(admin, BACK)
+    assert await tenants.bring_back(admin, replace(BACK, registration=row.registration))
 
     await admin.execute(sql.fill(MOVE_ROWS, old=ACME, new=GLOBEX))
     renamed = await tenants.rename(admin, await tenants.fetch(admin, ACME), GLOBEX, "{}")

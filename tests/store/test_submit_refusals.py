@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from orchestrator.model.ids import TenantId
@@ -34,6 +35,12 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ({"tags": None}, "$.tags"),
     ({"tags": [None]}, "$.tags"),
     ({"tags": [["a"], ["b"]]}, "$.tags"),
+    ({"tags": [""]}, "$.tags"),
+    ({"tags": ["t" * 256]}, "$.tags"),
+    ({"tags": ["t"] * 1001}, "$.tags"),
+    ({"input": '{"a": ' + "[" * 3000 + "]" * 3000 + "}"}, "$.input"),
+    ({"input": '{"a": 1e4300}'}, "$.input"),
+    ({"input": '{"a": [{"b": -1e4300}]}'}, "$.input"),
 ]
 
 
@@ -94,6 +101,16 @@ async def test_a_text_is_one_line_without_control_characters(
         assert caught.value.sqlstate == "IN422"
         assert caught.value.args[0] == f"$.{name}: has a control character"
     await submit(connection, "acme", "é🦉", key="é🦉", queue="é🦉", tags=["é🦉"])
+
+
+async def test_what_is_accepted_can_be_read_back(acme: Database, application: Target) -> None:
+    connection = await acme.connect(application)
+    deep = "[" * 498 + "1e4299" + "]" * 498
+
+    await submit(connection, "acme", "report", f'{{"a": {deep}}}', tags=["t" * 255] * 1000)
+
+    (row,) = await (await acme.connect()).fetch(RUNS)
+    assert str(msgspec.json.decode(row["input"])["a"]).count("[") == 498
 
 
 async def test_all_problems_are_told_at_once(acme: Database, application: Target) -> None:

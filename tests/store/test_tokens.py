@@ -9,6 +9,7 @@ import anyio
 import asyncpg
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.lifecycle.rename import MOVE_ROWS
 from orchestrator.model.bearer import Bearer, new_token, read_token
@@ -204,7 +205,8 @@ async def test_a_token_opens_what_is_back_from_an_archive_unless_it_was_revoked(
     await tenants.mark_deleting(admin, ACME, "archive")
     await tenants.bury(admin, ACME, "acme.tar")
     await tokens.revoke(admin, revoked.id, ACME)
-    await tenants.bring_back(admin, BACK)
+    row = await tenants.fetch(admin, ACME)
+    assert await tenants.bring_back(admin, replace(BACK, registration=row.registration))
 
     found = [await tokens.find(admin, each) for each in (revoked, kept)]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.daemon.dead_parts import drop_dead_parts
 from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
@@ -63,6 +62,24 @@ async def test_an_archived_tenant_is_a_file_until_it_is_brought_back(
         await node.until_finished("acme", 2)
 
 
+async def test_nothing_takes_the_place_of_an_archived_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await used(node)
+        verbs, whole = archives(node, tmp_path), lifecycle(node, tmp_path)
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        with await verbs.backup(ACME, runs="all") as older:
+            path = Path((await whole.archive(ACME)).file)
+            with pytest.raises(TenantExists, match="'acme' is archived"):
+                await verbs.restore(ACME, older, of=None, runs=None, foreign=False, report=unheard)
+        with pytest.raises(TenantExists, match="'acme' is archived"):
+            await verbs.clone(GLOBEX, ACME, runs="none", report=unheard)
+        assert await anyio.Path(path).exists()
+        assert (await verbs.unarchive(ACME, unheard)).tenant == ACME
+
+
 async def test_an_archive_that_was_left_when_its_tenant_came_back_goes_at_the_next_start(
     database: Database, tmp_path: Path
 ) -> None:
@@ -115,25 +132,19 @@ async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
 
 
-async def test_nothing_but_its_own_file_takes_the_place_of_an_archived_tenant(
+async def test_who_was_archived_while_another_archiving_waited_stays_archived(
     database: Database, tmp_path: Path
 ) -> None:
-    async with running_node(database, snapshot(["acme", "globex"])) as node:
-        verbs = archives(node, tmp_path)
-        for tenant in (ACME, GLOBEX):
-            await node.submit(tenant)
-            await node.until_finished(tenant, 1)
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit(ACME)
+        await node.until_finished(ACME, 1)
         away = await lifecycle(node, tmp_path).archive(ACME)
 
-        with pytest.raises(TenantArchived):
-            await verbs.clone(GLOBEX, ACME, runs="none", report=unheard)
-        with await verbs.backup(GLOBEX, runs="all") as spool, pytest.raises(TenantArchived):
-            await verbs.restore(ACME, spool, of=GLOBEX, runs=None, foreign=False, report=unheard)
         async with node.control.acquire() as connection:
-            with pytest.raises(TenantArchived):  # asked for before, by somebody who was slow
+            with pytest.raises(TenantArchived):  # the other one has waited, and begins now
                 await tenants.mark_deleting(connection, ACME, "archive")
 
-        assert (await verbs.unarchive(ACME, unheard)).rows == away.rows
+        assert (await archives(node, tmp_path).unarchive(ACME, unheard)).rows == away.rows
 
 
 async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_has_finished_it(
@@ -153,7 +164,7 @@ async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_ha
         async with node.control.acquire() as connection:
             await tenants.mark_deleting(connection, GLOBEX, "archive")
 
-        await drop_dead_parts(node.control, mine)
+        await verbs.drop_dead_parts()
         left = os.listdir(part.parent)  # noqa: PTH208 - not blocking for long
         await verbs.resume()
 

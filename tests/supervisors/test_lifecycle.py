@@ -22,6 +22,7 @@ from orchestrator.model.errors import (
     TenantSuspended,
 )
 from orchestrator.model.ids import TenantId
+from orchestrator.model.progress import Progress
 from orchestrator.settings.model import Tenant
 from orchestrator.store.control import audit, tenants
 from supervisors.slot import SlotState
@@ -305,9 +306,31 @@ async def test_unfinished_runs_keep_a_tenant_that_goes_on(
             await verbs.delete("globex", keep=False)
         GATES.open("kept")
         await node.until_finished("globex", 1)
-        deleted = await verbs.delete("globex", keep=False, wait=10.0)
 
-        assert deleted.schema == "tenant_globex"
+
+@pytest.mark.parametrize("verb", ["delete", "erase"])
+async def test_before_a_tenant_is_deleted_or_erased_its_runs_may_finish(
+    database: Database, tmp_path: Path, verb: str
+) -> None:
+    told: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        told.append(progress)
+        GATES.open(f"{verb} waits")
+
+    async with running_node(database, snapshot([])) as node:
+        verbs = lifecycle(node, tmp_path)
+        await registered(node)
+        await node.hold("globex", f"{verb} waits")
+
+        if verb == "delete":
+            await verbs.delete("globex", keep=False, wait=20.0, report=report)
+        else:
+            await verbs.erase("globex", wait=20.0, report=report)
+
+        assert told[0] == Progress("waiting for its runs", 0, 1, "runs")
+        assert await node.sql("SELECT to_regnamespace('tenant_globex')") is None
+        assert await node.sql("SELECT sum(succeeded)::int FROM insula.usage") == 1
 
 
 async def test_a_deletion_that_was_begun_is_finished_by_the_next_node(

@@ -18,11 +18,13 @@ from orchestrator.settings.load import Snapshot
 from orchestrator.store.migrate import engine_migrations
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_why import platform_of
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database, migrations
 
 FLIGHT = "CREATE TABLE flight (id int PRIMARY KEY, delay int);"
 NOT_NULL = "ALTER TABLE flight\n    ALTER COLUMN delay SET NOT NULL;"
+AT_ITS_PLACE = r'0002_require_delay.sql:1: column "delay" of .* contains null values'
 """What fails where a flight has no delay."""
 
 THREE = ("acme", "globex", "initech")
@@ -81,6 +83,8 @@ async def test_all_provisioned_tenants_are_migrated_and_the_audit_says_so(
             (tenant, ["0001_create_flight", "0002_add_day"]) for tenant in ("acme", "globex")
         ]
         assert (again.migrated, again.failed, again.up_to_date) == ([], [], 2)
+        shown = await platform_of(node).read_tenant(TenantId("acme"))
+        assert (shown.engine_version, shown.app_version) == (len(engine_migrations()), 2)
         assert [(each.done, each.total, each.unit) for each in told] == [
             (done, 2, "tenants") for done in range(3)
         ]
@@ -108,7 +112,7 @@ async def test_a_failing_tenant_is_quarantined_and_the_others_go_on(
         assert failed.data["file"] == str(file)
         assert (failed.data["sqlstate"], failed.data["tenant"]) == ("23502", "globex")
         await node.reach("globex", SlotState.QUARANTINED)
-        with pytest.raises(TenantQuarantined, match=r"0002_require_delay.sql"):
+        with pytest.raises(TenantQuarantined, match=AT_ITS_PLACE):
             await node.submit("globex")
         await node.submit("acme")
 
@@ -177,6 +181,24 @@ async def test_nothing_else_is_touched_when_the_canary_fails(
 
         assert [each.tenant for each in report.migrated] == [*THREE]
         assert [await applied(node, tenant) for tenant in THREE] == [3, 3, 3]
+
+
+@pytest.mark.requirement("T4.canary")
+async def test_nothing_else_is_touched_when_the_canary_has_no_schema_any_more(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, declared(tmp_path, *THREE)) as node:
+        await provisioned(node, tmp_path)
+        await (await database.connect()).execute("DROP SCHEMA tenant_globex CASCADE")
+        add(tmp_path, add_day="ALTER TABLE flight ADD day date;")
+
+        report = await migrate(node, canary="globex")
+
+        assert (report.migrated, report.untouched) == ([], 2)
+        assert [(each.tenant, each.code) for each in report.failed] == [
+            ("globex", "schema_conflict")
+        ]
+        assert await applied(node, "acme") == 1
 
 
 @pytest.mark.requirement("T4.dry-run")

@@ -16,6 +16,7 @@ from orchestrator.model.api import StartRun
 from orchestrator.model.errors import (
     InvalidInput,
     LeaseHeldElsewhere,
+    LockNotHad,
     QuotaExceeded,
     TenantSuspended,
     WorkflowNotFound,
@@ -28,6 +29,7 @@ from orchestrator.store.control import nodes
 from supervisors.preference import preferred
 from supervisors.root import RootSupervisor
 from supervisors.slot import SlotState
+from tests.store.submitting import submit
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.workflows import GATES
 from tests.support.database import Database
@@ -127,6 +129,23 @@ async def test_the_same_key_is_the_same_run_on_every_node(database: Database) ->
         twins = [StartRun(workflow="note", key="twin") for _ in range(2)]
         one, other = await b.root.submit(ACME, twins)
         assert (one.id, one.known, other.known) == (other.id, False, True)
+
+
+async def test_a_key_that_an_open_transaction_holds_is_refused_by_the_wrong_node_too(
+    database: Database,
+) -> None:
+    application = await database.connect()
+    async with two_nodes(database) as (_, b):
+        await b.submit("acme")
+        async with application.transaction():
+            await submit(application, "acme", "note", key="mine")
+            with (
+                anyio.fail_after(30),
+                pytest.raises(LockNotHad, match="the key 'mine' of") as refusal,
+            ):
+                await b.submit("acme", key="mine")
+            assert refusal.value.retry_after == 5
+            await b.submit("acme", key="other")
 
 
 async def test_what_is_wrong_with_a_request_the_wrong_node_says_too(database: Database) -> None:

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.lifecycle import arrival
-from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.findings import Finding
 from orchestrator.model.ids import TenantId
 from orchestrator.model.moves import MoveTenant
-from orchestrator.model.progress import unheard
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Target
 from orchestrator.store.tenant.login import try_login
@@ -21,6 +19,7 @@ from tests.supervisors.test_shard_copies import used as settled
 from tests.supervisors.test_shard_renames import rename
 from tests.supervisors.test_shard_renames import used as registered
 from tests.supervisors.test_shards import admin_of, home
+from tests.support import examination
 from tests.support.database import Database, Databases
 from tests.support.server import TRUSTING
 
@@ -31,16 +30,8 @@ ACME = TenantId("acme")
 
 async def found(database: Database, node: Node, *checks: str) -> list[Finding]:
     """Return what doctor finds of some checks."""
-    examination = Examination(
-        role_prefix=database.role_prefix,
-        app_migrations=(),
-        max_awake=10,
-        state_dir=Path("/nowhere"),
-        database="",
-    )
-    shards = node.tenants.shards
-    diagnosis = await examine(await database.connect(), examination, unheard, shards=shards)
-    return [each for each in diagnosis.findings if each.check in checks]
+    findings = await examination.findings(database, shards=node.tenants.shards)
+    return [each for each in findings if each.check in checks]
 
 
 @pytest.mark.parametrize("home", ["database"], indirect=True)

@@ -17,7 +17,6 @@ from orchestrator.daemon.adoption import TenantAdoption
 from orchestrator.daemon.arrivals import Arrivals
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.moves import TenantMoves
-from orchestrator.lifecycle.doctor.examine import Examination, examine
 from orchestrator.model.adoption import AdoptSchema
 from orchestrator.model.api import CreateTenant, RenameTenant
 from orchestrator.model.errors import (
@@ -30,7 +29,6 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.model.moves import MoveTenant
-from orchestrator.model.progress import unheard
 from orchestrator.settings.model import Tenant
 from orchestrator.settings.shards import ShardConfig
 from orchestrator.store.connect import Connection, Target
@@ -43,6 +41,7 @@ from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import lifecycle
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database
+from tests.support.examination import findings
 from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
 
@@ -326,19 +325,10 @@ async def test_a_shard_and_its_tenants_are_examined_where_they_are(
         for tenant in (ACME, GLOBEX):
             await node.tenants.prepare(tenant)
         on_shard = await admin_of(database, home)
-        examination = Examination(
-            role_prefix=database.role_prefix,
-            app_migrations=(),
-            max_awake=10,
-            state_dir=Path("/nowhere"),
-            database="",
-        )
 
         async def found() -> list[tuple[str, str]]:
-            diagnosis = await examine(
-                await database.connect(), examination, unheard, shards=node.tenants.shards
-            )
-            return [(each.subject, each.check) for each in diagnosis.findings]
+            every = await findings(database, shards=node.tenants.shards)
+            return [(each.subject, each.check) for each in every]
 
         well = await found()
         await on_shard.execute("DROP INDEX tenant_acme.wf_run_dead")

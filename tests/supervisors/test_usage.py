@@ -15,6 +15,7 @@ from orchestrator.model.usage import TenantUsage
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.model import Limits
 from orchestrator.settings.shards import ShardConfig
+from supervisors import books
 from supervisors.slot import SlotState
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import GLOBEX, lifecycle, registered, used
@@ -34,7 +35,7 @@ TOLD = "SELECT coalesce(sum(submitted), 0)::int FROM insula.usage"
 async def usage(node: Node, tenant: str) -> TenantUsage:
     """Return what a tenant used today and yesterday."""
     now = datetime.now(UTC)
-    usages = Usages(node.root, node.tenants.shards)
+    usages = Usages(node.root, node.tenants.shards, node.ground.standing)
     return await usages.of_tenant(tenant, now - timedelta(days=1), now, "day")
 
 
@@ -162,6 +163,30 @@ async def test_a_limit_that_is_nearly_used_up_is_told_once_in_its_window(
     assert (alert.quota, alert.used, alert.allowed) == ("max_runs_per_day", 4, 5)
     assert listed == {"acme": [alert], "idle": []}
     assert shown.alerts == why.alerts == [alert]
+
+
+@pytest.mark.requirement("T9.alerts")
+@pytest.mark.parametrize("told", ["awake", "asleep"])
+async def test_runs_from_sql_come_near_a_limit_as_well(
+    database: Database, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    if told == "awake":
+        monkeypatch.setattr(books, "TELL_SECONDS", 0.02)
+    limited = snapshot(["acme"], limits=Limits(max_runs_per_hour=5))
+    async with running_node(database, limited) as node:
+        await node.submit("acme")
+        await node.until_finished("acme", 1)
+        for _ in range(3):
+            await node.sql("SELECT insula.submit('acme', 'note')")
+        await node.until_finished("acme", 4)
+        if told == "awake":
+            await until(lambda: alerted(node), what="the alert")
+        else:
+            assert not await alerted(node)
+
+    rows = await (await database.connect()).fetch("SELECT quota, used, allowed FROM insula.alert")
+
+    assert [tuple(row) for row in rows] == [("max_runs_per_hour", 4, 5)]
 
 
 async def alerted(node: Node) -> bool:

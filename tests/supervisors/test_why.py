@@ -112,6 +112,29 @@ async def test_a_tenant_that_others_leave_no_slot_says_so_and_nothing_of_them(
         GATES.open("slots")
 
 
+async def test_a_tenant_that_waits_for_what_an_operator_has_locked_says_for_whom(
+    database: Database,
+) -> None:
+    operator = await database.connect()
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit("acme", "wait", gate="locked")
+        await until(lambda: GATES.arrived["locked"] == 1, what="the task runs")
+
+        async with operator.transaction():
+            await operator.execute("SELECT FROM tenant_acme.wf_run FOR UPDATE")
+            pid = operator.get_server_pid()
+            GATES.open("locked")
+            await until(lambda: _tells(node, f"it waits for what process {pid} ("))
+
+        await node.until_finished("acme", 1)
+        assert (await why(node)).because == "it is awake"
+        assert node.slot("acme").incarnation == 1
+
+
+async def _tells(node: Node, what: str) -> bool:
+    return what in (await why(node)).because
+
+
 @pytest.mark.parametrize("away", [True, False])
 async def test_what_the_node_knows_is_told_without_the_database(
     database: Database, away: bool

@@ -66,7 +66,8 @@ class Database:
 
     async def keys(self, tenant: str = "acme") -> TenantKeys:
         """Return the keys of a tenant as they are now; the first time one is made."""
-        return await keys.own(await self.connect(), TenantId(tenant), self.key)
+        connection = await self.connect()
+        return await keys.own(connection, await keys.holder(connection, TenantId(tenant)), self.key)
 
     def logins(self, tenant: str) -> Logins:
         """Return the names of the tenant's roles."""

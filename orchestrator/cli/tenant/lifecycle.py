@@ -8,9 +8,9 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.arguments import TenantArgument, WaitForRuns
-from orchestrator.cli.confirm import confirmed
+from orchestrator.cli.confirm import confirmed, confirmed_former
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import DeletedTenant, TenantView
+from orchestrator.model.api import DeletedTenant, ErasedTenant, TenantView
 
 NewTenant = Annotated[
     str, typer.Argument(metavar="ID", help="Lower case, digits and underscores: acme_corp.")
@@ -45,6 +45,12 @@ NoAlias = Annotated[
     bool, typer.Option("--no-alias", help="Do not let the old id lead to it any more.")
 ]
 GoOn = Annotated[bool, typer.Option("--force", help="Let unfinished runs go on under the new id.")]
+Former = Annotated[
+    bool,
+    typer.Option(
+        "--former", help="Only the keys of former tenants of this id; who has it now keeps all."
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Do not ask, and drop unfinished runs as well.")
 ]
@@ -108,6 +114,8 @@ def update(  # noqa: PLR0913 - one parameter for each option
 
 def enable(door: Door, tenant: TenantArgument) -> None:
     """Let a tenant that was disabled work again; what waited meanwhile goes on.
+
+    One that this node has in quarantine tries again at once, and the answer says what came of it.
 
     Example: insula tenant enable acme_corp
     """
@@ -201,33 +209,48 @@ def delete(
 
 
 def erase(
-    door: Door, tenant: TenantArgument, force: Force = False, wait: WaitForRuns = None
+    door: Door,
+    tenant: TenantArgument,
+    force: Force = False,
+    wait: WaitForRuns = None,
+    former: Former = False,
 ) -> None:
     """Delete a tenant and destroy its keys: what was sealed for it is lost, in all its archives.
 
-    Also of a tenant that was deleted before. Unfinished runs keep it.
+    Where nobody has the id any more, the keys of all its former tenants are destroyed. Unfinished
+    runs keep a tenant.
 
     Example: insula tenant erase acme_corp --wait 5m
     """
     seconds = values.read_seconds(wait, "--wait")
     with door.open() as client:
-        if not force:
+        if not force and former:
+            confirmed_former(tenant)
+        elif not force:
             keys = "and with the keys of its archives: nothing brings back what they seal"
             tenant = confirmed(client, tenant, keys, also_deleted=True)
         with door.progress() as report:
-            gone = client.tenant(tenant).lifecycle.erase(force=force, wait=seconds, report=report)
+            gone = client.tenant(tenant).lifecycle.erase(
+                force=force, wait=seconds, former=former, report=report
+            )
     if door.json:
         output.document(gone)
     else:
-        output.fields(
-            [
-                ("erased", gone.tenant),
-                ("schema", gone.schema or "it had none"),
-                ("roles", gone.roles),
-                ("keys destroyed", gone.keys),
-                ("left elsewhere", gone.left),
-            ]
-        )
+        output.fields(_erased_fields(gone, former=former))
+
+
+def _erased_fields(gone: ErasedTenant, *, former: bool) -> list[tuple[str, object]]:
+    if former:
+        return [("erased", f"former tenants of {gone.tenant}"), ("keys destroyed", gone.keys)]
+    left = f"{gone.former_keys}, of former tenants: insula tenant erase {gone.tenant} --former"
+    return [
+        ("erased", gone.tenant),
+        ("schema", gone.schema or "it had none"),
+        ("roles", gone.roles),
+        ("keys destroyed", gone.keys),
+        ("keys left", left if gone.former_keys else None),
+        ("left elsewhere", gone.left),
+    ]
 
 
 def _print_view(door: Door, view: TenantView, done: str) -> None:

@@ -24,6 +24,7 @@ from orchestrator.model.api import (
     UpdateTenant,
 )
 from orchestrator.model.fit import fit
+from orchestrator.model.ids import parse_tenant_id
 from orchestrator.model.progress import Report
 
 Results = Annotated[
@@ -33,6 +34,12 @@ Results = Annotated[
     ),
 ]
 Force = Annotated[bool, QueryParameter(description="unfinished runs do not keep it")]
+Former = Annotated[
+    bool,
+    QueryParameter(
+        description="only the keys of former tenants of this id, and nothing of who has it now"
+    ),
+]
 Wait = Annotated[
     float, QueryParameter(ge=0, le=LONGEST_WAIT, description="seconds in which its runs may finish")
 ]
@@ -80,7 +87,10 @@ async def disable_tenant(
     responses=problems(403, 404, 409, 422, 503),
 )
 async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[str]) -> TenantView:
-    """Let a tenant that was disabled work again."""
+    """Let a tenant that was disabled work again; one in quarantine tries again at once.
+
+    The answer says what came of that: 503 `tenant_quarantined` when it failed again.
+    """
     known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.enable"):
         await services.lifecycle.enable(known_as)
@@ -172,22 +182,27 @@ async def delete_tenant(  # noqa: PLR0913 - one parameter for each of the reques
         **problems(403, 404, 409, 422, 503),
     },
 )
-async def erase_tenant(
+async def erase_tenant(  # noqa: PLR0913 - one parameter for each of the request's
     request: Request[Any, Any, Any],
     services: Injected,
     record: Recorded,
     tenant: FromPath[str],
     force: Force = False,
     wait: Wait = 0.0,
+    former: Former = False,
 ) -> Response[Any]:
     """Drop a tenant and destroy its keys: what was sealed for it is lost, in all its archives.
 
-    Also of a tenant that was deleted before. Unfinished runs keep it, unless it is forced.
+    Where nobody has the id any more, the keys of all its former tenants are destroyed, and with
+    `former` these alone. Unfinished runs keep a tenant, unless it is forced.
     """
-    known_as, how = meant(services, tenant), "forced" if force else ""
+    known_as = parse_tenant_id(tenant) if former else meant(services, tenant)
+    how = "former tenants" if former else "forced" if force else ""
 
     async def erase(report: Report) -> ErasedTenant:
         async with record.of(known_as, "tenant.erase", how):
+            if former:
+                return await services.lifecycle.erase_former(known_as)
             return await services.lifecycle.erase(known_as, force=force, wait=wait, report=report)
 
     return await progress.answer(request, erase)

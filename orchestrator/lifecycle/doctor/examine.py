@@ -47,8 +47,8 @@ SETTINGS = {"lock_timeout": "2s", "statement_timeout": "60s", "timezone": "UTC"}
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """What an installation is, and which of its tenants to look at: those named, or all.
 
-    `door` leads to a server that should ask for passwords; None where a directory is the door.
-    An `embedded` server is the daemon's own: nobody else logs in.
+    `door` is how to log in to a server that others reach too; None for the daemon's own, whose
+    login is the superuser, and whose door is a directory.
     """
 
     role_prefix: str
@@ -58,8 +58,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     tenants: tuple[str, ...] = ()
     aliases: dict[str, TenantId] = msgspec.field(default_factory=dict)
-    door: Target | None = None
-    embedded: bool = False
+    door: Target | None
 
 
 async def examine(
@@ -72,7 +71,9 @@ async def examine(
     report(Progress("looking at the server"))
     findings: list[Finding] = []
     if not examination.tenants:
-        findings += await _examine_server(connection, examination, embedded=examination.embedded)
+        findings += await _examine_server(
+            connection, examination, embedded=examination.door is None
+        )
     version = await control_version(connection)
     newest = len(control_migrations())
     tenants = 0
@@ -143,7 +144,7 @@ class _Call:
                 prefix = shard.database_prefix
                 there = set(await databases.named(server, prefix)) if shard.apart else set()
                 if not self._examination.tenants:
-                    found = await _examine_server(server, self._examination)
+                    found = await _examine_server(server, self._examination, embedded=False)
                     if shard.apart:
                         found += examine_databases(there, self._rows, prefix, shard=name)
                         found += await examine_roles(server, self._rows, self._spec)
@@ -201,7 +202,7 @@ class _Call:
 
 
 async def _examine_server(
-    connection: Connection, examination: Examination, *, embedded: bool = False
+    connection: Connection, examination: Examination, *, embedded: bool
 ) -> list[Finding]:
     return [
         *await examine_server(connection, max_awake=examination.max_awake, embedded=embedded),

@@ -120,11 +120,11 @@ _RULES = (
 
 
 async def examine_server(
-    connection: Connection, *, max_awake: int, embedded: bool = False
+    connection: Connection, *, max_awake: int, embedded: bool
 ) -> list[Finding]:
     """Return what is wrong with the server, the database and the admin login's rights.
 
-    That of an `embedded` server is the superuser, and nobody else's.
+    On an `embedded` server that login is the superuser and nobody else's: no finding.
     """
     values = {row["name"]: row["setting"] for row in await connection.fetch(SETTINGS)}
     row = await connection.fetchrow(DATABASE)

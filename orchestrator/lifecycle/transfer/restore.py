@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from typing import BinaryIO, TypeAlias
+from uuid import uuid4
 
 import anyio.to_thread
 import msgspec
@@ -13,7 +14,7 @@ from orchestrator.archive.container import ArchiveReader
 from orchestrator.archive.manifest import LedgerEntry, Manifest, Runs
 from orchestrator.lifecycle.arrival import make_way, mark, settle
 from orchestrator.lifecycle.provision import ProvisionSpec, provision_filled
-from orchestrator.lifecycle.sealing import own_keys, payload_keys
+from orchestrator.lifecycle.sealing import keys_of_arrival, payload_keys
 from orchestrator.lifecycle.transfer.load import Loaded, load
 from orchestrator.lifecycle.transfer.reseal import resealed
 from orchestrator.model.errors import (
@@ -21,14 +22,14 @@ from orchestrator.model.errors import (
     ArchiveInvalid,
     InvalidTenantId,
     KeyErased,
-    TenantArchived,
     TenantExists,
     TenantNotFound,
 )
 from orchestrator.model.ids import CONTROL_SHARD, TenantId, parse_tenant_id, schema_of
 from orchestrator.model.progress import Progress, Report
 from orchestrator.store.connect import Connection, translated
-from orchestrator.store.control import keys, tenants
+from orchestrator.store.control import tenants
+from orchestrator.store.control.keys import Holder
 from orchestrator.store.control.tenants import Made, TenantRow
 from orchestrator.store.migrate import Applied, pending
 
@@ -36,17 +37,23 @@ WAIT_FOR_ROWS = "SET LOCAL idle_in_transaction_session_timeout = 0"
 """The registry's transaction has nothing to do while the rows are written."""
 
 FREE = ("registered", "removed", "archived")
-"""What the row of a tenant may be for an archive to take its place: no database has any of it."""
+"""What the row of a tenant may be for an archive to take its place: there is nothing of it."""
 
 Admit: TypeAlias = Callable[[Connection], Awaitable[None]]
 """Refuses, in the transaction that makes the tenant, an id or alias that another one has."""
 
 
+class Vacancy(msgspec.Struct, frozen=True):
+    """What takes the place: the holder of its keys, and which passwords its logins will have."""
+
+    holder: Holder
+    rotation: int
+
+
 class Restoring(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be made of an archive: as which tenant, declared how, where, with which runs.
 
-    `limits` are those that `insula.submit` obeys, as JSON; None for none. `unarchives` says that it
-    is the archive in which a tenant was put away: nothing else takes the place of an archived one.
+    `limits` are those that `insula.submit` obeys, as JSON; None for none.
     """
 
     tenant: TenantId
@@ -55,7 +62,6 @@ class Restoring(msgspec.Struct, frozen=True, kw_only=True):
     admit: Admit
     shard: str = CONTROL_SHARD
     limits: str | None = None
-    unarchives: bool = False
 
 
 async def verified(
@@ -94,68 +100,69 @@ async def restore(
     `control` leads to the registry; where that is the same connection, all is one transaction. Else
     the registry is written to, and its names are kept from others, before the tenant's database
     ends its own, and an end between the two leaves a marked copy that `arrival.clear` knows.
-    Raises TenantExists, TenantArchived, RestoreFailed, SchemaConflict, RoleConflict and what the
-    database says, with nothing made.
+    Raises TenantExists, RestoreFailed, SchemaConflict, RoleConflict and what the database says,
+    with nothing made.
     """
     tenant, apart = wanted.tenant, server is not control
     loaded: list[Loaded] = []
 
     async def fill(app_role: str) -> None:
-        source = await resealed(control, archive, tenant, spec.key)
+        source = await resealed(control, archive, vacancy.holder, spec.key)
         done = await load(
             server, source, tenant, app_role=app_role, runs=wanted.runs, report=report
         )
         loaded.append(done)
 
     with translated(f"tenant {tenant!r} can not be restored now"):
-        rotation = await _rotation(control, tenant, unarchives=wanted.unarchives)
-        if apart:
-            # What is sealed with it there must not outlive it.
-            await keys.own(control, tenant, spec.key)
+        vacancy = await _vacancy(control, tenant)
         async with control.transaction(), server.transaction():
             if apart:
                 await control.execute(WAIT_FOR_ROWS)
                 await make_way(server, tenant)
-            await provision_filled(server, tenant, spec, fill, rotation=rotation)
-            await _take_keys(control, server, tenant, spec, loaded[0])
+            await provision_filled(server, tenant, spec, fill, rotation=vacancy.rotation)
+            await _take_keys(control, server, vacancy.holder, spec, loaded[0])
             if apart:
                 await mark(server, tenant)
             report(Progress("registry"))
-            await _register(control, archive.manifest, wanted, spec, wake=loaded[0].unfinished > 0)
+            made = _made(archive.manifest, wanted, vacancy, spec, loaded[0])
+            await _register(control, made, wanted.admit)
         if apart:
             await settle(server, tenant)
     return loaded[0]
 
 
-async def _register(
-    control: Connection, manifest: Manifest, wanted: Restoring, spec: ProvisionSpec, *, wake: bool
-) -> None:
-    """Note in the registry that the tenant is there; TenantExists when another one is."""
-    await wanted.admit(control)
-    made = Made(
+def _made(
+    manifest: Manifest, wanted: Restoring, vacancy: Vacancy, spec: ProvisionSpec, loaded: Loaded
+) -> Made:
+    return Made(
         tenant=wanted.tenant,
+        registration=vacancy.holder.registration,
         declaration=wanted.declaration,
         shard=wanted.shard,
         engine_version=len(spec.engine_migrations),
         app_version=len(manifest.app),
         origin=manifest.origin if wanted.tenant == manifest.tenant else None,
-        wake=wake,
+        wake=loaded.unfinished > 0,
         limits=wanted.limits,
-        unarchives=wanted.unarchives,
     )
+
+
+async def _register(control: Connection, made: Made, admit: Admit) -> None:
+    """Note in the registry that the tenant is there; TenantExists when another one is."""
+    await admit(control)
     if not await tenants.bring_back(control, made):
-        raise taken(await tenants.fetch(control, wanted.tenant))
+        raise taken(await tenants.fetch(control, made.tenant))
 
 
 async def _take_keys(
     control: Connection,
     server: Connection,
-    tenant: TenantId,
+    holder: Holder,
     spec: ProvisionSpec,
     loaded: Loaded,
 ) -> None:
     """Have what is sealed depend on the tenant's own key; KeyErased when no run could go on."""
-    erased = await own_keys(control, server, tenant, spec.key)
+    tenant, erased = holder.tenant, await keys_of_arrival(control, server, holder, spec.key)
     if loaded.unfinished and not (await payload_keys(server, tenant)).isdisjoint(erased):
         raise KeyErased(
             tenant,
@@ -165,11 +172,19 @@ async def _take_keys(
 
 
 async def refuse_taken(connection: Connection, tenant: TenantId) -> None:
-    """Raise TenantExists or TenantArchived when there is something of the tenant.
-
-    To be asked before an archive is read.
-    """
-    await _rotation(connection, tenant, unarchives=False)
+    """Raise TenantExists when there is something of the tenant: before an archive is read."""
+    try:
+        row = await tenants.fetch(connection, tenant)
+    except TenantNotFound:
+        return
+    if row.state == "archived":
+        raise TenantExists(
+            tenant,
+            f"tenant {tenant!r} is archived",
+            hint="bring it back with insula tenant unarchive, or delete it first",
+        )
+    if row.state not in FREE:
+        raise taken(row)
 
 
 def taken(row: TenantRow) -> TenantExists:
@@ -183,17 +198,16 @@ def taken(row: TenantRow) -> TenantExists:
     )
 
 
-async def _rotation(connection: Connection, tenant: TenantId, *, unarchives: bool) -> int:
-    """Return which passwords the tenant's logins will have."""
+async def _vacancy(connection: Connection, tenant: TenantId) -> Vacancy:
+    """Return what the archive takes the place of; where nobody is, a new tenant begins."""
     try:
         row = await tenants.fetch(connection, tenant)
     except TenantNotFound:
-        return 0
-    if row.state == "archived" and not unarchives:
-        raise TenantArchived(row.id)
+        return Vacancy(Holder(tenant, uuid4()), rotation=0)
     if row.state not in FREE:
         raise taken(row)
-    return row.rotation
+    registration = uuid4() if row.state == "removed" else row.registration
+    return Vacancy(Holder(tenant, registration), row.rotation)
 
 
 def _check_origin(archive: ArchiveReader, spec: ProvisionSpec) -> None:

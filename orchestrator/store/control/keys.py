@@ -10,23 +10,44 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from orchestrator.model.errors import KeyErased
+from orchestrator.model.errors import KeyErased, TenantNotFound
 from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection, ControlPool
 from orchestrator.store.tenant.sealing import KEY_BYTES, DataKey, WrappedKey, WrappingKeys
 
 _QUERIES = sql.load(__name__)
+HOLDER = _QUERIES["holder"]
 KNOWN = _QUERIES["known"]
 ADD = _QUERIES["add"]
 REWRAP = _QUERIES["rewrap"]
-RENAME_ERASED = _QUERIES["rename_erased"]
-ERASE = _QUERIES["erase"]
+ERASE_FORMER = _QUERIES["erase_former"]
 ERASED = _QUERIES["erased"]
+FORMER_ERASED = _QUERIES["former_erased"]
 ANY_ERASED = _QUERIES["any_erased"]
 REWRITE = _QUERIES["rewrite"]
 COUNT = _QUERIES["count"]
 LEFT = _QUERIES["left"]
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Whose keys they are: of the tenant with that `registration`, under its id.
+
+    A former tenant of the id is another one. So the erasure of either leaves the other its keys.
+    """
+
+    tenant: TenantId
+    registration: UUID
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """How many keys of a tenant are destroyed, and of `former` ones of its id are not.
+
+    The order is the query's.
+    """
+
+    keys: int
+    former: int
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -34,6 +55,7 @@ class _Row(msgspec.Struct, frozen=True):
 
     id: UUID
     tenant: TenantId
+    registration: UUID
     wrapped: bytes | None
     wrapped_by: str
     erased_at: datetime | None
@@ -45,10 +67,10 @@ class TenantKeys:
     Data keys of a time before tenants had keys are opened with the installation's.
     """
 
-    def __init__(self, tenant: TenantId, rows: Sequence[_Row], installation: WrappingKeys) -> None:
+    def __init__(self, holder: Holder, rows: Sequence[_Row], installation: WrappingKeys) -> None:
         self._rows = {str(row.id): row for row in rows}
         self._installation = installation
-        self._own = {str(row.id) for row in rows if row.tenant == tenant}
+        self._own = {str(row.id) for row in rows if row.registration == holder.registration}
         usable = [key for key in self._rows if key in self._own and self._rows[key].wrapped]
         self._current = usable[-1] if usable else None
 
@@ -91,62 +113,84 @@ class Keyring:
     async def of(self, tenant: TenantId, named: Sequence[str]) -> TenantKeys:
         """Return the keys of a tenant, for reading what is sealed with those that are `named`."""
         async with self._control.acquire() as connection:
-            return await known(connection, tenant, self._installation, named)
+            return await known(
+                connection, await holder(connection, tenant), self._installation, named
+            )
 
-    async def own(self, tenant: TenantId) -> TenantKeys:
-        """Return the keys of a tenant; the first time one is made."""
+    async def own(self, tenant: TenantId, named: Sequence[str] = ()) -> TenantKeys:
+        """Return what `of` does; the first time a key is made."""
         async with self._control.acquire() as connection:
-            return await own(connection, tenant, self._installation)
+            return await own(
+                connection, await holder(connection, tenant), self._installation, named
+            )
 
     async def renew(self, tenant: TenantId) -> None:
         """Seal the keys of a tenant with the installation's key in force."""
         async with self._control.acquire() as connection:
-            await rename(connection, tenant, tenant, self._installation)
+            await rename(connection, await holder(connection, tenant), tenant, self._installation)
+
+
+async def holder(control: Connection, tenant: TenantId) -> Holder:
+    """Return who has the id now, or had it last; TenantNotFound when nobody ever had."""
+    registration: UUID | None = await control.fetchval(HOLDER, tenant)
+    if registration is None:
+        raise TenantNotFound(tenant)
+    return Holder(tenant, registration)
 
 
 async def known(
-    control: Connection, tenant: TenantId, installation: WrappingKeys, named: Sequence[str]
+    control: Connection, holder: Holder, installation: WrappingKeys, named: Sequence[str]
 ) -> TenantKeys:
     """Return the keys of a tenant; of others only the `named` that are erased, to say so."""
-    return TenantKeys(tenant, await _rows(control, tenant, named), installation)
+    return TenantKeys(holder, await _rows(control, holder, named), installation)
 
 
 async def own(
-    control: Connection, tenant: TenantId, installation: WrappingKeys, *, also: Sequence[str] = ()
+    control: Connection,
+    holder: Holder,
+    installation: WrappingKeys,
+    named: Sequence[str] = (),
+    *,
+    others: bool = False,
 ) -> TenantKeys:
-    """Return the keys of a tenant, and `also` those of these ids, to open what came from others.
+    """Return what `known` does, with `others` all that are `named`: to open what came from them.
 
-    The first time one is made.
+    The first time a key is made.
     """
-    found = TenantKeys(tenant, await _rows(control, tenant, also, others=True), installation)
+    found = TenantKeys(holder, await _rows(control, holder, named, others=others), installation)
     if found.seals:
         return found
     fresh = DataKey(uuid4(), os.urandom(KEY_BYTES))
-    await control.execute(ADD, *_stored(fresh, tenant, installation))
-    return TenantKeys(tenant, await _rows(control, tenant, also, others=True), installation)
+    wrapped, wrapped_by = _wrapped(fresh, holder.tenant, installation)
+    await control.execute(ADD, fresh.id, holder.tenant, holder.registration, wrapped, wrapped_by)
+    return TenantKeys(holder, await _rows(control, holder, named, others=others), installation)
 
 
 async def rename(
-    control: Connection, tenant: TenantId, new: TenantId, installation: WrappingKeys
+    control: Connection, holder: Holder, new: TenantId, installation: WrappingKeys
 ) -> None:
-    """Bind the keys of `tenant` to the id `new`, under the installation's key in force."""
+    """Bind the keys of a tenant to the id `new`, under the installation's key in force."""
     async with control.transaction():
-        for row in await _rows(control, tenant):
-            if row.wrapped is not None:
-                key = DataKey(row.id, _unwrap(row, installation))
-                await control.execute(REWRAP, *_stored(key, new, installation))
-        await control.execute(RENAME_ERASED, tenant, new)
+        for row in await _rows(control, holder):
+            key = DataKey(row.id, _unwrap(row, installation))
+            await control.execute(REWRAP, row.id, new, *_wrapped(key, new, installation))
 
 
-async def erase(control: Connection, tenant: TenantId) -> None:
-    """Destroy all keys that were made for a tenant."""
-    await control.execute(ERASE, tenant)
+async def erase_former(control: Connection, tenant: TenantId) -> int:
+    """Destroy the keys of all former tenants of an id; return how many are, now and before.
 
-
-async def erased(control: Connection, tenant: TenantId) -> int:
-    """Return how many keys of a tenant are destroyed, now and before."""
-    found: int = await control.fetchval(ERASED, tenant)
+    A tenant that is there, and one that begins meanwhile, keeps its own.
+    """
+    await control.execute(ERASE_FORMER, tenant)
+    found: int = await control.fetchval(FORMER_ERASED, tenant)
     return found
+
+
+async def erased(control: Connection, holder: Holder) -> Erased:
+    """Return what is destroyed of a tenant, and what is left of former ones of its id."""
+    row = await control.fetchrow(ERASED, holder.tenant, holder.registration)
+    assert row is not None  # noqa: S101 - a count always has a row
+    return Erased(*row)
 
 
 async def wipe(control: Connection) -> bool:
@@ -164,9 +208,10 @@ async def wipe(control: Connection) -> bool:
 
 
 async def _rows(
-    control: Connection, tenant: TenantId, named: Sequence[str] = (), *, others: bool = False
+    control: Connection, holder: Holder, named: Sequence[str] = (), *, others: bool = False
 ) -> list[_Row]:
-    return [_Row(*row) for row in await control.fetch(KNOWN, tenant, list(named), others)]
+    rows = await control.fetch(KNOWN, holder.tenant, holder.registration, list(named), others)
+    return [_Row(*row) for row in rows]
 
 
 def _unwrap(row: _Row, installation: WrappingKeys) -> bytes:
@@ -182,11 +227,9 @@ def _unwrap(row: _Row, installation: WrappingKeys) -> bytes:
     return DataKey.unwrap(stored, installation, bound_to=_bound_to(row.tenant)).secret
 
 
-def _stored(
-    key: DataKey, tenant: TenantId, installation: WrappingKeys
-) -> tuple[UUID, TenantId, bytes, str]:
-    wrapped = key.wrap(installation, bound_to=_bound_to(tenant))
-    return key.id, tenant, wrapped.wrapped, wrapped.wrapped_by
+def _wrapped(key: DataKey, tenant: TenantId, installation: WrappingKeys) -> tuple[bytes, str]:
+    stored = key.wrap(installation, bound_to=_bound_to(tenant))
+    return stored.wrapped, stored.wrapped_by
 
 
 def _bound_to(tenant: TenantId) -> bytes:

@@ -104,11 +104,12 @@ class TenantRow(msgspec.Struct, frozen=True):
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant that was made of an archive; it is to `wake` when it has something to do.
 
-    `limits` are those that `insula.submit` obeys, as JSON; None for none. Only what `unarchives` a
-    tenant takes the place of an archived one.
+    `registration` is that of the row which it takes the place of, or a new one: its keys were made
+    for it. `limits` are those that `insula.submit` obeys, as JSON; None for none.
     """
 
     tenant: TenantId
+    registration: UUID
     declaration: str
     shard: str
     engine_version: int
@@ -116,7 +117,6 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     origin: str | None
     wake: bool
     limits: str | None
-    unarchives: bool
 
 
 async def installation_id(connection: Connection) -> UUID:
@@ -355,15 +355,17 @@ async def bring_back(connection: Connection, made: Made) -> bool:
     """Note a tenant that was made of an archive; False when there was one already.
 
     A row that was only registered keeps what it says. TenantExists for the former id of a tenant
-    whose shard has yet to rename it.
+    whose shard has yet to rename it, TenantNotFound for one that was deleted meanwhile.
     """
     values = (made.tenant, made.declaration, schema_of(made.tenant))
     versions = (made.engine_version, made.app_version)
-    whole = (made.wake, made.origin, made.shard, made.limits, made.unarchives)
-    if await connection.fetchval(BRING_BACK, *values, *versions, *whole) is not None:
+    rest = (made.wake, made.origin, made.shard, made.limits, made.registration)
+    if await connection.fetchval(BRING_BACK, *values, *versions, *rest) is not None:
         return True
     known = await fetch(connection, made.tenant)
     if known.state == "removed":
+        if known.registration == made.registration:
+            raise TenantNotFound(made.tenant)
         raise _exists(known)
     return False
 

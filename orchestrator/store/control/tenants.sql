@@ -209,7 +209,8 @@ WITH buried AS (
     RETURNING id, results, registration
 ), erased AS (
     UPDATE insula.tenant_key SET wrapped = NULL, erased_at = clock_timestamp()
-    WHERE wrapped IS NOT NULL AND tenant IN (SELECT id FROM buried WHERE results = 'erase')
+    WHERE wrapped IS NOT NULL
+      AND (tenant, registration) IN (SELECT id, registration FROM buried WHERE results = 'erase')
 ), woken AS (
     DELETE FROM insula.wake WHERE tenant IN (SELECT id FROM buried)
 ), void AS (
@@ -217,8 +218,8 @@ WITH buried AS (
 ), counted AS (
     DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 ), fenced AS (
-    UPDATE insula.lease SET node = NULL, changed_at = clock_timestamp()
-    WHERE node IS NOT NULL AND tenant IN (SELECT id FROM buried)
+    UPDATE insula.lease SET node = NULL, pauses = '[]', changed_at = clock_timestamp()
+    WHERE (node IS NOT NULL OR pauses <> '[]') AND tenant IN (SELECT id FROM buried)
 ), warned AS (
     DELETE FROM insula.alert WHERE $2 IS NULL AND registration IN (SELECT registration FROM buried)
 ), told AS (
@@ -229,21 +230,25 @@ DELETE FROM insula.schedule WHERE tenant IN (SELECT id FROM buried)
 -- name: bring_back
 -- What was made of an archive. Without its fingerprint it is provisioned before its next use: what the application
 -- has changed since the archive is made up for then. One that is declared keeps its declaration; it is on the shard $8,
--- wherever it was before. $10: it is brought back from the file in which it was put away.
+-- wherever it was before. Its keys are those of the registration $10: a new one where nobody is, and else that of who is
+-- there. Whoever came or went meanwhile has another one.
 WITH back AS (
     INSERT INTO insula.tenant AS known
-        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard, limits)
-    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8, $9)
+        (id, source, declaration, schema_name, state, engine_version, app_version, provisioned_at, origin, shard, limits,
+         registration)
+    VALUES ($1, 'api', $2, $3, 'provisioned', $4, $5, now(), $7, $8, $9, $10)
     ON CONFLICT (id) DO UPDATE SET
         source = CASE known.state WHEN 'removed' THEN 'api' ELSE known.source END,
         declaration = CASE known.state WHEN 'removed' THEN excluded.declaration ELSE known.declaration END,
         limits = CASE known.state WHEN 'registered' THEN known.limits ELSE excluded.limits END,
         origin = CASE known.state WHEN 'archived' THEN known.origin ELSE $7 END, renamed_to = NULL,
-        shard = $8, moved_from = NULL,
+        shard = $8, moved_from = NULL, registration = $10,
         state = 'provisioned', engine_version = $4, app_version = $5, provisioned_at = now(),
         fingerprint = NULL, results = NULL, archive = NULL, removed_at = NULL, last_active_at = now(),
         changed_in = pg_current_xact_id()
-    WHERE (known.state IN ('registered', 'removed') OR $10 AND known.state = 'archived') AND known.provisioned_at IS NULL
+    WHERE known.state IN ('registered', 'removed', 'archived') AND known.provisioned_at IS NULL
+      AND CASE known.state WHEN 'removed' THEN NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.registration = $10)
+          ELSE known.registration = $10 END
       AND NOT EXISTS (SELECT FROM insula.tenant AS t WHERE t.renaming = known.id)
     RETURNING id
 ), woken AS (

@@ -118,6 +118,7 @@ class TenantDatabase:
     ) -> None:
         settings = {
             "search_path": f"{quote_identifier(fence.schema)}, pg_temp",
+            "lock_timeout": "60s",
             "statement_timeout": "5min",
             "idle_in_transaction_session_timeout": "60s",
             # A statement whose connection was cut ends soon, and with it its transaction's locks.

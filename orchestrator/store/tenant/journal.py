@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from orchestrator.model.errors import LockNotHad
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
 from orchestrator.store.tenant.admission import Admitted, Allowance, admit
@@ -31,6 +32,7 @@ TAKE = _QUERIES["take"]
 NUDGE = _QUERIES["nudge"]
 HOLD = _QUERIES["hold"]
 FIRE = _QUERIES["fire"]
+HURRY = _QUERIES["hurry"]
 
 
 class FireTaken(Exception):
@@ -167,7 +169,8 @@ class Batch(msgspec.Struct, frozen=True):
     `taken` are signals (run and id) that its entries have consumed, and `nudged` runs that are to
     be looked at if they rest outside memory. What has `ended` is told by rows in `logged` that are
     not fresh. What is `added` fits the `allowance`, or nothing is written; children count, and
-    alone are not refused: their parent was promised them.
+    alone are not refused: their parent was promised them. `hurried`, it waits for what somebody
+    else has locked no longer than a moment.
     """
 
     added: Sequence[NewRun] = ()
@@ -178,6 +181,12 @@ class Batch(msgspec.Struct, frozen=True):
     fires: Sequence[Fired] = ()
     ended: Ended = NOTHING_ENDED
     allowance: Allowance | None = None
+    hurried: bool = False
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a run is added with a key."""
+        return any(run.key is not None for run in self.added)
 
     @property
     def rows(self) -> int:
@@ -255,13 +264,16 @@ class Journal:
     async def flush(self, connection: Connection, batch: Batch) -> Committed | None:
         """Commit `batch`; None when the fence refused it, and then nothing was written.
 
-        One statement, but for the rare batch that takes signals, nudges other runs or has fires,
-        and for one that adds runs under an allowance. Raises QuotaExceeded when they do not fit.
+        One statement, but for the rare batch that takes signals, nudges other runs, has fires or is
+        hurried, and for one that adds runs under an allowance. Raises QuotaExceeded when they do
+        not fit.
         """
         counted = batch.allowance is not None and batch.added
-        if not (batch.taken or batch.nudged or batch.fires or counted):
+        if not (batch.taken or batch.nudged or batch.fires or counted or batch.hurried):
             return await self._write(connection, batch)
         async with connection.transaction():
+            if batch.hurried:
+                await connection.execute(HURRY)
             committed = await self._write(connection, batch)
             if committed is not None and batch.fires:
                 await self._note(connection, batch.fires)
@@ -361,3 +373,17 @@ def _rows(rows: Sequence[msgspec.Struct]) -> str:
 def keys_of(runs: Iterable[Keyed]) -> list[Key]:
     """Return the keys of those runs that have one."""
     return [(run.workflow, run.key) for run in runs if run.key is not None]
+
+
+def key_held(runs: Sequence[Keyed]) -> LockNotHad:
+    """Return why new runs of which one at least has a key are not stored for now."""
+    keys = keys_of(runs)
+    what = "the key of one of the runs that came together"
+    if len(keys) == 1:
+        ((workflow, key),) = keys
+        what = f"the key {key!r} of workflow {workflow!r}"
+    return LockNotHad(
+        f"a transaction that has not ended holds {what}",
+        hint="nothing was stored; try again when whoever calls insula.submit has committed",
+        retry_after=5.0,
+    )

@@ -12,6 +12,10 @@ SELECT clock_timestamp() FROM tenant.wf_fence WHERE epoch = $1;
 -- The fence for a transaction of several statements.
 SELECT epoch FROM tenant.wf_fence WHERE epoch = $1 FOR SHARE;
 
+-- name: hurry
+-- For the rest of a transaction.
+SELECT set_config('lock_timeout', '50ms', true);
+
 -- name: flush
 -- One group commit: new runs, changed runs and what happened to them, for all runs of the tenant together; each
 -- of the three is a JSON array of objects, whose fields are the columns and whose JSON columns are texts.

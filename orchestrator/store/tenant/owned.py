@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
@@ -13,7 +13,7 @@ import structlog
 import tenacity
 
 from orchestrator.model.clock import AnchoredClock
-from orchestrator.model.errors import DatabaseUnavailable, LeaseLost
+from orchestrator.model.errors import DatabaseUnavailable, LeaseLost, LockNotHad
 from orchestrator.store.connect import DRIVER_ERRORS, Connection, translated
 from orchestrator.store.tenant.fenced import Fenced
 from orchestrator.store.tenant.journal import (
@@ -54,7 +54,9 @@ CLOSE_SECONDS = 2.0
 
 SESSION = {
     "search_path": "pg_catalog, pg_temp",
-    "lock_timeout": "5s",
+    # All runs of the tenant wait for the flush that waits, and an application may keep a
+    # transaction open for as long as it likes.
+    "lock_timeout": "1s",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
     # One plan for the connection's life, and always through the indexes: the tables are empty when
@@ -75,6 +77,10 @@ class OwnedConnection:
     statement sent again: all but a claim are safe to repeat. All methods raise DatabaseUnavailable
     or DatabaseRefused when no connection can be had, and LeaseLost when a newer owner has the
     tenant: writes and claims always, the others when they had to connect again.
+
+    What somebody else has locked is waited for until they let go, as `held_up_since` tells, when
+    `patient`: a new supervisor would find it locked as well, and would have cut off what runs. One
+    that is not, as while others wait for its start, raises LockNotHad.
     """
 
     def __init__(
@@ -95,6 +101,8 @@ class OwnedConnection:
         self._lock = anyio.Lock(fast_acquire=True)  # whoever has it waits for an answer
         self._under_way: anyio.CancelScope | None = None
         self.clock: AnchoredClock | None = None
+        self.patient = False
+        self._held_up: list[datetime] = []
         self._closing = anyio.Event()
         fenced = Fenced(self._run, self._ours, journal.schema, journal.epoch)
         self.schedules, self.retention = OwnedSchedules(fenced), OwnedRetention(fenced)
@@ -123,10 +131,29 @@ class OwnedConnection:
         elif connection is not None:
             await end(connection)
 
+    @property
+    def held_up_since(self) -> datetime | None:
+        """Since when a statement waits for what somebody else has locked; None when none does."""
+        return min(self._held_up, default=None)
+
     async def flush(self, batch: Batch) -> Committed:
-        """Commit a batch; what it tells of the database's time goes to `clock`."""
+        """Commit a batch; what it tells of the database's time goes to `clock`.
+
+        Raises LockNotHad, and nothing was written, for a batch that adds runs with keys: of those
+        somebody may hold one.
+        """
+
+        def act(connection: Connection) -> Awaitable[Committed | None]:
+            return self.journal.flush(connection, batch)
+
         asked = self._asked()
-        committed = self._ours(await self._run(lambda c: self.journal.flush(c, batch)))
+        try:
+            answer = await self._sent(act)
+        except LockNotHad as error:
+            if batch.keyed:
+                raise
+            answer = await self._when_let(act, error)
+        committed = self._ours(answer)
         self._told(committed.at, asked)
         return committed
 
@@ -141,8 +168,9 @@ class OwnedConnection:
         that it took, which are ours already. The next owner finds them.
         """
         try:
-            async with self._lock:
-                return await self._once(lambda c: self.claims.claim(c, limit))
+            return await self._run(lambda c: self.claims.claim(c, limit), repeatable=False)
+        except LockNotHad:
+            raise
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"which runs were claimed is not known: {error}") from error
 
@@ -193,12 +221,37 @@ class OwnedConnection:
         """Return the journals of `runs`."""
         return await self._run(lambda c: self.claims.entries(c, runs))
 
-    async def _run(self, act: Act[T]) -> T:
+    async def _run(self, act: Act[T], *, repeatable: bool = True) -> T:
+        try:
+            return await self._sent(act, repeatable=repeatable)
+        except LockNotHad as error:
+            return await self._when_let(act, error, repeatable=repeatable)
+
+    async def _when_let(self, act: Act[T], error: LockNotHad, *, repeatable: bool = True) -> T:
+        """Send a statement until nobody keeps it from what it needs, others in between."""
+        if not self.patient:
+            raise error
+        log.warning("statement.held_up", error=str(error))
+        since = datetime.now(UTC)
+        self._held_up.append(since)
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(LockNotHad), sleep=self._pause, reraise=True
+            ):
+                with attempt:
+                    return await self._sent(act, repeatable=repeatable)
+            raise AssertionError("the last attempt returns or raises")
+        finally:
+            self._held_up.remove(since)
+
+    async def _sent(self, act: Act[T], *, repeatable: bool = True) -> T:
         async with self._lock:
             try:
                 return await self._once(act)
+            except LockNotHad:
+                raise
             except DatabaseUnavailable as error:
-                if self._closing.is_set():
+                if self._closing.is_set() or not repeatable:
                     raise
                 log.warning("connection.lost", error=str(error))
             return await self._again(act)
@@ -233,6 +286,8 @@ class OwnedConnection:
                     if not self._closing.is_set():
                         return await act(await self._live())
                 raise TimeoutError(f"no answer in {self._answer_seconds:g} s")
+        except LockNotHad:
+            raise  # nothing was written, and the connection is as good as before
         except DatabaseUnavailable:
             if self._connection is not None:
                 self._connection.terminate()

@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import asyncpg
 import msgspec
 
 from orchestrator.model.ids import TenantId, run_id_at, schema_of
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
-from orchestrator.store.tenant.journal import Known, NewRun, keys_of, known
+from orchestrator.store.tenant.journal import Known, NewRun, key_held, keys_of, known
 from orchestrator.store.tenant.runs import ACCEPTED_LATELY
 
 _QUERIES = sql.load(__name__)
@@ -43,11 +44,15 @@ async def count(connection: Connection, schema: str, *, up_to: int, lately: time
 async def add(connection: Connection, tenant: TenantId, runs: Sequence[NewRun]) -> list[Known]:
     """Store `runs`, and a wake row with them; return what is there, in their order.
 
-    That is the run itself, or the one that had its key before.
+    That is the run itself, or the one that had its key before. Raises LockNotHad when a transaction
+    that has not ended holds such a key.
     """
     schema = schema_of(tenant)
     while True:
-        await connection.execute(sql.bind(ADD, schema), tenant, *_columns(runs), schema)
+        try:
+            await connection.execute(sql.bind(ADD, schema), tenant, *_columns(runs), schema)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            raise key_held(runs) from error
         found = await known(connection, schema, [run.id for run in runs], keys_of(runs))
         by_id = {run.id: run for run in found}
         by_key = {(run.workflow, run.key): run for run in found}

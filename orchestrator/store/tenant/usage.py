@@ -17,6 +17,7 @@ FOLD = _QUERIES["fold"]
 UNTOLD = _QUERIES["untold"]
 MARK = _QUERIES["mark"]
 READ = _QUERIES["read"]
+ACCEPTED = _QUERIES["accepted"]
 HAS_USAGE = _QUERIES["has_usage"]
 
 
@@ -43,6 +44,7 @@ class OwnedUsage:
         self._fold = sql.bind(FOLD, fenced.schema)
         self._untold = sql.bind(UNTOLD, fenced.schema)
         self._mark = sql.bind(MARK, fenced.schema)
+        self._accepted = sql.bind(ACCEPTED, fenced.schema)
 
     async def fold(self, limit: int) -> int:
         """Make totals of at most `limit` rows; return how many there were."""
@@ -62,6 +64,14 @@ class OwnedUsage:
         """
         hours = [row.hour for row in told]
         self._ours(await self._run(lambda c: c.fetchval(self._mark, self._epoch, hours, keep_from)))
+
+    async def accepted(self) -> dict[str, int]:
+        """Return how many runs were accepted lately, whoever has added them, by limit.
+
+        Empty when none was added under that limit in the last minutes.
+        """
+        row = await self._run(lambda c: c.fetchrow(self._accepted))
+        return {limit: used for limit, used in dict(row or {}).items() if used is not None}
 
 
 async def read(connection: Connection, schema: str) -> list[HourUsed]:

@@ -52,6 +52,13 @@ SELECT fence.ledger, usage.hour, sum(usage.submitted)::int8 AS submitted, sum(us
 FROM tenant.wf_usage AS usage CROSS JOIN tenant.wf_fence AS fence
 GROUP BY fence.ledger, usage.hour ORDER BY usage.hour;
 
+-- name: accepted
+-- How many runs were accepted within an hour and a day, as whoever has added some counted them in the last two minutes;
+-- see wf_quota. A minute is how long such a count goes on before what has left the span is noticed.
+SELECT CASE WHEN hour_counted_at > now() - interval '2 minutes' THEN hour_allowed - hour_spare END AS max_runs_per_hour,
+       CASE WHEN day_counted_at > now() - interval '2 minutes' THEN day_allowed - day_spare END AS max_runs_per_day
+FROM tenant.wf_quota;
+
 -- name: has_usage
 SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
                                       AND relname = 'wf_usage')

@@ -14,6 +14,7 @@ from orchestrator.model.clock import HandClock
 from orchestrator.model.errors import ScheduleNotFound, WorkflowNotFound
 from orchestrator.settings.duration import Duration
 from tests.engine.schedules.bench import NOON, Bench, schedule
+from tests.store.submitting import submit
 from tests.supervisors.workflows import GATES
 from tests.support.wait import until
 
@@ -263,6 +264,22 @@ async def test_a_run_with_the_key_of_a_fire_is_its_run(bench: Bench) -> None:
         await bench.advance(engine, HOUR)
     assert await bench.fires() == [("13:00", "started"), ("14:00", "started")]
     assert len(await bench.runs()) == 2
+
+
+@pytest.mark.slow
+async def test_a_fire_whose_key_an_open_transaction_holds_says_so_and_the_next_one_is_tried(
+    bench: Bench,
+) -> None:
+    bench.declare(schedule())
+    application = await bench.database.connect()
+    async with bench.engine() as engine:
+        async with application.transaction():
+            key = "schedule:s:2026-01-01T13:00:00Z"
+            await submit(application, "acme", "note", key=key)
+            await bench.advance(engine, HOUR)
+            assert f"holds the key '{key}' of workflow 'note'" in (await bench.reasons())[0]
+        await bench.advance(engine, HOUR)
+    assert await bench.fires() == [("13:00", "refused"), ("14:00", "started")]
 
 
 async def test_a_removed_schedule_stops_and_one_that_comes_back_begins_anew(bench: Bench) -> None:

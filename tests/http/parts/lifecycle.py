@@ -110,7 +110,13 @@ class HandMadeLifecycle:
         self, name: str, *, force: bool = False, wait: float = 0.0, report: Report = unheard
     ) -> ErasedTenant:
         gone = await self.delete(name, keep=False, force=force, wait=wait, report=report)
-        return ErasedTenant(tenant=gone.tenant, schema=gone.schema, roles=gone.roles, keys=1)
+        return ErasedTenant(
+            tenant=gone.tenant, schema=gone.schema, roles=gone.roles, keys=1, former_keys=2
+        )
+
+    async def erase_former(self, tenant: TenantId) -> ErasedTenant:
+        self.asked.append(("erase_former", tenant))
+        return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=2)
 
     async def archive(
         self, tenant: TenantId, *, force: bool = False, wait: float = 0.0, report: Report = unheard

@@ -49,6 +49,7 @@ class Asked:
     client: Client
     model: Model
     directory: Path
+    reload: Callable[[set[str]], Awaitable[object]]
     label: str = ""
     run: Any = None
     heard: str = ""
@@ -127,6 +128,12 @@ def _restore(asked: Asked) -> Awaitable[object]:
     return asked.tenant.archives.restore(asked.archive(number), of=of, to=asked.shard)
 
 
+def _stays_moved(asked: Asked) -> bool:
+    """Tell whether no reload undoes it: where one without tables lives, its file says again."""
+    life = asked.model.lives.get(asked.model.id_of(asked.name))
+    return life is None or life.source == "api" or life.state != "registered"
+
+
 VERBS = {
     "register": Verb(
         "tenant.create",
@@ -134,6 +141,18 @@ VERBS = {
             a.name, set={"shard": a.chosen(SHARDS), "encrypt_payloads": a.forced}
         ),
         lambda a, m: changes.register(m, a.name, a.chosen(SHARDS), sealed=a.forced),
+    ),
+    "declare": Verb(
+        "",
+        lambda a: a.reload(a.model.in_files | {a.model.id_of(a.name)}),
+        lambda a, m: changes.declare(m, m.id_of(a.name)),
+        engine=True,
+    ),
+    "undeclare": Verb(
+        "",
+        lambda a: a.reload(a.model.in_files - {a.name}),
+        lambda a, m: changes.undeclare(m, a.name),
+        engine=True,
     ),
     "provision": Verb(
         "tenant.provision", lambda a: a.tenant.provision(), lambda a, m: changes.use(m, a.name)
@@ -242,6 +261,7 @@ VERBS = {
         "tenant.move",
         lambda a: a.tenant.lifecycle.move(a.shard or "eu", force=a.forced),
         lambda a, m: changes.move(m, a.name, a.shard or "eu", force=a.forced),
+        may=_stays_moved,
     ),
     "confirm": Verb(
         "tenant.move",

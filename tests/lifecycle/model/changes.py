@@ -14,7 +14,23 @@ def register(model: Model, name: str, shard: str, *, sealed: bool) -> None:
     if model.taken(name):
         archived = name in model.lives and model.lives[name].state == "archived"
         raise Refused("tenant_archived" if archived else "tenant_exists")
-    model.lives[name] = Life(shard=shard, sealed=sealed)
+    model.lives[name] = Life(model.number(), shard=shard, sealed=sealed)
+
+
+def declare(model: Model, name: str) -> None:
+    """Have a file declare it, without anything more."""
+    if name not in model.lives and model.taken(name):
+        raise Refused("config_invalid")
+    life = model.lives.setdefault(name, Life(model.number()))
+    life.source, life.aliases, life.sealed = "file", set(), False
+    if life.state == "registered":
+        life.shard = "control"
+    model.in_files.add(name)
+
+
+def undeclare(model: Model, name: str) -> None:
+    """Have no file declare it: it keeps what it has, and is not served."""
+    model.in_files.discard(name)
 
 
 def use(model: Model, name: str) -> None:
@@ -69,7 +85,7 @@ def set_pause(model: Model, name: str, *, paused: bool) -> None:
 
 def rename(model: Model, name: str, to: str, *, alias: bool, force: bool) -> None:
     """Give it another id."""
-    life, old = model.usable(name), model.id_of(name)
+    life, old = model.usable(name, served=False), model.id_of(name)
     if old == to:
         return
     if life.kept is not None:
@@ -84,8 +100,6 @@ def rename(model: Model, name: str, to: str, *, alias: bool, force: bool) -> Non
     life.source = "api"
     life.aliases = (life.aliases | ({old} if alias else set())) - {to}
     model.lives[to] = life
-    for archive in model.archives:
-        archive.keys = to if archive.keys == old else archive.keys
 
 
 def delete(model: Model, name: str, *, force: bool, keep: bool = False) -> None:
@@ -98,23 +112,25 @@ def delete(model: Model, name: str, *, force: bool, keep: bool = False) -> None:
     _refuse_unfinished(model.lives[id], force=force)
     if keep and model.lives[id].state == "archived":
         model.left.add(id)
-    del model.lives[id]
+    model.former.setdefault(id, set()).add(model.lives.pop(id).number)
 
 
 def erase(model: Model, name: str, *, force: bool) -> None:
-    """Drop it with its keys; one that is gone already may have left some."""
+    """Drop it with its keys; where nobody is, all former ones may have left some."""
     id = model.id_of(name)
+    erased = model.former.get(id, set())
     if id in model.lives or id not in model.keyed:
+        erased = {model.lives[id].number} if id in model.lives else set()
         delete(model, name, force=force)
     for archive in model.archives:
-        if archive.keys == id and not archive.erased:
+        if archive.life.number in erased and not archive.erased:
             archive.erased = True
             archive.life.content.erase()
 
 
 def archive(model: Model, name: str, *, force: bool) -> None:
     """Make it a file."""
-    life = model.usable(name)
+    life = model.usable(name, served=False)
     if life.state != "provisioned":
         raise Refused("request_invalid")
     _refuse_unfinished(life, force=force)
@@ -123,7 +139,7 @@ def archive(model: Model, name: str, *, force: bool) -> None:
 
 def unarchive(model: Model, name: str, to: str | None) -> None:
     """Make it a tenant again."""
-    life = model.found(name)
+    life = model.found(name, served=False)
     if life.state != "archived":
         raise Refused("tenant_exists")
     if any(model.taken(each) for each in life.aliases):
@@ -138,7 +154,7 @@ def backup(model: Model, name: str) -> None:
     """Write an archive."""
     life = model.used(name)
     id = model.id_of(name)
-    model.archives.append(Archive(id, deepcopy(life), keys=id))
+    model.archives.append(Archive(id, deepcopy(life)))
 
 
 def restore(model: Model, number: int, name: str, to: str | None) -> None:
@@ -163,17 +179,15 @@ def clone(model: Model, name: str, into: str, runs: str, to: str | None) -> None
 
 def _refuse_taken(model: Model, name: str) -> None:
     known = model.lives.get(model.id_of(name))
-    if known is None:
-        return
-    if known.state == "archived":
-        raise Refused("tenant_archived")
-    if name not in model.lives or known.state == "provisioned":
+    if known is not None and (name not in model.lives or known.state == "provisioned"):
         raise Refused("tenant_exists")
 
 
 def _make(model: Model, name: str, source: Life, runs: str, to: str | None) -> None:
     _refuse_taken(model, name)
-    life = model.lives.get(name) or Life(sealed=source.sealed, shard=source.shard)
+    life = model.lives.get(name)
+    if life is None:
+        life = Life(model.number(), sealed=source.sealed, shard=source.shard)
     life.state, life.shard = "provisioned", to or life.shard
     life.content = source.content.copy(runs)
     model.lives[name] = life

@@ -79,8 +79,10 @@ class Life:
     """One tenant; `kept` is where its copy of before a move is, and what that holds.
 
     Nothing, when a confirmation has dropped the copy, and got no further.
+    `number` tells it from a former one of its id, and keys are a tenant's.
     """
 
+    number: int
     state: str = "registered"
     shard: str = "control"
     source: str = "api"
@@ -100,14 +102,10 @@ class Life:
 
 @dataclass
 class Archive:
-    """An archive that somebody keeps: of which tenant, as it was; `keys` says whose keys it needs.
-
-    A tenant that is renamed takes its keys along.
-    """
+    """An archive that somebody keeps: of which tenant, as it was, which needs that one's keys."""
 
     of: str
     life: Life
-    keys: str
     erased: bool = False
 
 
@@ -115,15 +113,23 @@ class Archive:
 class Model:
     """All tenants, by id, the ids that files declare, and the archives that somebody keeps.
 
+    `former` has those that were deleted under an id, whose keys are there until that is erased,
     `keyed` are the ids for which keys were ever made, `left` those of which the node has archives
     that were kept when they were deleted.
     """
 
     lives: dict[str, Life] = field(default_factory=dict)
+    former: dict[str, set[int]] = field(default_factory=dict)
+    born: int = 0
     in_files: set[str] = field(default_factory=set)
     archives: list[Archive] = field(default_factory=list)
     keyed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
+
+    def number(self) -> int:
+        """Return the number of a tenant that begins."""
+        self.born += 1
+        return self.born
 
     # -- who is there ------------------------------------------------------------------
 
@@ -141,17 +147,21 @@ class Model:
         others = (each for each in self.lives.values() if each.state != "archived")
         return name in self.lives or any(name in each.aliases for each in others)
 
-    def found(self, name: str) -> Life:
-        """Return the tenant of that name; Refused when it is not served."""
+    def is_served(self, id: str) -> bool:
+        """Tell whether a tenant is not one that a file has declared, and does no more."""
+        return self.lives[id].source == "api" or id in self.in_files
+
+    def found(self, name: str, *, served: bool = True) -> Life:
+        """Return the tenant of that name; Refused when it has to be `served`, and is not."""
         id = self.id_of(name)
         life = self.lives.get(id)
-        if life is None or (life.source == "file" and id not in self.in_files):
+        if life is None or (served and life.state != "archived" and not self.is_served(id)):
             raise Refused("tenant_not_found")
         return life
 
-    def usable(self, name: str, *, enabled: bool = False) -> Life:
+    def usable(self, name: str, *, enabled: bool = False, served: bool = True) -> Life:
         """Return a tenant that is no file, and takes work if it has to be `enabled`."""
-        life = self.found(name)
+        life = self.found(name, served=served)
         if life.state == "archived":
             raise Refused("tenant_archived")
         if enabled and life.disabled:
@@ -166,5 +176,6 @@ class Model:
 
     def settle(self) -> None:
         """Let happen what follows."""
-        for life in self.lives.values():
-            life.settle()
+        for id, life in self.lives.items():
+            if self.is_served(id):
+                life.settle()

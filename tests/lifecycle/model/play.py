@@ -75,7 +75,8 @@ class Playing:
     async def _asked(self, act: Act, name: str, server: Server) -> Asked:
         self._serial += 1
         label, directory = f"s{self._serial}", self._stage.directory
-        asked = Asked(act, name, server.client, self._model, directory, label)
+        reload = self._stage.reload
+        asked = Asked(act, name, server.client, self._model, directory, reload, label)
         if act.verb == "signal":
             life = self._model.lives.get(self._model.id_of(name))
             runs = life.content.runs if life is not None and life.state == "provisioned" else {}
@@ -120,7 +121,9 @@ class Playing:
         elif await self._sight.resumable():
             await self._again(verb, asked, after)
         else:
-            await self._agree(after, self._partly(asked, after), self._model)
+            # Of a backup that was refused there is no file.
+            done = [] if act.verb == "backup" else [after]
+            await self._agree(*done, self._partly(asked, after), self._model)
 
     def _partly(self, asked: Asked, after: Model) -> Model:
         """Return the model as it is when a verb got no further than to a tenant with tables."""
@@ -154,7 +157,7 @@ class Playing:
             for model in models:
                 if seen == _as_seen(model):
                     self._model = model
-                    if len(models) > 1:
+                    if models[-1] is not models[0]:
                         await self._sight.note_dropped(model)
                     faults = await self._sight.faults(model)
                     assert not faults, faults
@@ -170,7 +173,7 @@ class Playing:
         for id, life in self._model.lives.items():
             server = await self._sight.owner(id) or self._stage.servers[1]
             tenant = server.client.tenant(id)
-            if life.source == "file" and id not in self._model.in_files:
+            if not self._model.is_served(id):
                 continue
             if life.state == "archived":
                 await _patiently(tenant.archives.unarchive)
@@ -187,6 +190,7 @@ class Playing:
     async def _clean(self) -> None:
         """Erase all, by force; nothing is left of them."""
         client = self._stage.servers[0].client
+        await self._stage.reload(set())
         await self._stage.look()
         for id in [*self._model.lives]:
             await _patiently(partial(client.tenant(id).lifecycle.erase, force=True))
@@ -217,10 +221,10 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def _as_seen(model: Model) -> dict[str, Any]:
-    return {id: _life(life) for id, life in model.lives.items()}
+    return {id: _life(life, model.is_served(id)) for id, life in model.lives.items()}
 
 
-def _life(life: Life) -> dict[str, Any]:
+def _life(life: Life, served: bool) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "state": life.state,
         "shard": life.shard,
@@ -230,7 +234,7 @@ def _life(life: Life) -> dict[str, Any]:
         "tokens": life.tokens,
         "aliases": sorted(life.aliases),
     }
-    if life.state != "archived":
+    if served and life.state != "archived":
         runs = {k: (run.state, run.output) for k, run in life.content.runs.items()}
         seen |= {"runs": runs, "secrets": life.content.secrets}
     return seen

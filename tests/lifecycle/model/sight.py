@@ -115,7 +115,8 @@ class Sight:
             "tokens": row["count"],
             "aliases": sorted(msgspec.json.decode(declaration).get("aliases", [])),
         }
-        if state in ("registered", "provisioned"):
+        served = source == "api" or id in self._stage.in_files
+        if served and state in ("registered", "provisioned"):
             try:
                 seen |= await self._content(server, id, row)
             except InsulaError as error:
@@ -151,7 +152,8 @@ class Sight:
         if row is None:
             return {}
         found = Stored(*row)
-        own = await keys.known(stage.admin, TenantId(id), stage.database.key, [found.wrapped_by])
+        holder = await keys.holder(stage.admin, TenantId(id))
+        own = await keys.known(stage.admin, holder, stage.database.key, [found.wrapped_by])
         wrapped = WrappedKey(found.key_id, found.wrapped, found.wrapped_by)
         sealed = Sealed(found.name, found.id, found.key_id, found.sealed)
         try:

@@ -31,6 +31,7 @@ from orchestrator.daemon.tokens import CatchUp, TokenRegistry
 from orchestrator.daemon.usage import Usages
 from orchestrator.http.app import build_app
 from orchestrator.http.services import Services
+from orchestrator.model.errors import ConfigError
 from orchestrator.settings.archive import ArchiveSection
 from orchestrator.settings.duration import Duration
 from orchestrator.settings.load import Snapshot
@@ -116,8 +117,10 @@ class Verbs:
             archives=self.archives,
             moves=self.moves,
             use=inactivity.use,
-            statistics=TenantStatistics(node.tenants, self.errands, platform.tenants),
-            usage=Usages(node.root, shards),
+            statistics=TenantStatistics(
+                node.tenants, self.errands, platform.tenants, node.ground.standing
+            ),
+            usage=Usages(node.root, shards, node.ground.standing),
             maintenance=TenantMaintenance(self.errands),
             secrets=TenantSecrets(shards, node.tenants),
             tokens=TokenRegistry(node.control, in_good_standing(), CatchUp(node.tenants)),
@@ -176,6 +179,10 @@ class Server:
         self.shaken = True
         for shard in self.node.tenants.shards.others.values():
             await until(partial(_answers, shard), what="its shard is back")
+
+    def of_shards(self, declared: Snapshot) -> Snapshot:
+        """Return the configuration as this node has it, whose shards are behind its proxy."""
+        return structs.replace(declared, shards=self.node.tenants.snapshot.shards)
 
     async def _live(self) -> None:
         stage = self.stage
@@ -251,6 +258,18 @@ class Stage:
         """Delete the archives of tenants that were deleted and not erased."""
         for path in self.state_dir.glob("archives/*"):
             path.unlink()
+
+    async def reload(self, in_files: set[str]) -> None:
+        """Have both nodes read files that declare these tenants, and the bystander."""
+        before, self.in_files = self.in_files, in_files
+        try:
+            for server in self.servers:
+                await server.node.tenants.publish(server.of_shards(self.declared()))
+        except ConfigError:
+            self.in_files = before
+            raise
+        # One that was never used lives where its file says, and leaves a database of its own.
+        await self.servers[0].verbs.tidy()
 
     async def look(self) -> None:
         """Have all nodes know what is in the registry, as they do after a moment."""

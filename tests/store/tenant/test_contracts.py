@@ -35,6 +35,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "runs.claim": Claimed,
     "runs.block": ["blocked"],
     "journal.hold": ["epoch"],
+    "journal.hurry": ["set_config"],
     "journal.send": ["run_id", "signal_id"],
     "journal.take": [],
     "journal.nudge": [],
@@ -62,6 +63,7 @@ RETURNS: dict[str, type[msgspec.Struct] | list[str]] = {
     "usage.untold": HourUsed,
     "usage.mark": ["epoch"],
     "usage.read": HourUsed,
+    "usage.accepted": ["max_runs_per_hour", "max_runs_per_day"],
     "usage.has_usage": ["exists"],
 }
 QUERIES = {

@@ -194,6 +194,7 @@ async def test_nothing_that_a_task_did_to_its_session_reaches_the_next(acme: Dat
 
         assert await db.fetchval("SHOW search_path") == path
         assert await db.fetchval("SHOW statement_timeout") == "5min"
+        assert await db.fetchval("SHOW lock_timeout") == "1min"
         assert await db.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
@@ -201,9 +202,11 @@ async def test_what_the_role_has_set_for_itself_does_not_count(acme: Database) -
     async with opened(acme) as database:
         db = Session(database, "task")
         await db.execute("ALTER ROLE CURRENT_USER SET search_path = public")
+        await db.execute("ALTER ROLE CURRENT_USER SET lock_timeout = 0")
     async with opened(acme) as database:
-        path = await Session(database, "task").fetchval("SHOW search_path")
-        assert path == '"tenant_acme", pg_temp'
+        db = Session(database, "task")
+        assert await db.fetchval("SHOW search_path") == '"tenant_acme", pg_temp'
+        assert await db.fetchval("SHOW lock_timeout") == "1min"
 
 
 async def test_a_transaction_has_the_isolation_that_it_was_asked_for(acme: Database) -> None:
