@@ -25,6 +25,7 @@ def starts_nothing(workflow: str, paused: Set[str]) -> bool:
 
 def is_put_off(execution: Execution, paused: Set[str], clock: AnchoredClock) -> bool:
     """Tell whether a pause, or its time, lets the run start nothing though somebody has asked."""
+    # As `is_paused`, without the call: this is asked at each start.
     if execution.paused or (paused and starts_nothing(execution.workflow.name, paused)):
         return True
     # The clock is asked for the few runs that have a time: it costs as much as all else here.

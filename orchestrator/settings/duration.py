@@ -7,6 +7,9 @@ from datetime import timedelta
 from typing import Any, Self
 
 _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_CHARACTERS = 100
+"""No length of time or size needs more, and what is longer takes long to look at."""
+
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS), re.ASCII)
 _SIZES = {
     "B": 1,
@@ -34,9 +37,11 @@ class Duration(timedelta):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read numbers with a unit each (w d h m s ms), largest first; raises ValueError."""
-        match = _DURATION.fullmatch(text)
-        if not match or not text:
-            raise ValueError(f'{text!r} is not a duration (write "250ms", "30s", "1h30m" or "30d")')
+        match = _DURATION.fullmatch(text[: _CHARACTERS + 1])
+        if not match or not 0 < len(text) <= _CHARACTERS:
+            raise ValueError(
+                f'{text[:_CHARACTERS]!r} is not a duration (write "250ms", "30s", "1h30m" or "30d")'
+            )
         numbers = zip(match.groups(), _UNITS.values(), strict=True)
         try:
             return cls(milliseconds=sum(float(number) * unit for number, unit in numbers if number))
@@ -60,9 +65,11 @@ def parse_size(text: str) -> int:
     >>> parse_size("1MiB")
     1048576
     """
-    match = _SIZE.fullmatch(text)
-    if not match or match[2] not in _SIZES:
-        raise ValueError(f'{text!r} is not a size (write "500kB", "1MiB" or a number of bytes)')
+    match = _SIZE.fullmatch(text[: _CHARACTERS + 1])
+    if not match or len(text) > _CHARACTERS or match[2] not in _SIZES:
+        raise ValueError(
+            f'{text[:_CHARACTERS]!r} is not a size (write "500kB", "1MiB" or a number of bytes)'
+        )
     return round(float(match[1]) * _SIZES[match[2]])
 
 

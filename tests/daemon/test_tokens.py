@@ -31,7 +31,7 @@ WAITING = (
 )
 
 
-async def alone(_: TenantId, __: UUID | None) -> None:
+async def up_to_date(_: TenantId, __: UUID | None) -> None:
     """Know every tenant already."""
 
 
@@ -39,7 +39,7 @@ async def alone(_: TenantId, __: UUID | None) -> None:
 async def node(database: Database, name: str) -> AsyncIterator[TokenRegistry]:
     """Yield the registry of one node."""
     async with ControlPool.open(database.target, application_name=name) as pool:
-        yield TokenRegistry(pool, in_good_standing(), alone)
+        yield TokenRegistry(pool, in_good_standing(), up_to_date)
 
 
 async def minted(

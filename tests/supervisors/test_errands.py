@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.maintenance import TenantMaintenance
 from orchestrator.model.ids import TenantId
 from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.support.database import Database
@@ -29,3 +30,17 @@ async def test_many_verbs_one_after_the_other_have_one_connection(database: Data
         assert len(first) == 1
         assert await _backends(node, "migration", "globex") == first
         assert await _backends(node, "deletion", "acme") != first
+
+
+async def test_the_care_for_a_table_takes_no_longer_than_was_said(database: Database) -> None:
+    await database.provision("acme")
+    admin = await database.connect()
+    async with running_node(database, snapshot(["acme"])) as node, admin.transaction():
+        await admin.execute("LOCK TABLE tenant_acme.wf_cache IN SHARE UPDATE EXCLUSIVE MODE")
+
+        care = TenantMaintenance(Errands(node.tenants.shards))
+        done = await care.run(TenantId("acme"), after="", statement_seconds=0.3)
+
+        problems = {each.name: each.problem for each in done.tables if each.problem}
+        assert list(problems) == ["wf_cache"]
+        assert "due to statement timeout" in (problems["wf_cache"] or "")

@@ -8,7 +8,6 @@ import pytest
 
 from orchestrator.daemon.inactivity import Inactivity
 from orchestrator.http.audit import Record
-from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
     ArchiveInvalid,
     StorageFailed,
@@ -46,9 +45,7 @@ async def test_an_archive_of_another_node_is_said_to_be_there(
     database: Database, tmp_path: Path
 ) -> None:
     async with running_node(database, snapshot([]), name="b") as node:
-        await node.tenants.register(CreateTenant(id=GLOBEX))
-        await node.submit(GLOBEX)
-        await node.until_finished(GLOBEX, 1)
+        await used(node)
         async with Record(node.audit, "uid 0").of(GLOBEX, "tenant.archive"):
             file = Path((await lifecycle(node, tmp_path).archive(GLOBEX)).file)
     file.rename(tmp_path / "on b")  # noqa: ASYNC240 - a moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -33,6 +34,16 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
 def test_a_duration_too_long_to_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="longer than any duration"):
         Duration.parse(f"{10**12}d")
+
+
+@pytest.mark.parametrize("parse", [Duration.parse, parse_size])
+@pytest.mark.parametrize("unit", ["", "s", "B"])
+def test_a_number_without_end_is_refused_in_a_short_sentence(
+    parse: Callable[[str], object], unit: str
+) -> None:
+    with pytest.raises(ValueError, match="write") as refused:
+        parse("9" * 100_000 + unit)
+    assert len(str(refused.value)) < 200
 
 
 @given(MILLISECONDS)
