@@ -167,11 +167,11 @@ class Slot:
         return self.poked or self._send.statistics().current_buffer_used > 0
 
     def refuse_mail(self, error: InsulaError) -> None:
-        """Answer everything in the box with `error`."""
+        """Answer everything in the box with `error`; in one that is closed there is nothing."""
         while True:
             try:
                 message = self.receive.receive_nowait()
-            except anyio.WouldBlock:
+            except (anyio.WouldBlock, anyio.ClosedResourceError):
                 return
             message.reply.fail(error)
 

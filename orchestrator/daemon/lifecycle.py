@@ -38,6 +38,7 @@ from orchestrator.model.errors import (
     DeclaredInFile,
     InsulaError,
     InvalidRequest,
+    RemovalIncomplete,
     SchemaConflict,
     StorageFailed,
     TenantInUse,
@@ -457,11 +458,21 @@ class TenantLifecycle:
             return 0 if connection is None else await unfinished(connection, tenant)
 
     def _kept_whole(self, row: TenantRow, removed: Removed) -> str | None:
-        """Return the file that all of the tenant is in, also if a call before dropped it."""
+        """Return the file that all of the tenant is in, also if a call before dropped it.
+
+        RemovalIncomplete when it is on another node: a tombstone would be all that is left.
+        """
         path = self._archive(row)
         if path is None or row.results != "archive":
             return None
-        return str(path) if removed.schema is not None or path.exists() else None
+        if removed.schema is None and not path.exists():
+            raise RemovalIncomplete(
+                row.id,
+                f"tenant {row.id!r} is dropped, and the file with all that it had is not here",
+                hint="start the node that began to archive it, which ends that"
+                f" (`insula tenant delete {row.id} --purge` gives the tenant up)",
+            )
+        return str(path)
 
     def _whole(self, row: TenantRow, report: Report) -> Whole | None:
         if row.results != "archive":

@@ -132,6 +132,21 @@ async def test_an_archive_that_is_kept_of_a_deleted_tenant_stays_though_it_once_
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - not blocking for long
 
 
+async def test_who_was_archived_while_another_archiving_waited_stays_archived(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        await node.submit(ACME)
+        await node.until_finished(ACME, 1)
+        away = await lifecycle(node, tmp_path).archive(ACME)
+
+        async with node.control.acquire() as connection:
+            with pytest.raises(TenantArchived):  # the other one has waited, and begins now
+                await tenants.mark_deleting(connection, ACME, "archive")
+
+        assert (await archives(node, tmp_path).unarchive(ACME, unheard)).rows == away.rows
+
+
 async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_has_finished_it(
     database: Database, tmp_path: Path
 ) -> None:

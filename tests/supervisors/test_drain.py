@@ -6,6 +6,7 @@ import secrets
 
 import anyio
 import pytest
+from msgspec import structs
 
 from orchestrator.model.errors import ShuttingDown
 from orchestrator.settings.duration import Duration
@@ -71,3 +72,14 @@ async def test_a_tenant_that_can_not_let_go_does_not_hold_up_the_others(
             await locked.execute("ROLLBACK AND CHAIN")
         assert await leases(node) == set()
         assert told == [(1, 2), (2, 2)]
+
+
+async def test_a_verb_that_outlasts_the_node_may_still_tell_it_what_became_of_its_tenant(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        config = node.slot("acme").config
+
+    node.root.declare([structs.replace(config, enabled=False)], {})
+
+    assert node.slot("acme").state is SlotState.SUSPENDED

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import asyncpg
 import pytest
 from msgspec import structs
 
@@ -33,7 +34,7 @@ from tests.supervisors.nodes import Node, running_node, snapshot
 from tests.supervisors.test_lifecycle import archives, lifecycle
 from tests.supervisors.test_moves import moves
 from tests.supervisors.test_shard_copies import arrivals
-from tests.supervisors.test_shards import LEFT, admin_of, home, succeeded
+from tests.supervisors.test_shards import LEFT, admin_of, home, node_with, succeeded
 from tests.supervisors.test_statistics import statistics_of
 from tests.supervisors.test_why import platform_of
 from tests.support.database import Database, migrations
@@ -272,6 +273,24 @@ def wanted_back(policy: Inactivity) -> bool:
     except TenantStarting:
         return True
     return False
+
+
+async def test_an_archiving_that_a_node_on_a_shard_has_nearly_ended_is_ended_by_it_alone(
+    database: Database, shard: ShardConfig, tmp_path: Path
+) -> None:
+    async with node_with(database, shard) as node:
+        mine, others = (lifecycle(node, tmp_path / name) for name in ("mine", "others"))
+        await node.tenants.prepare(ACME)
+        await node.sql("ALTER TABLE insula.tenant ADD CONSTRAINT dies CHECK (archive IS NULL)")
+        with pytest.raises(asyncpg.CheckViolationError):  # its tables are dropped by then
+            await mine.archive(ACME)
+        await node.sql("ALTER TABLE insula.tenant DROP CONSTRAINT dies")
+
+        await others.resume()
+        assert await node.sql("SELECT state FROM insula.tenant WHERE id = 'acme'") == "deleting"
+        await mine.resume()
+
+        assert (await mine.archives.unarchive(ACME, unheard)).rows > 0
 
 
 @pytest.mark.parametrize("home", ["role"], indirect=True)

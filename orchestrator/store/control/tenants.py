@@ -280,7 +280,7 @@ async def mark_deleting(
 
     `results`, keep, purge, archive or erase, says what becomes of its runs. Unless it is
     `forced`, it must have no others. An erasure that was begun stays one, and what is being
-    deleted is not archived.
+    deleted, or is archived, is not archived.
     """
     row = await connection.fetchrow(MARK_DELETING, tenant, results, forced)
     if row is None:

@@ -113,7 +113,8 @@ RETURNING id
 
 -- name: mark_deleting
 -- Asked again it says again what becomes of the results, and goes on. What was forced stays so, and
--- an erasure one: somebody was promised that the keys go.
+-- an erasure one: somebody was promised that the keys go. What is archived meanwhile is not archived again: there is
+-- nothing left to write into a file.
 UPDATE insula.tenant
 SET state = 'deleting', forced = forced OR $3,
     results = CASE WHEN state = 'deleting' AND results = 'erase' THEN results ELSE $2 END,
@@ -121,6 +122,7 @@ SET state = 'deleting', forced = forced OR $3,
     changed_in = pg_current_xact_id()
 WHERE id = $1 AND state <> 'removed' AND held_for IS NULL
     AND (state <> 'deleting' OR results = 'archive' OR $2 <> 'archive')
+    AND (state <> 'archived' OR $2 <> 'archive')
 RETURNING id, source, declaration, schema_name, state, engine_version, app_version,
     rotation, fingerprint, created_at, provisioned_at, last_active_at, disabled_at, disabled_because, results,
     removed_at, forced, held_for, held_at, shard, origin, moved_from, archive, registration, limits
