@@ -1,8 +1,9 @@
-"""Keeps the control schema's books on one tenant: what it has used, and which limits are near."""
+"""Keeps the control schema's books on a tenant: its use, which limits are near, its pauses."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,8 +17,9 @@ from orchestrator.model.errors import Unavailable
 from orchestrator.model.usage import Near
 from orchestrator.quota.alerts import OF_ALL, nearly_used, raised
 from orchestrator.store.connect import DRIVER_ERRORS
-from orchestrator.store.control import usage
+from orchestrator.store.control import pauses, usage
 from orchestrator.store.control.usage import Owner
+from orchestrator.store.tenant.runs import Pause
 from orchestrator.store.tenant.usage import HourUsed, OwnedUsage
 from supervisors.ground import Ground
 
@@ -50,7 +52,14 @@ class Books:
     twice it counts once, and what a crash kept from being told the next owner tells.
     """
 
-    def __init__(self, whose: Whose, ground: Ground, engine: Engine, counts: OwnedUsage) -> None:
+    def __init__(
+        self,
+        whose: Whose,
+        ground: Ground,
+        engine: Engine,
+        counts: OwnedUsage,
+        paused: Sequence[Pause],
+    ) -> None:
         self._whose = whose
         self._owner = Owner(whose.epoch, ground.node)
         self._ground = ground
@@ -60,17 +69,22 @@ class Books:
         self._warned: dict[str, datetime] = {}
         self._accepted: dict[str, int] = {}  # as the database has counted, a minute ago at most
         self._news = Pulse()
+        self._paused = paused  # as it was told last
+        self._pauses_changed = Pulse()
 
     async def run(self) -> None:
         """Keep the books for ever; ends by cancellation."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell_for_ever)
+            group.start_soon(self._tell_pauses_for_ever)
             await self._warn_for_ever()
 
     def look(self) -> None:
-        """See whether a limit is nearly used up now, that was not told of yet."""
+        """See what is to be told now: a limit that is nearly used up, a pause."""
         if self._near():
             self._news.beat()
+        if self._engine.pauses != self._paused:
+            self._pauses_changed.beat()
 
     async def settle(self) -> None:
         """Tell what was not told yet, if the control database answers soon: the tenant stops."""
@@ -112,6 +126,28 @@ class Books:
             log.warning("usage.not_told", error=str(error))
             return False
         return noted
+
+    # -- what is paused ----------------------------------------------------------------
+
+    async def _tell_pauses_for_ever(self) -> None:
+        while True:
+            paused = self._engine.pauses
+            if paused == self._paused:
+                await self._pauses_changed.wait()
+            elif not await self._tell_pauses(paused):
+                await anyio.sleep(RETRY_SECONDS)
+
+    async def _tell_pauses(self, paused: Sequence[Pause]) -> bool:
+        try:
+            async with self._ground.control.acquire() as control:
+                await pauses.tell(
+                    control, self._whose.tenant, self._ground.node, self._whose.epoch, paused
+                )
+        except (Unavailable, *DRIVER_ERRORS) as error:
+            log.warning("pauses.not_told", error=str(error))
+            return False
+        self._paused = paused
+        return True
 
     # -- what is nearly used up --------------------------------------------------------
 

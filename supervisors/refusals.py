@@ -41,7 +41,7 @@ def quarantined(tenant: TenantId, error: str | None, *, retry_after: float) -> T
     """Say that the tenant is left alone, about `retry_after` seconds more."""
     return TenantQuarantined(
         f"tenant {tenant!r} is quarantined: {error}",
-        hint="mend the cause; the next probe or a reload that touches the tenant tries again",
+        hint=f"mend the cause, then insula tenant enable {tenant}; the next probe tries by itself",
         retry_after=retry_after,
     )
 

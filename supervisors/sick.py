@@ -15,15 +15,21 @@ log = structlog.get_logger(__name__)
 
 
 class SickList:
-    """Sees every change of state; `changed` beats when somebody comes or goes."""
+    """Sees every change of state.
+
+    `changed` beats when somebody comes or goes, `tried` at whatever happens to one who is there.
+    """
 
     def __init__(self) -> None:
         self.tenants: set[TenantId] = set()
         self.changed = Pulse()
+        self.tried = Pulse()
 
     def note(self, slot: Slot) -> None:
         """Note the state that a slot has just entered."""
         tenant, state = slot.config.id, slot.state
+        if tenant in self.tenants:
+            self.tried.beat()
         if state is SlotState.QUARANTINED and tenant not in self.tenants:
             self.tenants.add(tenant)
         elif tenant in self.tenants and state not in (SlotState.QUARANTINED, *_AT_A_TRY):

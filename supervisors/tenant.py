@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -43,7 +43,7 @@ from orchestrator.store.tenant.payloads import (
     SealedJournal,
     payloads,
 )
-from orchestrator.store.tenant.runs import Claims
+from orchestrator.store.tenant.runs import Claims, Pause
 from orchestrator.store.tenant.secrets import OpenSecrets, Vault
 from orchestrator.store.tenant.usage import OwnedUsage
 from supervisors.books import Books, Whose
@@ -85,6 +85,7 @@ class TenantSupervisor:
         self._drain_seconds = drain_seconds
         self._jitter = 1 + TTL_JITTER * (2 * random.random() - 1)  # noqa: S311 - not a secret
         self._wake_at: datetime | None = None
+        self._paused: Sequence[Pause] = ()
         self._asked = False
         self._epoch = 0
         self._registration: UUID
@@ -102,7 +103,7 @@ class TenantSupervisor:
                 return
             async with engine.running():
                 whose = Whose(self._tenant, self._registration, self._epoch)
-                books = Books(whose, self._ground, engine, self._counts)
+                books = Books(whose, self._ground, engine, self._counts, self._paused)
                 await self._live(engine, books)
             if not self._asked:
                 raise RuntimeError("the supervisor ended without having been asked to")
@@ -200,6 +201,7 @@ class TenantSupervisor:
 
     def _end_well(self, engine: Engine) -> None:
         self._wake_at = engine.now if engine.busy else engine.next_due
+        self._paused = engine.pauses
         self._asked = True
 
     # -- serving -----------------------------------------------------------------------
@@ -309,6 +311,7 @@ class TenantSupervisor:
                 control, self._tenant, self._ground.node, steady=self._ground.standing.steady
             )
         self._note_epoch(lease.epoch)
+        self._paused = lease.pauses
         yield lease
         with anyio.fail_after(RELEASE_SECONDS, shield=True):
             async with self._ground.control.acquire() as control:
@@ -318,7 +321,7 @@ class TenantSupervisor:
                     self._ground.node,
                     self._epoch,
                     wake_at=self._wake_at,
-                    reason="timer",
+                    paused=self._paused,
                 )
                 self._slot.held = None
                 served = {self._tenant: self._slot.config.digest}

@@ -19,6 +19,8 @@ def group(
     purpose: str,
     sections: Sections,
     callback: Callable[..., None] | None = None,
+    *,
+    completion: bool = False,
     **more: Any,
 ) -> typer.Typer:
     """Return an empty group, whose help lists its commands in sections."""
@@ -28,7 +30,7 @@ def group(
         epilog="COMMAND --help tells what a command takes, with an example.",
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        add_completion=False,
+        add_completion=completion,
         **more,
     )
     made.callback(invoke_without_command=True)(callback or help_without_command)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.completion import shell_complete
 from typer.main import get_command
 
 from orchestrator.cli import output
@@ -30,6 +31,10 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "usage": ["usage"],
 }
 """The modules of `orchestrator.cli` with commands that are in no group, and their names."""
+
+
+COMPLETION = "_INSULA_COMPLETE"
+"""Set by a shell in which `--install-completion` was done, to ask what may follow."""
 
 
 class Part(NamedTuple):
@@ -109,6 +114,7 @@ def build(only: str | None = None) -> typer.Typer:
         "Insula: durable workflows for many tenants on PostgreSQL.",
         SECTIONS,
         callback=_root,
+        completion=True,
         context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
     )
     for module, names in COMMANDS.items():
@@ -151,6 +157,11 @@ def main(arguments: Sequence[str]) -> int:
     >>> main(["run", "start"])
     2
     """
+    asked = os.environ.get(COMPLETION)
+    return _complete(asked) if asked else _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         command = commands(_part(arguments))
         # Not command.main(): it would end the process by itself when a pipe breaks.
@@ -172,6 +183,13 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return int(code or DONE)
+
+
+def _complete(asked: str) -> int:
+    """Print what may follow a command line, for a shell; the part that it is in is enough."""
+    # Where bash has the line, and where the others have it.
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    return shell_complete(commands(_part(line.split()[1:])), {}, "insula", COMPLETION, asked)
 
 
 def _root(context: typer.Context, show_version: Version = False) -> None:

@@ -78,6 +78,7 @@ def _status_fields(found: Status) -> list[tuple[str, object]]:
         ("tasks", f"{found.running_tasks} of {found.max_concurrent_tasks}"),
         ("busiest", found.busiest),
         ("quarantined", _quarantined(found)),
+        ("paused", _paused(found)),
         ("database", f"{found.database} (PostgreSQL {found.database_version})"),
         ("no answer since", outage and outage.since),
         ("because", outage and outage.error),
@@ -94,6 +95,17 @@ def _quarantined(found: Status) -> str | None:
     first, *others = found.quarantined
     more = ", …" if found.slots["quarantined"] > len(found.quarantined) else ""
     return f"{', '.join([first, *others])}{more} (insula tenant why {first})"
+
+
+def _paused(found: Status) -> str | None:
+    """Return how many tenants are paused, which, and where to see why."""
+    if not found.paused:
+        return None
+    many = found.paused_tenants
+    if many is None:
+        return f"{', '.join(found.paused)}; of tenants that sleep the database did not tell"
+    more = ", …" if many > len(found.paused) else ""
+    return f"{many}: {', '.join(found.paused)}{more} (insula tenant list says why)"
 
 
 def _shard(found: ShardStatus) -> str:

@@ -21,6 +21,8 @@ aligned columns elsewhere; `--json` prints exactly one JSON document instead, al
 `{"error": {"code": …, "detail": …, "hint": …, "data": …}}`. Only `run events --follow --json`
 prints one for each event, as a line of its own.
 
+`insula --install-completion` has your shell complete commands and options from then on.
+
 An error is a line `error[code]: sentence` on stderr, and a line `hint: …` when something can be
 done about it. The codes are listed in [Errors](errors.md). The exit code tells a script what kind
 it was:

@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import output, values
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.tokens import MintedToken
+from orchestrator.model.tokens import MintedToken, TokenView
 
 Expires = Annotated[
     str | None, typer.Option(metavar="TIME", help="It is void after so long: 12h, 30d.")
@@ -69,7 +69,9 @@ def list_tokens(door: Door, tenant: Of = None) -> None:
 
 
 def revoke(door: Door, token: TokenArgument, tenant: Of = None) -> None:
-    """Make a token void, on every node from the next request on.
+    """Make a token void, on every node from the next request on, and say whose it was.
+
+    Its id is enough for who runs the installation; a token of a tenant names that one.
 
     Example: insula token revoke 5f0c3a9be1d24a77
     """
@@ -79,7 +81,7 @@ def revoke(door: Door, token: TokenArgument, tenant: Of = None) -> None:
     if door.json:
         output.document(view)
     else:
-        output.say(f"revoked {view.id}")
+        output.say(f"revoked {view.id}, {_whose(view)}")
 
 
 def print_minted(door: Door, minted: MintedToken) -> None:
@@ -90,5 +92,9 @@ def print_minted(door: Door, minted: MintedToken) -> None:
     typer.echo(minted.token)
     view = minted.view
     lasts = f"until {output.line(view.expires_at)}" if view.expires_at else "until it is revoked"
+    output.say(f"token {view.id}, {_whose(view)}, {lasts}; it is not shown again")
+
+
+def _whose(view: TokenView) -> str:
     whose = "the installation" if view.tenant is None else f"tenant {view.tenant}"
-    output.say(f"token {view.id}, {view.role} of {whose}, {lasts}; it is not shown again")
+    return f"{view.role} of {whose}"

@@ -13,7 +13,7 @@ Its life, in this order:
 What the API asks for, each module a service of `http.services`:
 
     platform, why             tenants and their runs; why a tenant runs or does not
-    attention                 which tenants an operator looks at first
+    attention, pauses         which tenants an operator looks at first; what is paused
     tenants, names            which tenants there are, and who has which name
     decided                   what operators and verbs have decided of one: pure
     dead_letters, schedules   of one tenant
@@ -22,10 +22,11 @@ What the API asks for, each module a service of `http.services`:
     migration, maintenance,
     secrets
     statistics, overview,     what is told of tenants
-    usage
+    usage, pauses
     tokens, audit             who may use the API, and who did what
 
-What verbs stand on: `holds` keeps a tenant quiet, `errands` connects.
+What verbs stand on: `holds` keeps a tenant quiet, `errands` connects, `copies` drops what is of a
+tenant elsewhere, `retrial` has one in quarantine try again.
 
 What goes on by itself:
 

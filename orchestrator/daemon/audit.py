@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -33,9 +35,7 @@ class TenantAudit:
 
     async def asked(self, deed: Deed) -> int:
         """Note what is about to be done; DatabaseUnavailable when it can not be noted."""
-        if self.standing.outage is not None:
-            raise database_away(self.standing.outage)
-        async with self.control.acquire() as connection:
+        async with self._connection() as connection:
             return await audit.ask(connection, self.node, deed)
 
     async def note(self, connection: Connection, deed: Deed) -> None:
@@ -52,9 +52,17 @@ class TenantAudit:
             log.warning("audit.not_answered", number=number, outcome=outcome, error=str(error))
 
     async def read(self, tenant: TenantId, *, limit: int, cursor: int | None) -> AuditPage:
-        """Return a page of entries, newest first."""
-        async with self.control.acquire() as connection:
+        """Return a page of entries, newest first; DatabaseUnavailable when nobody can tell."""
+        async with self._connection() as connection:
             found = await audit.page(connection, tenant, limit=limit + 1, before=cursor)
         entries = [AuditEntry(**msgspec.structs.asdict(each)) for each in found[:limit]]
         more = len(found) > limit
         return AuditPage(entries=entries, cursor=entries[-1].number if more else None)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Lend one; who is known to be silent is not waited for."""
+        if self.standing.outage is not None:
+            raise database_away(self.standing.outage)
+        async with self.control.acquire() as connection:
+            yield connection

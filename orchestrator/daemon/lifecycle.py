@@ -13,14 +13,15 @@ from msgspec import structs
 
 from orchestrator.daemon.archives import ARCHIVES, TenantArchives
 from orchestrator.daemon.audit import TenantAudit
+from orchestrator.daemon.copies import at, drop_arrived_copies, drop_kept_copy
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
 from orchestrator.daemon.parts import drop_dead_parts, drop_parts_of
 from orchestrator.daemon.renaming import finish
+from orchestrator.daemon.retrial import try_again
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
-from orchestrator.lifecycle.move import drop_arrived, drop_kept
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import (
@@ -34,8 +35,6 @@ from orchestrator.model.archives import ArchivedTenant
 from orchestrator.model.errors import (
     ArchiveInvalid,
     CopyKept,
-    DatabaseRefused,
-    DatabaseUnavailable,
     DeclaredInFile,
     InsulaError,
     InvalidRequest,
@@ -94,7 +93,10 @@ class TenantLifecycle:
         log.info("tenant.disabled", tenant=tenant, reason=reason)
 
     async def enable(self, tenant: TenantId) -> None:
-        """Let the tenant work again; DeclaredInFile when it is its file that disables it."""
+        """Let the tenant work again, also one in quarantine, which tries again at once.
+
+        Raises DeclaredInFile when it is its file that disables it, and what `try_again` does.
+        """
         config = self.tenants.snapshot.tenants.get(tenant)
         if config is not None and not config.enabled:
             raise DeclaredInFile(
@@ -108,6 +110,9 @@ class TenantLifecycle:
         registered = self.tenants.registered.get(tenant)
         if registered is not None and not registered.enabled:
             await self.tenants.update(tenant, UpdateTenant(set={"enabled": True}))
+        slot = self.root.slots.get(tenant)
+        if slot is not None:
+            await try_again(self.root, slot)
         log.info("tenant.enabled", tenant=tenant)
 
     async def rotate_credentials(self, tenant: TenantId) -> RotatedCredentials:
@@ -331,8 +336,8 @@ class TenantLifecycle:
     async def _remove(self, row: TenantRow, report: Report) -> Removed:
         """Drop what the tenant has; on a shard that comes first, and its tombstone last."""
         shards, removed = self.tenants.shards, Removed()
-        await self.drop_kept(row)
-        await self._drop_arrived(row)
+        await drop_kept_copy(self.tenants, self.errands, row)
+        await drop_arrived_copies(self.tenants, self.errands, row)
         left = await self._drop_archive(row)
         if await is_ready(shards, row):
             async with self.errands.pair("deletion", row, lock_timeout="10s") as (control, server):
@@ -390,37 +395,6 @@ class TenantLifecycle:
                 hint=f"take [tenants.{tenant}] out of its file, reload, and delete it then",
             )
         return await self.tenants.shards.row(tenant)
-
-    async def drop_kept(self, row: TenantRow) -> None:
-        """Drop what is kept of a tenant where it has moved from; done twice it is done once."""
-        if row.moved_from is None:
-            return
-        kept = at(row, row.moved_from)
-        if await self.tenants.shards.is_there(kept):
-            async with self.errands.connection("move", kept, lock_timeout="10s") as connection:
-                await drop_kept(connection, row.id, self.tenants.spec)
-        await self.tenants.shards.drop_database(kept)
-
-    async def _drop_arrived(self, row: TenantRow) -> None:
-        """Drop what a move that did not come to its end has left where the tenant does not live.
-
-        A shard that is away keeps nobody from being deleted: the log tells of it.
-        """
-        shards = self.tenants.shards
-        for name in sorted({CONTROL_SHARD, *shards.others} - {row.shard}):
-            place = at(row, name)
-            if shards.target_of(place) == shards.target_of(row):
-                continue
-            try:
-                shards.check(name)
-                if not await shards.is_there(place):
-                    continue
-                async with self.errands.connection("move", place, lock_timeout="10s") as there:
-                    nothing_left = await drop_arrived(there, row.id, self.tenants.spec)
-                if nothing_left:
-                    await shards.drop_database(place)
-            except (DatabaseUnavailable, DatabaseRefused) as error:
-                log.warning("tenant.shard_not_looked_at", tenant=row.id, error=str(error))
 
     async def _rename(self, row: TenantRow, wanted: Renaming) -> None:
         """Rename the tenant in the registry, and in its own database, as far as it has one."""
@@ -480,11 +454,6 @@ class TenantLifecycle:
         if row.results == "archive":
             return self.state_dir / ARCHIVES / f"{name}.tar"
         return self.state_dir / "results" / f"{name}.jsonl.gz"
-
-
-def at(row: TenantRow, shard: str) -> TenantRow:
-    """Return the row as if the tenant lived on `shard`: what says where to connect."""
-    return structs.replace(row, shard=shard)
 
 
 def _view(tenant: TenantId, removed: Removed) -> DeletedTenant:

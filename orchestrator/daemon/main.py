@@ -18,6 +18,7 @@ from orchestrator.daemon import attention, event_loop, signals
 from orchestrator.daemon.attempts import attempt_of
 from orchestrator.daemon.garbage import search_seldom
 from orchestrator.daemon.loop_watch import LoopWatch
+from orchestrator.daemon.pauses import ToldPauses, paused_in
 from orchestrator.daemon.reload import Reloader
 from orchestrator.daemon.sd_notify import Notifier
 from orchestrator.daemon.services import DaemonServices
@@ -146,6 +147,10 @@ class Daemon:
     async def _serve(self, parts: Parts) -> None:
         search_seldom()
         self._reloader = Reloader(self._snapshot, self._read, self._apply, self._notifier)
+        services = DaemonServices(parts, self._snapshot)
+        api = services.for_api(status=self._status, reload=self._reloader.reload)
+        # Before the loop is watched: this holds it up for long, and there is nobody to wait for it.
+        app = build_app(api, self._snapshot.settings.http)
         self._watch = LoopWatch(self._clock, self._notifier, parts.root.slots)
         async with anyio.create_task_group() as group:
             self._serving = group.cancel_scope
@@ -157,9 +162,6 @@ class Daemon:
                 for keeper in parts.shard_keepers:
                     starting.start_soon(group.start, keeper.run)
             await group.start(parts.root.run)
-            services = DaemonServices(parts, self._snapshot)
-            api = services.for_api(status=self._status, reload=self._reloader.reload)
-            app = build_app(api, self._snapshot.settings.http)
             await group.start(serve_http, app, self._sockets)
             services.start(group)
             group.start_soon(self._reloader.run)
@@ -256,6 +258,8 @@ class Daemon:
 
     async def _status(self) -> Status:
         parts, settings = self._parts, self._snapshot.settings
+        told = await ToldPauses(parts.shards.control, parts.keeper.standing).of_all()
+        paused, named = paused_in(parts.root.slots.values(), told)
         return Status(
             node=settings.node.name,
             incarnation=parts.node,
@@ -271,6 +275,8 @@ class Daemon:
             max_concurrent_tasks=parts.ground.slots.total,
             busiest=attention.busiest(parts.root.slots.values()),
             quarantined=attention.quarantined(parts.root.slots.values()),
+            paused_tenants=paused,
+            paused=named,
             max_awake_tenants=settings.node.max_awake_tenants,
             database=parts.target.redacted,
             database_version=parts.server_version,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import anyio
 import structlog
@@ -13,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.retrial import probe_now
 from orchestrator.daemon.tenants import Tenants, read_spec
 from orchestrator.http.services import Notes
 from orchestrator.lifecycle.holders import holders
@@ -43,7 +43,7 @@ from orchestrator.store.control import tenants as rows
 from orchestrator.store.control.tenants import TenantRow
 from supervisors.messages import Stop
 from supervisors.root import RootSupervisor
-from supervisors.slot import AT_REST, SlotState
+from supervisors.slot import AT_REST
 
 LOCK_TIMEOUT = "2s"
 """How long a migration waits for a table: what wants the table then waits behind it."""
@@ -310,9 +310,8 @@ class _Call:
     def _heal(self, tenant: TenantId) -> None:
         """Let a tenant that is in quarantine try again now."""
         slot = self._root.slots.get(tenant)
-        if slot is not None and slot.state is SlotState.QUARANTINED:
-            slot.retry_at = datetime.min.replace(tzinfo=UTC)
-            self._root.probe()
+        if slot is not None:
+            probe_now(self._root, slot)
 
     def _tell(self) -> None:
         failed = len(self._failed)

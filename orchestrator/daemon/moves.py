@@ -14,9 +14,10 @@ import structlog
 from orchestrator.archive.container import ArchiveReader
 from orchestrator.daemon.archives import TenantArchives
 from orchestrator.daemon.arrivals import Arrivals
+from orchestrator.daemon.copies import at, drop_kept_copy
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
-from orchestrator.daemon.lifecycle import TenantLifecycle, at
+from orchestrator.daemon.lifecycle import TenantLifecycle
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.lifecycle import arrival
 from orchestrator.lifecycle import move as steps
@@ -156,7 +157,7 @@ class TenantMoves:
             if now.moved_from != row.moved_from:  # it is the end of another move that this meant
                 return _told(now)
             report(Progress("dropping what was kept"))
-            await self.lifecycle.drop_kept(now)
+            await drop_kept_copy(self._tenants, self.errands, now)
         async with self._tenants.control.acquire() as connection:
             await tenants.forget_kept(connection, row.id)
         await self._tenants.refresh()

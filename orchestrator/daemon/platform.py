@@ -15,6 +15,7 @@ import anyio
 import msgspec
 import structlog
 
+from orchestrator.daemon.pauses import ToldPauses, pauses_of, shown, with_told
 from orchestrator.daemon.why import (
     explain,
     explain_absence,
@@ -204,12 +205,19 @@ class TenantPlatform:
         return sorted([*map(summary_of, slots.values()), *gone], key=lambda each: each.id)
 
     async def listed(self) -> list[TenantSummary]:
-        """Return every tenant, with the limits that it came near to: one query for all of them."""
-        found = await self._alerts()
-        if found is None:
-            return self.tenants()
+        """Return every tenant, with the limits that it came near to and what of it is paused.
+
+        Two queries for all of them; none of a tenant.
+        """
+        alerts = await self._alerts()
+        told = await ToldPauses(self.shards.control, self.standing).of_all()
         return [
-            msgspec.structs.replace(each, alerts=found.get(each.id, [])) for each in self.tenants()
+            msgspec.structs.replace(
+                each,
+                pauses=with_told(each, told),
+                alerts=None if alerts is None else alerts.get(each.id, []),
+            )
+            for each in self.tenants()
         ]
 
     async def read_tenant(self, tenant: TenantId) -> TenantView:
@@ -266,7 +274,7 @@ class TenantPlatform:
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
             return None
-        return [_pause(each) for each in found]
+        return shown(found)
 
     async def _opener(self, tenant: TenantId, stored: Sequence[RingKey]) -> Payloads:
         """Return what opens the tenant's payloads; most tenants have none that is sealed."""
@@ -425,15 +433,6 @@ def state_of(slot: Slot) -> str:
         return "removing"
     held = slot.state is SlotState.SUSPENDED and slot.config.enabled
     return "held" if held else str(slot.state)
-
-
-def pauses_of(slot: Slot) -> list[TenantPause] | None:
-    """Return what is paused of a tenant that is awake; None when it sleeps."""
-    return None if slot.engine is None else [_pause(each) for each in slot.engine.pauses]
-
-
-def _pause(stored: stored_runs.Pause) -> TenantPause:
-    return TenantPause(workflow=stored.workflow or None, since=stored.since, reason=stored.reason)
 
 
 def _told(stored: Iterable[transitions.Stored]) -> list[Transition]:

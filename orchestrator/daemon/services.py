@@ -78,8 +78,10 @@ class DaemonServices:
             lambda: parts.tenants.snapshot.settings.archive,
         )
         self._moves = TenantMoves(self._lifecycle, self._archives, self._holds, Errands(shards))
-        self._statistics = TenantStatistics(parts.tenants, Errands(shards), self._platform.tenants)
-        self._usages = Usages(parts.root, shards)
+        self._statistics = TenantStatistics(
+            parts.tenants, Errands(shards), self._platform.tenants, self._standing
+        )
+        self._usages = Usages(parts.root, shards, self._standing)
 
     def for_api(
         self,
@@ -126,7 +128,7 @@ class DaemonServices:
         if (stores := self._parts.ground.caches) is not None:
             group.start_soon(CacheRemains(control, stores, self._audit).run, self._standing)
         group.start_soon(FiguresReader(self._statistics, control).watch, self._standing)
-        group.start_soon(self._usages.condense, self._standing)
+        group.start_soon(self._usages.condense)
 
 
 def _platform(parts: Parts, settings: Settings) -> TenantPlatform:

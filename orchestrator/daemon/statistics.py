@@ -19,6 +19,8 @@ from orchestrator.store.control import figures
 from orchestrator.store.control.figures import Taken
 from orchestrator.store.control.tenants import TenantRow
 from orchestrator.store.tenant import statistics
+from supervisors.refusals import database_away
+from supervisors.standing import Standing
 
 READ_SECONDS = 10.0
 COUNT_SECONDS = 300.0
@@ -32,6 +34,7 @@ class TenantStatistics:
     tenants: Tenants
     errands: Errands
     summaries: Callable[[], list[TenantSummary]]
+    standing: Standing
     _counting: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     """One counts rows at a time, for minutes maybe: the other place is for who only looks."""
 
@@ -64,7 +67,12 @@ class TenantStatistics:
             )
 
     async def overview(self, *, order: FiguresOrder, limit: int | None) -> InstallationFigures:
-        """Return all tenants as they were last read, in one look at the control database."""
+        """Return all tenants as they were last read, in one look at the control database.
+
+        DatabaseUnavailable at once while that is known to be silent.
+        """
+        if self.standing.outage is not None:
+            raise database_away(self.standing.outage)
         async with self.tenants.control.acquire() as connection:
             kept = await figures.fetch_all(connection)
         return overview(self.summaries(), kept, order=order, limit=limit)

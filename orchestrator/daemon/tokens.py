@@ -112,6 +112,11 @@ class TokenRegistry:
         async with self._connection() as connection:
             return [_view(each) for each in await tokens.list_of(connection, tenant)]
 
+    async def owner_of(self, id: str) -> TenantId | None:
+        """Return the tenant whose a token is; None for the installation's, or for none."""
+        async with self._connection() as connection:
+            return await tokens.owner_of(connection, id)
+
     async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:
         """Make a token of a tenant, or of the installation, void at once; TokenNotFound."""
         async with self._connection() as connection:

@@ -38,6 +38,7 @@ from orchestrator.store.control.usage import HOURS_KEPT, Told, Wanted
 from orchestrator.store.shards import Shards
 from orchestrator.store.tenant import usage as counted
 from orchestrator.store.tenant.usage import HourUsed
+from supervisors.refusals import database_away
 from supervisors.root import RootSupervisor
 from supervisors.standing import Standing
 
@@ -56,11 +57,16 @@ class Usages:
 
     root: RootSupervisor
     shards: Shards
+    standing: Standing
 
     async def page(
         self, since: datetime, until: datetime, span: Span, *, limit: int, cursor: str | None
     ) -> UsagePage:
-        """Return what all tenants used, also those that are gone, as they have told it."""
+        """Return what all tenants used, also those that are gone, as they have told it.
+
+        DatabaseUnavailable, here and below, at once while the database is known to be silent.
+        """
+        self._check_answers()
         after = None if cursor is None else place_of(cursor)
         wanted = Wanted(since, until, span, limit + 1, after)
         async with self.shards.control.acquire() as connection:
@@ -77,6 +83,7 @@ class Usages:
         """Return what one tenant used, to this moment; also of one that is gone."""
         if until - since > LONGEST[span]:
             raise InvalidRequest(f"at most {LONGEST[span].days} days can be shown by {span}")
+        self._check_answers()
         row = await self._row(name)
         here = await self._live(row)  # before what was told: what leaves here is there by then
         async with self.shards.control.acquire() as connection:
@@ -100,11 +107,11 @@ class Usages:
             alerts=alerts,
         )
 
-    async def condense(self, standing: Standing) -> None:
+    async def condense(self) -> None:
         """Make days of old hours, for ever."""
         while True:
             await anyio.sleep(CONDENSE_SECONDS)
-            if standing.outage is not None:
+            if self.standing.outage is not None:
                 continue
             try:
                 await self.condense_once(datetime.now(UTC))
@@ -118,6 +125,10 @@ class Usages:
         async with self.shards.control.acquire() as connection:
             while await usage.condense(connection, before, CONDENSE) == CONDENSE:
                 pass
+
+    def _check_answers(self) -> None:
+        if self.standing.outage is not None:
+            raise database_away(self.standing.outage)
 
     async def _row(self, name: str) -> TenantRow:
         """Return the tenant of that id or alias, or the tombstone of one that was called so."""

@@ -97,7 +97,8 @@ def _suspended(config: TenantConfig, row: TenantRow | None) -> str:
 
 def _failed(slot: Slot, outage: Outage | None) -> tuple[str, datetime | None]:
     if slot.state is SlotState.QUARANTINED:
-        return f"it kept failing, or needs somebody: {slot.last_error}", slot.retry_at
+        at_once = f"insula tenant enable {slot.config.id} tries again at once"
+        return f"it kept failing, or needs somebody: {slot.last_error} ({at_once})", slot.retry_at
     if outage is not None:
         return f"{outage.what} does not answer: {outage.error}", None
     return f"it failed and is tried again: {slot.last_error}", slot.retry_at

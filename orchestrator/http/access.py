@@ -140,7 +140,7 @@ class Doorkeeper:
         holder = await self._identify(connection)
         connection.scope["state"]["holder"] = holder
         if rule is None or not self._opens(connection, holder, rule):
-            raise NotAllowed("this token does not open that")
+            raise _not_opened(holder, rule)
         if holder.tenant is not None and holder.archived and route != BRINGS_BACK:
             raise TenantArchived(holder.tenant)
         connection.receive = self._while_valid(connection.receive, holder)
@@ -194,6 +194,20 @@ class Doorkeeper:
             return error.tenant
         except InsulaError:  # what it can not be is for those to know who may ask
             return None
+
+
+def _not_opened(holder: Holder, rule: Open | Role | None) -> NotAllowed:
+    """Say what the route asks for and what the token has: nothing of other tenants."""
+    if rule is None:
+        return NotAllowed("no token opens that")
+    has = f"this one has the role {holder.role} of tenant {holder.tenant!r}"
+    if not isinstance(rule, Role):
+        hint = "ask whoever runs the installation (`insula token create`)"
+        return NotAllowed(f"that needs a token of the whole installation; {has}", hint=hint)
+    if not holder.role.includes(rule):
+        hint = f"`insula tenant token {holder.tenant} --role {rule}` makes one"
+        return NotAllowed(f"that needs a token with the role {rule}; {has}", hint=hint)
+    return NotAllowed(f"that needs a token of the tenant that is named; {has}")
 
 
 def bearer_of(connection: Connection) -> Bearer | None:

@@ -24,6 +24,10 @@ UNREAD_SECONDS = 300.0
 """How long an answer waits for a client that takes nothing of it. Until then it holds what it is
 read from: of a backup the file, whose room on the disk others may need."""
 
+UNSENT_SECONDS = 300.0
+"""How long a body that has begun is waited for while nothing of it comes. Until then it holds what
+it is kept in: of an upload the file, as above."""
+
 CONNECTIONS = 512
 """So many over TCP at a time: each is an open file, and whoever works here needs some as well."""
 
@@ -39,13 +43,17 @@ class PeerProtocol(HttpToolsProtocol):
     The kernel says whose process connected; nothing that the client sends can change it. Who holds
     a connection without asking for anything is cut off: with a head, or fields behind a body in
     chunks, that have no end, or do not come, and who has more connections than there are places.
-    So is who asks and does not read the answer.
+    So is who asks and does not read the answer, or sends nothing more of a body.
     """
 
     _outside = 0
     """Bytes that came since the last piece of a body, or the last whole request."""
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _unsent: asyncio.TimerHandle | None = None
+    _awaits_body = False
+    _heard = 0
+    """So many times something has come."""
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
@@ -56,6 +64,7 @@ class PeerProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that it ends, and let whoever answers cut the connection off."""
         self._lift_deadline()
+        self._awaits_body = True
         self.scope["state"][CUT_OFF] = self.transport.abort
         super().on_headers_complete()
 
@@ -67,13 +76,18 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that a request is whole."""
         self._outside = 0
+        self._awaits_body = False
+        self._lift_unsent()
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, unless there is too much of what is no body."""
         begun = self._outside > 0
         self._outside += len(data)
+        self._heard += 1
         super().data_received(data)
+        if self._awaits_body and self._unsent is None:
+            self._await_sender()
         if begun and self._outside > HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
@@ -105,6 +119,8 @@ class PeerProtocol(HttpToolsProtocol):
         """Note that it is over."""
         self._lift_deadline()
         self._lift_unread()
+        self._awaits_body = False
+        self._lift_unsent()
         super().connection_lost(exc)
 
     def _over_tcp(self) -> int:
@@ -121,6 +137,22 @@ class PeerProtocol(HttpToolsProtocol):
             self._await_reader()
         else:
             self.transport.abort()
+
+    def _await_sender(self) -> None:
+        self._unsent = self.loop.call_later(UNSENT_SECONDS, self._look_after_sender, self._heard)
+
+    def _look_after_sender(self, before: int) -> None:
+        # While we take nothing ourselves, because what has come is still being written, who sends
+        # is not to blame.
+        if self._heard > before or self.flow.read_paused:
+            self._await_sender()
+        else:
+            self.transport.abort()
+
+    def _lift_unsent(self) -> None:
+        if self._unsent is not None:
+            self._unsent.cancel()
+            self._unsent = None
 
     def _lift_unread(self) -> None:
         if self._unread is not None:

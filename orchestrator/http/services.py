@@ -391,6 +391,10 @@ class Tokens(Protocol):
         """Return the tokens of a tenant, or those of the installation, newest first."""
         ...
 
+    async def owner_of(self, id: str) -> TenantId | None:
+        """Return the tenant whose a token is; None for the installation's, or for none."""
+        ...
+
     async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:
         """Make a token of a tenant, or of the installation, void at once; TokenNotFound."""
         ...

@@ -42,11 +42,11 @@ WHERE p.pronamespace = $2::regnamespace AND setting ~ ('^search_path=.*\m' || $1
 -- All that the control schema has by tenant, but for the audit, since what was done under the old id stays there, and for
 -- what follows the tenant's row by itself. What former tenants of the old id used stays theirs. The old id keeps its epoch, so that whoever is called so next
 -- gets a later one.
-INSERT INTO insula.lease AS lease (tenant, node, epoch)
-SELECT :'new', old.node, old.epoch FROM insula.lease AS old WHERE old.tenant = :'old'
+INSERT INTO insula.lease AS lease (tenant, node, epoch, pauses)
+SELECT :'new', old.node, old.epoch, old.pauses FROM insula.lease AS old WHERE old.tenant = :'old'
 ON CONFLICT (tenant) DO UPDATE SET node = excluded.node, epoch = greatest(lease.epoch, excluded.epoch),
-                                   changed_at = clock_timestamp();
-UPDATE insula.lease SET node = NULL WHERE tenant = :'old';
+                                   pauses = excluded.pauses, changed_at = clock_timestamp();
+UPDATE insula.lease SET node = NULL, pauses = '[]' WHERE tenant = :'old';
 UPDATE insula.wake SET tenant = :'new' WHERE tenant = :'old';
 INSERT INTO insula.wake AS wake (tenant, due_at, reason)
 SELECT lease.tenant, clock_timestamp(), 'recover' FROM insula.lease AS lease WHERE lease.tenant = :'new'

@@ -15,6 +15,9 @@ from orchestrator.model.text import LINE
 
 NAME_CHARACTERS = 255
 REASON_CHARACTERS = 1000
+MOST_TAGS = 1000
+"""Tags of one run."""
+
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request; what one run may carry is the tenant's `limits.max_payload_bytes`."""
 
@@ -51,7 +54,7 @@ class StartRun(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: Name | None = None
     queue: Name | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 0
-    tags: list[Name] = []
+    tags: Annotated[list[Name], Meta(max_length=MOST_TAGS)] = []
     delay: str | None = None
     at: datetime | None = None
     deadline: str | None = None
@@ -351,7 +354,8 @@ class TenantSummary(Wire, frozen=True, kw_only=True):
     """The verb that keeps it quiet for now, such as rename; null when it is not held."""
 
     pauses: list[TenantPause] | None = None
-    """What is paused; null when that is not known here, as in the list for one that sleeps."""
+    """What is paused, also of one that sleeps; null when that is not known here and the database
+    did not tell."""
 
     alerts: list[Alert] | None = None
     """Limits that were nearly used up in an hour or day that is not over; null when the database
@@ -486,9 +490,10 @@ class LoopBlocked(Wire, frozen=True, kw_only=True):
 
 
 class Status(Wire, frozen=True, kw_only=True):
-    """Answer of `GET /v1/status`: the node at a glance, told without asking the database.
+    """Answer of `GET /v1/status`: the node at a glance.
 
-    `busiest` and `quarantined` name five tenants at most; `slots` counts all.
+    Told without the database, but for one query of what is paused of tenants that sleep.
+    `busiest`, `quarantined` and `paused` name five tenants at most; `slots` counts all.
     """
 
     node: str
@@ -505,6 +510,13 @@ class Status(Wire, frozen=True, kw_only=True):
     max_concurrent_tasks: int
     busiest: dict[str, int] = {}
     quarantined: list[str] = []
+    paused: list[str] = []
+    """Tenants that are paused, wholly or in a workflow; of those that sleep only when the database
+    answers."""
+
+    paused_tenants: int | None = None
+    """How many that are; null when the database did not tell."""
+
     max_awake_tenants: int
     database: str
     database_version: str

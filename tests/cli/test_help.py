@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.main import GROUPS, commands
+from orchestrator.cli.main import COMPLETION, GROUPS, commands, main
 from tests.cli.conftest import Insula
 
 
@@ -65,3 +65,26 @@ def test_the_example_of_a_command_is_one_that_it_takes(path: tuple[str, ...]) ->
 
     assert tuple(given[: len(path) + 1]) == ("insula", *path)
     command.make_context(path[-1], given[len(path) + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("line", "follows"),
+    [
+        ("insula sched", {"schedule"}),
+        ("insula tenant pa", {"pause"}),
+        ("insula tenant pause --wo", {"--workflow"}),
+    ],
+)
+def test_a_shell_is_told_what_may_follow(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    follows: set[str],
+) -> None:
+    monkeypatch.setenv(COMPLETION, "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+
+    assert main([]) == 0
+
+    assert set(capsys.readouterr().out.split()) == follows

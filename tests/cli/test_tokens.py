@@ -32,15 +32,15 @@ def test_a_token_is_printed_once_and_alone_on_stdout(
 def test_a_token_is_revoked_by_its_id(insula: Insula, platform: HandMadePlatform) -> None:
     id = insula("tenant", "token", "acme_corp").out.split("_")[1]
 
-    elsewhere = insula("token", "revoke", id)
-    done = insula("token", "revoke", id, "--tenant", "acme_corp")
+    unknown = insula("token", "revoke", "0" * 16)
+    done = insula("token", "revoke", id)
     again = insula("token", "revoke", id, "--tenant", "acme_corp", "--json")
 
-    assert (elsewhere.code, elsewhere.err.splitlines()[0]) == (
+    assert (unknown.code, unknown.err.splitlines()[0]) == (
         3,
-        f"error[token_not_found]: there is no token '{id}'",
+        f"error[token_not_found]: there is no token '{'0' * 16}'",
     )
-    assert done.err == f"revoked {id}\n"
+    assert done.err == f"revoked {id}, read of tenant acme_corp\n"
     assert again.json["revoked_at"] is not None
     assert [(entry.operation, entry.outcome) for _, entry in platform.audit.entries] == [
         ("token.create", "done"),

@@ -119,9 +119,8 @@ async def test_a_deadlock_with_an_application_ends_and_the_engine_goes_on(house:
 
         await submit(application, "acme", "echo", key="a")  # the engine gives way
 
-        with pytest.raises(LockNotHad) as refusal:
+        with pytest.raises(LockNotHad):
             await reply.wait()
-        assert refusal.value.retry_after == 5
         await live.submit("echo")
 
 

@@ -198,6 +198,30 @@ def test_a_role_opens_what_the_table_says_and_only_at_home(
                 assert client.request(method, path, headers=headers).status_code == 403, rule
 
 
+@pytest.mark.parametrize(
+    ("route", "needs", "hint"),
+    [
+        (f"POST {OWN}/tokens", "with the role admin", "insula tenant token acme_corp --role admin"),
+        (f"POST {OWN}/runs", "with the role write", "insula tenant token acme_corp --role write"),
+        ("GET /v1/status", "of the whole installation", "insula token create"),
+        ("GET /v1/tenants/globex", "of the tenant that is named", ""),
+    ],
+)
+def test_a_refusal_names_what_the_route_needs_and_what_the_token_has(
+    served: Served, platform: HandMadePlatform, route: str, needs: str, hint: str
+) -> None:
+    headers = as_holder(platform.tokens.make("acme_corp", Role.READ)) | JSON
+    method, path = route.split(" ")
+
+    answer = httpx.request(method, f"{served.tcp}{path}", headers=headers, trust_env=False)
+
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (403, "not_allowed")
+    has = "this one has the role read of tenant 'acme_corp'"
+    assert told["detail"] == f"that needs a token {needs}; {has}"
+    assert hint in told["hint"]
+
+
 @pytest.mark.usefixtures("globex")
 def test_nobody_learns_whether_another_tenant_is_there(
     served: Served, platform: HandMadePlatform

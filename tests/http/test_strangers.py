@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from contextlib import ExitStack
+from typing import BinaryIO
 
 import anyio
 import httpx
@@ -78,6 +80,31 @@ def test_who_reads_nothing_of_a_download_loses_it_and_the_file_goes(
         anyio.run(until, lambda: served.platform.archives.sent)
         anyio.run(until, lambda: served.platform.archives.sent[0].closed)
         assert is_cut_off(idle)
+
+
+@pytest.mark.parametrize("path", ["acme_corp/import", "umbrella/restore"])
+def test_who_sends_nothing_more_of_an_upload_is_cut_off_and_the_file_goes(
+    served: Served, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(protocol, "UNSENT_SECONDS", 0.05)
+    spools = []
+
+    async def spool() -> BinaryIO:
+        spools.append(io.BytesIO())
+        return spools[-1]
+
+    monkeypatch.setattr(served.platform.archives, "spool", spool)
+    head = "\r\n".join(
+        [
+            f"POST /v1/tenants/{path} HTTP/1.1",
+            *("Host: localhost", f"Authorization: {served.operator['Authorization']}"),
+            *("Content-Type: application/x-tar", f"Content-Length: {2**40}", "", ""),
+        ]
+    )
+    with dial(served) as stalled:
+        stalled.sendall(head.encode() + b"a")
+        assert is_cut_off(stalled)
+        anyio.run(until, lambda: [each.closed for each in spools] == [True])
 
 
 def test_connections_over_tcp_leave_files_for_those_who_work(

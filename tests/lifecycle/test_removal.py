@@ -29,7 +29,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.ids import TenantId, new_run_id
 from orchestrator.store import migrate
 from orchestrator.store.connect import Connection
-from orchestrator.store.control import tenants
+from orchestrator.store.control import pauses, tenants
 from orchestrator.store.control.tenants import TenantRow
 from tests.support.database import Database
 from tests.support.proxy import CuttingProxy, When
@@ -373,6 +373,20 @@ async def test_a_tenant_that_a_living_node_serves_is_not_dropped(database: Datab
 
     with pytest.raises(LeaseHeldElsewhere, match="still served by node 'b'"):
         await remove(admin, row, database.spec())
+
+
+async def test_what_was_paused_of_a_tenant_is_not_told_of_the_next_one_of_its_id(
+    database: Database,
+) -> None:
+    row = await marked(database)
+    admin = await database.connect()
+    await admin.execute("""INSERT INTO insula.lease (tenant, epoch, pauses)
+        VALUES ('acme', 1, '[{"workflow": "", "since": "2026-03-01T00:00:00Z", "reason": ""}]')""")
+    assert [each.tenant for each in await pauses.all_paused(admin)] == [ACME]
+
+    await remove(admin, row, database.spec())
+
+    assert await pauses.all_paused(admin) == []
 
 
 async def test_the_next_tenant_of_the_id_gets_other_passwords(database: Database) -> None:

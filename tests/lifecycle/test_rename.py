@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -25,8 +26,9 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.ids import TenantId
 from orchestrator.store.connect import Connection
-from orchestrator.store.control import holds, leases, tenants
+from orchestrator.store.control import holds, leases, pauses, tenants
 from orchestrator.store.control.holds import Hold
+from orchestrator.store.tenant.runs import Pause
 from tests.support.database import Database, migrations
 from tests.support.proxy import CuttingProxy
 from tests.support.wait import until
@@ -170,7 +172,8 @@ async def test_runs_keys_and_what_is_to_be_woken_go_along(database: Database) ->
     run = await submitted(admin, key="march")
     await admin.execute("INSERT INTO insula.node VALUES ($1, 'a', now(), now(), 'infinity')", NODE)
     lease = await leases.claim(admin, ACME, NODE)
-    await leases.release(admin, ACME, NODE, lease.epoch, wake_at=None)
+    paused = [Pause("", datetime(2026, 3, 1, tzinfo=UTC), "wrong figures")]
+    await leases.release(admin, ACME, NODE, lease.epoch, wake_at=None, paused=paused)
     await submitted(admin)
 
     await rename(admin, renaming(await held(admin), forced=True), database.spec())
@@ -178,7 +181,9 @@ async def test_runs_keys_and_what_is_to_be_woken_go_along(database: Database) ->
     assert await submitted(admin, "globex", key="march") == run
     assert await admin.fetchval("SELECT count(*) FROM insula.wake WHERE tenant = 'acme'") == 0
     assert await admin.fetchval("SELECT count(*) FROM insula.wake WHERE tenant = 'globex'") > 1
-    assert (await leases.claim(admin, GLOBEX, NODE)).epoch == lease.epoch + 1
+    assert [each.tenant for each in await pauses.all_paused(admin)] == [GLOBEX]
+    claimed = await leases.claim(admin, GLOBEX, NODE)
+    assert (claimed.epoch, claimed.pauses) == (lease.epoch + 1, paused)
     with pytest.raises(Exception, match="'acme' was renamed"):
         await submitted(admin)
 

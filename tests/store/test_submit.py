@@ -257,7 +257,7 @@ async def test_an_open_transaction_holds_up_neither_callers_nor_the_daemon(
     await leases.release(admin, GLOBEX, node, 1, wake_at=None)
     epoch = (await leases.claim(admin, ACME, node)).epoch
     later = datetime.now(UTC) + timedelta(days=1)
-    await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
+    await leases.release(admin, ACME, node, epoch, wake_at=later)
     assert await due_tenants(admin, NODE) == []
 
     await transaction.commit()

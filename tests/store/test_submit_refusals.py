@@ -37,7 +37,7 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ({"tags": [["a"], ["b"]]}, "$.tags"),
     ({"tags": [""]}, "$.tags"),
     ({"tags": ["t" * 256]}, "$.tags"),
-    ({"tags": ["t" * 255] * 66_000}, "$.tags"),
+    ({"tags": ["t"] * 1001}, "$.tags"),
     ({"input": '{"a": ' + "[" * 3000 + "]" * 3000 + "}"}, "$.input"),
     ({"input": '{"a": 1e4300}'}, "$.input"),
     ({"input": '{"a": [{"b": -1e4300}]}'}, "$.input"),
@@ -107,7 +107,7 @@ async def test_what_is_accepted_can_be_read_back(acme: Database, application: Ta
     connection = await acme.connect(application)
     deep = "[" * 498 + "1e4299" + "]" * 498
 
-    await submit(connection, "acme", "report", f'{{"a": {deep}}}', tags=["t" * 255])
+    await submit(connection, "acme", "report", f'{{"a": {deep}}}', tags=["t" * 255] * 1000)
 
     (row,) = await (await acme.connect()).fetch(RUNS)
     assert str(msgspec.json.decode(row["input"])["a"]).count("[") == 498

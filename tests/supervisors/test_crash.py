@@ -23,6 +23,7 @@ from supervisors.decide import Record
 from supervisors.slot import SlotState
 from tests.daemon.process import NotifySocket
 from tests.supervisors.nodes import Node, running_node, snapshot
+from tests.supervisors.test_lifecycle import ACME, lifecycle
 from tests.supervisors.workflows import EXECUTED, GATES
 from tests.support.database import Database
 from tests.support.wait import until
@@ -156,6 +157,29 @@ async def test_a_probe_frees_a_quarantined_tenant_whose_cause_was_mended(
         clock.advance(601.0)
         node.root.probe()
         await node.submit("acme")
+        assert node.slot("acme").last_error is None
+
+
+async def test_to_enable_a_quarantined_tenant_tries_it_at_once_and_says_what_came_of_it(
+    database: Database, tmp_path: Path
+) -> None:
+    clock = HandClock()
+    async with running_node(database, snapshot(["acme"]), clock=clock) as node:
+        verbs, engine = lifecycle(node, tmp_path), database.logins("acme").engine
+        await node.submit("acme")
+        await node.sql(f"REVOKE SELECT, UPDATE ON tenant_acme.wf_fence FROM {engine}")
+        await terminate(node, "acme")
+        await node.reach("acme", SlotState.QUARANTINED)
+
+        for _ in range(2):
+            with pytest.raises(TenantQuarantined, match="wf_fence") as refusal:
+                await verbs.enable(ACME)
+            assert "insula tenant enable acme" in refusal.value.hint
+            assert refusal.value.retry_after == 600.0, "who tries by hand puts off no probe"
+
+        await node.sql(f"GRANT SELECT, UPDATE ON tenant_acme.wf_fence TO {engine}")
+        await verbs.enable(ACME)
+        assert node.slot("acme").state is SlotState.RUNNING
         assert node.slot("acme").last_error is None
 
 

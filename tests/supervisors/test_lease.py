@@ -134,9 +134,9 @@ async def test_a_zombies_release_does_not_touch_the_new_owner(database: Database
         await leases.claim(admin, ACME, new)
     await admin.execute("UPDATE insula.node SET expires_at = now() WHERE id = $1", old)
     assert await leases.orphans(admin, new) == [ACME]
-    assert await leases.claim(admin, ACME, new) == leases.Lease(epoch + 1, False)
+    assert await leases.claim(admin, ACME, new) == leases.Lease(epoch + 1, False, [])
     moment = await admin.fetchval("SELECT now()")
-    await leases.release(admin, ACME, old, epoch, wake_at=moment, reason="zombie")
+    await leases.release(admin, ACME, old, epoch, wake_at=moment)
     assert await admin.fetchval("SELECT node FROM insula.lease") == new
     assert await admin.fetchval("SELECT count(*) FROM insula.wake") == 0
 
@@ -168,7 +168,7 @@ async def test_an_earlier_wake_up_is_never_put_off(database: Database) -> None:
     epoch = (await leases.claim(admin, ACME, node)).epoch
     await admin.execute("INSERT INTO insula.wake VALUES ('acme', now(), 'submitted')")
     later = await admin.fetchval("SELECT now() + interval '1 hour'")
-    await leases.release(admin, ACME, node, epoch, wake_at=later, reason="timer")
+    await leases.release(admin, ACME, node, epoch, wake_at=later)
     assert await due_tenants(admin, node) == [ACME]
     assert await admin.fetchval("SELECT reason FROM insula.wake") == "submitted"
 

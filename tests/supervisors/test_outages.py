@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
+from orchestrator.daemon.errands import Errands
+from orchestrator.daemon.statistics import TenantStatistics
+from orchestrator.daemon.usage import Usages
 from orchestrator.model.errors import (
     DatabaseFull,
     DatabaseUnavailable,
     TenantRestarted,
     Unavailable,
 )
+from orchestrator.model.figures import FiguresOrder
 from orchestrator.model.ids import TenantId
 from orchestrator.settings.load import Snapshot
 from supervisors.keeper import Node as Incarnation
@@ -333,3 +338,25 @@ async def test_a_server_without_a_free_connection_is_waited_for() -> None:
         await load.is_served()
         await node.reach("asleep", SlotState.RUNNING)
         assert node.slot("asleep").record.crashes == ()
+
+
+async def test_what_only_the_control_schema_knows_is_refused_while_it_is_known_to_be_silent(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"])) as node:
+        acme, standing, now = TenantId("acme"), node.ground.standing, datetime.now(UTC)
+        usages, tomorrow = Usages(node.root, node.tenants.shards, standing), now + timedelta(days=1)
+        figures = TenantStatistics(node.tenants, Errands(node.tenants.shards), list, standing)
+        questions: list[Callable[[], Awaitable[object]]] = [
+            lambda: node.audit.read(acme, limit=1, cursor=None),
+            lambda: usages.of_tenant("acme", now, tomorrow, "day"),
+            lambda: usages.page(now, tomorrow, "day", limit=1, cursor=None),
+            lambda: figures.overview(order=FiguresOrder.ID, limit=None),
+        ]
+        standing.lost("no answer in time")
+        for ask in questions:
+            with pytest.raises(DatabaseUnavailable, match="has not answered since"):
+                await ask()
+        standing.found()
+        for ask in questions:
+            await ask()

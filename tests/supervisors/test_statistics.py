@@ -39,7 +39,12 @@ BLOCKED = (
 
 def statistics_of(node: Node) -> TenantStatistics:
     """Return what tells figures, as the daemon wires it."""
-    return TenantStatistics(node.tenants, Errands(node.tenants.shards), platform_of(node).tenants)
+    return TenantStatistics(
+        node.tenants,
+        Errands(node.tenants.shards),
+        platform_of(node).tenants,
+        node.ground.standing,
+    )
 
 
 def reader_of(node: Node) -> FiguresReader:

@@ -35,7 +35,7 @@ TOLD = "SELECT coalesce(sum(submitted), 0)::int FROM insula.usage"
 async def usage(node: Node, tenant: str) -> TenantUsage:
     """Return what a tenant used today and yesterday."""
     now = datetime.now(UTC)
-    usages = Usages(node.root, node.tenants.shards)
+    usages = Usages(node.root, node.tenants.shards, node.ground.standing)
     return await usages.of_tenant(tenant, now - timedelta(days=1), now, "day")
 
 

@@ -115,6 +115,8 @@ def update(  # noqa: PLR0913 - one parameter for each option
 def enable(door: Door, tenant: TenantArgument) -> None:
     """Let a tenant that was disabled work again; what waited meanwhile goes on.
 
+    One that this node has in quarantine tries again at once, and the answer says what came of it.
+
     Example: insula tenant enable acme_corp
     """
     with door.open() as client:

@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.connect import Door, daemon_command
-from orchestrator.model.api import TenantSummary
+from orchestrator.model.api import TenantPause, TenantSummary
 from orchestrator.model.figures import FiguresOrder, ListedFigures, TotalFigures
 
 InFigures = Annotated[bool, typer.Option("--stats", help="In figures, as they were last read.")]
@@ -145,5 +145,10 @@ def _declared(tenant: TenantSummary) -> tuple[object, ...]:
 
 
 def _paused(tenant: TenantSummary) -> str | None:
-    """Return which workflows are paused; nothing for a tenant that sleeps: it is not asked."""
-    return ", ".join(pause.workflow or "all" for pause in tenant.pauses or ()) or None
+    """Return which workflows are paused, and why."""
+    return ", ".join(map(_told, tenant.pauses or ())) or None
+
+
+def _told(pause: TenantPause) -> str:
+    what = pause.workflow or "all"
+    return f"{what} ({pause.reason})" if pause.reason else what

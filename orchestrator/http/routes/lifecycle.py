@@ -87,7 +87,10 @@ async def disable_tenant(
     responses=problems(403, 404, 409, 422, 503),
 )
 async def enable_tenant(services: Injected, record: Recorded, tenant: FromPath[str]) -> TenantView:
-    """Let a tenant that was disabled work again."""
+    """Let a tenant that was disabled work again; one in quarantine tries again at once.
+
+    The answer says what came of that: 503 `tenant_quarantined` when it failed again.
+    """
     known_as = services.platform.resolve(tenant)
     async with record.of(known_as, "tenant.enable"):
         await services.lifecycle.enable(known_as)

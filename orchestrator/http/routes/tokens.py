@@ -60,9 +60,14 @@ async def create_admin_token(
 async def revoke_admin_token(
     services: Injected, record: Recorded, token: TokenIdentity
 ) -> TokenView:
-    """Make a token of the installation void, on every node from the next request on."""
-    async with record.of(CONTROL_SCHEMA, "admin_token.revoke", token):
-        return await services.tokens.revoke(token, None)
+    """Make a token void, on every node from the next request on: any token, whosever it is.
+
+    The answer tells whose; what was done to a tenant's is in that tenant's audit.
+    """
+    owner = await services.tokens.owner_of(token)
+    kind = "admin_token" if owner is None else "token"
+    async with record.of(owner or CONTROL_SCHEMA, f"{kind}.revoke", token):
+        return await services.tokens.revoke(token, owner)
 
 
 @get("/v1/tenants/{tenant:str}/tokens", tags=["tokens"], responses=problems(401, 403, 404, 503))

@@ -15,7 +15,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from orchestrator.archive.container import ArchiveReader, damage
+from orchestrator.archive.container import LARGEST_TEXT, ArchiveReader, damage
 from orchestrator.archive.manifest import Manifest, TableEntry
 from orchestrator.model.errors import ArchiveInvalid, SecretUnreadable
 from orchestrator.store.connect import Connection
@@ -26,7 +26,18 @@ from orchestrator.store.tenant.sealing import DataKey, WrappedKey, WrappingKeys
 from orchestrator.store.tenant.secrets import Sealed
 
 KEYS = "wf_key"
-_KEY_COLUMNS = frozenset({"id", "wrapped", "wrapped_by"})
+MOST_KEYS = 10_000
+"""Data keys of an archive: each is held in memory, and a tenant gets one when its keys change."""
+
+_COLUMNS: Mapping[str, frozenset[str]] = {
+    KEYS: frozenset({"id", "wrapped", "wrapped_by"}),
+    "wf_secret": frozenset({"id", "name", "key_id", "sealed"}),
+    "wf_run": frozenset({"id", *COLUMNS}),
+    "wf_event": frozenset({"run_id", "seq", "entries"}),
+    "wf_signal": frozenset({"run_id", "id", "payload"}),
+}
+"""What is read of a row."""
+
 _BYTES = "\\\\x"
 """How COPY begins a `bytea`: the backslash of its hexadecimal form is doubled."""
 
@@ -106,7 +117,10 @@ class Resealed:
         """Yield the text of a table's rows."""
         pieces = self._archive.rows(table)
         change = self._changes.get(table.name)
-        return pieces if change is None else self._changed(table, pieces, change)
+        if change is None:
+            return pieces
+        _check_columns(table)
+        return self._changed(table, pieces, change)
 
     def _changed(
         self, table: TableEntry, pieces: Iterator[bytes], change: Callable[[Row], None]
@@ -168,8 +182,9 @@ def _stored(archive: ArchiveReader) -> list[WrappedKey]:
     """Return the data keys that are in an archive."""
     for table in archive.manifest.tables:
         if table.name == KEYS and table.file is not None:
-            if not _KEY_COLUMNS.issubset(table.columns):
-                raise ArchiveInvalid(f"table {KEYS!r} of the archive has not the columns of one")
+            _check_columns(table)
+            if table.rows > MOST_KEYS:
+                raise ArchiveInvalid(f"the archive has more than {MOST_KEYS:,} keys")
             with damage("archive"):
                 return [_key(row) for lot in _lots(table, archive.rows(table)) for row in lot]
     return []
@@ -190,8 +205,13 @@ def _successors(stored: Sequence[WrappedKey], own: TenantKeys) -> list[Successor
     return found
 
 
+def _check_columns(table: TableEntry) -> None:
+    if not _COLUMNS[table.name].issubset(table.columns):
+        raise ArchiveInvalid(f"table {table.name!r} of the archive has not the columns of one")
+
+
 def _lots(table: TableEntry, pieces: Iterator[bytes]) -> Iterator[list[Row]]:
-    """Yield the rows that end in each piece."""
+    """Yield the rows that end in each piece; ArchiveInvalid for one that has no end."""
     begun: list[bytes] = []
     for piece in pieces:
         *lines, rest = piece.split(b"\n")
@@ -200,6 +220,10 @@ def _lots(table: TableEntry, pieces: Iterator[bytes]) -> Iterator[list[Row]]:
             begun = []
             yield [_row(table, line) for line in lines]
         begun.append(rest)
+        if sum(map(len, begun)) > LARGEST_TEXT:
+            raise ArchiveInvalid(f"a row of table {table.name!r} of the archive is too large")
+    if any(begun):
+        raise ArchiveInvalid(f"the last row of table {table.name!r} of the archive is cut off")
 
 
 def _row(table: TableEntry, line: bytes) -> Row:

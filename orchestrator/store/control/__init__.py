@@ -6,7 +6,7 @@ A module for each table, beside its statements:
     configuration, schedules   what tenants are to be served as, and since when they have schedules
     nodes, leases, wake        which daemons live, who serves whom, who is to be woken when
     transitions, figures,      what is told of tenants
-    usage, audit
+    usage, audit, pauses
     installation, keys         which key all nodes have, and under which keys tenants are sealed
     tokens                     who may use the API
     holds, renames             verbs under way

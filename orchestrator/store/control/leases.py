@@ -12,6 +12,8 @@ from orchestrator.model.errors import DatabaseUnavailable, LeaseHeldElsewhere, T
 from orchestrator.model.ids import TenantId
 from orchestrator.store import sql
 from orchestrator.store.connect import Connection
+from orchestrator.store.control import pauses
+from orchestrator.store.tenant.runs import Pause
 
 _QUERIES = sql.load(__name__)
 CLAIM = _QUERIES["claim"]
@@ -26,10 +28,14 @@ ORPHANS = _QUERIES["orphans"]
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """One ownership of a tenant; `left_by_the_dead` when the owner before is proven dead."""
+    """One ownership of a tenant; `left_by_the_dead` when the owner before is proven dead.
+
+    `pauses` are those that an owner told last.
+    """
 
     epoch: int
     left_by_the_dead: bool
+    pauses: list[Pause]
 
 
 async def claim(
@@ -43,7 +49,8 @@ async def claim(
     """
     row = await connection.fetchrow(CLAIM, tenant, node, steady)
     if row is not None:
-        return Lease(*row)
+        epoch, died, paused = row
+        return Lease(epoch, died, pauses.read(paused))
     obstacle = await connection.fetchrow(OBSTACLE, tenant, node)
     if obstacle is None:
         verb = await connection.fetchval(HELD_FOR, tenant)
@@ -93,10 +100,13 @@ async def release(
     epoch: int,
     *,
     wake_at: datetime | None,
-    reason: str = "",
+    paused: Sequence[Pause] = (),
 ) -> None:
-    """Let go of the tenant, if it is ours under `epoch` still, and leave word when to wake it."""
-    await connection.execute(RELEASE, tenant, node, epoch, wake_at, reason)
+    """Let go of the tenant, if it is ours under `epoch` still.
+
+    Leaves word when to wake it, and what of it is `paused`.
+    """
+    await connection.execute(RELEASE, tenant, node, epoch, wake_at, pauses.written(paused))
 
 
 async def abandon(connection: Connection, tenant: TenantId, node: UUID, epoch: int) -> None:

@@ -5,7 +5,7 @@
 -- an outage that kept it from renewing: $3 says whether we may conclude from it that it is dead. Tells whether the
 -- process that held it is proven to have died (`bury`): then what was under way there is suspect. A node that
 -- stopped, however fast, has no row any more, and one whose row ran out may only have been cut off: neither proves
--- a crash.
+-- a crash. The pauses are those that were told last.
 -- A tenant that is held (holds.sql) is nobody's. Its row is kept, so that whoever holds it waits for this to end.
 WITH quiet AS (
     SELECT held_for IS NOT NULL AS held FROM insula.tenant WHERE id = $1 FOR SHARE
@@ -23,11 +23,11 @@ WITH quiet AS (
         SELECT FROM insula.node AS owner
         WHERE owner.id = lease.node
           AND owner.expires_at > CASE WHEN $3 THEN clock_timestamp() ELSE '-infinity' END)
-    RETURNING lease.epoch
+    RETURNING lease.epoch, lease.pauses
 ), consumed AS (
     DELETE FROM insula.wake WHERE tenant = $1 AND EXISTS (SELECT FROM claimed)
 )
-SELECT epoch, coalesce((SELECT died FROM before), false) AS left_by_the_dead FROM claimed;
+SELECT epoch, coalesce((SELECT died FROM before), false) AS left_by_the_dead, pauses FROM claimed;
 
 -- name: holder
 -- The node that has a tenant, if it is alive or may be.
@@ -54,14 +54,14 @@ RETURNING epoch;
 SELECT epoch FROM tenant.wf_fence;
 
 -- name: release
--- Let go of a tenant that is still ours, and leave word when it has to be woken.
+-- Let go of a tenant that is still ours, and leave word when it has to be woken and what of it is paused.
 WITH released AS (
-    UPDATE insula.lease SET node = NULL, changed_at = clock_timestamp()
+    UPDATE insula.lease SET node = NULL, pauses = $5, changed_at = clock_timestamp()
     WHERE tenant = $1 AND node = $2 AND epoch = $3
     RETURNING tenant
 )
 INSERT INTO insula.wake AS wake (tenant, due_at, reason)
-SELECT tenant, $4::timestamptz, $5 FROM released WHERE $4::timestamptz IS NOT NULL
+SELECT tenant, $4::timestamptz, 'timer' FROM released WHERE $4::timestamptz IS NOT NULL
 ON CONFLICT (tenant) DO UPDATE SET reason = CASE WHEN excluded.due_at < wake.due_at
                                                  THEN excluded.reason ELSE wake.reason END,
                                    due_at = least(wake.due_at, excluded.due_at);

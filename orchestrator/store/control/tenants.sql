@@ -216,8 +216,8 @@ WITH buried AS (
 ), counted AS (
     DELETE FROM insula.figures WHERE tenant IN (SELECT id FROM buried)
 ), fenced AS (
-    UPDATE insula.lease SET node = NULL, changed_at = clock_timestamp()
-    WHERE node IS NOT NULL AND tenant IN (SELECT id FROM buried)
+    UPDATE insula.lease SET node = NULL, pauses = '[]', changed_at = clock_timestamp()
+    WHERE (node IS NOT NULL OR pauses <> '[]') AND tenant IN (SELECT id FROM buried)
 ), warned AS (
     DELETE FROM insula.alert WHERE $2 IS NULL AND registration IN (SELECT registration FROM buried)
 ), told AS (

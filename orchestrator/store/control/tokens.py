@@ -25,6 +25,7 @@ HOLD_OWNER = _QUERIES["hold_owner"]
 COUNT_LIVE = _QUERIES["count_live"]
 MINT = _QUERIES["mint"]
 LIST_OF = _QUERIES["list_of"]
+OWNER_OF = _QUERIES["owner_of"]
 REVOKE = _QUERIES["revoke"]
 
 
@@ -118,6 +119,12 @@ async def mint(connection: Connection, draft: Draft) -> Kept | None:
 async def list_of(connection: Connection, tenant: TenantId | None) -> list[Kept]:
     """Return the tokens of a tenant, or those of the installation, newest first."""
     return [Kept(*row) for row in await connection.fetch(LIST_OF, tenant)]
+
+
+async def owner_of(connection: Connection, id: str) -> TenantId | None:
+    """Return the tenant whose a token is; None for the installation's, or when there is none."""
+    tenant: TenantId | None = await connection.fetchval(OWNER_OF, id)
+    return tenant
 
 
 async def revoke(connection: Connection, id: str, tenant: TenantId | None) -> Kept | None:

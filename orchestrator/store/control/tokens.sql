@@ -53,6 +53,9 @@ RETURNING id, tenant, role, name, created_at, created_by, expires_at, revoked_at
 SELECT id, tenant, role, name, created_at, created_by, expires_at, revoked_at, last_used_at
 FROM insula.token WHERE tenant = $1 OR $1 IS NULL AND tenant IS NULL ORDER BY created_at DESC, id
 
+-- name: owner_of
+SELECT tenant FROM insula.token WHERE id = $1
+
 -- name: revoke
 -- Done again it keeps its time. $2: the tenant whose it is, or null for the installation's.
 UPDATE insula.token SET revoked_at = coalesce(revoked_at, clock_timestamp())

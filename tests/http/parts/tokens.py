@@ -56,6 +56,10 @@ class HandMadeTokens:
     async def listed(self, tenant: TenantId | None) -> list[TokenView]:
         return [view for _, view in self.kept.values() if view.tenant == tenant][::-1]
 
+    async def owner_of(self, id: str) -> TenantId | None:
+        _, view = self.kept.get(id, (None, None))
+        return None if view is None or view.tenant is None else TenantId(view.tenant)
+
     async def revoke(self, id: str, tenant: TenantId | None) -> TokenView:
         bearer, view = self.kept.get(id, (None, None))
         if bearer is None or view is None or view.tenant != tenant:

@@ -117,8 +117,10 @@ class Verbs:
             archives=self.archives,
             moves=self.moves,
             use=inactivity.use,
-            statistics=TenantStatistics(node.tenants, self.errands, platform.tenants),
-            usage=Usages(node.root, shards),
+            statistics=TenantStatistics(
+                node.tenants, self.errands, platform.tenants, node.ground.standing
+            ),
+            usage=Usages(node.root, shards, node.ground.standing),
             maintenance=TenantMaintenance(self.errands),
             secrets=TenantSecrets(shards, node.tenants),
             tokens=TokenRegistry(node.control, in_good_standing(), CatchUp(node.tenants)),

@@ -23,7 +23,7 @@ AS $$
         (length(version) NOT BETWEEN 1 AND 100, '$.version: has 1 to 100 characters'),
         (at >= '9000-01-01', '$.at: is before the year 9000'),
         (tags IS NULL OR array_ndims(tags) > 1 OR array_position(tags, NULL) IS NOT NULL, '$.tags: is a list of texts'),
-        ((SELECT sum(octet_length(tag)) FROM unnest(tags) AS tag) > 16777216, '$.tags: have at most 16 MiB together')
+        (cardinality(tags) > 1000, '$.tags: are at most 1000')
         UNION ALL
         SELECT DISTINCT length(tag) NOT BETWEEN 1 AND 255, '$.tags: have 1 to 255 characters each'
         FROM unnest(tags) AS tag
