@@ -34,7 +34,8 @@ What goes on by itself:
     activity, figures         when tenants were active, and their figures
     inactivity                archives tenants that nobody uses
     arrivals, renaming,       finish or clear up what a node began that died
-    cache_remains, wiping
+    cache_remains, wiping,
+    parts
 
 And `doctor`, which needs no daemon.
 """

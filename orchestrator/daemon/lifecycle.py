@@ -11,17 +11,17 @@ import anyio.to_thread
 import structlog
 from msgspec import structs
 
-from orchestrator.daemon.archives import ARCHIVES, TenantArchives, tenant_in
+from orchestrator.daemon.archives import ARCHIVES, TenantArchives
 from orchestrator.daemon.audit import TenantAudit
 from orchestrator.daemon.copies import at, drop_arrived_copies, drop_kept_copy
 from orchestrator.daemon.errands import Errands
 from orchestrator.daemon.holds import Holds
+from orchestrator.daemon.parts import drop_dead_parts, drop_parts_of
 from orchestrator.daemon.renaming import finish
 from orchestrator.daemon.retrial import try_again
 from orchestrator.daemon.tenants import Tenants
 from orchestrator.daemon.wiping import KeyWiping
 from orchestrator.http.audit import Record
-from orchestrator.lifecycle.files import drop_parts, parts_in
 from orchestrator.lifecycle.removal import TAKE_ALONG, Removed, Whole, remove, unfinished
 from orchestrator.lifecycle.rename import GO_ON, Renaming, rename
 from orchestrator.model.api import (
@@ -205,7 +205,7 @@ class TenantLifecycle:
             former = await self.erase_former(row.id)
             if not former.keys:
                 raise TenantNotFound(row.id)
-            await self._drop_parts(row.id)
+            await drop_parts_of(self.state_dir, row.id)
             return former
         self.tenants.shards.check(row.shard)
         if not force:
@@ -233,13 +233,6 @@ class TenantLifecycle:
         await self.wiping.attempt()
         log.info("tenant.former_erased", tenant=tenant, keys=destroyed)
         return ErasedTenant(tenant=tenant, schema=None, roles=[], keys=destroyed)
-
-    async def _drop_parts(self, tenant: TenantId) -> None:
-        """Take away files of an erased tenant that were begun."""
-        try:
-            await anyio.to_thread.run_sync(drop_parts, self.state_dir, f"{tenant}-")
-        except OSError as error:
-            log.warning("tenant.files_left", tenant=tenant, error=str(error))
 
     async def _delete(
         self, tenant: TenantId, results: str, *, force: bool, report: Report
@@ -294,26 +287,9 @@ class TenantLifecycle:
                 begun = await rows.deleting(connection)
             for row in begun:
                 await self._resume(row)
-            await self.drop_dead_parts()
+            await drop_dead_parts(self.state_dir, self.control)
         except (InsulaError, *DRIVER_ERRORS) as error:
             log.error("tenant.deletions_not_resumed", error=str(error))  # noqa: TRY400 - no bug
-
-    async def drop_dead_parts(self) -> None:
-        """Delete the files that a process began here and left: another node ended what it was at.
-
-        Only who deletes a tenant writes such a file, while the row says so.
-        """
-        parts = await anyio.to_thread.run_sync(parts_in, self.state_dir)
-        if not parts:
-            return
-        async with self.control.acquire() as connection:
-            begun = {row.id for row in await rows.deleting(connection)}
-        try:
-            for part in parts:
-                if tenant_in(part) not in begun:
-                    await anyio.to_thread.run_sync(partial(part.unlink, missing_ok=True))
-        except OSError as error:
-            log.warning("tenant.files_left", error=str(error))
 
     async def _resume(self, row: TenantRow) -> None:
         record = Record(self.audit, "insula")
@@ -345,7 +321,7 @@ class TenantLifecycle:
             raise
         if row.results == "erase":
             await self.wiping.attempt()
-            await self._drop_parts(row.id)
+            await drop_parts_of(self.state_dir, row.id)
         if row.id in self.tenants.snapshot.tenants:
             # A file has declared it meanwhile: it begins anew.
             await self.tenants.publish()

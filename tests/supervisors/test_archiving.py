@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from orchestrator.daemon.inactivity import Inactivity
+from orchestrator.daemon.parts import drop_dead_parts
 from orchestrator.model.api import CreateTenant
 from orchestrator.model.errors import (
     InvalidRequest,
@@ -160,13 +161,12 @@ async def test_what_a_node_began_to_write_when_it_died_goes_also_when_another_ha
         away = await lifecycle(node, others).archive(ACME)
         part.touch()
         under_way.touch()
-        verbs = lifecycle(node, mine)
         async with node.control.acquire() as connection:
             await tenants.mark_deleting(connection, GLOBEX, "archive")
 
-        await verbs.drop_dead_parts()
+        await drop_dead_parts(mine, node.control)
         left = os.listdir(part.parent)  # noqa: PTH208 - not blocking for long
-        await verbs.resume()
+        await lifecycle(node, mine).resume()
 
     assert left == [under_way.name]
     assert not list(tmp_path.rglob("*.part"))  # noqa: ASYNC240 - not blocking for long
