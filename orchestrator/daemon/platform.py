@@ -274,7 +274,7 @@ class TenantPlatform:
         except (Unavailable, TimeoutError) as error:
             log.warning("tenant.shown_from_memory", tenant=slot.config.id, error=str(error))
             return None
-        return shown(found)
+        return None if found is None else shown(found)
 
     async def _opener(self, tenant: TenantId, stored: Sequence[RingKey]) -> Payloads:
         """Return what opens the tenant's payloads; most tenants have none that is sealed."""

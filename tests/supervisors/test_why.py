@@ -240,6 +240,19 @@ async def test_a_pause_is_shown_with_its_reason_also_of_a_tenant_that_sleeps(
         assert (await platform.read_tenant(ACME)).pauses == []
 
 
+async def test_a_tenant_that_another_node_has_just_moved_away_is_told_of_without_its_pauses(
+    database: Database,
+) -> None:
+    async with running_node(database, snapshot(["acme"], idle_ttl=Duration(seconds=0))) as node:
+        await node.root.set_pause(ACME, "", paused=True)
+        await node.reach("acme", SlotState.DORMANT)
+        await node.sql("ALTER SCHEMA tenant_acme RENAME TO moved_acme")
+
+        found = await why(node)
+
+        assert found.because == "it has nothing to do now"
+
+
 async def test_one_query_tells_why_a_tenant_does_not_run(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from orchestrator.model.ids import run_id_at
@@ -276,9 +277,12 @@ class Claims:
         return [Entries(*row) for row in rows]
 
 
-async def pauses(connection: Connection, schema: str) -> list[Pause]:
-    """Return what is paused, for reading."""
-    return [Pause(*row) for row in await connection.fetch(sql.bind(PAUSED, schema))]
+async def pauses(connection: Connection, schema: str) -> list[Pause] | None:
+    """Return what is paused, for reading; None when the schema has gone since it was looked up."""
+    try:
+        return [Pause(*row) for row in await connection.fetch(sql.bind(PAUSED, schema))]
+    except asyncpg.UndefinedTableError:
+        return None
 
 
 async def page(connection: Connection, schema: str, wanted: RunFilter) -> list[Listed]:
