@@ -37,7 +37,7 @@ BODIES: dict[str, Any] = {
 }
 QUERIES = {"delete_tenant": {"results": "purge"}, "clone_tenant": {"into": "acme_corp"}}
 PARTS = (
-    *("dead", "schedules", "lifecycle", "moves", "archives", "maintenance", "secrets", "tokens"),
+    *("dead", "schedules", "lifecycle", "moves", "archives", "maintenance", "secrets"),
     *("migrations", "adoption"),
 )
 
@@ -52,6 +52,13 @@ class Refusing:
         return refuse
 
 
+class RefusingTokens(Refusing):
+    """Knows whose a token is: none of them is a tenant's."""
+
+    async def owner_of(self, _: str) -> None:
+        return None
+
+
 class RefusingRoot(Refusing):
     """The platform itself, which knows its tenants and does nothing for them."""
 
@@ -64,7 +71,8 @@ class RefusingPlatform(HandMadePlatform):
 
     def services(self) -> Services:
         parts: dict[str, Any] = {name: Refusing() for name in PARTS}
-        return replace(super().services(), platform=RefusingRoot(self), **parts)
+        parts |= {"platform": RefusingRoot(self), "tokens": RefusingTokens()}
+        return replace(super().services(), **parts)
 
 
 def requests(handlers: list[HTTPRouteHandler]) -> Iterator[dict[str, Any]]:

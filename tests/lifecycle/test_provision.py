@@ -202,6 +202,7 @@ async def test_many_tenants_are_made_side_by_side(database: Database) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.requirement("T3.resumed")
+@pytest.mark.slow
 async def test_an_end_at_any_statement_leaves_nothing_half_done(
     database: Database, tmp_path: Path, when: When
 ) -> None:
