@@ -50,6 +50,9 @@ HURRIED_SECONDS = 30.0
 MOST_WAITS = 20
 """So often a flush waits for that moment to find out which keys are held."""
 
+NAMED = 10
+"""So many runs the log names of those that are refused together: there may be thousands."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -270,15 +273,17 @@ class GroupCommit:
         self._refuse(items, error)
 
     def _refuse(self, items: Sequence[Item], error: Exception) -> None:
+        runs = [item.execution for item in items if isinstance(item.execution, Execution)]
+        if len(runs) < len(items):
+            log.warning("fire.refused", error=str(error))
+        if runs and not isinstance(error, QuotaExceeded):
+            names = [str(run.id) for run in runs[:NAMED]]
+            log.warning("run.refused", runs=names, refused=len(runs), error=str(error))
         for item in items:
-            run = item.execution
-            if isinstance(run, Note):
-                log.warning("fire.refused", error=str(error))
-                continue
-            if not isinstance(error, QuotaExceeded):
-                log.warning("run.refused", run=str(run.id), lot=len(items), error=str(error))
-            run.refuse(item.written)
-            self._listener.is_refused(run, error, new=item.written.new is not None)
+            if isinstance(item.execution, Execution):
+                item.execution.refuse(item.written)
+                new = item.written.new is not None
+                self._listener.is_refused(item.execution, error, new=new)
 
 
 def _parts(items: Sequence[Item]) -> list[list[Item]]:

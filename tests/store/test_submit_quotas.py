@@ -266,8 +266,8 @@ async def test_a_delayed_run_begins_when_the_rate_allows(
     await submit(connection, "acme", "report")
 
     runs = await (await acme.connect()).fetch(RUNS)
-    assert [run["due_at"] is None for run in runs] == [True, True, False, False, False]
-    third, fourth, fifth = (run["due_at"] for run in runs[2:])
+    assert len(runs) == 5
+    third, fourth, fifth = sorted(run["due_at"] for run in runs if run["due_at"] is not None)
     assert fourth - third > timedelta(seconds=0.9)
     assert fifth - fourth > timedelta(seconds=0.9)
 
