@@ -87,6 +87,16 @@ async def test_what_the_database_has_refused_is_refused_without_it_until_that_is
         await live.submit("echo")
 
 
+async def test_runs_of_one_request_pass_together_or_not_at_all_beside_sql(house: House) -> None:
+    await limit(house.database, max_runs_per_hour=10)
+    async with serving(house, echo, max_runs_per_hour=10) as live:
+        for _ in range(5):
+            await submit(house.admin, "acme", "echo")
+        with pytest.raises(QuotaExceeded, match="max_runs_per_hour = 10"):
+            await live.submit_all([StartRun(workflow="echo")] * 8)
+    assert await house.value(RUNS) == 5
+
+
 async def test_what_sql_leaves_waiting_counts_in_the_queue_of_the_daemon(house: House) -> None:
     await limit(house.database, max_queue_length=3)
     async with serving(house, echo, max_queue_length=3) as live:
