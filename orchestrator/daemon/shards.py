@@ -12,7 +12,7 @@ import structlog
 
 from orchestrator.engine.pulse import Pulse
 from orchestrator.model.api import DatabaseOutage, ShardStatus
-from orchestrator.model.errors import ConfigError, DatabaseRefused, Unavailable
+from orchestrator.model.errors import ConfigError, Unavailable
 from orchestrator.model.ids import CONTROL_SHARD, TenantId
 from orchestrator.store.connect import DRIVER_ERRORS, Connection
 from orchestrator.store.control import databases
@@ -114,22 +114,27 @@ class ShardKeeper:
             self._shard.uncopied.pop(TenantId(name.removeprefix(prefix)))
         names.update(sorted(stirred, key=self._order)[:DATABASES_AT_ONCE])
         for name in sorted(names, key=self._order)[:DATABASES_AT_ONCE]:
-            await self._look_into(TenantId(name.removeprefix(prefix)))
+            tenant = TenantId(name.removeprefix(prefix))
             self._looks += 1
             self._looked[name] = self._looks
-            self._seen[name] = lively[name]
+            try:
+                await self._look_into(tenant)
+            except (Unavailable, *DRIVER_ERRORS) as error:
+                # It may be being dropped, which ends its sessions: the shard is away only if its
+                # own database does not answer either.
+                await connection.fetchval("SELECT 1")
+                log.info("shard.database_passed_over", tenant=tenant, error=str(error))
+            else:
+                self._seen[name] = lively[name]
 
     def _order(self, name: str) -> tuple[int, str]:
         return self._looked.get(name, 0), name
 
     async def _look_into(self, tenant: TenantId) -> None:
-        try:
-            async with self._shard.connected(tenant) as connection:
-                if await databases.is_ready(connection):
-                    await self._copy_changed(connection, only=tenant)
-                    await self._fetch(connection)
-        except DatabaseRefused:  # it was dropped since we looked
-            log.debug("shard.database_passed_over", shard=self._shard.name, tenant=tenant)
+        async with self._shard.connected(tenant) as connection:
+            if await databases.is_ready(connection):
+                await self._copy_changed(connection, only=tenant)
+                await self._fetch(connection)
 
     async def _fetch(self, connection: Connection) -> None:
         found = await rows.submissions(connection)

@@ -60,12 +60,14 @@ async def test_publishing_wakes_nobody_and_leaves_an_earlier_row_alone(database:
     admin = await database.connect()
     await admin.execute("INSERT INTO insula.wake VALUES ('acme', $1, 'timer')", soon)
     names = ["acme", *(f"t{number}" for number in range(50))]
-    declared = snapshot(names, schedules=[every(3600), every(7200, name="rarely")])
+    year = 365 * 86400  # so long that its next end is not in the minute before `soon`
+    declared = snapshot(names, schedules=[every(year), every(2 * year, name="rarely")])
     async with running_node(database, declared) as node:
         assert {slot.state for slot in node.root.slots.values()} == {SlotState.DORMANT}
         assert await node.sql(WAKE) == soon
-        hour = "SELECT count(*) FROM insula.wake WHERE due_at = date_trunc('hour', now()) + '1 h'"
-        assert await node.sql(hour) == 50
+        first = datetime.fromtimestamp((soon.timestamp() // year + 1) * year, UTC)
+        due = "SELECT count(*) FROM insula.wake WHERE due_at = $1"
+        assert await node.sql(due, first) == 50
         assert await node.sql("SELECT count(*) FROM insula.schedule") == 102
 
 
