@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import anyio
 import structlog
@@ -46,6 +47,9 @@ from supervisors.guard import telling
 
 DONE = 0
 FAILED = 1
+
+THREADS_END_SECONDS = 0.5
+"""By then threads that were told to end when the loop was closed have ended, on any machine."""
 
 log = structlog.get_logger(__name__)
 
@@ -87,11 +91,17 @@ def _run(daemon: Daemon) -> int:
 def _leave_threads_behind(code: int) -> None:
     """End the process here if a task's thread still runs: Python would wait for it for ever.
 
-    Everything is closed by now, and what such a thread does is not recorded any more.
+    Everything is closed by now, and what such a thread does is not recorded any more. One that has
+    been told to end is given the time to do so.
     """
-    left = [t.name for t in threading.enumerate() if t.is_alive() and not t.daemon]
-    if len(left) > 1:
-        log.warning("daemon.threads_left", count=len(left) - 1)
+    until = monotonic() + THREADS_END_SECONDS
+    others = set(threading.enumerate()) - {threading.current_thread()}
+    waited_for = [thread for thread in others if not thread.daemon]
+    for thread in waited_for:
+        thread.join(max(0.0, until - monotonic()))
+    left = sum(thread.is_alive() for thread in waited_for)
+    if left:
+        log.warning("daemon.threads_left", count=left)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
