@@ -14,10 +14,12 @@ from tests.lifecycle.model.lives import ERASED, Life, Model, Refused
 from tests.lifecycle.model.sight import Sight
 from tests.lifecycle.model.stage import Server, Stage
 from tests.support.steps import Steps, stepping
+from tests.support.wait import until
 
 T = TypeVar("T")
 DONE = "done"
 SETTLE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 class Playing:
@@ -151,21 +153,22 @@ class Playing:
 
     async def _agree(self, *models: Model) -> None:
         """Wait until the installation is as one of the models, which is the model then."""
-        deadline = asyncio.get_running_loop().time() + SETTLE_SECONDS
-        while True:
+        seen: dict[str, Any] = {}
+
+        async def agreeing() -> list[Model]:
+            nonlocal seen
             seen = await self._sight.all(self._stage.servers[0])
-            for model in models:
-                if seen == _as_seen(model):
-                    self._model = model
-                    if models[-1] is not models[0]:
-                        await self._sight.note_dropped(model)
-                    faults = await self._sight.faults(model)
-                    assert not faults, faults
-                    return
-            if asyncio.get_running_loop().time() > deadline:
-                wanted = " or ".join(str(_as_seen(model)) for model in models)
-                raise AssertionError(f"it is\n{seen}\nand not\n{wanted}")
-            await asyncio.sleep(0.01)
+            return [model for model in models if seen == _as_seen(model)]
+
+        try:
+            self._model, *_ = await until(agreeing, within=SETTLE_SECONDS)
+        except AssertionError:
+            wanted = " or ".join(str(_as_seen(model)) for model in models)
+            raise AssertionError(f"it is\n{seen}\nand not\n{wanted}") from None
+        if models[-1] is not models[0]:
+            await self._sight.note_dropped(self._model)
+        faults = await self._sight.faults(self._model)
+        assert not faults, faults
 
     async def _examine(self) -> None:
         """Have every tenant that can tell its secret."""
@@ -211,13 +214,18 @@ async def _code(verb: Verb, asked: Asked) -> str:
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask an owner that may have lost its connections, or the tenant, just now."""
-    while True:
+    answers: list[T] = []
+
+    async def answered() -> bool:
         try:
-            return await ask()
+            answers.append(await ask())
         except (Unavailable, LeaseHeldElsewhere) as error:
             if isinstance(error, TenantHeld):
                 raise
-        await asyncio.sleep(0.01)
+        return bool(answers)
+
+    await until(answered, within=PATIENCE_SECONDS)
+    return answers[0]
 
 
 def _as_seen(model: Model) -> dict[str, Any]:
